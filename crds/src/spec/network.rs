@@ -1,0 +1,154 @@
+//! TLS, the network policy, monitoring and the Service.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use std::collections::BTreeMap;
+
+use super::shapes::{self, NameRef};
+
+/// The Service that readers use.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReaderService {
+    /// type of the Service. ClusterIP when unset.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ServiceType>,
+    /// annotations of the Service.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "shapes::strings::<32, 1024>")]
+    pub annotations: BTreeMap<String, String>,
+    /// loadBalancerClass of a LoadBalancer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub load_balancer_class: Option<String>,
+}
+
+/// Type of the Service.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ServiceType {
+    /// Inside the cluster.
+    ClusterIP,
+    /// On a port of every node.
+    NodePort,
+    /// By a load balancer.
+    LoadBalancer,
+}
+
+/// Monitoring objects.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Monitoring {
+    /// podMonitor Enabled needs the monitoring.coreos.com CRDs; without them a condition says so.
+    pub pod_monitor: PodMonitor,
+    /// labels of the PodMonitor.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "shapes::strings::<16, 63>")]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Default for Monitoring {
+    fn default() -> Self {
+        Self {
+            pod_monitor: PodMonitor::Disabled,
+            labels: BTreeMap::new(),
+        }
+    }
+}
+
+/// Whether a PodMonitor is made.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum PodMonitor {
+    /// It is not.
+    #[default]
+    Disabled,
+    /// It is.
+    Enabled,
+}
+
+/// The NetworkPolicy of the pods.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NetworkPolicy {
+    /// mode Restricted admits clients, the operator and peers only; None makes no policy.
+    pub mode: NetworkPolicyMode,
+    /// clientLabels select the pods, in any namespace, that may read.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "shapes::strings::<16, 63>")]
+    pub client_labels: BTreeMap<String, String>,
+}
+
+impl Default for NetworkPolicy {
+    fn default() -> Self {
+        Self {
+            mode: NetworkPolicyMode::None,
+            client_labels: BTreeMap::new(),
+        }
+    }
+}
+
+/// Whether a NetworkPolicy is made.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum NetworkPolicyMode {
+    /// It is not.
+    #[default]
+    None,
+    /// Clients, the operator and peers are admitted.
+    Restricted,
+}
+
+/// TLS of the data listener.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Tls {
+    /// mode of TLS.
+    pub mode: TlsMode,
+    /// secretRef names a kubernetes.io/tls Secret. Re-read without a restart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<NameRef>,
+    /// issuerRef names a cert-manager issuer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer_ref: Option<IssuerRef>,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            mode: TlsMode::Disabled,
+            secret_ref: None,
+            issuer_ref: None,
+        }
+    }
+}
+
+/// A cert-manager issuer.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct IssuerRef {
+    /// name of the issuer.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// kind of the issuer.
+    pub kind: IssuerKind,
+}
+
+/// Kind of a cert-manager issuer.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum IssuerKind {
+    /// Of the namespace.
+    Issuer,
+    /// Of the cluster.
+    ClusterIssuer,
+}
+
+/// TLS of the data listener.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TlsMode {
+    /// None.
+    #[default]
+    Disabled,
+    /// From a Secret.
+    Secret,
+    /// Issued by cert-manager.
+    CertManager,
+}
