@@ -165,7 +165,7 @@ def by_ghostscript(out: Path):
 """
     with tempfile.TemporaryDirectory() as d:
         Path(d, "in.ps").write_text(program)
-        subprocess.run(["ps2pdf", "-dCompatibilityLevel=1.5", str(Path(d, "in.ps")), str(out)], check=True)
+        subprocess.run(["ps2pdf", "-dCompatibilityLevel=1.5", "-dEmbedAllFonts=false", str(Path(d, "in.ps")), str(out)], check=True)
 
 
 def by_libreoffice(out: Path):
