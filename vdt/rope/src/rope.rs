@@ -1,0 +1,112 @@
+//! The rope: a virtual file as a sequence of segments, and its algebra.
+//!
+//! Promises: a rope is canonical (see [`RopeBuilder`]), so equal content built from the same objects is equal as a
+//! value, and `slice(a..b)` followed by `slice(b..c)` is `slice(a..c)`. Nothing here reads a byte of an artifact.
+
+use std::ops::Range;
+
+use crate::builder::RopeBuilder;
+use crate::fingerprint;
+use crate::name::FileName;
+use crate::segment::Segment;
+
+/// Most bytes of a virtual file: sizes in a Delta log are signed 64-bit numbers.
+pub const MAX_LENGTH: u64 = i64::MAX as u64;
+
+/// A virtual file: literals, zeros and references in the order of its bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rope {
+    segments: Vec<Segment>,
+    /// `ends[i]` is the offset one past segment `i`.
+    ends: Vec<u64>,
+}
+
+impl Rope {
+    /// Segments that already are canonical, with the offset one past each.
+    pub(crate) fn from_canonical(segments: Vec<Segment>, ends: Vec<u64>) -> Self {
+        debug_assert_eq!(segments.len(), ends.len());
+        Self { segments, ends }
+    }
+
+    /// Bytes of the virtual file.
+    pub fn len(&self) -> u64 {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    /// Whether the file has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// The segments, none of them empty.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The pieces of the half-open `range`, the first and the last cut to it; `None` when it is decreasing or ends past
+    /// the file.
+    pub fn pieces(&self, range: Range<u64>) -> Option<impl Iterator<Item = Segment> + '_> {
+        if range.start > range.end || range.end > self.len() {
+            return None;
+        }
+        let first = self.ends.partition_point(|&end| end <= range.start);
+        let spans = self.segments[first..].iter().zip(&self.ends[first..]);
+        Some(spans.map_while(move |(segment, &end)| {
+            let start = end - segment.len();
+            if start >= range.end {
+                None
+            } else if range.start <= start && end <= range.end {
+                Some(segment.clone())
+            } else {
+                Some(
+                    segment.slice(
+                        range.start.saturating_sub(start)..segment.len().min(range.end - start),
+                    ),
+                )
+            }
+        }))
+    }
+
+    /// The rope of the half-open `range`; `None` when it is decreasing or ends past the file.
+    #[must_use]
+    pub fn slice(&self, range: Range<u64>) -> Option<Rope> {
+        let mut builder = RopeBuilder::new();
+        if range.is_empty() {
+            return self.pieces(range).map(|_| builder.finish());
+        }
+        self.pieces(range)?.for_each(|piece| builder.push(piece));
+        Some(builder.finish())
+    }
+
+    /// This file followed by `next`.
+    ///
+    /// # Panics
+    /// When both together have more than [`MAX_LENGTH`] bytes.
+    #[must_use]
+    pub fn concat(&self, next: &Rope) -> Rope {
+        let mut builder = RopeBuilder::with_capacity(self.segments.len() + next.segments.len());
+        self.segments
+            .iter()
+            .chain(&next.segments)
+            .for_each(|segment| builder.push(segment.clone()));
+        builder.finish()
+    }
+
+    /// The name of this file: a fingerprint of every segment and of the `annotation` stored with it, and the size.
+    pub fn file_name(&self, annotation: &[u8]) -> FileName {
+        FileName {
+            hash: fingerprint::fingerprint(&self.segments, annotation),
+            size: self.len(),
+        }
+    }
+}
+
+impl FromIterator<Segment> for Rope {
+    fn from_iter<I: IntoIterator<Item = Segment>>(segments: I) -> Self {
+        let mut builder = RopeBuilder::new();
+        segments
+            .into_iter()
+            .for_each(|segment| builder.push(segment));
+        builder.finish()
+    }
+}

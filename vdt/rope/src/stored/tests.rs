@@ -1,0 +1,1 @@
+//! What only the inside can try: raw frames that no encoder would write.
