@@ -1,1 +1,37 @@
-//! Placeholder.
+//! Protocols over any [`ObjectStore`](object_store::ObjectStore): S3, HTTP/WebDAV, and the admin surface.
+//!
+//! The store's first path segment is the bucket (S3) or the catalog (HTTP); nothing here knows what the objects mean.
+//!
+//! ```text
+//!   data listener                                             admin listener
+//!   /<bucket>/<key>                      s3    ─┐             /refresh /metrics /healthz
+//!   /v1/<catalog>/<schema>/<table>/...   http  ─┤             /readyz /api/v1/tables
+//!                                               │                     │
+//!                                            answer ── ObjectStore   Admin (a trait)
+//! ```
+//!
+//! Promises, kept here for every dialect:
+//! - Read-only. Every request that would write is refused with a status and a sentence.
+//! - The length is known before the first byte is sent, and a body that cannot be completed breaks its connection:
+//!   it is never padded and never ends early as if it were whole.
+//! - Bodies stream; memory does not grow with the size of an object.
+//! - Nothing a client sends makes the process panic or hold a connection for ever.
+//!
+//! [`DataSurface`] is the service of the data listener, [`admin::router`] that of the admin listener, and
+//! [`listener::serve`] runs either of them on a socket.
+
+mod answer;
+mod key;
+mod request;
+
+pub mod admin;
+mod http;
+pub mod listener;
+pub mod metrics;
+mod s3;
+mod surface;
+
+pub use admin::{Admin, AdminError, Readiness, Reason, RefreshReport};
+pub use listener::{DrainReport, Limits, serve, serve_with};
+pub use metrics::HttpMetrics;
+pub use surface::{BoxError, DataSurface, ResponseBody};

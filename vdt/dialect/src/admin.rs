@@ -1,0 +1,217 @@
+//! The admin surface: `POST /refresh`, `GET /metrics`, `/healthz`, `/readyz`, `/api/v1/tables`.
+//!
+//! Everything but the metrics is JSON, errors too: `{"error": "..."}`. What the answers say comes from the server, through [`Admin`].
+//! The listener is not for the outside world; who may reach it is decided where it is bound.
+
+use std::sync::Arc;
+
+use ::http::header::CONTENT_TYPE;
+use ::http::{HeaderMap, StatusCode};
+use axum::Router;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// What prometheus-client's text encoder writes.
+const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What the server tells and does through its admin listener.
+#[async_trait::async_trait]
+pub trait Admin: Send + Sync + 'static {
+    /// Refreshes one table, or all without a name. Returns when the refresh is queued, or with `wait` when it is done.
+    ///
+    /// The future is dropped when the client leaves; that must not stop a refresh that has begun.
+    ///
+    /// # Errors
+    /// [`AdminError`], which becomes the status.
+    async fn refresh(
+        &self,
+        table: Option<&str>,
+        wait: bool,
+    ) -> Result<Vec<RefreshReport>, AdminError>;
+
+    /// The body of `GET /api/v1/tables`: an array, one object a table.
+    fn tables(&self) -> serde_json::Value;
+
+    /// Whether requests can be answered.
+    fn ready(&self) -> Readiness;
+
+    /// All metrics in Prometheus' text form.
+    fn metrics(&self) -> String;
+}
+
+/// What a refresh did to one table, or that it is queued.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefreshReport {
+    /// `catalog.schema.name` of the table.
+    pub table: String,
+    /// What came of it, PascalCase: `Queued`, `Committed`, `Unchanged`, `Held`, `Failed`.
+    pub outcome: String,
+    /// The table's version afterwards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// Artifacts of that version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifacts: Option<u64>,
+    /// Artifacts that are new in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub added: Option<u64>,
+    /// Artifacts whose content changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed: Option<u64>,
+    /// Artifacts that are gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed: Option<u64>,
+    /// A sentence, where the outcome needs one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// Why a refresh was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// 404.
+    #[error("there is no table {table}")]
+    NotFound {
+        /// The name asked for.
+        table: String,
+    },
+    /// 409: the table's state forbids it.
+    #[error("table {table} was not refreshed: {message}")]
+    Conflict {
+        /// The table.
+        table: String,
+        /// Why, and what to do.
+        message: String,
+    },
+    /// 503: try again.
+    #[error("not refreshed: {message}")]
+    Unavailable {
+        /// What is not available.
+        message: String,
+    },
+}
+
+impl AdminError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NotFound { .. } => StatusCode::NOT_FOUND,
+            Self::Conflict { .. } => StatusCode::CONFLICT,
+            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+/// Whether the server can answer, and why not or how well: the body of `/readyz`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Readiness {
+    /// 200 when true, 503 otherwise.
+    pub ready: bool,
+    /// Reasons, also of a server that is ready but degraded.
+    pub reasons: Vec<Reason>,
+}
+
+/// One reason of a [`Readiness`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Reason {
+    /// PascalCase, as in a condition of the resource's status.
+    pub reason: String,
+    /// A sentence.
+    pub message: String,
+}
+
+/// The routes of the admin listener, to be given to [`serve`](crate::serve).
+pub fn router(admin: Arc<dyn Admin>) -> Router {
+    Router::new()
+        .route("/refresh", post(refresh))
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/api/v1/tables", get(tables))
+        .fallback(async || error(StatusCode::NOT_FOUND, "there is nothing here"))
+        .method_not_allowed_fallback(async || {
+            error(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this path does not serve the method",
+            )
+        })
+        .with_state(admin)
+}
+
+#[derive(Debug, Deserialize)]
+struct RefreshQuery {
+    table: Option<String>,
+    wait: Option<String>,
+}
+
+async fn refresh(
+    State(admin): State<Arc<dyn Admin>>,
+    query: Result<Query<RefreshQuery>, QueryRejection>,
+) -> Response {
+    let Ok(Query(query)) = query else {
+        return error(
+            StatusCode::BAD_REQUEST,
+            "the query takes table= and wait=, once each",
+        );
+    };
+    let wait = match query.wait.as_deref() {
+        None | Some("false" | "0") => false,
+        Some("" | "true" | "1") => true,
+        Some(_) => return error(StatusCode::BAD_REQUEST, "wait is true or false"),
+    };
+    let table = query.table.as_deref().filter(|table| !table.is_empty());
+    match admin.refresh(table, wait).await {
+        Ok(reports) => json(
+            if wait {
+                StatusCode::OK
+            } else {
+                StatusCode::ACCEPTED
+            },
+            &reports,
+        ),
+        Err(failed) => error(failed.status(), &failed.to_string()),
+    }
+}
+
+async fn metrics(State(admin): State<Arc<dyn Admin>>) -> Response {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, ::http::HeaderValue::from_static(METRICS_TYPE));
+    (headers, admin.metrics()).into_response()
+}
+
+async fn healthz() -> Response {
+    json(StatusCode::OK, &json!({"alive": true}))
+}
+
+async fn readyz(State(admin): State<Arc<dyn Admin>>) -> Response {
+    let readiness = admin.ready();
+    let status = if readiness.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    json(status, &readiness)
+}
+
+async fn tables(State(admin): State<Arc<dyn Admin>>) -> Response {
+    json(StatusCode::OK, &admin.tables())
+}
+
+fn error(status: StatusCode, message: &str) -> Response {
+    json(status, &json!({"error": message}))
+}
+
+fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    let headers = [(CONTENT_TYPE, "application/json")];
+    match serde_json::to_vec(body) {
+        Ok(body) => (status, headers, body).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "an answer could not be written as JSON");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}

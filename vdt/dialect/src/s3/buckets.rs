@@ -1,0 +1,341 @@
+//! LIST (version 2 and 1), ListBuckets, HeadBucket and GetBucketLocation.
+//!
+//! A bucket exists when something lies below it. A LIST of a prefix that holds nothing is 200 and empty in a bucket that exists
+//! (clients probe for tables like that) and 404 NoSuchBucket in one that does not.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use ::http::StatusCode;
+use object_store::ObjectStore;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use s3s::dto::{
+    Bucket, CommonPrefix, ETag, EncodingType, GetBucketLocationInput, GetBucketLocationOutput,
+    HeadBucketInput, HeadBucketOutput, ListBucketsInput, ListBucketsOutput, ListObjectsInput,
+    ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, Object, ObjectStorageClass,
+    Timestamp,
+};
+use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
+
+use super::list::{Item, Page, Query, exists, page};
+use crate::answer::{EntityTag, Failure};
+use crate::key::{encode, exact_path};
+
+/// Most items of a page, as in S3; also what is given when the client names no number.
+const MAX_KEYS: i32 = 1000;
+
+/// The region of every bucket. Clients that sign have to name one; any is accepted.
+const REGION: &str = "us-east-1";
+
+/// Starts every continuation token, so that a token of something else is refused.
+const TOKEN_MARK: &str = "k1.";
+
+/// Listings over one store. Everything that is not implemented here is s3s's 501.
+pub(crate) struct Buckets {
+    store: Arc<dyn ObjectStore>,
+}
+
+/// What LIST version 1 and 2 have in common, as asked for.
+struct ListRequest {
+    bucket: String,
+    prefix: String,
+    delimiter: Option<String>,
+    after: String,
+    max_keys: i32,
+    url: bool,
+}
+
+impl Buckets {
+    pub(crate) fn new(store: Arc<dyn ObjectStore>) -> Self {
+        Self { store }
+    }
+
+    async fn list(&self, request: &ListRequest) -> S3Result<Page> {
+        let query = Query {
+            bucket: &request.bucket,
+            prefix: &request.prefix,
+            delimiter: request.delimiter.as_deref(),
+            after: &request.after,
+            max_items: usize::try_from(request.max_keys).unwrap_or(0),
+        };
+        let page = page(&*self.store, query)
+            .await
+            .map_err(|failure| error(&request.bucket, failure))?;
+        if page.items.is_empty() {
+            self.require(&request.bucket).await?;
+        }
+        Ok(page)
+    }
+
+    /// Refuses a bucket that does not exist.
+    async fn require(&self, bucket: &str) -> S3Result<()> {
+        let there = match exact_path(bucket) {
+            Some(path) => exists(&*self.store, &path)
+                .await
+                .map_err(|failure| error(bucket, failure))?,
+            None => false,
+        };
+        if there {
+            Ok(())
+        } else {
+            Err(s3_error!(
+                NoSuchBucket,
+                "there is no such bucket: a bucket is a catalog of tables"
+            ))
+        }
+    }
+}
+
+impl ListRequest {
+    fn new(
+        bucket: String,
+        prefix: Option<String>,
+        delimiter: Option<String>,
+        max_keys: Option<i32>,
+        encoding: Option<&EncodingType>,
+    ) -> S3Result<Self> {
+        let url = match encoding.map(EncodingType::as_str) {
+            None | Some("") => false,
+            Some(EncodingType::URL) => true,
+            Some(_) => return Err(s3_error!(InvalidArgument, "encoding-type is url or absent")),
+        };
+        let max_keys = max_keys.unwrap_or(MAX_KEYS);
+        if max_keys < 0 {
+            return Err(s3_error!(
+                InvalidArgument,
+                "max-keys is a number from 0 to 1000"
+            ));
+        }
+        Ok(Self {
+            bucket,
+            prefix: prefix.unwrap_or_default(),
+            delimiter: delimiter.filter(|delimiter| !delimiter.is_empty()),
+            after: String::new(),
+            max_keys: max_keys.min(MAX_KEYS),
+            url,
+        })
+    }
+
+    /// Encodes a key or prefix as the client asked for.
+    fn text(&self, key: &str) -> String {
+        if self.url {
+            encode(key)
+        } else {
+            key.to_owned()
+        }
+    }
+
+    fn encoding(&self) -> Option<EncodingType> {
+        self.url
+            .then(|| EncodingType::from_static(EncodingType::URL))
+    }
+
+    /// Splits a page into the two lists of an answer.
+    fn lists(&self, page: Page) -> (Vec<Object>, Vec<CommonPrefix>) {
+        let (mut objects, mut prefixes) = (Vec::new(), Vec::new());
+        for item in page.items {
+            match item {
+                Item::CommonPrefix(prefix) => {
+                    prefixes.push(CommonPrefix {
+                        prefix: Some(self.text(&prefix)),
+                    });
+                }
+                Item::Object { key, meta } => objects.push(Object {
+                    key: Some(self.text(&key)),
+                    size: i64::try_from(meta.size).ok(),
+                    last_modified: Some(Timestamp::from(SystemTime::from(meta.last_modified))),
+                    e_tag: meta
+                        .e_tag
+                        .as_deref()
+                        .and_then(EntityTag::of_store)
+                        .map(|tag| {
+                            let opaque = tag.opaque().to_owned();
+                            if tag.is_weak() {
+                                ETag::Weak(opaque)
+                            } else {
+                                ETag::Strong(opaque)
+                            }
+                        }),
+                    storage_class: Some(ObjectStorageClass::from_static(
+                        ObjectStorageClass::STANDARD,
+                    )),
+                    ..Object::default()
+                }),
+            }
+        }
+        (objects, prefixes)
+    }
+}
+
+#[async_trait::async_trait]
+impl S3 for Buckets {
+    async fn list_objects_v2(
+        &self,
+        request: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
+        let input = request.input;
+        let mut list = ListRequest::new(
+            input.bucket,
+            input.prefix,
+            input.delimiter,
+            input.max_keys,
+            input.encoding_type.as_ref(),
+        )?;
+        // The token wins: clients go on sending the start of their first page.
+        list.after = match &input.continuation_token {
+            Some(token) => token_key(token)?,
+            None => input.start_after.clone().unwrap_or_default(),
+        };
+        let page = self.list(&list).await?;
+        let next = page
+            .items
+            .last()
+            .filter(|_| page.truncated)
+            .map(|item| token(item.name()));
+        let truncated = page.truncated;
+        let (contents, prefixes) = list.lists(page);
+        Ok(S3Response::new(ListObjectsV2Output {
+            key_count: i32::try_from(contents.len() + prefixes.len()).ok(),
+            contents: Some(contents),
+            common_prefixes: Some(prefixes),
+            is_truncated: Some(truncated),
+            next_continuation_token: next,
+            continuation_token: input.continuation_token,
+            start_after: input.start_after.map(|after| list.text(&after)),
+            max_keys: Some(list.max_keys),
+            prefix: Some(list.text(&list.prefix)),
+            delimiter: list
+                .delimiter
+                .as_deref()
+                .map(|delimiter| list.text(delimiter)),
+            encoding_type: list.encoding(),
+            name: Some(list.bucket),
+            ..ListObjectsV2Output::default()
+        }))
+    }
+
+    async fn list_objects(
+        &self,
+        request: S3Request<ListObjectsInput>,
+    ) -> S3Result<S3Response<ListObjectsOutput>> {
+        let input = request.input;
+        let mut list = ListRequest::new(
+            input.bucket,
+            input.prefix,
+            input.delimiter,
+            input.max_keys,
+            input.encoding_type.as_ref(),
+        )?;
+        list.after = input.marker.unwrap_or_default();
+        let page = self.list(&list).await?;
+        let next = page
+            .items
+            .last()
+            .filter(|_| page.truncated)
+            .map(|item| list.text(item.name()));
+        let truncated = page.truncated;
+        let (contents, prefixes) = list.lists(page);
+        Ok(S3Response::new(ListObjectsOutput {
+            contents: Some(contents),
+            common_prefixes: Some(prefixes),
+            is_truncated: Some(truncated),
+            next_marker: next,
+            marker: Some(list.text(&list.after)),
+            max_keys: Some(list.max_keys),
+            prefix: Some(list.text(&list.prefix)),
+            delimiter: list
+                .delimiter
+                .as_deref()
+                .map(|delimiter| list.text(delimiter)),
+            encoding_type: list.encoding(),
+            name: Some(list.bucket),
+            ..ListObjectsOutput::default()
+        }))
+    }
+
+    async fn list_buckets(
+        &self,
+        _: S3Request<ListBucketsInput>,
+    ) -> S3Result<S3Response<ListBucketsOutput>> {
+        let listed = self
+            .store
+            .list_with_delimiter(None)
+            .await
+            .map_err(|source| error("", Failure::from(source)))?;
+        let mut names: Vec<String> = listed
+            .common_prefixes
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        names.sort_unstable();
+        let buckets = names
+            .into_iter()
+            .map(|name| Bucket {
+                name: Some(name),
+                // Required by clients and known to nobody: a catalog is not created.
+                creation_date: Some(Timestamp::from(SystemTime::UNIX_EPOCH)),
+                ..Bucket::default()
+            })
+            .collect();
+        Ok(S3Response::new(ListBucketsOutput {
+            buckets: Some(buckets),
+            ..ListBucketsOutput::default()
+        }))
+    }
+
+    async fn head_bucket(
+        &self,
+        request: S3Request<HeadBucketInput>,
+    ) -> S3Result<S3Response<HeadBucketOutput>> {
+        self.require(&request.input.bucket).await?;
+        Ok(S3Response::new(HeadBucketOutput {
+            bucket_region: Some(REGION.to_owned()),
+            ..HeadBucketOutput::default()
+        }))
+    }
+
+    async fn get_bucket_location(
+        &self,
+        request: S3Request<GetBucketLocationInput>,
+    ) -> S3Result<S3Response<GetBucketLocationOutput>> {
+        self.require(&request.input.bucket).await?;
+        // us-east-1 is told by the absence of a constraint.
+        Ok(S3Response::new(GetBucketLocationOutput::default()))
+    }
+}
+
+/// The continuation token of a page that ended with `name`.
+fn token(name: &str) -> String {
+    format!(
+        "{TOKEN_MARK}{}",
+        utf8_percent_encode(name, NON_ALPHANUMERIC)
+    )
+}
+
+/// What the page before ended with.
+fn token_key(token: &str) -> S3Result<String> {
+    let key = token
+        .strip_prefix(TOKEN_MARK)
+        .and_then(|key| percent_decode_str(key).decode_utf8().ok())
+        .filter(|key| !key.is_empty());
+    match key {
+        Some(key) => Ok(key.into_owned()),
+        None => Err(s3_error!(
+            InvalidArgument,
+            "the continuation token is not one of ours"
+        )),
+    }
+}
+
+fn error(bucket: &str, failure: Failure) -> S3Error {
+    failure.log(&exact_path(bucket).unwrap_or_default());
+    let code =
+        S3ErrorCode::from_bytes(failure.s3_code().as_bytes()).unwrap_or(S3ErrorCode::InternalError);
+    // A listing has no object that could be missing or have changed: whatever failed, trying again is right.
+    let mut error = S3Error::with_message(code, "the listing failed; try again");
+    error.set_status_code(match failure.status() {
+        StatusCode::NOT_IMPLEMENTED => StatusCode::NOT_IMPLEMENTED,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    });
+    error
+}

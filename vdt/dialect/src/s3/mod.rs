@@ -1,0 +1,91 @@
+//! The S3 dialect, path style: `/<bucket>/<key>`.
+//!
+//! ```text
+//!   request ── operation ── write or unknown ──────────────> refused (refusal)
+//!                   │
+//!                   └── read ── signature dropped ── s3s ──> objects   GET and HEAD of one object (answer)
+//!                               (anonymous)               └> buckets   LIST, ListBuckets, HeadBucket, GetBucketLocation
+//! ```
+//!
+//! - s3s speaks the wire protocol: routing, XML, and (with keys, later) the check of signatures.
+//! - Objects are read in a route of s3s, which runs after its signature check but before its own parsing of headers: s3s refuses
+//!   some conditions and ranges that RFC 9110 allows, and evaluates none.
+//! - Whatever would write is refused with 403 AccessDenied and a sentence, before any of it is read.
+//! - Virtual-host addressing is not served.
+
+mod anonymous;
+mod buckets;
+mod list;
+mod objects;
+mod operation;
+mod refusal;
+
+use std::sync::Arc;
+
+use ::http::{Method, Request, Response, Uri};
+use bytes::Bytes;
+use object_store::ObjectStore;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::validation::NameValidation;
+
+use crate::metrics::Operation;
+use crate::request;
+use crate::surface::{DialectBody, boxed};
+
+/// S3 over one store.
+#[derive(Debug)]
+pub(crate) struct S3Dialect {
+    service: S3Service,
+}
+
+impl S3Dialect {
+    pub(crate) fn new(store: Arc<dyn ObjectStore>) -> Self {
+        let mut builder = S3ServiceBuilder::new(buckets::Buckets::new(Arc::clone(&store)));
+        builder.set_route(objects::Objects::new(store));
+        builder.set_validation(AnyBucket);
+        Self {
+            service: builder.build(),
+        }
+    }
+
+    /// Classifies a request.
+    pub(crate) fn operation(method: &Method, uri: &Uri) -> Operation {
+        operation::classify(method, uri)
+    }
+
+    /// Answers a request that was classified as `operation`.
+    pub(crate) async fn handle<B>(
+        &self,
+        operation: Operation,
+        request: Request<B>,
+    ) -> Response<DialectBody>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+    {
+        let (mut parts, body) = request.into_parts();
+        if let Some(refused) = refusal::of(operation, &parts.method) {
+            request::drain(body).await;
+            return refused;
+        }
+        // No read has a body worth reading.
+        drop(body);
+        anonymous::drop_signature(&mut parts);
+        let request = Request::from_parts(parts, s3s::Body::empty());
+        match self.service.call(request).await {
+            Ok(response) => response.map(boxed),
+            Err(error) => {
+                tracing::error!(?error, "s3s could not answer");
+                refusal::internal()
+            }
+        }
+    }
+}
+
+/// Any name may be asked for: a bucket that does not exist is NoSuchBucket, whatever it is called.
+struct AnyBucket;
+
+impl NameValidation for AnyBucket {
+    fn validate_bucket_name(&self, name: &str) -> bool {
+        !name.is_empty()
+    }
+}

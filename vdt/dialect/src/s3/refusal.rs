@@ -1,0 +1,67 @@
+//! What is not served, and how it is said: an S3 error document.
+
+use ::http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use ::http::{Method, Response, StatusCode};
+use http_body_util::Full;
+
+use crate::metrics::Operation;
+use crate::surface::{DialectBody, boxed};
+
+const READ_ONLY: &str =
+    "vdt tables are read-only: change the artifacts at their source and the table follows";
+
+/// The refusal of an operation, `None` when it is served.
+pub(crate) fn of(operation: Operation, method: &Method) -> Option<Response<DialectBody>> {
+    match operation {
+        Operation::GetObject
+        | Operation::HeadObject
+        | Operation::ListObjects
+        | Operation::ListBuckets
+        | Operation::HeadBucket
+        | Operation::GetBucketLocation => None,
+        Operation::Write => Some(document(StatusCode::FORBIDDEN, "AccessDenied", READ_ONLY)),
+        Operation::Options => Some(document(
+            StatusCode::FORBIDDEN,
+            "AccessForbidden",
+            "CORS is not enabled: browsers cannot read these tables across origins",
+        )),
+        Operation::Unknown if method == Method::GET || method == Method::HEAD => Some(document(
+            StatusCode::NOT_IMPLEMENTED,
+            "NotImplemented",
+            "this subresource of an object is not served",
+        )),
+        Operation::Unknown | Operation::Propfind => {
+            let mut response = document(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "MethodNotAllowed",
+                "the S3 dialect serves GET and HEAD",
+            );
+            response
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            Some(response)
+        }
+    }
+}
+
+/// The answer when s3s itself fails.
+pub(crate) fn internal() -> Response<DialectBody> {
+    document(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "InternalError",
+        "the request could not be answered",
+    )
+}
+
+/// An S3 error document. `code` and `message` are ours and need no escaping.
+fn document(status: StatusCode, code: &str, message: &str) -> Response<DialectBody> {
+    let text = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    );
+    let mut response = Response::new(boxed(Full::from(text)));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    response
+}
