@@ -1,0 +1,7 @@
+//! Virtual files as the `parquet` crate reads them, and the other promises of the crate from outside.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod limits;
+mod readback;
+mod support;
