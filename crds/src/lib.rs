@@ -1,11 +1,36 @@
 //! The `VirtualTable` resource: its types, its schema, and every rule it must keep.
+//!
+//! ```text
+//! manifest --parse--> VirtualTable --validate--> violations (none: fine) --unsupported--> what this version cannot serve
+//!                          |
+//!                          +--crd()--> the CustomResourceDefinition, from the same types
+//! ```
+//!
+//! Bounds (lengths, patterns, enums) stand once, beside the field: the schema is derived from them, and parsing and validation read the schema. Rules
+//! across fields are in [`validate()`], in the words of the API server. The crate reads and writes nothing: no file, no network, no clock.
 
+mod adhoc;
+pub mod api;
+mod crd;
+pub mod parse;
 pub mod quantity;
+mod resolved;
 pub mod retention;
+mod schema;
 mod spec;
 pub mod status;
+mod unsupported;
+mod validate;
+mod violation;
 
+pub use adhoc::BucketUrlError;
+pub use crd::crd;
+pub use parse::{ParseError, parse};
 pub use quantity::Quantity;
+pub use resolved::{Location, META_SUFFIX};
 pub use retention::Retention;
 pub use spec::*;
 pub use status::{ConditionStatus, SourceStatus, VirtualTableStatus};
+pub use unsupported::unsupported;
+pub use validate::{Profile, validate, validate_update};
+pub use violation::{Violation, ViolationKind};

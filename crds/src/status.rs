@@ -75,7 +75,7 @@ impl ConditionStatus {
     }
 }
 
-/// The observed state of one virtual table.
+/// status is the observed state.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct VirtualTableStatus {

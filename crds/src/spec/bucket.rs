@@ -11,6 +11,7 @@ use super::shapes::{self, Credentials, KeyRef};
 pub struct AzureContainer {
     /// versions Pinned reads by version id in an account with blob versioning, so that an overwrite never fails a read. Current when unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Versions")]
     pub versions: Option<Versions>,
     /// account name.
     #[schemars(length(min = 3, max = 24), regex(pattern = r"^[a-z0-9]+$"))]
@@ -44,6 +45,7 @@ pub struct AzureContainer {
 pub struct GcsBucket {
     /// versions Pinned reads by generation in a bucket with object versioning, so that an overwrite never fails a read. Current when unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Versions")]
     pub versions: Option<Versions>,
     /// bucket name.
     #[schemars(
@@ -74,6 +76,7 @@ pub struct GcsBucket {
 pub struct S3Bucket {
     /// versions Pinned lists and reads object versions of a versioned bucket, so that an overwrite never fails a read. Current when unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Versions")]
     pub versions: Option<Versions>,
     /// bucket name.
     #[schemars(

@@ -17,7 +17,7 @@ pub struct TableSchema {
     pub columns: Option<Vec<Column>>,
 }
 
-/// One column.
+/// A column.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Column {
@@ -26,6 +26,7 @@ pub struct Column {
     pub name: String,
     /// type of the values. Given by the attribute when from.artifact is set.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ColumnType")]
     pub column_type: Option<ColumnType>,
     /// from says where the value comes from: exactly one member.
     pub from: ColumnFrom,
@@ -41,6 +42,7 @@ pub struct Column {
 pub struct ColumnFrom {
     /// artifact is an attribute of the artifact.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ArtifactAttribute")]
     pub artifact: Option<ArtifactAttribute>,
     /// path is a named part of schema.pathPattern.
     #[serde(skip_serializing_if = "Option::is_none")]

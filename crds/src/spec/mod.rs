@@ -23,7 +23,7 @@ pub use network::{
 pub use pod::{EnvVar, PodSecurity, PodTemplate, TaintEffect, Toleration, TolerationOperator};
 pub use server::{
     Access, AccessMode, CachePolicy, ContainerResources, Disruption, Images, OnOperatorUpgrade,
-    PodResources, Principal, Rollout, Routing, Server, State, StateClaim, StateType,
+    PodResources, Principal, PullSecret, Rollout, Routing, Server, State, StateClaim, StateType,
     TrafficDistribution,
 };
 pub use shapes::{Credentials, KeyRef, NameRef};

@@ -13,6 +13,7 @@ use super::shapes::{self, NameRef};
 pub struct ReaderService {
     /// type of the Service. ClusterIP when unset.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ServiceType")]
     pub kind: Option<ServiceType>,
     /// annotations of the Service.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

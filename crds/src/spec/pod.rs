@@ -74,7 +74,7 @@ pub struct PodSecurity {
     pub supplemental_groups: Vec<i64>,
 }
 
-/// An environment variable.
+/// An environment variable, for example HTTPS_PROXY.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct EnvVar {
@@ -100,6 +100,7 @@ pub struct Toleration {
     pub key: Option<String>,
     /// operator.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "TolerationOperator")]
     pub operator: Option<TolerationOperator>,
     /// value of the taint.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,6 +108,7 @@ pub struct Toleration {
     pub value: Option<String>,
     /// effect of the taint.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "TaintEffect")]
     pub effect: Option<TaintEffect>,
     /// tolerationSeconds before eviction.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -148,6 +148,7 @@ pub enum CachePolicy {
 pub struct Routing {
     /// trafficDistribution is copied to the Service.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "TrafficDistribution")]
     pub traffic_distribution: Option<TrafficDistribution>,
 }
 
@@ -201,7 +202,7 @@ pub struct Images {
     /// pullSecrets in the same namespace.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
-    pub pull_secrets: Vec<NameRef>,
+    pub pull_secrets: Vec<PullSecret>,
 }
 
 /// Who may read.
@@ -216,7 +217,7 @@ pub struct Access {
     pub principals: Vec<Principal>,
 }
 
-/// Somebody who may read.
+/// A principal: somebody who may read.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Principal {
@@ -298,4 +299,12 @@ pub enum StateType {
     Claim,
     /// The pod itself: the log starts again with every pod.
     Ephemeral,
+}
+
+/// A pull secret.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+pub struct PullSecret {
+    /// name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }

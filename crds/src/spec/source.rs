@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::shapes::{self, Credentials, KeyRef};
 use super::{AzureContainer, GcsBucket, S3Bucket};
 
-/// One place that artifacts come from: a union on `type`.
+/// A source: one place that artifacts come from.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
@@ -72,6 +72,7 @@ pub struct PostgresSource {
     pub table: String,
     /// sslMode of the connection. VerifyFull when unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "SslMode")]
     pub ssl_mode: Option<SslMode>,
     /// artifacts names the source of this table that holds the bytes.
     #[schemars(length(min = 1, max = 63))]
@@ -145,6 +146,7 @@ pub struct HttpSource {
     pub url: String,
     /// format of the manifest. Told by the ending of the URL when unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ManifestFormat")]
     pub format: Option<ManifestFormat>,
     /// allowHosts are hosts that artifacts may lie on, beside the manifest's own. A leading dot means a domain. Private and link-local addresses only when named here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -12,7 +12,7 @@ use crate::quantity::Quantity;
 use crate::retention::Retention;
 use crate::status::VirtualTableStatus;
 
-/// The desired state of one virtual table.
+/// spec is the desired state.
 #[derive(CustomResource, Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[kube(
@@ -159,7 +159,7 @@ pub struct VirtualTableSpec {
     pub server: Option<Server>,
 }
 
-/// Reserved.
+/// A leg.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Leg {

@@ -1,0 +1,129 @@
+//! JSON of the admin API, spoken by the server, read by the operator and by the page.
+//!
+//! `GET /api/v1/tables` answers a list of [`TableReport`]; fields are camelCase, times RFC 3339 in UTC, unknown values absent.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::status::{ConditionStatus, SourceStatus};
+
+/// One table as it is served now.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct TableReport {
+    /// `<catalog>/<schema>/<table>`.
+    pub table: String,
+    /// Version of the log that is served; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<i64>,
+    /// Artifacts in that version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifacts: Option<u64>,
+    /// Seconds since the sources were last known to be as served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_seconds: Option<u64>,
+    /// End of the last refresh that succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_success: Option<Time>,
+    /// Conditions, as in the resource's status.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+    /// Sources as last listed.
+    #[serde(default)]
+    pub sources: Vec<SourceReport>,
+}
+
+/// One source as last listed.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceReport {
+    /// Name, status, reason and message, as in the resource's status.
+    #[serde(flatten)]
+    pub status: SourceStatus,
+    /// Artifacts that the last complete listing found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifacts: Option<u64>,
+    /// Objects that were left out, counted by reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub skipped: BTreeMap<String, u64>,
+}
+
+/// Makes a condition. `kind` and `reason` are constants of [`crate::status`]; `since_ms` (Unix, ms) is when its status last changed: the caller keeps
+/// the old time while the status stays the same.
+#[must_use]
+pub fn condition(
+    kind: &str,
+    status: ConditionStatus,
+    reason: &str,
+    message: impl Into<String>,
+    since_ms: i64,
+) -> Condition {
+    Condition {
+        type_: kind.to_owned(),
+        status: status.as_str().to_owned(),
+        reason: reason.to_owned(),
+        message: message.into(),
+        last_transition_time: time(since_ms),
+        observed_generation: None,
+    }
+}
+
+/// Makes a time of the API from Unix milliseconds. Times outside the years that RFC 3339 can write become the epoch.
+#[must_use]
+pub fn time(unix_ms: i64) -> Time {
+    Time(Timestamp::from_millisecond(unix_ms).unwrap_or(Timestamp::UNIX_EPOCH))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::status::{condition as types, reason};
+
+    #[test]
+    fn a_report_is_written_as_agreed_and_read_back() {
+        let report = TableReport {
+            table: "main/docs/manuals".to_owned(),
+            version: Some(3),
+            artifacts: Some(412),
+            lag_seconds: Some(0),
+            last_success: Some(time(1_767_225_600_000)),
+            conditions: vec![condition(
+                types::READY,
+                ConditionStatus::True,
+                reason::SERVING,
+                "serves version 3",
+                0,
+            )],
+            sources: vec![SourceReport {
+                status: SourceStatus {
+                    name: "bucket".to_owned(),
+                    status: ConditionStatus::True,
+                    reason: None,
+                    message: None,
+                },
+                artifacts: Some(412),
+                skipped: BTreeMap::from([("trailing-slash".to_owned(), 2)]),
+            }],
+        };
+        let written = serde_json::to_value(&report).unwrap();
+        let expected = json!({
+            "table": "main/docs/manuals", "version": 3, "artifacts": 412, "lagSeconds": 0, "lastSuccess": "2026-01-01T00:00:00Z",
+            "conditions": [{"type": "Ready", "status": "True", "reason": "Serving", "message": "serves version 3",
+                "lastTransitionTime": "1970-01-01T00:00:00Z"}],
+            "sources": [{"name": "bucket", "status": "True", "artifacts": 412, "skipped": {"trailing-slash": 2}}],
+        });
+        assert_eq!(written, expected);
+        assert_eq!(
+            serde_json::from_value::<TableReport>(written).unwrap(),
+            report
+        );
+    }
+}

@@ -1,0 +1,186 @@
+//! Rules of the pods: state, access, cache, network.
+
+use super::{NOTHING, Profile, Rules, sentence, source, table::check_quantity};
+use crate::spec::{
+    Access, AccessMode, Cache, NetworkPolicyMode, Server, ServiceType, State, StateClaim, Tls,
+    TlsMode, VolumeType,
+};
+
+pub(super) fn check(server: &Server, rules: &mut Rules) {
+    if rules.profile == Profile::Cluster {
+        rules.require(
+            server.state.is_some(),
+            "spec.server.state",
+            sentence::STATE_REQUIRED,
+        );
+        rules.require(
+            server.access.is_some(),
+            "spec.server.access",
+            sentence::ACCESS_REQUIRED,
+        );
+    }
+    let is_shared = server
+        .state
+        .as_ref()
+        .is_none_or(|state| state.kind.is_shared());
+    rules.demand(
+        server.replicas <= 1 || is_shared,
+        "spec.server.replicas",
+        server.replicas,
+        sentence::SHARED_STATE,
+    );
+    if let Some(state) = &server.state {
+        check_state("spec.server.state", state, rules);
+    }
+    if let Some(access) = &server.access {
+        check_access(access, rules);
+    }
+    check_cache(&server.cache, rules);
+    check_tls(&server.tls, rules);
+    let policy = &server.network_policy;
+    let fine = policy.client_labels.is_empty() || policy.mode == NetworkPolicyMode::Restricted;
+    rules.demand(
+        fine,
+        "spec.server.networkPolicy.clientLabels",
+        NOTHING,
+        sentence::CLIENT_LABELS,
+    );
+    if let Some(service) = &server.service {
+        let fine = service.load_balancer_class.is_none()
+            || service.kind == Some(ServiceType::LoadBalancer);
+        let path = "spec.server.service.loadBalancerClass";
+        rules.demand(
+            fine,
+            path,
+            &service.load_balancer_class,
+            sentence::LOAD_BALANCER_CLASS,
+        );
+    }
+    if let Some(template) = &server.pod_template {
+        for label in template.labels.keys() {
+            let is_free = !label.starts_with("app.kubernetes.io/") && !label.starts_with("vdt.io/");
+            rules.demand(
+                is_free,
+                "spec.server.podTemplate.labels",
+                label,
+                sentence::OPERATOR_LABELS,
+            );
+        }
+    }
+}
+
+fn check_state(path: &str, state: &State, rules: &mut Rules) {
+    for (member, kind, is_set) in state.members() {
+        let fine = is_set == (state.kind == kind);
+        rules.demand(
+            fine,
+            format!("{path}.{member}"),
+            NOTHING,
+            sentence::branch(member, kind.as_str()),
+        );
+    }
+    if let Some(s3) = &state.s3 {
+        source::check_s3(&format!("{path}.s3"), s3, rules);
+    }
+    if let Some(gcs) = &state.gcs {
+        source::check_gcs(&format!("{path}.gcs"), gcs, rules);
+    }
+    if let Some(azure) = &state.azure {
+        source::check_azure(&format!("{path}.azure"), azure, rules);
+    }
+    if let Some(StateClaim {
+        claim_name,
+        capacity,
+        storage_class_name,
+    }) = &state.claim
+    {
+        if let Some(capacity) = capacity {
+            check_quantity(
+                &format!("{path}.claim.capacity"),
+                capacity,
+                "64Mi",
+                None,
+                rules,
+            );
+        }
+        let is_ours = capacity.is_none() && storage_class_name.is_none();
+        rules.demand(
+            claim_name.is_none() || is_ours,
+            format!("{path}.claim"),
+            claim_name,
+            sentence::CLAIM_MADE,
+        );
+    }
+}
+
+fn check_access(access: &Access, rules: &mut Rules) {
+    let fine = (access.mode == AccessMode::Keys) != access.principals.is_empty();
+    rules.demand(
+        fine,
+        "spec.server.access.principals",
+        NOTHING,
+        sentence::PRINCIPALS,
+    );
+}
+
+fn check_cache(cache: &Cache, rules: &mut Rules) {
+    check_quantity(
+        "spec.server.cache.memory.capacity",
+        &cache.memory.capacity,
+        "16Mi",
+        None,
+        rules,
+    );
+    let (path, disk) = ("spec.server.cache.disk", &cache.disk);
+    check_quantity(
+        &format!("{path}.capacity"),
+        &disk.capacity,
+        "64Mi",
+        None,
+        rules,
+    );
+    let fine = disk.low_watermark_percent < disk.high_watermark_percent;
+    rules.demand(
+        fine,
+        format!("{path}.lowWatermarkPercent"),
+        disk.low_watermark_percent,
+        sentence::WATERMARKS,
+    );
+    let volume = &disk.volume;
+    let has_class = matches!(
+        volume.kind,
+        VolumeType::EphemeralVolume | VolumeType::PersistentVolumeClaim
+    );
+    let class = &volume.storage_class_name;
+    rules.demand(
+        class.is_none() || has_class,
+        format!("{path}.volume.storageClassName"),
+        class,
+        sentence::VOLUME_CLASS,
+    );
+    let grace = volume.node_loss_grace_seconds;
+    let fine = grace.is_none() || volume.kind == VolumeType::PersistentVolumeClaim;
+    rules.demand(
+        fine,
+        format!("{path}.volume.nodeLossGraceSeconds"),
+        grace,
+        sentence::NODE_LOSS,
+    );
+}
+
+fn check_tls(tls: &Tls, rules: &mut Rules) {
+    let fine = (tls.mode == TlsMode::Secret) == tls.secret_ref.is_some();
+    rules.demand(
+        fine,
+        "spec.server.tls.secretRef",
+        NOTHING,
+        sentence::TLS_SECRET,
+    );
+    let fine = (tls.mode == TlsMode::CertManager) == tls.issuer_ref.is_some();
+    rules.demand(
+        fine,
+        "spec.server.tls.issuerRef",
+        NOTHING,
+        sentence::TLS_ISSUER,
+    );
+}

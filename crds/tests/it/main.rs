@@ -1,0 +1,4 @@
+//! Tests of the resource from outside: its definition, checked examples, transitions, and hostile manifests.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod definition;
