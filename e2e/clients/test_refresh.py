@@ -34,7 +34,7 @@ class Story:
     version: int = 0
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def story(tmp_path_factory):
     work = tmp_path_factory.mktemp("lab")
     folder = work / "files"

@@ -46,7 +46,7 @@ def test_meta_table_lacks_only_data(published):
     assert list(found) == [c for c in EIGHT if c != "data"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def own_columns(tmp_path_factory):
     work = tmp_path_factory.mktemp("columns")
     artifacts.write_folder(work / "files", KEYS)

@@ -1,14 +1,20 @@
 """A transparent HTTP/1.1 proxy that counts: what was asked, how often, and how many body bytes came back.
 
 It forwards request and response heads as they are, the Host header above all, because signatures cover it. For
-plain HTTP on loopback and for bodies that are framed by Content-Length or chunks.
+plain HTTP on loopback and for bodies that are framed by Content-Length or chunks. It is a process of its own: a client
+may hold Python's global lock while it waits for an answer.
 """
 
 import asyncio
-import threading
-import time
+import json
+import shutil
+import sys
+import tempfile
 import urllib.parse
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from .process import Process, wait_until
 
 HEAD_BYTES_MAX = 256 * 1024
 
@@ -21,10 +27,10 @@ class Exchange:
     path: str
     query: dict[str, str]
     range: str | None
-    headers: dict[str, str]
+    headers: dict[str, str] = field(default_factory=dict)
     status: int = 0
     body_bytes: int = 0
-    started: float = field(default_factory=time.monotonic)
+    complete: bool = False
 
     @property
     def kind(self) -> str:
@@ -42,57 +48,71 @@ class Exchange:
 
 
 class CountingProxy:
-    """A context manager: `with CountingProxy("127.0.0.1:8333") as p: ... p.exchanges`."""
+    """A context manager: `with CountingProxy("127.0.0.1:8333") as p: ... p.take()`."""
 
     def __init__(self, upstream: str):
-        host, port = upstream.rsplit(":", 1)
-        self._upstream = (host, int(port))
-        self.exchanges: list[Exchange] = []
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._stop: asyncio.Event | None = None
-        self._thread = threading.Thread(target=self._run, name="counting-proxy", daemon=True)
-        self.port = 0
-
-    @property
-    def host(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        self._upstream = upstream
+        self._work = Path(tempfile.mkdtemp(prefix="vdt-proxy-"))
+        self._log = self._work / "exchanges"
+        self._read_to = 0
+        self._process: Process | None = None
+        self.host = ""
 
     @property
     def endpoint(self) -> str:
         return f"http://{self.host}"
 
     def __enter__(self) -> "CountingProxy":
-        self._thread.start()
-        if not self._ready.wait(10):
-            raise TimeoutError("the proxy did not start")
+        argv = [sys.executable, "-m", "lib.proxy", self._upstream, self._work]
+        self._process = Process(argv, self._work / "log", cwd=Path(__file__).resolve().parents[1])
+        listen = self._work / "listen"
+        wait_until("the proxy listens", lambda: listen.exists() and listen.read_text().endswith("\n"), 20)
+        self.host = listen.read_text().strip()
         return self
 
     def __exit__(self, *_):
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._process.kill()
+        shutil.rmtree(self._work, ignore_errors=True)
 
     def take(self) -> list[Exchange]:
-        """The exchanges since the last call."""
-        taken, self.exchanges = self.exchanges, []
-        return taken
+        """The exchanges since the last call, in the order of their requests. Waits for those under way."""
+        started: dict[int, Exchange] = {}
 
-    def _run(self):
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_until_complete(self._serve())
-        finally:
-            self._loop.close()
+        def settled() -> bool:
+            started.clear()
+            with open(self._log) as f:
+                f.seek(self._read_to)
+                for line in f:
+                    if not line.endswith("\n"):
+                        return False
+                    number, exchange = json.loads(line)
+                    started[number] = Exchange(**exchange)
+                self._end = f.tell()
+            return all(e.complete for e in started.values())
 
-    async def _serve(self):
-        self._stop = asyncio.Event()
+        wait_until("requests through the proxy have ended", settled, 30)
+        self._read_to = self._end
+        return list(started.values())
+
+
+class _Server:
+    """The process behind `CountingProxy`. Writes a line when a request starts and one when its answer ends."""
+
+    def __init__(self, upstream: str, work: Path):
+        host, port = upstream.rsplit(":", 1)
+        self._upstream = (host, int(port))
+        self._work = work
+        self._log = open(work / "exchanges", "a")  # noqa: SIM115 open as long as the process
+        self._count = 0
+
+    def _write(self, number: int, exchange: Exchange):
+        print(json.dumps([number, asdict(exchange)]), file=self._log, flush=True)
+
+    async def serve(self):
         server = await asyncio.start_server(self._connection, "127.0.0.1", 0, limit=HEAD_BYTES_MAX)
-        self.port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        await self._stop.wait()
-        server.close()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
+        host, port = server.sockets[0].getsockname()[:2]
+        (self._work / "listen").write_text(f"{host}:{port}\n")
+        await server.serve_forever()
 
     async def _connection(self, client_in, client_out):
         server_out = None
@@ -119,7 +139,17 @@ class CountingProxy:
             headers.get("range"),
             headers,
         )
-        self.exchanges.append(seen)
+        self._count += 1
+        number = self._count
+        self._write(number, seen)
+        try:
+            closing = await self._forward(seen, head, headers, client_in, client_out, server_in, server_out)
+        finally:
+            seen.complete = True
+            self._write(number, seen)
+        return not closing and "close" not in headers.get("connection", "").lower()
+
+    async def _forward(self, seen, head, headers, client_in, client_out, server_in, server_out) -> bool:
         server_out.write(head)
         await self._body(headers, client_in, server_out)
         while True:
@@ -129,10 +159,10 @@ class CountingProxy:
             client_out.write(answer)
             if seen.status >= 200:  # 100 Continue is followed by the real answer
                 break
-        if method != "HEAD" and seen.status not in (204, 304):
+        if seen.method != "HEAD" and seen.status not in (204, 304):
             await self._body(answer_headers, server_in, client_out, seen)
         await client_out.drain()
-        return "close" not in (headers.get("connection", "").lower(), answer_headers.get("connection", "").lower())
+        return "close" in answer_headers.get("connection", "").lower()
 
     async def _body(self, headers, reader, writer, seen: Exchange | None = None):
         if "chunked" in headers.get("transfer-encoding", "").lower():
@@ -169,3 +199,7 @@ def _parse(head: bytes) -> tuple[str, dict[str, str]]:
         if sep:
             headers[name.strip().lower()] = value.strip()
     return lines[0], headers
+
+
+if __name__ == "__main__":
+    asyncio.run(_Server(sys.argv[1], Path(sys.argv[2])).serve())
