@@ -1,0 +1,141 @@
+//! Opening a path below a folder without ever leaving it.
+//!
+//! A symbolic link is followed only if what it leads to lies inside the folder. The kernel decides (`openat2` with
+//! `RESOLVE_BENEATH`), so a path that is swapped for a link at the wrong moment does not get out. The kernel also refuses
+//! absolute links that lead back inside, and old or sandboxed kernels have no `openat2`: there the path is opened without
+//! access (`O_PATH`), the kernel is asked where it ended up (`/proc/self/fd`), and that place is opened if it lies inside.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::io::Errno;
+
+/// A folder by path.
+#[derive(Debug)]
+pub(super) struct Root {
+    path: PathBuf,
+}
+
+/// A folder that is open; paths are opened below it.
+#[derive(Debug)]
+pub(super) struct OpenRoot<'a> {
+    fd: OwnedFd,
+    path: &'a Path,
+}
+
+/// Why a path below a root cannot be opened.
+#[derive(Debug)]
+pub(super) enum OpenError {
+    /// It is a link, or goes through a link, out of the root.
+    Outside,
+    /// It is a link in a circle, or goes through one.
+    Loop,
+    /// It does not exist, or no longer.
+    Missing,
+    /// It is longer than the system can open.
+    TooLong,
+    /// Anything else, a missing permission for example.
+    Io(io::Error),
+}
+
+impl From<Errno> for OpenError {
+    fn from(error: Errno) -> Self {
+        match error {
+            Errno::NOENT | Errno::NOTDIR | Errno::NXIO => Self::Missing,
+            Errno::LOOP => Self::Loop,
+            Errno::NAMETOOLONG => Self::TooLong,
+            Errno::XDEV => Self::Outside,
+            other => Self::Io(other.into()),
+        }
+    }
+}
+
+/// The kernel gives up with EAGAIN when a rename races with the resolution; this often in a row is hostile.
+const RESOLVE_ATTEMPTS: usize = 16;
+
+/// Never blocks on a pipe, never becomes a controlling terminal, never leaks into a child.
+const ALWAYS: OFlags = OFlags::CLOEXEC
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY);
+
+impl Root {
+    /// Takes a canonical absolute path.
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens the folder that is there now.
+    pub(super) fn open(&self) -> Result<OpenRoot<'_>, OpenError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(OpenRoot {
+            fd: openat(CWD, &self.path, flags, Mode::empty())?,
+            path: &self.path,
+        })
+    }
+}
+
+impl OpenRoot<'_> {
+    /// Opens a file or folder by its path below the root; the root itself when `path` is empty.
+    pub(super) fn open(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, OpenError> {
+        let path = if path.is_empty() { b"." } else { path };
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        let flags = if flags.contains(OFlags::PATH) {
+            flags | OFlags::CLOEXEC
+        } else {
+            flags | ALWAYS
+        };
+        for _ in 0..RESOLVE_ATTEMPTS {
+            match openat2(&self.fd, path, flags, Mode::empty(), resolve) {
+                Ok(fd) => return Ok(fd),
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(Errno::XDEV | Errno::NOSYS) => return self.open_where_it_leads(path, flags),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(OpenError::Loop)
+    }
+
+    fn open_where_it_leads(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, OpenError> {
+        let seen = openat(
+            &self.fd,
+            path,
+            OFlags::PATH | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        let place = self.place_inside(&seen)?;
+        if flags.contains(OFlags::PATH) {
+            return Ok(seen);
+        }
+        let opened = openat(
+            &self.fd,
+            place.as_os_str().as_bytes(),
+            flags | OFlags::NOFOLLOW,
+            Mode::empty(),
+        )?;
+        // A folder on the way may have become a link since.
+        if self.place_inside(&opened)? == place {
+            Ok(opened)
+        } else {
+            Err(OpenError::Outside)
+        }
+    }
+
+    /// Path below the root of what is open.
+    fn place_inside(&self, fd: &OwnedFd) -> Result<PathBuf, OpenError> {
+        let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let place = std::fs::read_link(link).map_err(OpenError::Io)?;
+        match place.strip_prefix(self.path) {
+            Ok(inside) if inside.as_os_str().is_empty() => Ok(PathBuf::from(OsStr::new("."))),
+            Ok(inside) => Ok(inside.to_path_buf()),
+            Err(_) => Err(OpenError::Outside),
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! Reading files of a folder, never a wrong byte.
+//!
+//! A body comes from one open descriptor. Every piece is read and then, before a byte of it is passed on, the descriptor is
+//! asked for size, time and inode again: if they are no longer those of the first answer, the body ends with
+//! [`Error::Precondition`] (invariant 2: never a wrong byte). An overwrite in place changes the time before it changes the
+//! content, so a piece that has new bytes in it is never passed on. A file replaced by rename goes on being read as it was.
+//!
+//! The first piece is read together with the opening, in one visit to the blocking pool; a small artifact costs that one
+//! visit. Longer bodies read one piece ahead. Dropping a body lets at most one running read end by itself.
+//!
+//! What this cannot see: writes through a shared memory map, which change the time only now and then.
+
+use std::fmt;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use object_store::path::Path;
+use object_store::{
+    Attributes, Error, GetOptions, GetResult, GetResultPayload, ObjectMeta, Result,
+};
+use rustix::buffer::spare_capacity;
+use rustix::fs::{FileType, OFlags, fstat};
+use rustix::io::{Errno, pread};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+
+use super::beneath::{OpenError, Root};
+use super::{Facts, file_type};
+use crate::source::read_only::{Read, quoted};
+
+/// Bytes read at once: large enough that the visit to the pool does not show, small enough for hundreds of bodies.
+const PIECE_BYTES: u64 = 256 * 1024;
+
+/// Reads at the same time. The pool has more threads, which other work needs.
+const READS_MAX: usize = 64;
+
+const STORE: &str = "folder";
+
+/// Reads the files below a root.
+#[derive(Debug)]
+pub(super) struct FileReader {
+    root: Arc<Root>,
+    reads: Arc<Semaphore>,
+}
+
+impl FileReader {
+    pub(super) fn new(root: Arc<Root>) -> Self {
+        Self {
+            root,
+            reads: Arc::new(Semaphore::new(READS_MAX)),
+        }
+    }
+}
+
+impl fmt::Display for FileReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "folder {}", self.root.path().display())
+    }
+}
+
+#[async_trait]
+impl Read for FileReader {
+    async fn read(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        let permit = acquire(&self.reads).await?;
+        let (root, location) = (Arc::clone(&self.root), location.clone());
+        let started = blocking(permit, move || start(&root, location, options)).await?;
+        let Started {
+            meta,
+            range,
+            first,
+            rest,
+        } = started;
+        let payload = match rest {
+            None => stream::iter(first.map(Ok)).boxed(),
+            Some(file) => body(first, file, Arc::clone(&self.reads)),
+        };
+        Ok(GetResult {
+            payload: GetResultPayload::Stream(payload),
+            meta,
+            range,
+            attributes: Attributes::default(),
+        })
+    }
+}
+
+/// An open file whose content must stay what it was.
+#[derive(Debug)]
+struct Watched {
+    fd: OwnedFd,
+    facts: Facts,
+    location: Path,
+}
+
+/// What is left of a body.
+#[derive(Debug)]
+struct Rest {
+    file: Arc<Watched>,
+    range: Range<u64>,
+}
+
+struct Started {
+    meta: ObjectMeta,
+    range: Range<u64>,
+    first: Option<Bytes>,
+    rest: Option<Rest>,
+}
+
+/// Opens, checks the conditions, and reads the first piece.
+fn start(root: &Root, location: Path, mut options: GetOptions) -> Result<Started> {
+    let file = Watched::open(root, location)?;
+    let meta = file.meta();
+    options.if_match = options.if_match.as_deref().map(quoted);
+    options.if_none_match = options.if_none_match.as_deref().map(quoted);
+    options.check_preconditions(&meta)?;
+    let range = match &options.range {
+        None => 0..meta.size,
+        Some(range) => range.as_range(meta.size).map_err(|error| Error::Generic {
+            store: STORE,
+            source: Box::new(error),
+        })?,
+    };
+    if options.head || range.is_empty() {
+        return Ok(Started {
+            meta,
+            range,
+            first: None,
+            rest: None,
+        });
+    }
+    let end = piece_end(&range);
+    let first = Some(file.piece(range.start..end)?);
+    let rest = (end < range.end).then(|| Rest {
+        file: Arc::new(file),
+        range: end..range.end,
+    });
+    Ok(Started {
+        meta,
+        range,
+        first,
+        rest,
+    })
+}
+
+fn piece_end(range: &Range<u64>) -> u64 {
+    range.end.min(range.start.saturating_add(PIECE_BYTES))
+}
+
+impl Watched {
+    fn open(root: &Root, location: Path) -> Result<Self> {
+        let opened = root
+            .open()
+            .and_then(|root| root.open(location.as_ref().as_bytes(), OFlags::RDONLY));
+        let fd = opened.map_err(|error| open_error(root, &location, error))?;
+        let stat = fstat(&fd).map_err(|error| failed(error.into()))?;
+        if file_type(&stat) != FileType::RegularFile {
+            return Err(not_found(root, &location, "it is not a file"));
+        }
+        Ok(Self {
+            fd,
+            facts: Facts::of(&stat),
+            location,
+        })
+    }
+
+    fn meta(&self) -> ObjectMeta {
+        ObjectMeta {
+            location: self.location.clone(),
+            last_modified: self.facts.last_modified(),
+            size: self.facts.size,
+            e_tag: Some(format!("\"{}\"", self.facts.etag())),
+            version: None,
+        }
+    }
+
+    /// Reads a range whole and makes sure that the file is still what it was when it was opened.
+    fn piece(&self, range: Range<u64>) -> Result<Bytes> {
+        let length = usize::try_from(range.end - range.start)
+            .map_err(|error| failed(std::io::Error::other(error)))?;
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < length {
+            let offset = range.start + bytes.len() as u64;
+            match pread(&self.fd, spare_capacity(&mut bytes), offset) {
+                Ok(0) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(failed(error.into())),
+            }
+        }
+        // The allocator may give more room than asked for.
+        bytes.truncate(length);
+        let stat = fstat(&self.fd).map_err(|error| failed(error.into()))?;
+        if Facts::of(&stat) != self.facts || bytes.len() < length {
+            let now = Facts::of(&stat).etag();
+            let source = format!(
+                "the file changed while it was read: {} became {now}",
+                self.facts.etag()
+            )
+            .into();
+            return Err(Error::Precondition {
+                path: self.location.to_string(),
+                source,
+            });
+        }
+        Ok(Bytes::from(bytes))
+    }
+}
+
+/// A body that is being read: the piece under way, and what follows it.
+struct Body {
+    under_way: Option<JoinHandle<Result<Bytes>>>,
+    rest: Rest,
+    reads: Arc<Semaphore>,
+}
+
+impl Body {
+    /// Starts to read the next piece.
+    fn advance(&mut self, permit: OwnedSemaphorePermit) {
+        let end = piece_end(&self.rest.range);
+        let (file, range) = (Arc::clone(&self.rest.file), self.rest.range.start..end);
+        self.rest.range.start = end;
+        self.under_way = Some(tokio::task::spawn_blocking(move || {
+            let piece = file.piece(range);
+            drop(permit);
+            piece
+        }));
+    }
+
+    /// Starts to read the next piece if there is one and the pool has room.
+    fn read_ahead(&mut self) {
+        if !self.rest.range.is_empty()
+            && let Ok(permit) = Arc::clone(&self.reads).try_acquire_owned()
+        {
+            self.advance(permit);
+        }
+    }
+
+    async fn next(&mut self) -> Option<Result<Bytes>> {
+        if self.under_way.is_none() {
+            if self.rest.range.is_empty() {
+                return None;
+            }
+            match acquire(&self.reads).await {
+                Ok(permit) => self.advance(permit),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        let piece = join(self.under_way.as_mut()?.await);
+        self.under_way = None;
+        if piece.is_ok() {
+            self.read_ahead();
+        } else {
+            self.rest.range.start = self.rest.range.end;
+        }
+        Some(piece)
+    }
+}
+
+fn body(
+    first: Option<Bytes>,
+    rest: Rest,
+    reads: Arc<Semaphore>,
+) -> BoxStream<'static, Result<Bytes>> {
+    let mut body = Body {
+        under_way: None,
+        rest,
+        reads,
+    };
+    body.read_ahead();
+    let later = stream::unfold(body, |mut body| async move {
+        body.next().await.map(|piece| (piece, body))
+    });
+    stream::iter(first.map(Ok)).chain(later).fuse().boxed()
+}
+
+async fn acquire(reads: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
+    Arc::clone(reads)
+        .acquire_owned()
+        .await
+        .map_err(|error| failed(std::io::Error::other(error)))
+}
+
+async fn blocking<T: Send + 'static>(
+    permit: OwnedSemaphorePermit,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    join(
+        tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(permit);
+            done
+        })
+        .await,
+    )
+}
+
+fn join<T>(joined: Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
+    joined.unwrap_or_else(|error| Err(failed(std::io::Error::other(error))))
+}
+
+fn failed(error: std::io::Error) -> Error {
+    Error::Generic {
+        store: STORE,
+        source: Box::new(error),
+    }
+}
+
+fn not_found(root: &Root, location: &Path, why: &str) -> Error {
+    let source = format!(
+        "no artifact {location} in folder {}: {why}",
+        root.path().display()
+    )
+    .into();
+    Error::NotFound {
+        path: location.to_string(),
+        source,
+    }
+}
+
+fn open_error(root: &Root, location: &Path, error: OpenError) -> Error {
+    match error {
+        OpenError::Missing => not_found(root, location, "it does not exist"),
+        OpenError::Outside => not_found(root, location, "it is a link out of the folder"),
+        OpenError::Loop => not_found(root, location, "it is a link in a circle"),
+        OpenError::TooLong => not_found(root, location, "its path is too long"),
+        OpenError::Io(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Error::PermissionDenied {
+                path: location.to_string(),
+                source: Box::new(error),
+            }
+        }
+        OpenError::Io(error) => failed(error),
+    }
+}

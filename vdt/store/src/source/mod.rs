@@ -1,0 +1,249 @@
+//! Sources: places that artifacts come from.
+//!
+//! A [`Source`] is opened from the manifest's spec. It is listed with listers of our own ([`Source::list`]) and read through
+//! an `ObjectStore` whose paths are full keys ([`Source::store`]): `object_store`'s listings cannot hold every key, break on
+//! the first they cannot hold, lose storage classes and follow links out of a folder.
+//!
+//! What a source promises:
+//! - a listing is complete, or an error;
+//! - every key listed can be read under that key, and its listed ETag, size and time are those a read sees until it changes;
+//! - a read never mixes two contents of an artifact: it gives the bytes asked for with `if_match`, or an error;
+//! - nothing is ever written.
+
+mod error;
+mod file;
+mod globs;
+mod key;
+mod listing;
+mod read_only;
+mod s3;
+mod secrets;
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use object_store::ObjectStore;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use sha2::{Digest, Sha256};
+use vdt_crds::{Location, Source as SourceSpec, VirtualTable};
+
+pub use self::error::SourceError;
+pub use self::listing::{Entry, Listing, SkipReason, Skipped};
+
+use self::file::FileSource;
+use self::globs::Globs;
+use self::s3::S3Source;
+
+/// Where a source finds what the manifest only names.
+#[derive(Clone, Debug, Default)]
+pub struct SourceEnv {
+    /// Folder of the manifest: `file.path` is relative to it.
+    pub base_dir: PathBuf,
+    /// Folder with a folder for each Secret and ConfigMap.
+    pub secrets_dir: Option<PathBuf>,
+}
+
+/// A place that artifacts come from, open for listing and reading. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Source {
+    name: Arc<str>,
+    id: Arc<str>,
+    prefix: Arc<str>,
+    url_prefix: Arc<str>,
+    globs: Globs,
+    place: Place,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    File(FileSource),
+    S3(S3Source),
+}
+
+impl Source {
+    /// Opens a source as declared. A folder and secrets must be there; a bucket is not asked for yet.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the declaration or with what it names, in a sentence that says what to do.
+    pub fn open(spec: &SourceSpec, env: &SourceEnv) -> Result<Self, SourceError> {
+        let name: Arc<str> = spec.name.as_str().into();
+        let globs = Globs::new(&name, &spec.include, &spec.exclude)?;
+        match spec.location() {
+            Some(Location::File(file)) => {
+                let folder = FileSource::open(&name, &env.base_dir.join(file.path()))?;
+                let path = folder.path().as_os_str().as_bytes().to_vec();
+                Ok(Self {
+                    id: source_id("File", "", "", &path),
+                    prefix: "".into(),
+                    url_prefix: format!(
+                        "file://{}/",
+                        encoded(path.strip_suffix(b"/").unwrap_or(&path))
+                    )
+                    .into(),
+                    place: Place::File(folder),
+                    name,
+                    globs,
+                })
+            }
+            Some(Location::S3(s3)) => {
+                let bucket = S3Source::open(&name, s3, env)?;
+                Ok(Self {
+                    id: source_id("S3", bucket.service(), "", bucket.bucket().as_bytes()),
+                    prefix: s3.prefix().into(),
+                    url_prefix: format!("s3://{}/", bucket.bucket()).into(),
+                    place: Place::S3(bucket),
+                    name,
+                    globs,
+                })
+            }
+            Some(
+                Location::Gcs(_)
+                | Location::Azure(_)
+                | Location::Http(_)
+                | Location::Inventory(_)
+                | Location::Postgres(_),
+            ) => {
+                let feature = format!("a source of type {}", spec.kind.as_str());
+                Err(SourceError::Unsupported { name, feature })
+            }
+            None => Err(SourceError::Invalid {
+                name,
+                field: "type",
+                value: spec.kind.as_str().to_owned(),
+                problem: "not the member that is set; set the one that belongs to the type"
+                    .to_owned(),
+            }),
+        }
+    }
+
+    /// Opens a folder that no manifest declares.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub fn folder(path: &Path) -> Result<Self, SourceError> {
+        let table = VirtualTable::for_folder(path);
+        Self::only(
+            &table,
+            &SourceEnv {
+                base_dir: path.to_path_buf(),
+                secrets_dir: None,
+            },
+        )
+    }
+
+    /// Opens `s3://bucket/prefix` with the credentials, region and endpoint of the environment.
+    ///
+    /// # Errors
+    /// As [`Source::open`], and for what is no such URL.
+    pub fn s3_url(url: &str) -> Result<Self, SourceError> {
+        let table = VirtualTable::for_s3_url(url).map_err(|error| SourceError::Invalid {
+            name: "bucket".into(),
+            field: "url",
+            value: error.url,
+            problem: "not the URL of a bucket; write s3://bucket or s3://bucket/prefix/".to_owned(),
+        })?;
+        Self::only(&table, &SourceEnv::default())
+    }
+
+    fn only(table: &VirtualTable, env: &SourceEnv) -> Result<Self, SourceError> {
+        let spec = table
+            .spec
+            .sources
+            .first()
+            .expect("a table without a manifest has one source");
+        Self::open(spec, env)
+    }
+
+    /// Name inside the table.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Sixteen hexadecimal digits that stand for the place: type, endpoint, account and bucket, or the folder's path.
+    pub fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// Plain string that every key begins with; the file name is what follows it.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// What an artifact's URL begins with, before its percent-encoded key.
+    pub fn url_prefix(&self) -> &str {
+        &self.url_prefix
+    }
+
+    /// True if an artifact with this key would belong to the source: it lies below the prefix, passes the globs, and can be
+    /// served. Says nothing about whether it exists.
+    pub fn declared(&self, key: &str) -> bool {
+        // A size of 1: whether a trailing slash makes a folder marker or not, it is not declared.
+        key.strip_prefix(&*self.prefix).is_some_and(|filename| {
+            !filename.is_empty()
+                && key::unservable(key, 1).is_none()
+                && self.globs.pass(filename.as_bytes())
+        })
+    }
+
+    /// Lists the source. `progress` is called now and then with the artifacts and bytes seen so far. Dropping the future
+    /// stops the listing.
+    ///
+    /// # Errors
+    /// Whatever keeps the listing from being complete.
+    pub async fn list(
+        &self,
+        progress: &(dyn Fn(u64, u64) + Send + Sync),
+    ) -> Result<Listing, SourceError> {
+        let started = Instant::now();
+        let listing = match &self.place {
+            Place::File(folder) => folder.list(&self.globs, progress).await?,
+            Place::S3(bucket) => bucket.list(&self.prefix, &self.globs, progress).await?,
+        };
+        // Sorting a million keys takes too long for a thread that serves.
+        match tokio::task::spawn_blocking(move || listing.finish(started.elapsed())).await {
+            Ok(listing) => Ok(listing),
+            Err(error) => Err(SourceError::Io {
+                name: Arc::clone(&self.name),
+                path: PathBuf::from(&*self.url_prefix),
+                error: std::io::Error::other(error),
+            }),
+        }
+    }
+
+    /// The source's objects by full key: ranges, `if_match` and `head` are honoured, listings and writes refused.
+    pub fn store(&self) -> Arc<dyn ObjectStore> {
+        match &self.place {
+            Place::File(folder) => folder.store(),
+            Place::S3(bucket) => bucket.store(),
+        }
+    }
+}
+
+/// Hashes what makes a place itself. Parts are separated by a zero byte, which none of them can hold.
+fn source_id(kind: &str, endpoint: &str, account: &str, bucket: &[u8]) -> Arc<str> {
+    let mut hash = Sha256::new();
+    for part in [
+        kind.as_bytes(),
+        endpoint.as_bytes(),
+        account.as_bytes(),
+        bucket,
+    ] {
+        hash.update(part);
+        hash.update([0]);
+    }
+    hex::encode(&hash.finalize()[..8]).into()
+}
+
+/// Characters of a path that stay as they are in a URL (RFC 3986 2.3), and the slash.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/');
+
+fn encoded(path: &[u8]) -> String {
+    percent_encode(path, PATH).to_string()
+}

@@ -1,0 +1,158 @@
+//! Signed GET requests for listings.
+//!
+//! The transport, TLS, proxies and signatures are `object_store`'s; what is asked and how the answer is read is ours, because
+//! its own listing loses keys, storage classes and order. Every request is retried here, and only here, while that can help.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use bytes::BytesMut;
+use futures::StreamExt;
+use http::{Method, StatusCode};
+use object_store::aws::{AwsAuthorizer, AwsCredential, AwsCredentialProvider};
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpRequest, HttpRequestBody, HttpResponse,
+    ReqwestConnector,
+};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::failure::{ErrorDocument, Failure};
+use super::settings::Settings;
+use super::xml::{self, Page};
+use crate::source::SourceError;
+
+/// A page of 1,000 keys comes in well under a second; a service that needs longer is asked again.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Web identity and instance metadata answer at once or not at all.
+const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// 1,000 keys of 1,024 bytes, each byte percent-encoded, with their elements, four times over.
+const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Tries after the first, the pause before the second try, and the longest pause.
+const RETRIES: (usize, Duration, Duration) =
+    (5, Duration::from_millis(200), Duration::from_secs(5));
+
+/// RFC 3986 unreserved characters stay as they are: the signature wants the rest encoded.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// Asks a bucket for pages of its listing.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) settings: Arc<Settings>,
+    http: HttpClient,
+    credentials: AwsCredentialProvider,
+}
+
+impl Client {
+    pub(super) fn new(
+        settings: Arc<Settings>,
+        credentials: AwsCredentialProvider,
+    ) -> Result<Self, SourceError> {
+        let options = settings.options().clone().with_timeout(PAGE_TIMEOUT);
+        let http = ReqwestConnector::default()
+            .connect(&options)
+            .map_err(|error| settings.unusable(&error))?;
+        Ok(Self {
+            settings,
+            http,
+            credentials,
+        })
+    }
+
+    /// Gets one page; `query` is sent in the order given.
+    pub(super) async fn page(&self, query: &[(&str, &str)]) -> Result<Page, SourceError> {
+        let (retries, first_pause, longest_pause) = RETRIES;
+        let pauses = ExponentialBuilder::new()
+            .with_jitter()
+            .with_max_times(retries)
+            .with_min_delay(first_pause)
+            .with_max_delay(longest_pause);
+        let url = self.url(query);
+        (|| self.try_page(&url))
+            .retry(pauses)
+            .when(Failure::is_retryable)
+            .notify(|failure, pause| tracing::debug!(%url, %failure, ?pause, "listing request is retried"))
+            .await
+            .map_err(|failure| failure.into_error(&self.settings))
+    }
+
+    fn url(&self, query: &[(&str, &str)]) -> String {
+        let encoded = |text| utf8_percent_encode(text, QUERY);
+        let query: Vec<_> = query
+            .iter()
+            .map(|(key, value)| format!("{}={}", encoded(key), encoded(value)))
+            .collect();
+        let slash = if self.settings.bucket_url.matches('/').count() == 2 {
+            "/"
+        } else {
+            ""
+        };
+        format!("{}{slash}?{}", self.settings.bucket_url, query.join("&"))
+    }
+
+    async fn try_page(&self, url: &str) -> Result<Page, Failure> {
+        let credential = self.credential().await?;
+        let mut request = HttpRequest::new(HttpRequestBody::empty());
+        *request.method_mut() = Method::GET;
+        *request.uri_mut() = url
+            .parse()
+            .map_err(|error: http::uri::InvalidUri| Failure::Answer(error.to_string()))?;
+        if let Some(credential) = credential {
+            AwsAuthorizer::new(&credential, "s3", &self.settings.region)
+                .authorize(&mut request, None);
+        }
+        let response = self
+            .http
+            .execute(request)
+            .await
+            .map_err(Failure::Transport)?;
+        let status = response.status();
+        let region = response
+            .headers()
+            .get("x-amz-bucket-region")
+            .and_then(|region| region.to_str().ok());
+        let region = region.map(str::to_owned);
+        let body = body(response).await?;
+        if status == StatusCode::OK {
+            return xml::page(&body);
+        }
+        Err(xml::error(&body)
+            .unwrap_or_else(|| ErrorDocument::of_other(&body))
+            .into_failure(status, region))
+    }
+
+    async fn credential(&self) -> Result<Option<Arc<AwsCredential>>, Failure> {
+        if self.settings.anonymous {
+            return Ok(None);
+        }
+        match tokio::time::timeout(CREDENTIALS_TIMEOUT, self.credentials.get_credential()).await {
+            Ok(Ok(credential)) => Ok(Some(credential)),
+            Ok(Err(error)) => Err(Failure::NoCredentials(error.to_string())),
+            Err(_) => Err(Failure::NoCredentials(
+                "no identity was found in time".to_owned(),
+            )),
+        }
+    }
+}
+
+async fn body(response: HttpResponse) -> Result<BytesMut, Failure> {
+    let mut pieces = response.into_body().bytes_stream();
+    let mut body = BytesMut::new();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|error: HttpError| Failure::Transport(error))?;
+        if body.len() + piece.len() > PAGE_BYTES_MAX {
+            return Err(Failure::Answer(format!(
+                "a page is larger than {PAGE_BYTES_MAX} bytes"
+            )));
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body)
+}

@@ -1,0 +1,294 @@
+//! The XML of listings.
+//!
+//! ```text
+//!   ListBucketResult      Contents*  CommonPrefixes*  IsTruncated  NextContinuationToken  EncodingType      ListObjectsV2
+//!   ListVersionsResult    Version*   CommonPrefixes*  IsTruncated  NextKeyMarker NextVersionIdMarker       ListObjectVersions
+//!   Error                 Code  Message  Region
+//! ```
+//!
+//! Keys are asked for with `encoding-type=url`, since XML cannot hold every character: `%XX`, and `+` for a space (AWS, MinIO
+//! and SeaweedFS). A service that writes `%20` for a space leaves `+` as it is. One that ignores the parameter sends plain
+//! text. `EncodingType` may come after the keys, so keys are decoded when the document is over. Elements of no interest, such
+//! as `Owner`, are passed over with all they contain.
+
+use std::borrow::Cow;
+
+use chrono::DateTime;
+use quick_xml::events::Event;
+use quick_xml::reader::Reader;
+
+use super::failure::{ErrorDocument, Failure};
+
+/// One page of a listing.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Page {
+    pub(super) objects: Vec<Object>,
+    /// Common prefixes; one that is not UTF-8 cannot be asked for and is left out.
+    pub(super) prefixes: Vec<String>,
+    pub(super) truncated: bool,
+    /// Continuation token, or key marker of a version listing.
+    pub(super) next: Option<String>,
+    pub(super) next_version: Option<String>,
+}
+
+/// One object of a page.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Object {
+    /// Key; bytes, since percent-encoding can hold what is not UTF-8.
+    pub(super) key: Vec<u8>,
+    pub(super) size: u64,
+    /// Strong tag without quotes.
+    pub(super) etag: Option<String>,
+    pub(super) last_modified_ms: i64,
+    pub(super) storage_class: Option<String>,
+    pub(super) version: Option<String>,
+    /// False for a version that is not the newest.
+    pub(super) latest: bool,
+}
+
+/// Reads a page.
+pub(super) fn page(body: &[u8]) -> Result<Page, Failure> {
+    let mut document = Document::new(body);
+    let root = document.root()?;
+    match root.as_str() {
+        "ListBucketResult" | "ListVersionsResult" => document.listing(),
+        "Error" => {
+            let error = document.error()?;
+            // A service may find out about its trouble after it has sent 200.
+            Err(error.into_failure(http::StatusCode::OK, None))
+        }
+        other => Err(Failure::Answer(format!(
+            "the answer is <{other}>, not a listing"
+        ))),
+    }
+}
+
+/// Reads an error document; `None` if it is none.
+pub(super) fn error(body: &[u8]) -> Option<ErrorDocument> {
+    let mut document = Document::new(body);
+    (document.root().ok()? == "Error").then(|| document.error().ok())?
+}
+
+struct Document<'a> {
+    reader: Reader<&'a [u8]>,
+}
+
+/// A child of the element under way.
+enum Child {
+    Element(String),
+    End,
+}
+
+impl<'a> Document<'a> {
+    fn new(body: &'a [u8]) -> Self {
+        let mut reader = Reader::from_reader(body);
+        let config = reader.config_mut();
+        config.expand_empty_elements = true;
+        config.check_end_names = true;
+        Self { reader }
+    }
+
+    fn event(&mut self) -> Result<Event<'a>, Failure> {
+        let event = self.reader.read_event();
+        event.map_err(|error| {
+            Failure::Answer(format!(
+                "not XML: {error} at byte {}",
+                self.reader.error_position()
+            ))
+        })
+    }
+
+    fn root(&mut self) -> Result<String, Failure> {
+        match self.child()? {
+            Child::Element(name) => Ok(name),
+            Child::End => Err(Failure::Answer("not XML".to_owned())),
+        }
+    }
+
+    /// Goes to the next child element, past any text, or to the end of the parent.
+    fn child(&mut self) -> Result<Child, Failure> {
+        loop {
+            match self.event()? {
+                Event::Start(start) => {
+                    return Ok(Child::Element(
+                        String::from_utf8_lossy(start.local_name().as_ref()).into_owned(),
+                    ));
+                }
+                Event::End(_) => return Ok(Child::End),
+                Event::Eof => return Err(Failure::Answer("the answer is cut off".to_owned())),
+                _ => {}
+            }
+        }
+    }
+
+    /// Passes over the rest of the element under way.
+    fn skip(&mut self) -> Result<(), Failure> {
+        while let Child::Element(_) = self.child()? {
+            self.skip()?;
+        }
+        Ok(())
+    }
+
+    /// Text of the element under way, to its end. Nothing is trimmed: keys may begin and end with spaces.
+    fn text(&mut self) -> Result<Vec<u8>, Failure> {
+        let mut text = Vec::new();
+        loop {
+            match self.event()? {
+                Event::Text(part) => text.extend_from_slice(&part),
+                Event::CData(part) => text.extend_from_slice(&part),
+                Event::GeneralRef(reference) => {
+                    let name = String::from_utf8_lossy(&reference).into_owned();
+                    match quick_xml::escape::resolve_xml_entity(&name) {
+                        Some(character) => text.extend_from_slice(character.as_bytes()),
+                        // A reference to what is no character of XML stands for a control character.
+                        None => {
+                            let character =
+                                reference.resolve_char_ref().ok().flatten().unwrap_or('\0');
+                            text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                        }
+                    }
+                }
+                Event::Start(_) => self.skip()?,
+                Event::End(_) => return Ok(text),
+                Event::Eof => return Err(Failure::Answer("the answer is cut off".to_owned())),
+                _ => {}
+            }
+        }
+    }
+
+    fn string(&mut self) -> Result<String, Failure> {
+        Ok(String::from_utf8_lossy(&self.text()?).into_owned())
+    }
+
+    fn listing(&mut self) -> Result<Page, Failure> {
+        let mut page = Page::default();
+        let (mut prefixes, mut key_marker, mut encoding) = (Vec::new(), None, String::new());
+        while let Child::Element(name) = self.child()? {
+            match name.as_str() {
+                "Contents" | "Version" => {
+                    let object = self.object()?;
+                    page.objects.push(object);
+                }
+                "CommonPrefixes" => {
+                    while let Child::Element(name) = self.child()? {
+                        if name == "Prefix" {
+                            prefixes.push(self.text()?);
+                        } else {
+                            self.skip()?;
+                        }
+                    }
+                }
+                "IsTruncated" => page.truncated = self.string()?.trim() == "true",
+                "NextContinuationToken" => page.next = Some(self.string()?),
+                "NextKeyMarker" => key_marker = Some(self.text()?),
+                "NextVersionIdMarker" => page.next_version = Some(self.string()?),
+                "EncodingType" => encoding = self.string()?,
+                _ => self.skip()?,
+            }
+        }
+        let all = || {
+            page.objects
+                .iter()
+                .map(|object| &object.key)
+                .chain(&prefixes)
+                .chain(&key_marker)
+        };
+        let decode = match encoding.trim() {
+            // Where spaces come as %20, a plus is a plus.
+            "url" if all().any(|key| contains(key, b"%20")) => percent_decoded,
+            "url" => form_decoded,
+            _ => <[u8]>::to_vec,
+        };
+        let marker = key_marker.as_deref().map(decode);
+        page.prefixes = prefixes
+            .iter()
+            .filter_map(|prefix| String::from_utf8(decode(prefix)).ok())
+            .collect();
+        for object in &mut page.objects {
+            object.key = decode(&object.key);
+        }
+        if let Some(marker) = marker {
+            let marker = String::from_utf8(marker);
+            page.next =
+                Some(marker.map_err(|_| Failure::Answer("a key marker is not UTF-8".to_owned()))?);
+        }
+        Ok(page)
+    }
+
+    fn object(&mut self) -> Result<Object, Failure> {
+        let mut object = Object {
+            latest: true,
+            ..Object::default()
+        };
+        let (mut size, mut modified) = (None, None);
+        while let Child::Element(name) = self.child()? {
+            match name.as_str() {
+                "Key" => object.key = self.text()?,
+                "Size" => size = Some(self.string()?),
+                "LastModified" => modified = Some(self.string()?),
+                "ETag" => object.etag = strong(&self.string()?),
+                "StorageClass" => {
+                    object.storage_class = Some(self.string()?).filter(|class| !class.is_empty())
+                }
+                "VersionId" => {
+                    object.version = Some(self.string()?).filter(|version| !version.is_empty())
+                }
+                "IsLatest" => object.latest = self.string()?.trim() == "true",
+                _ => self.skip()?,
+            }
+        }
+        let key = || String::from_utf8_lossy(&object.key).into_owned();
+        object.size = size
+            .as_deref()
+            .and_then(|size| size.trim().parse().ok())
+            .ok_or_else(|| Failure::Answer(format!("key {:?} has size {size:?}", key())))?;
+        object.last_modified_ms = modified
+            .as_deref()
+            .and_then(|time| DateTime::parse_from_rfc3339(time.trim()).ok())
+            .ok_or_else(|| Failure::Answer(format!("key {:?} has time {modified:?}", key())))?
+            .timestamp_millis();
+        Ok(object)
+    }
+
+    fn error(&mut self) -> Result<ErrorDocument, Failure> {
+        let mut error = ErrorDocument::default();
+        while let Child::Element(name) = self.child()? {
+            match name.as_str() {
+                "Code" => error.code = self.string()?,
+                "Message" => error.message = self.string()?,
+                "Region" => error.region = Some(self.string()?),
+                _ => self.skip()?,
+            }
+        }
+        Ok(error)
+    }
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+fn percent_decoded(text: &[u8]) -> Vec<u8> {
+    Cow::from(percent_encoding::percent_decode(text)).into_owned()
+}
+
+fn form_decoded(text: &[u8]) -> Vec<u8> {
+    let spaced: Vec<u8> = text
+        .iter()
+        .map(|byte| if *byte == b'+' { b' ' } else { *byte })
+        .collect();
+    percent_decoded(&spaced)
+}
+
+/// A tag without its quotes; weak and empty tags are none.
+fn strong(tag: &str) -> Option<String> {
+    let tag = tag.trim();
+    if tag.starts_with("W/") {
+        return None;
+    }
+    let tag = tag.trim_matches('"');
+    (!tag.is_empty()).then(|| tag.to_owned())
+}
+
+#[cfg(test)]
+mod tests;
