@@ -188,10 +188,9 @@ async fn stream(
     let length = settled.range.end - settled.range.start;
     let meta = result.meta.clone();
     let mut chunks = result.into_stream();
-    let first = if length == 0 {
-        Bytes::new()
-    } else {
-        match chunks.next().await {
+    let mut first = Bytes::new();
+    while first.is_empty() && length > 0 {
+        first = match chunks.next().await {
             Some(Ok(chunk)) => chunk,
             Some(Err(error)) => return Err(Failure::of_body(error)),
             None => {
@@ -199,8 +198,13 @@ async fn stream(
                     "the store gave no byte of {location}"
                 )));
             }
-        }
-    };
+        };
+    }
+    if first.len() as u64 > length {
+        return Err(Failure::internal(format!(
+            "the store gave too much of {location}"
+        )));
+    }
     let body = ReadBody::new(location.clone(), first, chunks, length);
     Ok(answer(location, &meta, &settled, body))
 }

@@ -14,6 +14,7 @@ use std::fmt::Write;
 
 use ::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use ::http::{Response, StatusCode};
+use chrono::DateTime;
 use futures::TryStreamExt;
 use http_body_util::Full;
 use object_store::path::Path;
@@ -232,7 +233,11 @@ impl MultiStatus {
     /// Writes one `response`: a file with its properties, or a folder, whose name ends with a slash.
     fn entry(&mut self, name: &str, meta: Option<&ObjectMeta>) -> Result<(), Refused> {
         let properties = match meta {
-            None => "<D:resourcetype><D:collection/></D:resourcetype>".to_owned(),
+            // object_store's client insists on a date of every entry, and a folder has none.
+            None => format!(
+                "<D:resourcetype><D:collection/></D:resourcetype><D:getlastmodified>{}</D:getlastmodified>",
+                http_date(DateTime::UNIX_EPOCH),
+            ),
             Some(meta) => {
                 let tag = meta
                     .e_tag
