@@ -13,6 +13,8 @@
 //! replica and after every restart, and no artifact byte is read. [`read_rows`] is the way back from a rope to its
 //! artifacts; [`meta`] lays out the table's sibling without the artifacts themselves.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
+
 mod artifact;
 mod attribute;
 mod chunk;
