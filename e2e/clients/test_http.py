@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ElementTree
 from urllib.parse import quote, unquote, urlsplit
 
 import deltalake
+import pyarrow
 import pytest
 from lib.artifacts import sha256
 from lib.clients import duckdb_connection
@@ -14,7 +15,7 @@ from lib.vdt import http
 def files(published):
     """The data files of the table, by relative path."""
     table = deltalake.DeltaTable(published.place.uri, storage_options=published.place.storage_options())
-    adds = table.get_add_actions(flatten=True).to_pydict()
+    adds = pyarrow.table(table.get_add_actions(flatten=True)).to_pydict()
     return dict(zip(adds["path"], adds["size_bytes"], strict=True))
 
 

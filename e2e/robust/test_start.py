@@ -1,0 +1,247 @@
+"""What a user sees when a start cannot work: an exit code, the thing's name, and what to do. Quickly."""
+
+import socket
+
+import deltalake
+import pytest
+from lib import manifest
+from lib.clients import place_of
+from lib.process import free_ports
+from lib.vdt import Vdt, run
+
+FAILURE, USAGE = 1, 2
+LOOPBACK = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
+
+
+def refused(code, *args, says=(), **options):
+    done = run(*args, seconds=45, **options)
+    text = done.stdout + done.stderr
+    assert done.returncode == code, f"exit code {done.returncode}\n{text}"
+    for part in says:
+        assert str(part).lower() in text.lower(), f"{part!r} is not in:\n{text}"
+    assert "panicked" not in text and "RUST_BACKTRACE" not in text, text
+    return text
+
+
+def test_help_and_version():
+    for command in ([], ["serve"], ["plan"], ["inspect"], ["validate"], ["completions"]):
+        assert run(*command, "--help").returncode == 0, command
+    assert run("--version").stdout.startswith("vdt")
+    assert "vdt" in run("completions", "bash").stdout
+
+
+@pytest.mark.parametrize(
+    "args", [["serve", "--no-such-flag"], ["no-such-command"], ["serve"], ["serve", "x", "--listen", "nonsense"]]
+)
+def test_bad_usage_is_2(args, tmp_path):
+    refused(USAGE, *args, cwd=tmp_path)
+
+
+def test_folder_that_is_not_there(tmp_path):
+    done = run("serve", tmp_path / "nowhere", "--state", tmp_path / "state", *LOOPBACK)
+    assert done.returncode in (FAILURE, USAGE) and "nowhere" in done.stdout + done.stderr
+
+
+BAD_MANIFESTS = {
+    "not-yaml": ("{", ["bad.yaml"]),
+    "empty": ("", ["bad.yaml"]),
+    "another-kind": ("apiVersion: v1\nkind: Pod\nmetadata: {name: x}\n", ["bad.yaml"]),
+    "no-sources": (manifest.virtual_table("t", []), ["spec.sources"]),
+    "typo": (manifest.virtual_table("t", [manifest.folder("files")], refesh={}), ["refesh", "refresh"]),
+    "unknown-type": (manifest.virtual_table("t", [{"name": "a", "type": "FTP"}]), ["FTP", "S3"]),
+    "wrong-branch": (manifest.virtual_table("t", [{"name": "a", "type": "S3", "file": {"path": "x"}}]), ["s3"]),
+    "dotdot": (manifest.virtual_table("t", [manifest.folder("a/../../etc")]), ["spec.sources[0].file.path", ".."]),
+    "absolute": (manifest.virtual_table("t", [manifest.folder("/etc")]), ["spec.sources[0].file.path", "relative"]),
+    "meta-name": (manifest.virtual_table("t", [manifest.folder("f")], table={"name": "x_meta"}), ["_meta"]),
+    "bad-quantity": (
+        manifest.virtual_table("t", [manifest.folder("f")], layout={"inlineMaxBytes": "256 MB"}),
+        ["spec.layout.inlineMaxBytes"],
+    ),
+    "two-sources-of-one-name": (
+        manifest.virtual_table("t", [manifest.folder("f"), manifest.folder("g")]),
+        ["files"],
+    ),
+    "not-built-yet": (
+        manifest.virtual_table("t", [manifest.folder("f")], checksum="SHA256"),
+        ["checksum"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_MANIFESTS)
+def test_bad_manifest_is_2_and_names_the_field(name, tmp_path):
+    content, says = BAD_MANIFESTS[name]
+    path = tmp_path / "bad.yaml"
+    path.write_text(content) if isinstance(content, str) else manifest.write(path, content)
+    refused(USAGE, "serve", path, "--state", tmp_path / "state", *LOOPBACK, says=says)
+    if name != "not-built-yet":  # the resource allows it, so `validate` does
+        refused(USAGE, "validate", path, says=says)
+
+
+def test_all_violations_are_told_at_once(tmp_path):
+    table = manifest.virtual_table(
+        "t", [manifest.folder("/etc")], layout={"inlineMaxBytes": "256 MB"}, table={"name": "x_meta"}
+    )
+    path = manifest.write(tmp_path / "bad.yaml", table)
+    refused(USAGE, "validate", path, says=["spec.sources[0].file.path", "spec.layout.inlineMaxBytes", "spec.table.name"])
+
+
+def test_examples_are_valid():
+    from lib.vdt import REPOSITORY
+
+    for example in sorted((REPOSITORY / "examples").glob("*.yaml")):
+        assert run("validate", example).returncode == 0, example
+
+
+def test_two_tables_of_one_name_are_refused(tmp_path, folder):
+    table = manifest.virtual_table("files", [manifest.folder("files")])
+    a, b = manifest.write(tmp_path / "a.yaml", table), manifest.write(tmp_path / "b.yaml", table)
+    done = run("serve", a, b, "--state", tmp_path / "state", *LOOPBACK)
+    assert done.returncode in (FAILURE, USAGE) and "files" in done.stdout + done.stderr
+
+
+def test_folder_of_manifests(tmp_path, folder, serve):
+    (tmp_path / "m").mkdir()
+    for name in ("one", "two"):
+        manifest.write(tmp_path / "m" / f"{name}.yaml", manifest.virtual_table(name, [manifest.folder("files")]))
+    (tmp_path / "m" / "files").symlink_to(folder)
+    vdt = serve(args=["--manifests", tmp_path / "m"])
+    assert {t["name"] for t in vdt.ready["tables"]} == {"one", "two"}
+
+
+def test_port_in_use(tmp_path, folder):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        taken = f"127.0.0.1:{s.getsockname()[1]}"
+        args = ("serve", folder, "--state", tmp_path / "state")
+        refused(FAILURE, *args, "--listen", taken, "--admin-listen", "127.0.0.1:0", says=[taken, "in use"])
+        refused(FAILURE, *args, "--listen", "127.0.0.1:0", "--admin-listen", taken, says=[taken, "in use"])
+
+
+def test_other_addresses_than_loopback_need_a_word(tmp_path, folder):
+    args = ("serve", folder, "--state", tmp_path / "state", "--admin-listen", "127.0.0.1:0", "--listen", "0.0.0.0:0")
+    done = run(*args)
+    assert done.returncode in (FAILURE, USAGE)
+    assert "--allow-anonymous" in done.stdout + done.stderr
+
+
+def test_state_locked_by_another_process(tmp_path, folder, serve):
+    serve(folder)
+    refused(FAILURE, "serve", folder, "--state", tmp_path / "state", *LOOPBACK, says=[tmp_path / "state"])
+
+
+def test_state_of_a_newer_version(tmp_path, folder, serve):
+    serve(folder).stop()
+    store = tmp_path / "state" / "store.json"
+    text = store.read_text()
+    import json
+
+    content = json.loads(text)
+    number = [k for k, v in content.items() if isinstance(v, int)]
+    assert number, f"no version number in store.json: {text}"
+    store.write_text(json.dumps(content | {k: 999 for k in number}))
+    refused(FAILURE, "serve", folder, "--state", tmp_path / "state", *LOOPBACK, says=["999"])
+    store.write_text(text)
+    serve(folder).stop()
+
+
+def test_state_inside_of_the_source_is_refused(folder):
+    done = run("serve", folder, "--state", folder / "state", *LOOPBACK)
+    assert done.returncode in (FAILURE, USAGE)
+    assert "state" in (done.stdout + done.stderr).lower()
+    assert not (folder / "state").exists() or not any((folder / "state").rglob("*.rope"))
+
+
+@pytest.fixture
+def bucket_manifest(tmp_path, seaweed):
+    """`write(bucket=, endpoint=, key=)` gives a manifest over a bucket, and its arguments."""
+
+    def write(bucket="corp-start", endpoint=None, secret_key=None):
+        secrets = seaweed.secrets_dir(tmp_path / "secrets", secret_key=secret_key)
+        table = manifest.virtual_table(
+            "bucket", [manifest.bucket(bucket, endpoint or seaweed.endpoint)], refresh=manifest.ON_REQUEST
+        )
+        path = manifest.write(tmp_path / "bucket.yaml", table)
+        return path, ["--secrets-dir", secrets]
+
+    seaweed.create_bucket("corp-start")
+    seaweed.upload("corp-start", {"a.pdf": b"%PDF a"})
+    return write
+
+
+def test_bucket_that_is_not_there(tmp_path, bucket_manifest):
+    path, args = bucket_manifest(bucket="no-such-bucket")
+    refused(FAILURE, "serve", path, "--state", tmp_path / "state", *LOOPBACK, *args, says=["no-such-bucket"])
+
+
+def test_wrong_key(tmp_path, bucket_manifest):
+    path, args = bucket_manifest(secret_key="wrong")
+    text = refused(FAILURE, "serve", path, "--state", tmp_path / "state", *LOOPBACK, *args, says=["corp-start"])
+    assert "wrong" not in text.replace("wrong key", ""), "a secret in the output"
+
+
+def test_missing_secret(tmp_path, bucket_manifest):
+    path, _ = bucket_manifest()
+    for args in ([], ["--secrets-dir", tmp_path / "nothing here"]):
+        refused(FAILURE, "serve", path, "--state", tmp_path / "state", *LOOPBACK, *args, says=["bucket-ro"])
+
+
+def test_endpoint_that_is_down(tmp_path, bucket_manifest):
+    path, args = bucket_manifest(endpoint=f"http://127.0.0.1:{free_ports(1)[0]}")
+    refused(FAILURE, "serve", path, "--state", tmp_path / "state", *LOOPBACK, *args, says=["127.0.0.1"])
+
+
+def test_endpoint_without_the_tls_that_was_asked_for(tmp_path, bucket_manifest, seaweed):
+    path, args = bucket_manifest(endpoint=seaweed.endpoint.replace("http://", "https://"))
+    refused(FAILURE, "serve", path, "--state", tmp_path / "state", *LOOPBACK, *args, says=[seaweed.host])
+
+
+def test_with_a_known_table_a_source_that_is_down_leaves_the_last_version_standing(tmp_path, bucket_manifest, serve):
+    path, args = bucket_manifest()
+    serve(path, args=args).stop()
+    path, args = bucket_manifest(endpoint=f"http://127.0.0.1:{free_ports(1)[0]}")
+    vdt = serve(path, args=args)
+    place = place_of(vdt.table("bucket"))
+    table = deltalake.DeltaTable(place.uri, storage_options=place.storage_options())
+    assert (table.version(), table.count()) == (0, 1)
+
+
+def test_s3_url_with_ambient_credentials(tmp_path, seaweed, serve):
+    seaweed.create_bucket("corp-url")
+    seaweed.upload("corp-url", {"manuals/a.pdf": b"%PDF a", "manuals/b/c.pdf": b"%PDF c", "other/x.pdf": b"no"})
+    import time
+
+    time.sleep(3.1)  # settleSeconds, and the whole seconds of S3's clock
+    vdt = serve("s3://corp-url/manuals", env=seaweed.environment())
+    t = vdt.table("manuals")
+    place = place_of(t)
+    table = deltalake.DeltaTable(place.uri, storage_options=place.storage_options())
+    rows = table.to_pyarrow_dataset().to_table(columns=["filename", "url", "data"]).to_pylist()
+    assert sorted((r["filename"], r["url"], r["data"]) for r in rows) == [
+        ("a.pdf", "s3://corp-url/manuals/a.pdf", b"%PDF a"),
+        ("b/c.pdf", "s3://corp-url/manuals/b/c.pdf", b"%PDF c"),
+    ]
+
+
+def test_ready_file_says_where(tmp_path, folder, serve):
+    vdt = serve(folder)
+    (t,) = vdt.ready["tables"]
+    assert t == {
+        "catalog": "main",
+        "schema": "default",
+        "name": "files",
+        "s3": "s3://main/default/files",
+        "http": f"http://{vdt.listen}/v1/main/default/files",
+        "version": 0,
+        "artifacts": 3,
+    }
+
+
+def test_nothing_is_served_before_the_ready_file(tmp_path, folder):
+    vdt = Vdt(folder, state=tmp_path / "state", work=tmp_path / "run").start()
+    try:
+        assert vdt.admin("GET", "/readyz")[0] == 200
+        assert vdt.admin("GET", "/healthz")[0] == 200
+    finally:
+        vdt.stop()
