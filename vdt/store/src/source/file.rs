@@ -27,6 +27,7 @@ use super::read_only::ReadOnly;
 pub(super) struct FileSource {
     name: Arc<str>,
     root: Arc<Root>,
+    store: Arc<dyn ObjectStore>,
 }
 
 /// Parts of a walk that wait for their reader; each holds at most one folder or [`walk::PART_ENTRIES`] entries.
@@ -40,10 +41,15 @@ impl FileSource {
             std::fs::read_dir(&path).map(|_| path)
         });
         match root {
-            Ok(path) => Ok(Self {
-                name: Arc::clone(name),
-                root: Arc::new(Root::new(path)),
-            }),
+            Ok(path) => {
+                let root = Arc::new(Root::new(path));
+                let store = Arc::new(ReadOnly(read::FileReader::new(Arc::clone(&root))));
+                Ok(Self {
+                    name: Arc::clone(name),
+                    root,
+                    store,
+                })
+            }
             Err(error) => Err(root_error(name, path, error)),
         }
     }
@@ -87,7 +93,7 @@ impl FileSource {
 
     /// The folder's files by key, for reading.
     pub(super) fn store(&self) -> Arc<dyn ObjectStore> {
-        Arc::new(ReadOnly(read::FileReader::new(Arc::clone(&self.root))))
+        Arc::clone(&self.store)
     }
 }
 

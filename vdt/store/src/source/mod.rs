@@ -28,6 +28,7 @@ use object_store::ObjectStore;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use sha2::{Digest, Sha256};
 use vdt_crds::{Location, Source as SourceSpec, VirtualTable};
+use vdt_table::SourceContext;
 
 pub use self::error::SourceError;
 pub use self::listing::{Entry, Listing, SkipReason, Skipped};
@@ -48,11 +49,9 @@ pub struct SourceEnv {
 /// A place that artifacts come from, open for listing and reading. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Source {
-    name: Arc<str>,
-    id: Arc<str>,
-    prefix: Arc<str>,
-    url_prefix: Arc<str>,
+    context: Arc<SourceContext>,
     globs: Globs,
+    fingerprint: Arc<str>,
     place: Place,
 }
 
@@ -70,33 +69,32 @@ impl Source {
     pub fn open(spec: &SourceSpec, env: &SourceEnv) -> Result<Self, SourceError> {
         let name: Arc<str> = spec.name.as_str().into();
         let globs = Globs::new(&name, &spec.include, &spec.exclude)?;
-        match spec.location() {
+        let (context, place) = match spec.location() {
             Some(Location::File(file)) => {
                 let folder = FileSource::open(&name, &env.base_dir.join(file.path()))?;
-                let path = folder.path().as_os_str().as_bytes().to_vec();
-                Ok(Self {
-                    id: source_id("File", "", "", &path),
-                    prefix: "".into(),
+                let path = folder.path().as_os_str().as_bytes();
+                let context = SourceContext {
+                    name,
+                    id: source_id("File", "", "", path),
+                    prefix: String::new(),
                     url_prefix: format!(
                         "file://{}/",
-                        encoded(path.strip_suffix(b"/").unwrap_or(&path))
-                    )
-                    .into(),
-                    place: Place::File(folder),
-                    name,
-                    globs,
-                })
+                        encoded(path.strip_suffix(b"/").unwrap_or(path))
+                    ),
+                    etag_is_checksum: false,
+                };
+                (context, Place::File(folder))
             }
             Some(Location::S3(s3)) => {
                 let bucket = S3Source::open(&name, s3, env)?;
-                Ok(Self {
-                    id: source_id("S3", bucket.service(), "", bucket.bucket().as_bytes()),
-                    prefix: s3.prefix().into(),
-                    url_prefix: format!("s3://{}/", bucket.bucket()).into(),
-                    place: Place::S3(bucket),
+                let context = SourceContext {
                     name,
-                    globs,
-                })
+                    id: source_id("S3", bucket.service(), "", bucket.bucket().as_bytes()),
+                    prefix: s3.prefix().to_owned(),
+                    url_prefix: format!("s3://{}/", bucket.bucket()),
+                    etag_is_checksum: true,
+                };
+                (context, Place::S3(bucket))
             }
             Some(
                 Location::Gcs(_)
@@ -106,16 +104,25 @@ impl Source {
                 | Location::Postgres(_),
             ) => {
                 let feature = format!("a source of type {}", spec.kind.as_str());
-                Err(SourceError::Unsupported { name, feature })
+                return Err(SourceError::Unsupported { name, feature });
             }
-            None => Err(SourceError::Invalid {
-                name,
-                field: "type",
-                value: spec.kind.as_str().to_owned(),
-                problem: "not the member that is set; set the one that belongs to the type"
-                    .to_owned(),
-            }),
-        }
+            None => {
+                return Err(SourceError::Invalid {
+                    name,
+                    field: "type",
+                    value: spec.kind.as_str().to_owned(),
+                    problem: "not the member that is set; set the one that belongs to the type"
+                        .to_owned(),
+                });
+            }
+        };
+        let what = (&context.id, &context.prefix, &spec.include, &spec.exclude);
+        Ok(Self {
+            fingerprint: format!("{what:?}").into(),
+            context: Arc::new(context),
+            globs,
+            place,
+        })
     }
 
     /// Opens a folder that no manifest declares.
@@ -158,33 +165,35 @@ impl Source {
 
     /// Name inside the table.
     pub fn name(&self) -> &Arc<str> {
-        &self.name
+        &self.context.name
     }
 
     /// Sixteen hexadecimal digits that stand for the place: type, endpoint, account and bucket, or the folder's path.
     pub fn id(&self) -> &Arc<str> {
-        &self.id
+        &self.context.id
     }
 
-    /// Plain string that every key begins with; the file name is what follows it.
-    pub fn prefix(&self) -> &str {
-        &self.prefix
+    /// What the layout of a table needs to know of its source.
+    pub fn context(&self) -> Arc<SourceContext> {
+        Arc::clone(&self.context)
     }
 
-    /// What an artifact's URL begins with, before its percent-encoded key.
-    pub fn url_prefix(&self) -> &str {
-        &self.url_prefix
+    /// Text that changes whenever the declaration means other artifacts: another place, prefix, `include` or `exclude`.
+    /// Credentials and the way to the place are no part of it.
+    pub fn fingerprint(&self) -> String {
+        self.fingerprint.to_string()
     }
 
     /// True if an artifact with this key would belong to the source: it lies below the prefix, passes the globs, and can be
     /// served. Says nothing about whether it exists.
     pub fn declared(&self, key: &str) -> bool {
         // A size of 1: whether a trailing slash makes a folder marker or not, it is not declared.
-        key.strip_prefix(&*self.prefix).is_some_and(|filename| {
-            !filename.is_empty()
-                && key::unservable(key, 1).is_none()
-                && self.globs.pass(filename.as_bytes())
-        })
+        key.strip_prefix(&*self.context.prefix)
+            .is_some_and(|filename| {
+                !filename.is_empty()
+                    && key::unservable(key, 1).is_none()
+                    && self.globs.pass(filename.as_bytes())
+            })
     }
 
     /// Lists the source. `progress` is called now and then with the artifacts and bytes seen so far. Dropping the future
@@ -199,14 +208,18 @@ impl Source {
         let started = Instant::now();
         let listing = match &self.place {
             Place::File(folder) => folder.list(&self.globs, progress).await?,
-            Place::S3(bucket) => bucket.list(&self.prefix, &self.globs, progress).await?,
+            Place::S3(bucket) => {
+                bucket
+                    .list(&self.context.prefix, &self.globs, progress)
+                    .await?
+            }
         };
         // Sorting a million keys takes too long for a thread that serves.
         match tokio::task::spawn_blocking(move || listing.finish(started.elapsed())).await {
             Ok(listing) => Ok(listing),
             Err(error) => Err(SourceError::Io {
-                name: Arc::clone(&self.name),
-                path: PathBuf::from(&*self.url_prefix),
+                name: Arc::clone(self.name()),
+                path: PathBuf::from(&self.context.url_prefix),
                 error: std::io::Error::other(error),
             }),
         }
