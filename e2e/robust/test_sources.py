@@ -177,7 +177,7 @@ def test_plan_reads_and_writes_nothing(tmp_path, folder):
     assert done.returncode == 0, done.stderr
     plan = json.loads(done.stdout)
     assert "3" in json.dumps(plan)
-    assert not list((tmp_path / "state").rglob("*.rope")) if (tmp_path / "state").exists() else True
+    assert not list((tmp_path / "state").rglob("*.rope"))
 
 
 def test_plan_warns_of_artifacts_that_are_too_large(tmp_path, folder):

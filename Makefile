@@ -1,0 +1,63 @@
+# Everything a checkout needs: `make demo` to see it work, `make test` to trust it. What is installed or downloaded for
+# that lies in a cache outside of the checkout (e2e/setup.sh); Rust comes by rustup (rust-toolchain.toml).
+.DEFAULT_GOAL := help
+.PHONY: help build release fmt lint fmt-check clippy docs dependencies deny test test-rust test-e2e demo bench clean
+
+CARGO := cargo
+LOCKED := --locked
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## the vdt binary, for development
+	$(CARGO) build $(LOCKED) --bin vdt
+
+release: ## the vdt binary, optimised: target/release/vdt
+	$(CARGO) build $(LOCKED) --release --bin vdt
+
+fmt: ## format the code
+	$(CARGO) fmt --all
+
+lint: fmt-check clippy docs dependencies deny ## formatting, clippy, docs, dependency rules, licences
+
+fmt-check:
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
+
+docs:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --workspace --no-deps --document-private-items
+
+dependencies:
+	.ci/dependency-rules.sh
+
+# Licences, bans and sources need nothing from outside. Advisories do (`cargo deny fetch`), and are checked where the
+# database has been fetched.
+deny:
+	@if ! $(CARGO) deny --version >/dev/null 2>&1; then \
+		if [ "$$CI" = true ]; then echo "deny: cargo-deny is missing and CI=true needs it"; exit 1; fi; \
+		echo "deny: skipped, cargo-deny is not installed (cargo install --locked cargo-deny)"; \
+	else \
+		$(CARGO) deny $(LOCKED) --offline check licenses bans sources || exit 1; \
+		if ls -d "$${CARGO_HOME:-$$HOME/.cargo}"/advisory-db*/* >/dev/null 2>&1; then \
+			$(CARGO) deny $(LOCKED) --offline check advisories || exit 1; \
+		else echo "deny: no advisory database here (cargo deny fetch): advisories not checked"; fi; \
+	fi
+
+test: test-rust test-e2e ## every test: Rust, real clients, kill -9, bad input
+
+test-rust: ## the tests of the crates
+	$(CARGO) test $(LOCKED) --workspace
+
+test-e2e: build ## real clients against the real binary
+	e2e/test.sh
+
+demo: ## sample PDFs, served and queried with DuckDB
+	e2e/demo.sh
+
+bench: release ## the numbers of docs/benchmarks.md
+	e2e/bench/run.sh
+
+clean: ## what was built
+	$(CARGO) clean
