@@ -18,6 +18,7 @@
 mod artifact;
 mod attribute;
 mod chunk;
+pub mod delta;
 mod file;
 mod fill;
 mod footer;

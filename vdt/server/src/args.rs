@@ -1,0 +1,182 @@
+//! The command line.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+/// Virtual Delta tables: serve a folder or bucket of artifacts (PDFs, images, recordings) as a Delta table that
+/// Spark, DuckDB, Polars and delta-rs read as it is. Nothing is copied.
+#[derive(Debug, Parser)]
+#[command(name = "vdt", version, about, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Logging, for all commands.
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+/// Logging, for all commands. Logs go to standard error.
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// Log filter: a level, or directives such as `vdt_store=debug,info`
+    #[arg(long, global = true, env = "VDT_LOG", default_value = "warn", value_name = "FILTER")]
+    pub(crate) log: String,
+    /// Log format
+    #[arg(long, global = true, env = "VDT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve tables until interrupted
+    Serve(ServeArgs),
+    /// Show what would be served, without serving or writing anything
+    Plan(PlanArgs),
+    /// Look into a table, one of its versions, or one of its files
+    Inspect(InspectArgs),
+    /// Check manifests
+    Validate(ValidateArgs),
+    /// Print a completion script for your shell
+    Completions(CompletionsArgs),
+}
+
+/// Where artifacts come from: folders, buckets, or manifests.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SourceArgs {
+    /// Folders of artifacts, `s3://bucket/prefix` URLs, or VirtualTable manifests (`.yaml`, `.yml`, `.json`)
+    ///
+    /// A folder is always a folder of artifacts; a folder of manifests is given by --manifests. A bucket is read with the
+    /// credentials, region and endpoint of the environment (AWS_ACCESS_KEY_ID, AWS_REGION, AWS_ENDPOINT_URL, ...).
+    #[arg(value_name = "SOURCE", required_unless_present = "manifests", value_hint = ValueHint::AnyPath)]
+    pub(crate) sources: Vec<String>,
+    /// Folder whose manifests (`*.yaml`, `*.yml`, `*.json`) are read
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) manifests: Option<PathBuf>,
+    /// Folder of secrets: `<DIR>/<secret name>/<key>`, ConfigMaps `<DIR>/configmap-<name>/<key>`
+    #[arg(long, env = "VDT_SECRETS_DIR", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) secrets_dir: Option<PathBuf>,
+}
+
+/// Options of `vdt serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// What to serve.
+    #[command(flatten)]
+    pub(crate) sources: SourceArgs,
+    /// State store: a directory, or `s3://bucket/prefix`. By default a directory of its own for these sources below $XDG_STATE_HOME/vdt
+    #[arg(long, env = "VDT_STATE", value_name = "DIR|URL")]
+    pub(crate) state: Option<String>,
+    /// Address of the data listener (S3, HTTP/WebDAV). Port 0 picks a free one
+    #[arg(long, env = "VDT_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    /// Address of the admin listener (metrics, health, refresh). Port 0 picks a free one
+    #[arg(long, env = "VDT_ADMIN_LISTEN", default_value = "127.0.0.1:8081", value_name = "ADDR")]
+    pub(crate) admin_listen: SocketAddr,
+    /// Serve without credentials on an address that other machines reach
+    #[arg(long)]
+    pub(crate) allow_anonymous: bool,
+    /// Folder for temporary files, emptied at will. Reserved: this version needs none
+    #[arg(long, env = "VDT_SCRATCH", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) scratch: Option<PathBuf>,
+    /// Write addresses and tables as JSON to this file once serving, for scripts
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) ready_file: Option<PathBuf>,
+    /// Seconds that bodies may go on after SIGINT or SIGTERM
+    #[arg(long, env = "VDT_DRAIN_SECONDS", default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=600))]
+    pub(crate) drain_seconds: u64,
+}
+
+/// Output of commands that report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// Options of `vdt plan`.
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// What would be served.
+    #[command(flatten)]
+    pub(crate) sources: SourceArgs,
+    /// Output format
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+    /// Rows to show of each table
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    pub(crate) rows: u64,
+}
+
+/// Options of `vdt inspect`.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// State store: a directory, or `s3://bucket/prefix`
+    #[arg(long, env = "VDT_STATE", value_name = "DIR|URL", required_unless_present = "sources")]
+    pub(crate) state: Option<String>,
+    /// Source or manifest, to find its default state and to read artifacts with --materialize
+    #[arg(long = "source", value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
+    pub(crate) sources: Vec<String>,
+    /// Folder of secrets, as in `vdt serve`
+    #[arg(long, env = "VDT_SECRETS_DIR", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) secrets_dir: Option<PathBuf>,
+    /// `<catalog>/<schema>/<table>`; all tables without it
+    #[arg(value_name = "TABLE")]
+    pub(crate) table: Option<String>,
+    /// Version; the newest without it
+    #[arg(long = "at", value_name = "VERSION")]
+    pub(crate) version: Option<u64>,
+    /// One file, drawn as a rope: `<hash>-<bytes>.parquet`, or the beginning of its name
+    #[arg(long, value_name = "FILE", requires = "table")]
+    pub(crate) file: Option<String>,
+    /// Write that file, whole, to this path (`-` for standard output)
+    #[arg(long, value_name = "PATH", requires = "file", value_hint = ValueHint::FilePath)]
+    pub(crate) materialize: Option<PathBuf>,
+    /// Output format
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+}
+
+/// Options of `vdt validate`.
+#[derive(Debug, Args)]
+pub(crate) struct ValidateArgs {
+    /// Manifests, or folders of them; `-` reads standard input
+    #[arg(value_name = "FILE", required = true, value_hint = ValueHint::AnyPath)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Whose rules: a laptop's, or those of the API server in a cluster
+    #[arg(long, value_enum, default_value_t = Profile::Laptop)]
+    pub(crate) profile: Profile,
+    /// Output format
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+}
+
+/// Rules to validate by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Profile {
+    /// `vdt serve` on one machine.
+    Laptop,
+    /// `kubectl apply`.
+    Cluster,
+}
+
+/// Options of `vdt completions`.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// Shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}

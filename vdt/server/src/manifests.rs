@@ -1,0 +1,224 @@
+//! From the command line to declared tables: folders, buckets and manifest files.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use sha2::{Digest, Sha256};
+use vdt_crds::{ParseError, Profile, VirtualTable, Violation};
+use vdt_store::SourceEnv;
+
+use crate::{args::SourceArgs, exit::BadInput};
+
+/// A table as declared, and where its relative paths and secrets are looked up.
+#[derive(Debug)]
+pub(crate) struct Declared {
+    /// The manifest, or what stands for it when a folder or bucket was given.
+    pub(crate) table: VirtualTable,
+    /// Base folder and secrets.
+    pub(crate) env: SourceEnv,
+    /// What was given, for messages.
+    pub(crate) origin: String,
+}
+
+/// Reads everything that `args` names, and checks it by the laptop's rules.
+///
+/// # Errors
+/// [`BadInput`] with every violation of every manifest.
+pub(crate) fn load(args: &SourceArgs) -> anyhow::Result<Vec<Declared>> {
+    let mut declared = Vec::new();
+    for given in &args.sources {
+        declared.extend(load_one(given, args.secrets_dir.as_deref())?);
+    }
+    if let Some(folder) = &args.manifests {
+        let files = manifest_files(folder)?;
+        if files.is_empty() {
+            return Err(BadInput::new(format!(
+                "--manifests {folder:?} holds no .yaml, .yml or .json file"
+            ))
+            .into());
+        }
+        for file in files {
+            declared.extend(load_manifest(&file, args.secrets_dir.as_deref())?);
+        }
+    }
+    check(&declared)?;
+    Ok(declared)
+}
+
+/// The manifest files directly in `folder`, by name.
+///
+/// # Errors
+/// [`BadInput`] when it cannot be read.
+pub(crate) fn manifest_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder)
+        .map_err(|error| BadInput::new(format!("cannot read the folder {folder:?}: {error}")))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.context("reading the folder of manifests")?.path();
+        if is_manifest(&path) && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn is_manifest(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
+}
+
+fn load_one(given: &str, secrets_dir: Option<&Path>) -> anyhow::Result<Vec<Declared>> {
+    if given.starts_with("s3://") {
+        let table = VirtualTable::for_s3_url(given).map_err(|error| BadInput::new(error.to_string()))?;
+        return Ok(vec![Declared {
+            table,
+            env: environment(PathBuf::from("."), secrets_dir),
+            origin: given.to_owned(),
+        }]);
+    }
+    if given.contains("://") {
+        return Err(BadInput::new(format!(
+            "{given:?} is neither a folder nor an s3:// URL; this version reads folders and S3 buckets"
+        ))
+        .into());
+    }
+    let path = Path::new(given);
+    if path.is_dir() {
+        let folder = fs::canonicalize(path)
+            .map_err(|error| BadInput::new(format!("cannot open the folder {given:?}: {error}")))?;
+        let table = VirtualTable::for_folder(&folder);
+        return Ok(vec![Declared {
+            table,
+            env: environment(folder, secrets_dir),
+            origin: given.to_owned(),
+        }]);
+    }
+    if is_manifest(path) {
+        return load_manifest(path, secrets_dir);
+    }
+    Err(BadInput::new(if path.exists() {
+        format!("{given:?} is neither a folder nor a manifest (.yaml, .yml, .json)")
+    } else {
+        format!("there is no folder or manifest {given:?}")
+    })
+    .into())
+}
+
+fn load_manifest(path: &Path, secrets_dir: Option<&Path>) -> anyhow::Result<Vec<Declared>> {
+    let tables = parse_file(path)?;
+    let base = fs::canonicalize(path)
+        .ok()
+        .and_then(|path| path.parent().map(Path::to_owned))
+        .unwrap_or_else(|| PathBuf::from("."));
+    Ok(tables
+        .into_iter()
+        .map(|table| Declared {
+            table,
+            env: environment(base.clone(), secrets_dir),
+            origin: path.display().to_string(),
+        })
+        .collect())
+}
+
+fn environment(base_dir: PathBuf, secrets_dir: Option<&Path>) -> SourceEnv {
+    SourceEnv {
+        base_dir,
+        secrets_dir: secrets_dir.map(Path::to_owned),
+    }
+}
+
+/// Parses one manifest file; `-` is standard input.
+///
+/// # Errors
+/// [`BadInput`] with everything that is wrong in the file.
+pub(crate) fn parse_file(path: &Path) -> anyhow::Result<Vec<VirtualTable>> {
+    let mut text = Vec::new();
+    let limit = vdt_crds::parse::MAX_BYTES as u64 + 1;
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().take(limit).read_to_end(&mut text)
+    } else {
+        fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut text))
+    };
+    read.map_err(|error| BadInput::new(format!("cannot read {}: {error}", path.display())))?;
+    vdt_crds::parse(&text).map_err(|error| {
+        let origin = path.display().to_string();
+        let lines = match &error {
+            ParseError::Invalid(documents) => documents
+                .iter()
+                .flat_map(|document| &document.violations)
+                .map(|violation| line(&origin, violation))
+                .collect(),
+            other => vec![format!("{origin}: {other}")],
+        };
+        BadInput { lines }.into()
+    })
+}
+
+/// Every rule that a laptop checks, over all tables together.
+fn check(declared: &[Declared]) -> anyhow::Result<()> {
+    let mut lines = Vec::new();
+    let mut names: BTreeMap<String, &str> = BTreeMap::new();
+    for one in declared {
+        let table = &one.table;
+        let problems = vdt_crds::validate(table, Profile::Laptop)
+            .into_iter()
+            .chain(vdt_crds::unsupported(table));
+        lines.extend(problems.map(|problem| line(&one.origin, &problem)));
+        let name = format!(
+            "{}.{}.{}",
+            table.catalog(),
+            table.schema_name(),
+            table.table_name()
+        );
+        if let Some(other) = names.insert(name.clone(), &one.origin) {
+            lines.push(format!(
+                "{}: table {name} is declared by {other} too; give one of them another spec.table",
+                one.origin
+            ));
+        }
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    Err(BadInput { lines }.into())
+}
+
+/// One line for a violation.
+pub(crate) fn line(origin: &str, problem: &Violation) -> String {
+    format!("{origin}: {problem}")
+}
+
+/// The state directory for these tables when none is given: below `$XDG_STATE_HOME/vdt`, named after what is served.
+///
+/// # Errors
+/// When neither `XDG_STATE_HOME` nor `HOME` is set.
+pub(crate) fn default_state(given: &[String], manifests: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let base = match env::var_os("XDG_STATE_HOME").filter(|value| !value.is_empty()) {
+        Some(base) => PathBuf::from(base),
+        None => env::var_os("HOME")
+            .map(|home| PathBuf::from(home).join(".local/state"))
+            .ok_or_else(|| {
+                BadInput::new("neither XDG_STATE_HOME nor HOME is set; give --state".to_owned())
+            })?,
+    };
+    let mut names: Vec<String> = given
+        .iter()
+        .map(String::as_str)
+        .chain(manifests.and_then(Path::to_str))
+        .map(|given| match given.contains("://") {
+            true => given.trim_end_matches('/').to_owned(),
+            false => fs::canonicalize(given)
+                .map_or_else(|_| given.to_owned(), |path| path.display().to_string()),
+        })
+        .collect();
+    names.sort();
+    let digest = Sha256::digest(names.join("\n"));
+    let short: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    Ok(base.join("vdt").join(short))
+}

@@ -1,0 +1,137 @@
+//! Metrics of tables, refreshes and source reads, beside those of the data listener. Prometheus text.
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+use std::sync::{Mutex, PoisonError, atomic::AtomicU64};
+use vdt_dialect::HttpMetrics;
+use vdt_store::{TableStatus, origin::SourceReads};
+
+/// One table. Tables are few and declared, so the label is bounded.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TableLabels {
+    table: String,
+}
+
+/// One source of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceLabels {
+    table: String,
+    source: String,
+}
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Mutex<Registry>,
+    version: Family<TableLabels, Gauge>,
+    artifacts: Family<TableLabels, Gauge>,
+    artifact_bytes: Family<TableLabels, Gauge>,
+    unsettled: Family<TableLabels, Gauge>,
+    refreshes: Family<TableLabels, Gauge>,
+    failures: Family<TableLabels, Gauge>,
+    last_success: Family<TableLabels, Gauge<f64, AtomicU64>>,
+    duration: Family<TableLabels, Gauge<f64, AtomicU64>>,
+    current: Family<SourceLabels, Gauge>,
+    skipped: Family<SourceLabels, Gauge>,
+    /// Reads that met a changed source.
+    pub(crate) drift: Counter,
+    source_requests: Gauge,
+    source_bytes: Gauge,
+}
+
+impl Metrics {
+    /// Registers everything; also answers the part that the data listener keeps itself.
+    pub(crate) fn new() -> (Self, HttpMetrics) {
+        let mut registry = Registry::default();
+        let http = HttpMetrics::register(&mut registry);
+        let metrics = Self {
+            registry: Mutex::default(),
+            version: Family::default(),
+            artifacts: Family::default(),
+            artifact_bytes: Family::default(),
+            unsettled: Family::default(),
+            refreshes: Family::default(),
+            failures: Family::default(),
+            last_success: Family::default(),
+            duration: Family::default(),
+            current: Family::default(),
+            skipped: Family::default(),
+            drift: Counter::default(),
+            source_requests: Gauge::default(),
+            source_bytes: Gauge::default(),
+        };
+        metrics.register(&mut registry);
+        let metrics = Self {
+            registry: Mutex::new(registry),
+            ..metrics
+        };
+        (metrics, http)
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register("vdt_table_version", "Newest version of the table", self.version.clone());
+        registry.register("vdt_table_artifacts", "Artifacts in the newest version", self.artifacts.clone());
+        registry.register("vdt_table_artifacts_bytes", "Bytes of the artifacts in the newest version", self.artifact_bytes.clone());
+        registry.register("vdt_table_unsettled_artifacts", "Artifacts held back until they have settled", self.unsettled.clone());
+        registry.register("vdt_refresh_runs", "Refreshes that ended since the start", self.refreshes.clone());
+        registry.register("vdt_refresh_failures", "Refreshes that failed since the start", self.failures.clone());
+        registry.register("vdt_refresh_last_success_timestamp_seconds", "When the last refresh succeeded, Unix time", self.last_success.clone());
+        registry.register("vdt_refresh_duration_seconds", "How long the last refresh took", self.duration.clone());
+        registry.register("vdt_source_current", "1 when the newest version shows what the source holds", self.current.clone());
+        registry.register("vdt_source_skipped_keys", "Keys of the last listing that cannot be served", self.skipped.clone());
+        registry.register("vdt_source_drift", "Reads that met a source object that had changed", self.drift.clone());
+        registry.register("vdt_source_requests", "Reads of source objects since the start", self.source_requests.clone());
+        registry.register("vdt_source_read_bytes", "Bytes read of source objects since the start", self.source_bytes.clone());
+    }
+
+    /// Prometheus text of everything, with the tables as they are now.
+    pub(crate) fn encode<'a>(
+        &self,
+        tables: impl Iterator<Item = (String, TableStatus)> + 'a,
+        reads: SourceReads,
+    ) -> String {
+        for (table, status) in tables {
+            self.observe(&table, &status);
+        }
+        self.source_requests.set(to_gauge(reads.requests));
+        self.source_bytes.set(to_gauge(reads.bytes));
+        let mut text = String::new();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        match encode(&mut text, &registry) {
+            Ok(()) => text,
+            // Writing to a String does not fail.
+            Err(error) => format!("# {error}\n"),
+        }
+    }
+
+    fn observe(&self, table: &str, status: &TableStatus) {
+        let labels = TableLabels { table: table.to_owned() };
+        self.refreshes.get_or_create(&labels).set(to_gauge(status.refreshes));
+        self.failures.get_or_create(&labels).set(to_gauge(status.failures));
+        if let Some(time_ms) = status.last_success_ms {
+            self.last_success.get_or_create(&labels).set(time_ms as f64 / 1000.0);
+        }
+        let Some(last) = &status.last else { return };
+        self.version.get_or_create(&labels).set(to_gauge(last.version));
+        self.artifacts.get_or_create(&labels).set(to_gauge(last.artifacts));
+        self.artifact_bytes.get_or_create(&labels).set(to_gauge(last.artifact_bytes));
+        self.unsettled.get_or_create(&labels).set(to_gauge(last.unsettled));
+        self.duration.get_or_create(&labels).set(last.seconds);
+        for source in &last.sources {
+            let labels = SourceLabels {
+                table: table.to_owned(),
+                source: source.name.clone(),
+            };
+            self.current.get_or_create(&labels).set(i64::from(source.is_current()));
+            let skipped = source.skipped.values().sum();
+            self.skipped.get_or_create(&labels).set(to_gauge(skipped));
+        }
+    }
+}
+
+fn to_gauge(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

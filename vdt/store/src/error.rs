@@ -1,0 +1,177 @@
+//! What can go wrong between a listing and a committed version. A variant exists where a caller acts differently on it.
+
+use std::{io, path::PathBuf};
+
+use object_store::path::Path;
+
+use crate::source::SourceError;
+
+/// Errors of the state store, the log and the refresh. Each says this layer only; the cause is the source.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another process writes this state directory.
+    #[error(
+        "state directory {path:?} is in use by another vdt process; stop that one or give another --state"
+    )]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There is no state store here.
+    #[error("no vdt state at {location:?}; `vdt serve` makes one")]
+    NoState {
+        /// Directory or URL.
+        location: String,
+    },
+    /// A newer version wrote the state.
+    #[error(
+        "state at {location:?} has format {found}, this version reads up to {known}; use the newer vdt that wrote it"
+    )]
+    NewerState {
+        /// Directory or URL.
+        location: String,
+        /// Format found.
+        found: u32,
+        /// Newest format that this version knows.
+        known: u32,
+    },
+    /// The table belongs to another resource.
+    #[error(
+        "table {table} belongs to {held_by:?}, not to {owner:?}; rename one of them, or give another --state"
+    )]
+    OtherOwner {
+        /// `<catalog>/<schema>/<table>`.
+        table: String,
+        /// Who asked.
+        owner: String,
+        /// Who has it.
+        held_by: String,
+    },
+    /// The state directory cannot be used.
+    #[error("state directory {path:?}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The state store failed.
+    #[error("state store {location}")]
+    State {
+        /// Directory, URL or object.
+        location: String,
+        /// Why.
+        source: Box<object_store::Error>,
+    },
+    /// A stored JSON document is not what it should be.
+    #[error("stored document {path}")]
+    Json {
+        /// The object.
+        path: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The Delta log cannot be read.
+    #[error("delta log of {table}")]
+    Log {
+        /// `<catalog>/<schema>/<table>`.
+        table: String,
+        /// Why.
+        source: Box<deltalake::DeltaTableError>,
+    },
+    /// A stored rope cannot be read.
+    #[error("rope {path}")]
+    Rope {
+        /// The object.
+        path: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An artifact or a schema cannot be laid out.
+    #[error("layout of {table}")]
+    Layout {
+        /// `<catalog>/<schema>/<table>`.
+        table: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Somebody else committed first, again and again.
+    #[error("{table} lost {attempts} commits in a row to other writers; it is tried again at the next refresh")]
+    Contended {
+        /// `<catalog>/<schema>/<table>`.
+        table: String,
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// A source cannot be opened or listed.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The manifest asks for what cannot be served.
+    #[error("{0}")]
+    Manifest(String),
+    /// A task of ours ended early.
+    #[error("{task} was cancelled")]
+    Task {
+        /// What it did.
+        task: &'static str,
+        /// Why.
+        source: tokio::task::JoinError,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn state(location: &str, source: object_store::Error) -> Self {
+        Self::State {
+            location: location.to_owned(),
+            source: Box::new(source),
+        }
+    }
+
+    pub(crate) fn object(path: &Path, source: object_store::Error) -> Self {
+        Self::state(path.as_ref(), source)
+    }
+
+    pub(crate) fn json(path: &Path, source: serde_json::Error) -> Self {
+        Self::Json {
+            path: path.to_string(),
+            source,
+        }
+    }
+
+    pub(crate) fn task(task: &'static str, source: tokio::task::JoinError) -> Self {
+        Self::Task { task, source }
+    }
+
+    /// Reason in CamelCase for a condition.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Locked { .. } => "StateLocked",
+            Self::NoState { .. } => "StateMissing",
+            Self::NewerState { .. } => "StateNewer",
+            Self::OtherOwner { .. } => "OtherOwner",
+            Self::Directory { .. } | Self::State { .. } => "StateUnavailable",
+            Self::Json { .. } | Self::Log { .. } | Self::Rope { .. } => "StateCorrupt",
+            Self::Layout { .. } => "LayoutFailed",
+            Self::Contended { .. } => "Contended",
+            Self::Source(error) => error.reason(),
+            Self::Manifest(_) => "ManifestInvalid",
+            Self::Task { .. } => "Cancelled",
+        }
+    }
+}
+
+/// An error and all its causes in one line, for logs and terminals.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let line = next.to_string();
+        if !text.ends_with(&line) {
+            text.push_str(": ");
+            text.push_str(&line);
+        }
+        cause = next.source();
+    }
+    text
+}

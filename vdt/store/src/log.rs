@@ -1,0 +1,274 @@
+//! One table's Delta log in the state store.
+//!
+//! `deltalake` reads it (snapshots) and writes its checkpoints. A commit is a put-if-absent of exactly the version after the
+//! snapshot it was planned on: that is the compare-and-swap, whoever loses reads again and plans again. Nothing is
+//! retried here and nothing is merged.
+//!
+//! ```text
+//!   snapshot (version n) -> plan -> ropes put -> flush -> put-if-absent n+1.json -> n+1.crc -> sometimes n+1.checkpoint.parquet
+//! ```
+//!
+//! On a crash between any two steps the log ends with a whole commit; a missing `.crc` is written by the next refresh, a
+//! missing checkpoint by the next commit.
+
+mod checkpoint;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use deltalake::{DeltaTableBuilder, logstore::LogStoreRef};
+use futures::TryStreamExt;
+use object_store::{ObjectStore, path::Path};
+use serde_json::Value;
+use url::Url;
+
+use crate::{
+    error::StoreError,
+    state::{StateStore, put_new},
+};
+
+/// Commits after a checkpoint before the next one is due. A JSON commit costs every client one or two requests, a
+/// checkpoint six to twelve.
+const COMMITS_PER_CHECKPOINT: u64 = 10;
+/// Bytes of JSON commits after a checkpoint before the next one is due: clients read each of them twice.
+const COMMIT_BYTES_PER_CHECKPOINT: u64 = 4 << 20;
+
+/// What LIST shows of a log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogFiles {
+    /// Newest commit.
+    pub newest: Option<u64>,
+    /// Newest checkpoint.
+    pub checkpoint: Option<u64>,
+    /// Commits after that checkpoint.
+    pub commits_since: u64,
+    /// Their bytes.
+    pub commit_bytes_since: u64,
+    /// Whether the newest commit has its `.crc`.
+    pub has_crc: bool,
+}
+
+impl LogFiles {
+    fn checkpoint_is_due(&self) -> bool {
+        self.commits_since > COMMITS_PER_CHECKPOINT
+            || self.commit_bytes_since > COMMIT_BYTES_PER_CHECKPOINT
+    }
+}
+
+/// A data file of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddedFile {
+    /// `add.path`.
+    pub path: String,
+    /// `add.size`, bytes.
+    pub size: u64,
+}
+
+/// One version of a table.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Version.
+    pub version: u64,
+    /// Data files, by path.
+    pub files: Vec<AddedFile>,
+    /// The `metaData` action.
+    pub metadata: Value,
+    /// `txn` actions that vdt wrote, by application id.
+    pub transactions: BTreeMap<String, i64>,
+}
+
+impl Snapshot {
+    /// A value of the table's configuration.
+    pub fn configuration(&self, key: &str) -> Option<&str> {
+        self.metadata.get("configuration")?.get(key)?.as_str()
+    }
+}
+
+/// One table's log. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct TableLog {
+    state: StateStore,
+    table: Path,
+}
+
+impl TableLog {
+    /// The log of `<catalog>/<schema>/<table>`.
+    pub fn new(state: StateStore, table: Path) -> Self {
+        Self { state, table }
+    }
+
+    /// `<catalog>/<schema>/<table>`.
+    pub fn table(&self) -> &Path {
+        &self.table
+    }
+
+    fn folder(&self) -> Path {
+        self.table.clone().join("_delta_log")
+    }
+
+    fn file(&self, name: &str) -> Path {
+        self.folder().join(name)
+    }
+
+    fn objects(&self) -> &Arc<dyn ObjectStore> {
+        self.state.objects()
+    }
+
+    fn log_failed(&self, source: deltalake::DeltaTableError) -> StoreError {
+        StoreError::Log {
+            table: self.table.to_string(),
+            source: Box::new(source),
+        }
+    }
+
+    /// Lists the log.
+    ///
+    /// # Errors
+    /// Those of the state store.
+    pub async fn files(&self) -> Result<LogFiles, StoreError> {
+        let listed: Vec<_> = self
+            .objects()
+            .list(Some(&self.folder()))
+            .try_collect()
+            .await
+            .map_err(|source| StoreError::object(&self.folder(), source))?;
+        let mut commits = BTreeMap::new();
+        let mut checksums = Vec::new();
+        let mut files = LogFiles::default();
+        for meta in listed {
+            let Some((version, kind)) = meta.location.filename().and_then(|name| name.split_once('.'))
+            else {
+                continue;
+            };
+            let Ok(version) = version.parse::<u64>() else {
+                continue;
+            };
+            match kind {
+                "json" => drop(commits.insert(version, meta.size)),
+                "crc" => checksums.push(version),
+                "checkpoint.parquet" => files.checkpoint = files.checkpoint.max(Some(version)),
+                _ => {}
+            }
+        }
+        files.newest = commits.keys().next_back().copied();
+        files.has_crc = files.newest.is_some_and(|newest| checksums.contains(&newest));
+        for (_, bytes) in commits.iter().filter(|(version, _)| Some(**version) > files.checkpoint) {
+            files.commits_since += 1;
+            files.commit_bytes_since += bytes;
+        }
+        Ok(files)
+    }
+
+    /// Reads the newest version, or `None` where no version has been committed.
+    ///
+    /// # Errors
+    /// [`StoreError::Log`] when the log is not a Delta log, and those of the state store.
+    pub async fn snapshot(&self) -> Result<Option<Snapshot>, StoreError> {
+        match self.files().await?.newest {
+            None => Ok(None),
+            Some(_) => self.snapshot_at(None).await.map(Some),
+        }
+    }
+
+    /// Reads one version; the newest for `None`.
+    ///
+    /// # Errors
+    /// As [`TableLog::snapshot`], and when there is no such version.
+    pub async fn snapshot_at(&self, version: Option<u64>) -> Result<Snapshot, StoreError> {
+        let mut builder = self.builder(self.objects().clone())?;
+        if let Some(version) = version {
+            builder = builder.with_version(version);
+        }
+        let table = builder
+            .load()
+            .await
+            .map_err(|source| self.log_failed(source))?;
+        let log_store: LogStoreRef = table.log_store();
+        let state = table.snapshot().map_err(|source| self.log_failed(source))?;
+        let mut files: Vec<AddedFile> = state
+            .log_data()
+            .iter()
+            .map(|file| AddedFile {
+                path: file.path().into_owned(),
+                size: u64::try_from(file.size()).unwrap_or_default(),
+            })
+            .collect();
+        files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        let mut transactions = BTreeMap::new();
+        for app in [APP_ID, APP_ID_META] {
+            let found = state
+                .transaction_version(log_store.as_ref(), app)
+                .await
+                .map_err(|source| self.log_failed(source))?;
+            if let Some(found) = found {
+                transactions.insert(app.to_owned(), found);
+            }
+        }
+        let metadata = serde_json::to_value(state.metadata())
+            .map_err(|source| StoreError::json(&self.folder(), source))?;
+        Ok(Snapshot {
+            version: state.version(),
+            files,
+            metadata,
+            transactions,
+        })
+    }
+
+    fn builder(&self, objects: Arc<dyn ObjectStore>) -> Result<DeltaTableBuilder, StoreError> {
+        // The scheme only selects deltalake's plain log store; every access goes through `objects`, which lists in key order.
+        let url = Url::parse(&format!("memory:///{}/", self.table))
+            .map_err(|_| StoreError::Manifest(format!("{:?} is no table path", self.table)))?;
+        Ok(DeltaTableBuilder::from_url(url.clone())
+            .map_err(|source| self.log_failed(source))?
+            .with_storage_backend(objects, url))
+    }
+
+    /// Commits `actions` as `version`. Answers `false` when somebody else has committed that version: read and plan again.
+    ///
+    /// # Errors
+    /// Those of the state store. After an error the commit may or may not be there; the next snapshot tells.
+    pub async fn commit(&self, version: u64, actions: &[Value]) -> Result<bool, StoreError> {
+        let path = self.file(&format!("{version:020}.json"));
+        let mut body = Vec::new();
+        for action in actions {
+            serde_json::to_writer(&mut body, action)
+                .map_err(|source| StoreError::json(&path, source))?;
+            body.push(b'\n');
+        }
+        put_new(self.objects().as_ref(), &path, body)
+            .await
+            .map_err(|source| StoreError::object(&path, source))
+    }
+
+    /// Writes the version checksum (`.crc`) of `version` unless it is there.
+    ///
+    /// # Errors
+    /// Those of the state store.
+    pub async fn write_checksum(&self, version: u64, checksum: &Value) -> Result<(), StoreError> {
+        let path = self.file(&format!("{version:020}.crc"));
+        let body = serde_json::to_vec(checksum).map_err(|source| StoreError::json(&path, source))?;
+        put_new(self.objects().as_ref(), &path, body)
+            .await
+            .map_err(|source| StoreError::object(&path, source))?;
+        Ok(())
+    }
+
+    /// Writes a checkpoint of the newest version if enough has piled up on the last one.
+    ///
+    /// # Errors
+    /// Those of the state store and of deltalake.
+    pub async fn checkpoint_when_due(&self) -> Result<bool, StoreError> {
+        let files = self.files().await?;
+        match files.newest {
+            Some(version) if files.checkpoint_is_due() => {
+                self.write_checkpoint(version).await?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+}
+
+/// `txn.appId` of table `t`: its version is the next artifact id.
+pub const APP_ID: &str = "vdt";
+/// `txn.appId` of table `t_meta`: its version is the version of `t` that it mirrors.
+pub const APP_ID_META: &str = "vdt-of";

@@ -1,0 +1,266 @@
+//! The origin: everything a table is made of, as one read-only `ObjectStore`.
+//!
+//! ```text
+//!   log/<catalog>/<schema>/<table>/_delta_log/...      the log, `_last_checkpoint` synthesised
+//!   log/<catalog>/<schema>/<table>/<hash>-<bytes>.rope ropes
+//!   sources/<source id>/<key>                          source objects, keys in full
+//! ```
+//!
+//! `_vdt` folders, the lock and `store.json` are not shown. `sources` is read, never listed.
+//! `_last_checkpoint` is made from the listing of the same store that answers LIST, so it never names what LIST does not show.
+
+mod hint;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use futures::{StreamExt, TryStreamExt, future, stream, stream::BoxStream};
+use object_store::{
+    CopyOptions, Error as ObjectError, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    Result as ObjectResult, path::Path,
+};
+
+use crate::{source::Source, state::StateStore};
+
+const STORE: &str = "origin";
+/// First segment of everything that the state store holds.
+pub const LOG: &str = "log";
+/// First segment of source objects.
+pub const SOURCES: &str = "sources";
+const HIDDEN: &str = "_vdt";
+const HINT: &str = "_last_checkpoint";
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Origin {
+    state: StateStore,
+    sources: RwLock<HashMap<Arc<str>, Vec<Arc<Source>>>>,
+    hints: hint::Hints,
+    requests: AtomicU64,
+    bytes: Arc<AtomicU64>,
+}
+
+/// What has been read of source objects since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SourceReads {
+    /// Requests.
+    pub requests: u64,
+    /// Bytes of bodies that arrived.
+    pub bytes: u64,
+}
+
+impl Origin {
+    /// An origin over `state`; sources are added as tables open.
+    pub fn new(state: StateStore) -> Self {
+        Self {
+            state,
+            sources: RwLock::default(),
+            hints: hint::Hints::default(),
+            requests: AtomicU64::new(0),
+            bytes: Arc::default(),
+        }
+    }
+
+    /// What has been read of source objects since the start.
+    pub fn source_reads(&self) -> SourceReads {
+        SourceReads {
+            requests: self.requests.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Makes the objects of `source` readable.
+    pub fn add_source(&self, source: Arc<Source>) {
+        let mut sources = self.sources.write().unwrap_or_else(PoisonError::into_inner);
+        sources.entry(source.id().clone()).or_default().push(source);
+    }
+
+    /// The source that declares `key`; another one of the same place for a key that is declared no longer,
+    /// which files of older versions may still refer to.
+    fn source_of(&self, id: &str, key: &str) -> Option<Arc<Source>> {
+        let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner);
+        let same_place = sources.get(id)?;
+        same_place
+            .iter()
+            .find(|source| source.declared(key))
+            .or(same_place.first())
+            .cloned()
+    }
+
+    async fn get_source(&self, path: &Path, options: GetOptions) -> ObjectResult<GetResult> {
+        let mut parts = path.as_ref().splitn(3, '/').skip(1);
+        let (Some(id), Some(key)) = (parts.next(), parts.next()) else {
+            return Err(not_found(path));
+        };
+        let source = self.source_of(id, key).ok_or_else(|| not_found(path))?;
+        let key = Path::parse(key).map_err(|_| not_found(path))?;
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let found = source.store().get_opts(&key, options).await?;
+        let meta = ObjectMeta {
+            location: path.clone(),
+            ..found.meta.clone()
+        };
+        let (range, attributes) = (found.range.clone(), found.attributes.clone());
+        let bytes = self.bytes.clone();
+        let counted = found.into_stream().inspect_ok(move |chunk| {
+            bytes.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+        });
+        Ok(GetResult {
+            payload: GetResultPayload::Stream(counted.boxed()),
+            meta,
+            range,
+            attributes,
+        })
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{STORE} over {}", self.state.location())
+    }
+}
+
+fn not_found(path: &Path) -> ObjectError {
+    ObjectError::NotFound {
+        path: path.to_string(),
+        source: "no such object".into(),
+    }
+}
+
+fn read_only(operation: &str) -> ObjectError {
+    ObjectError::NotSupported {
+        source: format!("{operation}: the origin is read-only").into(),
+    }
+}
+
+/// Where in the state store `path` lies, or `None` if it is not below `log` or is hidden.
+fn in_state(path: &Path) -> Option<Path> {
+    let mut parts = path.parts();
+    if parts.next()?.as_ref() != LOG {
+        return None;
+    }
+    let inside = Path::from_iter(parts);
+    is_shown(&inside).then_some(inside)
+}
+
+/// Tables are three folders deep; what lies higher is the store's own.
+fn is_shown(inside: &Path) -> bool {
+    inside.parts().count() > 3 && inside.parts().nth(3).is_none_or(|part| part.as_ref() != HIDDEN)
+}
+
+fn shown(mut meta: ObjectMeta) -> ObjectMeta {
+    meta.location = Path::from(LOG).parts().chain(meta.location.parts()).collect();
+    meta
+}
+
+#[async_trait]
+impl ObjectStore for Origin {
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> ObjectResult<GetResult> {
+        if location.parts().next().is_some_and(|part| part.as_ref() == SOURCES) {
+            return self.get_source(location, options).await;
+        }
+        let inside = in_state(location).ok_or_else(|| not_found(location))?;
+        if inside.filename() == Some(HINT) {
+            return self
+                .hints
+                .get(self.state.objects().as_ref(), location, &inside, options)
+                .await;
+        }
+        let mut found = self.state.objects().get_opts(&inside, options).await?;
+        found.meta.location = location.clone();
+        Ok(found)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, ObjectResult<ObjectMeta>> {
+        let inside = match prefix {
+            None => Path::default(),
+            Some(path) if path.parts().next().is_some_and(|part| part.as_ref() == LOG) => {
+                path.parts().skip(1).collect()
+            }
+            Some(_) => return stream::empty().boxed(),
+        };
+        self.state
+            .objects()
+            .list(Some(&inside))
+            .try_filter(|meta| future::ready(is_shown(&meta.location)))
+            .map_ok(shown)
+            .boxed()
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, ObjectResult<ObjectMeta>> {
+        let offset = offset.clone();
+        self.list(prefix)
+            .try_filter(move |meta| future::ready(meta.location > offset))
+            .boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> ObjectResult<ListResult> {
+        let Some(prefix) = prefix.filter(|path| !path.as_ref().is_empty()) else {
+            return Ok(ListResult {
+                common_prefixes: vec![Path::from(LOG)],
+                objects: Vec::new(),
+            });
+        };
+        if prefix.parts().next().is_some_and(|part| part.as_ref() != LOG) {
+            return Ok(ListResult {
+                common_prefixes: Vec::new(),
+                objects: Vec::new(),
+            });
+        }
+        let inside: Path = prefix.parts().skip(1).collect();
+        let found = self.state.objects().list_with_delimiter(Some(&inside)).await?;
+        let folders = found.common_prefixes.into_iter();
+        Ok(ListResult {
+            common_prefixes: folders
+                .filter(|path| path.parts().nth(3).is_none_or(|part| part.as_ref() != HIDDEN))
+                .map(|path| Path::from(LOG).parts().chain(path.parts()).collect())
+                .collect(),
+            objects: found
+                .objects
+                .into_iter()
+                .filter(|meta| is_shown(&meta.location))
+                .map(shown)
+                .collect(),
+        })
+    }
+
+    async fn put_opts(
+        &self,
+        _location: &Path,
+        _payload: PutPayload,
+        _options: PutOptions,
+    ) -> ObjectResult<PutResult> {
+        Err(read_only("put"))
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        _location: &Path,
+        _options: PutMultipartOptions,
+    ) -> ObjectResult<Box<dyn MultipartUpload>> {
+        Err(read_only("multipart put"))
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, ObjectResult<Path>>,
+    ) -> BoxStream<'static, ObjectResult<Path>> {
+        locations.map(|_| Err(read_only("delete"))).boxed()
+    }
+
+    async fn copy_opts(&self, _from: &Path, _to: &Path, _options: CopyOptions) -> ObjectResult<()> {
+        Err(read_only("copy"))
+    }
+}

@@ -1,0 +1,335 @@
+//! What a refresh must do, decided from the current version and the listings alone. Pure: no clock, no I/O.
+//!
+//! ```text
+//!   current rows (from ropes)   listing            outcome
+//!   key a, etag 1               key a, etag 1      kept
+//!   key b, etag 1               key b, etag 2      changed: b's file is re-laid, b keeps its id
+//!   key c                       -                  deleted: c's file is re-laid without it
+//!   -                           key d              new: next id, a new file
+//!   -                           key e, too young   held back until it settles
+//! ```
+//!
+//! Promises: applying a plan leaves the table in the listing's state for every source that was listed; ids are given in the
+//! order (source name, key bytes), never twice; a source without a complete listing, or one whose listing shrank
+//! suspiciously, stays as it is.
+
+use std::{collections::{BTreeMap, BTreeSet}, sync::Arc};
+
+use vdt_rope::SourceObject;
+use vdt_table::{Artifact, FileGroup, Layout, SourceContext, groups};
+
+use crate::source::{Entry, Listing};
+
+/// Rows of one committed data file, by key.
+#[derive(Debug, Clone)]
+pub struct CommittedFile {
+    /// `add.path`.
+    pub path: String,
+    /// `add.size`, bytes.
+    pub size: u64,
+    /// Name of the source that the file's artifacts come from.
+    pub source: Arc<str>,
+    /// Sorted by key bytes.
+    pub artifacts: Vec<Artifact>,
+}
+
+/// What the newest version holds.
+#[derive(Debug, Clone, Default)]
+pub struct Current {
+    /// Data files.
+    pub files: Vec<CommittedFile>,
+    /// High-water mark: the id that the next new artifact gets.
+    pub next_id: i64,
+}
+
+/// A source as the refresh sees it: what it is, and what it holds if that could be told.
+#[derive(Debug)]
+pub struct Listed {
+    /// Name, prefix and URL of the source.
+    pub context: Arc<SourceContext>,
+    /// `None`: the source could not be listed completely, its last state stands.
+    pub listing: Option<Listing>,
+    /// Its files are laid out again, changed or not: columns, layout or the source's declaration were edited.
+    pub relay: bool,
+    /// The source's declaration was edited, so a listing that shrank is meant.
+    pub edited: bool,
+}
+
+/// Rules of a refresh.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// Milliseconds an artifact must be unchanged before it is published.
+    pub settle_ms: i64,
+    /// Whether a listing that lost more than half of its artifacts is refused.
+    pub hold_shrunk: bool,
+}
+
+/// Why a source stays at its last state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hold {
+    /// It could not be listed.
+    NotListed,
+    /// The listing would drop `dropped` of `known` artifacts.
+    Shrunk {
+        /// Artifacts that the listing lacks.
+        dropped: u64,
+        /// Artifacts of the last state.
+        known: u64,
+    },
+}
+
+/// Counts of what a plan does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Artifacts seen for the first time.
+    pub new: u64,
+    /// Artifacts whose object changed.
+    pub changed: u64,
+    /// Artifacts that are gone.
+    pub deleted: u64,
+    /// Artifacts younger than the settle time.
+    pub unsettled: u64,
+}
+
+/// What to do.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Paths of files that leave the table.
+    pub remove: BTreeSet<String>,
+    /// Files to lay out and add.
+    pub add: Vec<FileGroup>,
+    /// Files that stay, for those who need all rows.
+    pub keep: Vec<CommittedFile>,
+    /// High-water mark after this plan.
+    pub next_id: i64,
+    /// Counts.
+    pub changes: Changes,
+    /// Sources that stay at their last state, and why.
+    pub held: BTreeMap<Arc<str>, Hold>,
+}
+
+impl Plan {
+    /// Whether the table would be the same afterwards.
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.add.is_empty()
+    }
+
+    /// Artifacts in the table afterwards.
+    pub fn artifacts(&self) -> u64 {
+        let kept: usize = self.keep.iter().map(|file| file.artifacts.len()).sum();
+        let added: usize = self.add.iter().map(|group| group.artifacts.len()).sum();
+        (kept + added) as u64
+    }
+}
+
+/// Decides what a refresh must do. `listed` is every source of the manifest; a source of `current` that it lacks
+/// has left the manifest and leaves the table. `now_ms` is Unix time in milliseconds.
+pub fn plan(
+    current: Current,
+    listed: Vec<Listed>,
+    layout: &Layout,
+    policy: Policy,
+    now_ms: i64,
+) -> Plan {
+    let mut plan = Plan {
+        next_id: current.next_id,
+        ..Plan::default()
+    };
+    let mut by_source: BTreeMap<Arc<str>, Vec<CommittedFile>> = BTreeMap::new();
+    for file in current.files {
+        by_source.entry(file.source.clone()).or_default().push(file);
+    }
+    let mut listed = listed;
+    listed.sort_by(|a, b| a.context.name.cmp(&b.context.name));
+    for source in listed {
+        let files = by_source.remove(&source.context.name).unwrap_or_default();
+        plan_source(&mut plan, source, files, layout, policy, now_ms);
+    }
+    for file in by_source.into_values().flatten() {
+        plan.changes.deleted += file.artifacts.len() as u64;
+        plan.remove.insert(file.path);
+    }
+    plan
+}
+
+fn plan_source(
+    plan: &mut Plan,
+    source: Listed,
+    files: Vec<CommittedFile>,
+    layout: &Layout,
+    policy: Policy,
+    now_ms: i64,
+) {
+    let context = source.context;
+    let known: u64 = files.iter().map(|file| file.artifacts.len() as u64).sum();
+    let listing = match source.listing {
+        None => Err(Hold::NotListed),
+        Some(listing) => {
+            let dropped = count_dropped(&files, &listing.entries);
+            if policy.hold_shrunk && !source.edited && dropped * 2 > known {
+                Err(Hold::Shrunk { dropped, known })
+            } else {
+                Ok(listing)
+            }
+        }
+    };
+    let entries = match listing {
+        Ok(listing) => listing.entries,
+        Err(hold) => {
+            plan.held.insert(context.name.clone(), hold);
+            return keep_or_relay(plan, &context, files, layout, source.relay);
+        }
+    };
+    let merged = merge(plan, &context, files, entries, policy, now_ms);
+    if source.relay {
+        let mut rows: Vec<Artifact> = merged
+            .files
+            .into_iter()
+            .flat_map(|(file, _)| {
+                plan.remove.insert(file.path);
+                file.artifacts
+            })
+            .chain(merged.fresh)
+            .collect();
+        rows.sort_unstable_by(|a, b| a.object.key.cmp(&b.object.key));
+        plan.add.extend(groups(context, rows.into_iter(), layout));
+        return;
+    }
+    for (file, dirty) in merged.files {
+        if dirty {
+            plan.remove.insert(file.path);
+            plan.add
+                .extend(groups(context.clone(), file.artifacts.into_iter(), layout));
+        } else {
+            plan.keep.push(file);
+        }
+    }
+    plan.add
+        .extend(groups(context, merged.fresh.into_iter(), layout));
+}
+
+fn keep_or_relay(
+    plan: &mut Plan,
+    context: &Arc<SourceContext>,
+    files: Vec<CommittedFile>,
+    layout: &Layout,
+    relay: bool,
+) {
+    if !relay {
+        plan.keep.extend(files);
+        return;
+    }
+    let mut rows = Vec::new();
+    for file in files {
+        plan.remove.insert(file.path);
+        rows.extend(file.artifacts);
+    }
+    rows.sort_unstable_by(|a, b| a.object.key.cmp(&b.object.key));
+    plan.add
+        .extend(groups(context.clone(), rows.into_iter(), layout));
+}
+
+fn count_dropped(files: &[CommittedFile], entries: &[Entry]) -> u64 {
+    let listed = |key: &str| {
+        entries
+            .binary_search_by(|entry| entry.key.as_bytes().cmp(key.as_bytes()))
+            .is_ok()
+    };
+    files
+        .iter()
+        .flat_map(|file| &file.artifacts)
+        .filter(|artifact| !listed(&artifact.object.key))
+        .count() as u64
+}
+
+/// Every file with the rows it has now and whether they differ, and the rows of no file yet.
+struct Merged {
+    files: Vec<(CommittedFile, bool)>,
+    fresh: Vec<Artifact>,
+}
+
+fn merge(
+    plan: &mut Plan,
+    context: &SourceContext,
+    files: Vec<CommittedFile>,
+    entries: Vec<Entry>,
+    policy: Policy,
+    now_ms: i64,
+) -> Merged {
+    // Where each known key lies. Sorted, so that both sides are walked once.
+    let mut known: Vec<(usize, Artifact)> = Vec::new();
+    let mut merged: Vec<(CommittedFile, bool)> = Vec::with_capacity(files.len());
+    for (index, mut file) in files.into_iter().enumerate() {
+        known.extend(file.artifacts.drain(..).map(|artifact| (index, artifact)));
+        merged.push((file, false));
+    }
+    known.sort_by(|a, b| a.1.object.key.cmp(&b.1.object.key));
+    let mut fresh = Vec::new();
+    let mut known = known.into_iter().peekable();
+    for entry in entries {
+        while let Some((index, _)) = known.next_if(|(_, row)| row.object.key < entry.key) {
+            plan.changes.deleted += 1;
+            merged[index].1 = true;
+        }
+        let settled = is_settled(&entry, policy.settle_ms, now_ms);
+        match known.next_if(|(_, row)| row.object.key == entry.key) {
+            Some((index, row)) if is_same(&row, context, &entry) => merged[index].0.artifacts.push(row),
+            Some((index, row)) if !settled => {
+                plan.changes.unsettled += 1;
+                merged[index].0.artifacts.push(row);
+            }
+            Some((index, row)) => {
+                plan.changes.changed += 1;
+                merged[index].1 = true;
+                merged[index].0.artifacts.push(artifact(row.id, context, entry));
+            }
+            None if !settled => plan.changes.unsettled += 1,
+            None => {
+                plan.changes.new += 1;
+                fresh.push(artifact(plan.next_id, context, entry));
+                plan.next_id += 1;
+            }
+        }
+    }
+    for (index, _) in known {
+        plan.changes.deleted += 1;
+        merged[index].1 = true;
+    }
+    Merged {
+        files: merged,
+        fresh,
+    }
+}
+
+/// An artifact that lies further in the future than the settle time has a clock of its own; waiting for it would never end.
+pub(crate) fn is_settled(entry: &Entry, settle_ms: i64, now_ms: i64) -> bool {
+    let age_ms = now_ms.saturating_sub(entry.last_modified_ms);
+    age_ms >= settle_ms || age_ms < -settle_ms
+}
+
+fn is_same(row: &Artifact, context: &SourceContext, entry: &Entry) -> bool {
+    let object = &row.object;
+    object.source == context.id
+        && object.size == entry.size
+        && object.last_modified_ms == entry.last_modified_ms
+        && object.etag == entry.etag
+        && object.version == entry.version
+        && row.archived == entry.archived
+        && row.storage_class == entry.storage_class
+}
+
+fn artifact(id: i64, context: &SourceContext, entry: Entry) -> Artifact {
+    Artifact {
+        id,
+        object: Arc::new(SourceObject {
+            source: context.id.clone(),
+            key: entry.key,
+            size: entry.size,
+            etag: entry.etag,
+            last_modified_ms: entry.last_modified_ms,
+            version: entry.version,
+        }),
+        storage_class: entry.storage_class,
+        archived: entry.archived,
+    }
+}

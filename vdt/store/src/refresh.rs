@@ -1,0 +1,486 @@
+//! One refresh of one table: list, plan, lay out, commit, mirror.
+//!
+//! ```text
+//!   list sources ─┐
+//!   read snapshot ┴─ plan ─ lay out ─ put ropes ─ flush ─ commit t ─ .crc ─ commit t_meta ─ .crc ─ checkpoints
+//!                     ^                                     │
+//!                     └──────────── somebody was first ─────┘
+//! ```
+//!
+//! Promises: any number of refreshers may run on one state store; a version is planned on its predecessor and nothing else.
+//! Cancelled or killed anywhere, the last whole commit stands, and the next refresh carries on.
+//! Nothing changed: no commit.
+
+mod files;
+mod mirror;
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::future;
+use serde::Serialize;
+use serde_json::Value;
+use vdt_table::{Artifact, SourceContext, delta};
+
+use crate::{
+    definition::{Definition, LAYOUT_KEY, SOURCE_KEY},
+    error::{StoreError, chain},
+    log::{APP_ID, Snapshot, TableLog},
+    plan::{Changes, Current, Hold, Listed, Plan, Policy, is_settled, plan},
+    rows::{read_current, sort_rows},
+    source::{Listing, SourceError},
+    state::StateStore,
+};
+
+/// Commits lost in a row before a refresh gives up until its next turn.
+const ATTEMPTS: u32 = 16;
+/// The first version waits for artifacts that are just being written, if that takes no longer than this.
+const FIRST_VERSION_WAIT: Duration = Duration::from_secs(10);
+
+/// Unix time in milliseconds. A parameter, so that tests own the clock.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// Told while sources are listed: artifacts and bytes so far, over all sources of the table.
+pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
+
+/// A source after a refresh.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SourceOutcome {
+    /// Name in the manifest.
+    pub name: String,
+    /// Reason in CamelCase: `Listed`, `Shrunk`, or why it could not be listed.
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
+    /// Artifacts listed, if it was.
+    pub artifacts: Option<u64>,
+    /// Keys that cannot be served, by reason.
+    pub skipped: BTreeMap<String, u64>,
+}
+
+impl SourceOutcome {
+    /// Whether the table shows what the source holds.
+    pub fn is_current(&self) -> bool {
+        self.reason == LISTED
+    }
+}
+
+const LISTED: &str = "Listed";
+
+/// What a refresh did.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefreshReport {
+    /// `<catalog>/<schema>/<table>`.
+    pub table: String,
+    /// Newest version.
+    pub version: u64,
+    /// Whether this refresh committed it.
+    pub committed: bool,
+    /// Artifacts in it.
+    pub artifacts: u64,
+    /// Bytes of those artifacts.
+    pub artifact_bytes: u64,
+    /// New artifacts.
+    pub new: u64,
+    /// Changed artifacts.
+    pub changed: u64,
+    /// Deleted artifacts.
+    pub deleted: u64,
+    /// Artifacts that are held back until they have settled.
+    pub unsettled: u64,
+    /// Path parts that did not parse and are null, in files laid out by this refresh.
+    pub unparsed: u64,
+    /// Sources, by name.
+    pub sources: Vec<SourceOutcome>,
+    /// Seconds that listing took.
+    pub listing_seconds: f64,
+    /// Seconds in all.
+    pub seconds: f64,
+}
+
+impl RefreshReport {
+    /// The report of a table that is served as it was committed, without a refresh of this process.
+    pub fn of_version(table: &str, version: u64) -> Self {
+        report(table, version, false, (0, 0, 0), Changes::default(), Vec::new())
+    }
+}
+
+/// Refreshes one table.
+#[derive(Clone)]
+pub struct TableRefresh {
+    definition: Arc<Definition>,
+    state: StateStore,
+    log: TableLog,
+    meta_log: TableLog,
+    clock: Clock,
+}
+
+impl std::fmt::Debug for TableRefresh {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TableRefresh")
+            .field("table", self.log.table())
+            .finish_non_exhaustive()
+    }
+}
+
+impl TableRefresh {
+    /// A refresh of `definition` in `state`.
+    pub fn new(definition: Arc<Definition>, state: StateStore, clock: Clock) -> Self {
+        let log = TableLog::new(state.clone(), definition.path());
+        let meta_log = TableLog::new(state.clone(), definition.meta_path());
+        Self {
+            definition,
+            state,
+            log,
+            meta_log,
+            clock,
+        }
+    }
+
+    /// What is refreshed.
+    pub fn definition(&self) -> &Arc<Definition> {
+        &self.definition
+    }
+
+    /// The table's log.
+    pub fn log(&self) -> &TableLog {
+        &self.log
+    }
+
+    /// Lists, plans, commits; see the module's documentation. Cancel-safe: what is committed is whole.
+    ///
+    /// # Errors
+    /// Those of the state store; those of a source only while there is no version yet, since the first one needs every
+    /// source. Later a source that cannot be listed is in the report and stays at its last state.
+    pub async fn run(&self, progress: Option<Progress>) -> Result<RefreshReport, StoreError> {
+        let started = Instant::now();
+        self.state.claim(self.log.table(), &self.definition.owner).await?;
+        let mut waited = false;
+        for _ in 0..ATTEMPTS {
+            let listings = self.list(progress.clone()).await;
+            let listing_time = started.elapsed();
+            if !waited && self.must_settle(&listings).await? {
+                waited = true;
+                tokio::time::sleep(self.definition.refresh.settle).await;
+                continue;
+            }
+            if let Some(done) = self.run_listed(listings).await? {
+                return Ok(RefreshReport {
+                    listing_seconds: listing_time.as_secs_f64(),
+                    seconds: started.elapsed().as_secs_f64(),
+                    ..done
+                });
+            }
+        }
+        Err(StoreError::Contended {
+            table: self.log.table().to_string(),
+            attempts: ATTEMPTS,
+        })
+    }
+
+    /// The part of [`TableRefresh::run`] after the listing: one attempt, with the listings of the definition's sources in
+    /// their order. `None`: somebody else committed first; list again. The table must have been claimed.
+    ///
+    /// # Errors
+    /// As [`TableRefresh::run`].
+    pub async fn run_listed(
+        &self,
+        listings: Vec<Result<Listing, SourceError>>,
+    ) -> Result<Option<RefreshReport>, StoreError> {
+        let snapshot = self.log.snapshot().await?;
+        let now_ms = (self.clock)();
+        let planned = self.plan(snapshot.as_ref(), listings, now_ms).await?;
+        let Some(done) = self.apply(snapshot, planned, now_ms).await? else {
+            return Ok(None);
+        };
+        self.meta_log.checkpoint_when_due().await?;
+        self.log.checkpoint_when_due().await?;
+        Ok(Some(done))
+    }
+
+    /// Whether the first version should wait a moment: something is just being written, and nothing is published yet.
+    async fn must_settle(
+        &self,
+        listings: &[Result<Listing, SourceError>],
+    ) -> Result<bool, StoreError> {
+        let settle = self.definition.refresh.settle;
+        let settle_ms = i64::try_from(settle.as_millis()).unwrap_or(i64::MAX);
+        let now_ms = (self.clock)();
+        let entries = listings.iter().flatten().flat_map(|listing| &listing.entries);
+        let is_young = entries.into_iter().any(|entry| !is_settled(entry, settle_ms, now_ms));
+        Ok(is_young && settle <= FIRST_VERSION_WAIT && self.log.files().await?.newest.is_none())
+    }
+
+    async fn list(&self, progress: Option<Progress>) -> Vec<Result<Listing, SourceError>> {
+        let total = Arc::new(std::sync::Mutex::new((0_u64, 0_u64)));
+        let listings = self.definition.sources.iter().map(|source| {
+            let total = total.clone();
+            let progress = progress.clone();
+            async move {
+                let last = std::sync::Mutex::new((0_u64, 0_u64));
+                source
+                    .list(&move |artifacts, bytes| {
+                        let Some(progress) = &progress else { return };
+                        let (Ok(mut total), Ok(mut last)) = (total.lock(), last.lock()) else {
+                            return;
+                        };
+                        total.0 += artifacts.saturating_sub(last.0);
+                        total.1 += bytes.saturating_sub(last.1);
+                        *last = (artifacts, bytes);
+                        progress(total.0, total.1);
+                    })
+                    .await
+            }
+        });
+        future::join_all(listings).await
+    }
+
+    async fn plan(
+        &self,
+        snapshot: Option<&Snapshot>,
+        listings: Vec<Result<Listing, SourceError>>,
+        now_ms: i64,
+    ) -> Result<Planned, StoreError> {
+        let current = match snapshot {
+            None => Current::default(),
+            Some(snapshot) => read_current(&self.state, &self.log, snapshot).await?,
+        };
+        let configuration = self.definition.configuration();
+        let is_edited = |key: &str| {
+            snapshot.is_some_and(|snapshot| {
+                snapshot.configuration(key) != configuration.get(key).map(String::as_str)
+            })
+        };
+        let mut outcomes = Vec::new();
+        let mut listed = Vec::new();
+        for (source, listing) in self.definition.sources.iter().zip(listings) {
+            let edited = is_edited(&format!("{SOURCE_KEY}{}", source.name()));
+            let listing = match listing {
+                Ok(listing) => {
+                    outcomes.push(outcome(source.name(), Ok(&listing)));
+                    Some(listing)
+                }
+                Err(error) if snapshot.is_none() => return Err(error.into()),
+                Err(error) => {
+                    outcomes.push(outcome(source.name(), Err(&error)));
+                    None
+                }
+            };
+            listed.push(Listed {
+                context: source.context(),
+                listing,
+                relay: edited || is_edited(LAYOUT_KEY),
+                edited,
+            });
+        }
+        let policy = Policy {
+            settle_ms: i64::try_from(self.definition.refresh.settle.as_millis()).unwrap_or(i64::MAX),
+            hold_shrunk: self.definition.refresh.hold_shrunk,
+        };
+        let layout = self.definition.layout.clone();
+        let plan = tokio::task::spawn_blocking(move || plan(current, listed, &layout, policy, now_ms))
+            .await
+            .map_err(|source| StoreError::task("planning", source))?;
+        for outcome in &mut outcomes {
+            if let Some(Hold::Shrunk { dropped, known }) = plan.held.get(outcome.name.as_str()) {
+                outcome.reason = "Shrunk";
+                outcome.message = format!(
+                    "the listing lacks {dropped} of {known} artifacts, so the last state is kept; \
+                     if that is meant, set spec.refresh.onShrink to Apply"
+                );
+            }
+        }
+        let metadata_changed = snapshot.is_some_and(|snapshot| {
+            let stored = snapshot.metadata.get("configuration").and_then(Value::as_object);
+            stored.is_none_or(|stored| {
+                stored.len() != configuration.len() || configuration.keys().any(|key| is_edited(key))
+            })
+        });
+        Ok(Planned {
+            plan,
+            outcomes,
+            configuration,
+            metadata_changed,
+        })
+    }
+
+    /// Carries a plan out. `None`: somebody else committed the version that it was made for.
+    async fn apply(
+        &self,
+        snapshot: Option<Snapshot>,
+        planned: Planned,
+        now_ms: i64,
+    ) -> Result<Option<RefreshReport>, StoreError> {
+        let Planned {
+            plan,
+            outcomes,
+            configuration,
+            metadata_changed,
+        } = planned;
+        let changes = plan.changes.clone();
+        let artifacts = plan.artifacts();
+        let table = self.log.table().to_string();
+        let report = |version: u64, committed: bool, bytes: u64, unparsed: u64| {
+            report(&table, version, committed, (artifacts, bytes, unparsed), changes.clone(), outcomes.clone())
+        };
+        if let Some(snapshot) = snapshot.as_ref().filter(|_| plan.is_empty() && !metadata_changed) {
+            let rows = self.rows(&plan);
+            let bytes = artifact_bytes(&rows);
+            self.finish(snapshot.version, rows).await?;
+            return Ok(Some(report(snapshot.version, false, bytes, 0)));
+        }
+        let rows = self.rows(&plan);
+        let bytes = artifact_bytes(&rows);
+        let next_id = plan.next_id;
+        let laid_out = self.lay_out(plan, snapshot.as_ref(), now_ms).await?;
+        let mut actions = vec![delta::commit_info(now_ms, operation(&snapshot, &laid_out), &laid_out.metrics())];
+        let metadata = match &snapshot {
+            None => Some(delta::metadata(
+                &uuid::Uuid::new_v4().to_string(),
+                &self.definition.columns,
+                &configuration,
+                now_ms,
+            )),
+            Some(snapshot) if metadata_changed => Some(delta::metadata(
+                snapshot.metadata.get("id").and_then(Value::as_str).unwrap_or_default(),
+                &self.definition.columns,
+                &configuration,
+                snapshot.metadata.get("createdTime").and_then(Value::as_i64).unwrap_or(now_ms),
+            )),
+            Some(_) => None,
+        };
+        if snapshot.is_none() {
+            actions.push(delta::protocol());
+        }
+        actions.extend(metadata);
+        actions.push(delta::transaction(APP_ID, next_id, now_ms));
+        actions.extend(laid_out.removes.iter().map(|file| delta::remove(&file.path, file.size, now_ms)));
+        actions.extend(laid_out.adds.into_iter().map(|add| add.action));
+        self.state.flush().await?;
+        let version = snapshot.map_or(0, |snapshot| snapshot.version + 1);
+        if !self.log.commit(version, &actions).await? {
+            return Ok(None);
+        }
+        self.finish(version, rows).await?;
+        Ok(Some(report(version, true, bytes, laid_out.unparsed)))
+    }
+
+    /// What follows a commit and is repaired by any later refresh: the checksum file, and the table without `data`.
+    async fn finish(&self, version: u64, rows: Rows) -> Result<(), StoreError> {
+        self.write_checksum(&self.log).await?;
+        self.mirror(version, rows).await?;
+        self.write_checksum(&self.meta_log).await
+    }
+
+    async fn write_checksum(&self, log: &TableLog) -> Result<(), StoreError> {
+        if log.files().await?.has_crc {
+            return Ok(());
+        }
+        let Some(snapshot) = log.snapshot().await? else {
+            return Ok(());
+        };
+        let bytes = snapshot.files.iter().map(|file| file.size).sum();
+        let checksum = delta::checksum(&snapshot.metadata, bytes, snapshot.files.len() as u64);
+        log.write_checksum(snapshot.version, &checksum).await
+    }
+
+    /// All rows of the version that `plan` leads to, in the order of `t_meta`.
+    fn rows(&self, plan: &Plan) -> Rows {
+        let contexts: BTreeMap<Arc<str>, Arc<SourceContext>> = self
+            .definition
+            .sources
+            .iter()
+            .map(|source| (source.context().name.clone(), source.context()))
+            .collect();
+        let mut rows: Rows = Vec::with_capacity(usize::try_from(plan.artifacts()).unwrap_or(0));
+        for file in &plan.keep {
+            if let Some(context) = contexts.get(&file.source) {
+                rows.extend(file.artifacts.iter().map(|row| (context.clone(), row.clone())));
+            }
+        }
+        for group in &plan.add {
+            rows.extend(group.artifacts.iter().map(|row| (group.source.clone(), row.clone())));
+        }
+        sort_rows(&mut rows);
+        rows
+    }
+}
+
+/// Rows of a whole version.
+type Rows = Vec<(Arc<SourceContext>, Artifact)>;
+
+struct Planned {
+    plan: Plan,
+    outcomes: Vec<SourceOutcome>,
+    configuration: BTreeMap<String, String>,
+    metadata_changed: bool,
+}
+
+fn artifact_bytes(rows: &Rows) -> u64 {
+    rows.iter().map(|(_, row)| row.object.size).sum()
+}
+
+fn operation(snapshot: &Option<Snapshot>, laid_out: &files::LaidOut) -> &'static str {
+    match snapshot {
+        None => "CREATE TABLE",
+        Some(_) if laid_out.removes.is_empty() => "WRITE",
+        Some(_) => "REPLACE FILES",
+    }
+}
+
+fn outcome(name: &str, listing: Result<&Listing, &SourceError>) -> SourceOutcome {
+    match listing {
+        Ok(listing) => SourceOutcome {
+            name: name.to_owned(),
+            reason: LISTED,
+            message: format!(
+                "listed {} artifacts, {} bytes, in {} requests",
+                listing.entries.len(),
+                listing.bytes,
+                listing.requests
+            ),
+            artifacts: Some(listing.entries.len() as u64),
+            skipped: listing
+                .skipped
+                .iter()
+                .map(|(reason, skipped)| (reason.to_string(), skipped.count))
+                .collect(),
+        },
+        Err(error) => SourceOutcome {
+            name: name.to_owned(),
+            reason: error.reason(),
+            message: chain(error),
+            artifacts: None,
+            skipped: BTreeMap::new(),
+        },
+    }
+}
+
+fn report(
+    table: &str,
+    version: u64,
+    committed: bool,
+    (artifacts, artifact_bytes, unparsed): (u64, u64, u64),
+    changes: Changes,
+    sources: Vec<SourceOutcome>,
+) -> RefreshReport {
+    RefreshReport {
+        table: table.to_owned(),
+        version,
+        committed,
+        artifacts,
+        artifact_bytes,
+        new: changes.new,
+        changed: changes.changed,
+        deleted: changes.deleted,
+        unsettled: changes.unsettled,
+        unparsed,
+        sources,
+        listing_seconds: 0.0,
+        seconds: 0.0,
+    }
+}

@@ -1,0 +1,142 @@
+//! Laying files out and putting their ropes, a few at a time: memory holds that many files, not a table.
+
+use std::{collections::BTreeSet, sync::Arc, thread};
+
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use object_store::{ObjectStoreExt, PutPayload};
+use serde_json::{Value, json};
+use vdt_table::{FileGroup, VirtualFile, lay_out};
+
+use super::TableRefresh;
+use crate::{
+    error::StoreError,
+    log::{AddedFile, Snapshot, TableLog},
+    plan::Plan,
+    state::StateStore,
+};
+
+/// A file whose rope is in the state store, not yet in the log.
+#[derive(Debug, Clone)]
+pub(super) struct PutFile {
+    pub(super) path: String,
+    pub(super) size: u64,
+    pub(super) rows: u64,
+    pub(super) unparsed: u64,
+    pub(super) action: Value,
+}
+
+/// What a plan became.
+#[derive(Debug)]
+pub(super) struct LaidOut {
+    pub(super) adds: Vec<PutFile>,
+    pub(super) removes: Vec<AddedFile>,
+    pub(super) unparsed: u64,
+}
+
+impl LaidOut {
+    /// `operationMetrics` of the commit.
+    pub(super) fn metrics(&self) -> Value {
+        let rows: u64 = self.adds.iter().map(|file| file.rows).sum();
+        let bytes: u64 = self.adds.iter().map(|file| file.size).sum();
+        json!({
+            "numFiles": self.adds.len().to_string(),
+            "numRemovedFiles": self.removes.len().to_string(),
+            "numOutputRows": rows.to_string(),
+            "numOutputBytes": bytes.to_string(),
+        })
+    }
+}
+
+impl TableRefresh {
+    /// Lays the plan's groups out, puts their ropes, and says what the commit adds and removes. A file that comes out
+    /// as it was is neither.
+    pub(super) async fn lay_out(
+        &self,
+        plan: Plan,
+        snapshot: Option<&Snapshot>,
+        now_ms: i64,
+    ) -> Result<LaidOut, StoreError> {
+        let columns = Arc::new(self.definition.columns.clone());
+        let layout = Arc::new(self.definition.layout.clone());
+        let table = self.log.table().to_string();
+        let laid_out = stream::iter(plan.add)
+            .map(move |group: FileGroup| {
+                let (columns, layout, table) = (columns.clone(), layout.clone(), table.clone());
+                tokio::task::spawn_blocking(move || {
+                    lay_out(&columns, &layout, &group).map_err(|source| StoreError::Layout {
+                        table,
+                        source: Box::new(source),
+                    })
+                })
+            })
+            .buffered(cores())
+            .map(|joined| joined.map_err(|source| StoreError::task("layout", source))?);
+        let adds = put_all(&self.state, &self.log, laid_out, now_ms, true).await?;
+        Ok(difference(adds, &plan.remove, snapshot))
+    }
+}
+
+/// Threads that lay files out at once.
+pub(super) fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Puts the ropes of `files` as they come. A rope's name is the hash of its content, so writing it again is harmless.
+pub(super) async fn put_all(
+    state: &StateStore,
+    log: &TableLog,
+    files: impl Stream<Item = Result<VirtualFile, StoreError>>,
+    now_ms: i64,
+    data_change: bool,
+) -> Result<Vec<PutFile>, StoreError> {
+    files
+        .map_ok(|file| async move {
+            let path = log.table().clone().join(file.name.rope_file());
+            let put = PutFile {
+                path: file.name.parquet_file(),
+                size: file.name.size,
+                rows: file.rows,
+                unparsed: file.unparsed,
+                action: file.add(now_ms, data_change),
+            };
+            state
+                .objects()
+                .put(&path, PutPayload::from(file.stored))
+                .await
+                .map_err(|source| StoreError::object(&path, source))?;
+            Ok(put)
+        })
+        .try_buffered(cores())
+        .try_collect()
+        .await
+}
+
+/// Adds that the snapshot does not have, removes that it has: what Delta demands and nobody else checks.
+pub(super) fn difference(
+    mut adds: Vec<PutFile>,
+    removes: &BTreeSet<String>,
+    snapshot: Option<&Snapshot>,
+) -> LaidOut {
+    let present: BTreeSet<&str> = snapshot
+        .iter()
+        .flat_map(|snapshot| snapshot.files.iter().map(|file| file.path.as_str()))
+        .collect();
+    adds.retain(|file| !present.contains(file.path.as_str()) || removes.contains(&file.path));
+    let again: BTreeSet<&str> = adds.iter().map(|file| file.path.as_str()).collect();
+    let removes = snapshot
+        .iter()
+        .flat_map(|snapshot| &snapshot.files)
+        .filter(|file| removes.contains(&file.path) && !again.contains(file.path.as_str()))
+        .cloned()
+        .collect();
+    drop(again);
+    adds.retain(|file| !present.contains(file.path.as_str()));
+    adds.sort_by(|a, b| a.path.cmp(&b.path));
+    adds.dedup_by(|a, b| a.path == b.path);
+    let unparsed = adds.iter().map(|file| file.unparsed).sum();
+    LaidOut {
+        adds,
+        removes,
+        unparsed,
+    }
+}

@@ -1,0 +1,141 @@
+//! `t_meta`: the same rows without `data`, in a log of its own.
+//!
+//! Its files are a pure function of the rows of `t`, so the mirror of a version is the same whoever makes it and however often.
+//! The `txn` action `vdt-of` holds the version of `t` that is mirrored: a mirror that is behind is made again, one that is
+//! ahead is left alone.
+
+use std::collections::BTreeSet;
+
+use futures::stream;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use vdt_table::{VirtualFile, delta};
+fn meta_files(_: &vdt_table::TableSchema, _: &vdt_table::Layout, _: impl Iterator<Item = (std::sync::Arc<vdt_table::SourceContext>, vdt_table::Artifact)>) -> impl Iterator<Item = Result<VirtualFile, vdt_table::LayoutError>> { std::iter::empty() }
+
+use super::{
+    Rows, TableRefresh,
+    files::{PutFile, difference, put_all},
+};
+use crate::{
+    error::StoreError,
+    log::{APP_ID_META, Snapshot},
+};
+
+/// Files laid out ahead of the puts.
+const AHEAD: usize = 2;
+/// Commits lost in a row before the next refresh tries.
+const ATTEMPTS: u32 = 8;
+
+impl TableRefresh {
+    /// Brings `t_meta` to `version`, whose rows are `rows`.
+    pub(super) async fn mirror(&self, version: u64, rows: Rows) -> Result<(), StoreError> {
+        let of = i64::try_from(version).unwrap_or(i64::MAX);
+        let is_current = |snapshot: &Option<Snapshot>| {
+            snapshot.as_ref().is_some_and(|snapshot| {
+                snapshot.transactions.get(APP_ID_META).is_some_and(|mirrored| *mirrored >= of)
+            })
+        };
+        let mut snapshot = self.meta_log.snapshot().await?;
+        if is_current(&snapshot) {
+            return Ok(());
+        }
+        let now_ms = (self.clock)();
+        let files = self.put_meta_files(rows, now_ms).await?;
+        for _ in 0..ATTEMPTS {
+            if self
+                .commit_mirror(snapshot.as_ref(), files.clone(), of, now_ms)
+                .await?
+            {
+                return Ok(());
+            }
+            snapshot = self.meta_log.snapshot().await?;
+            if is_current(&snapshot) {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Contended {
+            table: self.meta_log.table().to_string(),
+            attempts: ATTEMPTS,
+        })
+    }
+
+    async fn put_meta_files(&self, rows: Rows, now_ms: i64) -> Result<Vec<PutFile>, StoreError> {
+        let (columns, layout) = (
+            self.definition.columns.without_data(),
+            self.definition.layout.clone(),
+        );
+        let table = self.meta_log.table().to_string();
+        let (send, mut receive) = mpsc::channel::<Result<VirtualFile, StoreError>>(AHEAD);
+        let laying = tokio::task::spawn_blocking(move || {
+            for file in meta_files(&columns, &layout, rows.into_iter()) {
+                let file = file.map_err(|source| StoreError::Layout {
+                    table: table.clone(),
+                    source: Box::new(source),
+                });
+                if send.blocking_send(file).is_err() {
+                    return;
+                }
+            }
+        });
+        let files = stream::poll_fn(move |context| receive.poll_recv(context));
+        let put = put_all(&self.state, &self.meta_log, files, now_ms, true).await;
+        laying
+            .await
+            .map_err(|source| StoreError::task("layout of the table without data", source))?;
+        put
+    }
+
+    async fn commit_mirror(
+        &self,
+        snapshot: Option<&Snapshot>,
+        files: Vec<PutFile>,
+        of: i64,
+        now_ms: i64,
+    ) -> Result<bool, StoreError> {
+        let columns = self.definition.columns.without_data();
+        let configuration = self.definition.configuration();
+        let wanted: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        let gone: BTreeSet<String> = snapshot
+            .iter()
+            .flat_map(|snapshot| &snapshot.files)
+            .filter(|file| !wanted.contains(file.path.as_str()))
+            .map(|file| file.path.clone())
+            .collect();
+        drop(wanted);
+        let laid_out = difference(files, &gone, snapshot);
+        let mut actions = vec![delta::commit_info(now_ms, "WRITE", &laid_out.metrics())];
+        match snapshot {
+            None => {
+                actions.push(delta::protocol());
+                let id = uuid::Uuid::new_v4().to_string();
+                actions.push(delta::metadata(&id, &columns, &configuration, now_ms));
+            }
+            Some(snapshot) => {
+                let id = snapshot.metadata.get("id").and_then(Value::as_str);
+                let created = snapshot.metadata.get("createdTime").and_then(Value::as_i64);
+                let is_same = configuration
+                    .iter()
+                    .all(|(key, value)| snapshot.configuration(key) == Some(value));
+                if !is_same {
+                    actions.push(delta::metadata(
+                        id.unwrap_or_default(),
+                        &columns,
+                        &configuration,
+                        created.unwrap_or(now_ms),
+                    ));
+                }
+            }
+        }
+        actions.push(delta::transaction(APP_ID_META, of, now_ms));
+        actions.extend(
+            laid_out
+                .removes
+                .iter()
+                .map(|file| delta::remove(&file.path, file.size, now_ms)),
+        );
+        actions.extend(laid_out.adds.into_iter().map(|file| file.action));
+        self.state.flush().await?;
+        let version = snapshot.map_or(0, |snapshot| snapshot.version + 1);
+        self.meta_log.commit(version, &actions).await
+    }
+}

@@ -1,0 +1,272 @@
+//! When a table is refreshed: on a timer, on request, and when a read met a changed source. One task a table.
+//!
+//! Requests that arrive while a refresh runs share the next one. A listing costs money, so the timer leaves at least ten
+//! times the last listing's time between two; requests and changed sources do not wait for it, but refreshes that changed
+//! sources ask for are [`DRIFT_GAP`] apart. Shutdown ends the task between two steps; what is committed is whole.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{Instant, sleep_until},
+};
+use tracing::{Instrument, info, info_span, warn};
+
+use crate::{
+    error::{StoreError, chain},
+    refresh::{Clock, RefreshReport, TableRefresh},
+};
+
+/// Requests waiting for one table. More than this and a caller is told to come back.
+const QUEUE: usize = 256;
+/// Least time between refreshes that changed sources ask for.
+const DRIFT_GAP: Duration = Duration::from_secs(1);
+/// Multiple of the last listing's time that the timer leaves between two listings.
+const LISTING_COST: u32 = 10;
+/// Longest wait after a failure; it doubles from a second up to here, or to the interval if that is longer.
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
+
+/// Why a refresh was asked for.
+#[derive(Debug)]
+enum Request {
+    /// Somebody asked; they may wait for the outcome.
+    Asked(Option<oneshot::Sender<Outcome>>),
+    /// A read met a source that had changed.
+    Drift,
+}
+
+/// Outcome of a refresh, shared by all who waited for it.
+pub type Outcome = Result<Arc<RefreshReport>, Arc<StoreError>>;
+
+/// A table as its last refreshes left it.
+#[derive(Debug, Clone, Default)]
+pub struct TableStatus {
+    /// The last refresh that succeeded.
+    pub last: Option<Arc<RefreshReport>>,
+    /// When it ended, Unix time in milliseconds.
+    pub last_success_ms: Option<i64>,
+    /// Why the newest refresh failed, if it did: reason and message.
+    pub error: Option<(&'static str, String)>,
+    /// Refreshes that ended, well or not.
+    pub refreshes: u64,
+    /// Refreshes that failed.
+    pub failures: u64,
+}
+
+/// Asks one table's task for refreshes and sees how it is doing. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Refresher {
+    requests: mpsc::Sender<Request>,
+    status: watch::Receiver<TableStatus>,
+}
+
+/// The task's end of a [`Refresher`].
+#[derive(Debug)]
+pub struct RefreshTask {
+    refresh: TableRefresh,
+    requests: mpsc::Receiver<Request>,
+    status: watch::Sender<TableStatus>,
+}
+
+/// Makes the handle of a table and the task that serves it. `first` is the outcome of a refresh that has run already.
+pub fn schedule(refresh: TableRefresh, first: TableStatus) -> (Refresher, RefreshTask) {
+    let (send, requests) = mpsc::channel(QUEUE);
+    let (status, seen) = watch::channel(first);
+    let handle = Refresher {
+        requests: send,
+        status: seen,
+    };
+    let task = RefreshTask {
+        refresh,
+        requests,
+        status,
+    };
+    (handle, task)
+}
+
+/// A request that could not be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// Too many wait already.
+    #[error("too many refreshes wait already; ask again in a moment")]
+    Busy,
+    /// The server is going down.
+    #[error("the server is shutting down")]
+    Closed,
+}
+
+impl Refresher {
+    /// Asks for a refresh and does not wait.
+    ///
+    /// # Errors
+    /// [`RequestError`] when it cannot be taken.
+    pub fn ask(&self) -> Result<(), RequestError> {
+        self.send(Request::Asked(None))
+    }
+
+    /// Asks for a refresh that starts after this call, and waits for it.
+    ///
+    /// # Errors
+    /// [`RequestError`] when it cannot be taken; the refresh's own error is in the outcome.
+    pub async fn ask_and_wait(&self) -> Result<Outcome, RequestError> {
+        let (send, outcome) = oneshot::channel();
+        self.send(Request::Asked(Some(send)))?;
+        outcome.await.map_err(|_| RequestError::Closed)
+    }
+
+    /// Tells that a read met a changed source. Never waits; a full queue will refresh anyway.
+    pub fn drift(&self) {
+        let _ = self.send(Request::Drift);
+    }
+
+    /// How the table is doing.
+    pub fn status(&self) -> TableStatus {
+        self.status.borrow().clone()
+    }
+
+    fn send(&self, request: Request) -> Result<(), RequestError> {
+        self.requests.try_send(request).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => RequestError::Busy,
+            mpsc::error::TrySendError::Closed(_) => RequestError::Closed,
+        })
+    }
+}
+
+impl RefreshTask {
+    /// Serves the table until `shutdown` resolves.
+    pub async fn run(mut self, clock: Clock, shutdown: impl Future<Output = ()>) {
+        let span = info_span!("refresh", table = %self.refresh.log().table());
+        async {
+            tokio::pin!(shutdown);
+            let mut listing_time = self.first_listing_time();
+            let mut failures = 0_u32;
+            let mut last_end = Instant::now();
+            loop {
+                let due = self.due(last_end, listing_time, failures);
+                let mut waiting = Vec::new();
+                tokio::select! {
+                    () = &mut shutdown => return,
+                    () = wait_for(due) => {}
+                    request = self.requests.recv() => match request {
+                        None => return,
+                        Some(Request::Asked(reply)) => waiting.extend(reply),
+                        Some(Request::Drift) => {
+                            tokio::select! {
+                                () = &mut shutdown => return,
+                                () = sleep_until(last_end + DRIFT_GAP) => {}
+                            }
+                        }
+                    },
+                }
+                while let Ok(request) = self.requests.try_recv() {
+                    if let Request::Asked(reply) = request {
+                        waiting.extend(reply);
+                    }
+                }
+                let outcome = tokio::select! {
+                    () = &mut shutdown => return,
+                    outcome = self.refresh.run(None) => outcome.map(Arc::new).map_err(Arc::new),
+                };
+                last_end = Instant::now();
+                failures = if outcome.is_ok() { 0 } else { failures.saturating_add(1) };
+                if let Ok(report) = &outcome {
+                    listing_time = Duration::from_secs_f64(report.listing_seconds.clamp(0.0, 86_400.0));
+                }
+                record(&self.status, &outcome, clock());
+                for reply in waiting {
+                    drop(reply.send(outcome.clone()));
+                }
+            }
+        }
+        .instrument(span)
+        .await;
+    }
+
+    fn first_listing_time(&self) -> Duration {
+        let status = self.status.borrow();
+        let seconds = status.last.as_ref().map_or(0.0, |report| report.listing_seconds);
+        Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0))
+    }
+
+    /// When the timer fires: after the interval; sooner while artifacts settle or after a failure.
+    fn due(&self, last_end: Instant, listing_time: Duration, failures: u32) -> Option<Instant> {
+        let definition = self.refresh.definition();
+        if definition.suspend {
+            return None;
+        }
+        let cost = listing_time * LISTING_COST;
+        let interval = definition.refresh.interval.map(|interval| interval.max(cost));
+        if failures > 0 {
+            let backoff = Duration::from_secs(1) * 2_u32.saturating_pow(failures.min(16) - 1);
+            return interval.map(|interval| last_end + backoff.min(interval.max(BACKOFF_MAX)));
+        }
+        let unsettled = self.status.borrow().last.as_ref().is_some_and(|report| report.unsettled > 0);
+        let settling = unsettled.then(|| definition.refresh.settle.max(cost).max(DRIFT_GAP));
+        let wait = match (interval, settling) {
+            (Some(interval), Some(settling)) => interval.min(settling),
+            (Some(interval), None) => interval,
+            (None, _) => return None,
+        };
+        Some(last_end + wait)
+    }
+}
+
+/// Writes an outcome into the status, and into the log when it is news.
+fn record(status: &watch::Sender<TableStatus>, outcome: &Outcome, now_ms: i64) {
+    status.send_modify(|status| {
+        status.refreshes += 1;
+        match outcome {
+            Ok(report) => {
+                if report.committed {
+                    info!(
+                        version = report.version,
+                        artifacts = report.artifacts,
+                        new = report.new,
+                        changed = report.changed,
+                        deleted = report.deleted,
+                        "committed a version"
+                    );
+                }
+                let before = status.last.as_ref().map(|last| &last.sources);
+                for source in report.sources.iter().filter(|source| !source.is_current()) {
+                    let known = before.is_some_and(|before| before.contains(source));
+                    if !known {
+                        warn!(source = source.name, reason = source.reason, "{}", source.message);
+                    }
+                }
+                status.last = Some(report.clone());
+                status.last_success_ms = Some(now_ms);
+                status.error = None;
+            }
+            Err(error) => {
+                status.failures += 1;
+                let news = (error.reason(), chain(error.as_ref()));
+                if status.error.as_ref() != Some(&news) {
+                    warn!(reason = news.0, "refresh failed: {}", news.1);
+                }
+                status.error = Some(news);
+            }
+        }
+    });
+}
+
+async fn wait_for(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl TableStatus {
+    /// The status after a first refresh.
+    pub fn after(report: RefreshReport, now_ms: i64) -> Self {
+        Self {
+            last: Some(Arc::new(report)),
+            last_success_ms: Some(now_ms),
+            error: None,
+            refreshes: 1,
+            failures: 0,
+        }
+    }
+}
+

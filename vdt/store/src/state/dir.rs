@@ -1,0 +1,265 @@
+//! A directory as a state store.
+//!
+//! Reading and listing are object_store's local store; what it does not do is here: one writer at a time (flock), listings
+//! in key order, and durability. A put writes a sibling `<name>#<counter>` (which listings hide), then renames it or, for
+//! [`PutMode::Create`], links it, so a name never shows half a body. Commits are synced before they are linked;
+//! ropes are not, one by one: [`DirStore::flush`] syncs the file system once before the commit that names them.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, Write},
+    ops::Range,
+    path::{Path as FsPath, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
+use object_store::{
+    CopyOptions, Error as ObjectError, GetOptions, GetResult, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    Result as ObjectResult, local::LocalFileSystem, path::Path,
+};
+
+use super::OpenMode;
+use crate::error::StoreError;
+
+const STORE: &str = "state directory";
+const LOCK_FILE: &str = "lock";
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct DirStore {
+    inner: LocalFileSystem,
+    root: PathBuf,
+    /// Kept open while the store is: the flock goes with it, also when the process is killed.
+    lock: Option<File>,
+    counter: AtomicU64,
+}
+
+impl DirStore {
+    /// Opens (and in [`OpenMode::ReadWrite`] makes and locks) the directory.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`], [`StoreError::NoState`], and those of the file system.
+    pub(super) fn open(path: &FsPath, mode: OpenMode) -> Result<Self, StoreError> {
+        let failed = |source| StoreError::Directory {
+            path: path.to_owned(),
+            source,
+        };
+        let lock = match mode {
+            OpenMode::ReadOnly if !path.is_dir() => {
+                return Err(StoreError::NoState {
+                    location: path.display().to_string(),
+                });
+            }
+            OpenMode::ReadOnly => None,
+            OpenMode::ReadWrite => {
+                fs::create_dir_all(path).map_err(failed)?;
+                Some(lock(path)?)
+            }
+        };
+        let inner = LocalFileSystem::new_with_prefix(path)
+            .map_err(|source| StoreError::state(&path.display().to_string(), source))?;
+        let store = Self {
+            inner,
+            root: path.to_owned(),
+            lock,
+            counter: AtomicU64::new(0),
+        };
+        if mode == OpenMode::ReadWrite {
+            remove_staged(&store.root, 4).map_err(failed)?;
+        }
+        Ok(store)
+    }
+
+    /// Syncs the file system that holds the directory.
+    pub(super) async fn flush(&self) -> Result<(), StoreError> {
+        let root = self.root.clone();
+        let synced = tokio::task::spawn_blocking(move || {
+            rustix::fs::syncfs(File::open(root)?).map_err(io::Error::from)
+        });
+        synced
+            .await
+            .map_err(|error| StoreError::task("sync of the state directory", error))?
+            .map_err(|source| StoreError::Directory {
+                path: self.root.clone(),
+                source,
+            })
+    }
+
+    fn staged(&self, target: &FsPath) -> PathBuf {
+        let counter = self.counter.fetch_add(1, Ordering::Relaxed);
+        let mut name = target.file_name().unwrap_or_default().to_os_string();
+        name.push(format!("#{counter}"));
+        target.with_file_name(name)
+    }
+}
+
+fn lock(path: &FsPath) -> Result<File, StoreError> {
+    let failed = |source| StoreError::Directory {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path.join(LOCK_FILE))
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked {
+            path: path.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// Removes what a killed process had staged. Runs under the lock. `depth` bounds the walk: nothing is nested deeper.
+fn remove_staged(folder: &FsPath, depth: usize) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            if depth > 0 {
+                remove_staged(&entry.path(), depth - 1)?;
+            }
+        } else if entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.rsplit_once('#'))
+            .is_some_and(|(_, counter)| counter.parse::<u64>().is_ok())
+        {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn write(staged: &FsPath, target: &FsPath, body: &PutPayload, create: bool) -> io::Result<()> {
+    let folder = target.parent().unwrap_or(FsPath::new("."));
+    let mut file = match File::create(staged) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(folder)?;
+            File::create(staged)?
+        }
+        opened => opened?,
+    };
+    for chunk in body {
+        file.write_all(chunk)?;
+    }
+    if !create {
+        return fs::rename(staged, target);
+    }
+    file.sync_all()?;
+    let linked = fs::hard_link(staged, target);
+    fs::remove_file(staged)?;
+    linked?;
+    File::open(folder)?.sync_all()
+}
+
+#[async_trait]
+impl ObjectStore for DirStore {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> ObjectResult<PutResult> {
+        let create = match options.mode {
+            PutMode::Create => true,
+            PutMode::Overwrite => false,
+            PutMode::Update(_) => {
+                return Err(ObjectError::NotImplemented {
+                    operation: "conditional update".into(),
+                    implementer: STORE.into(),
+                });
+            }
+        };
+        if self.lock.is_none() {
+            return Err(ObjectError::NotSupported {
+                source: "the state directory was opened for reading".into(),
+            });
+        }
+        let target = self.inner.path_to_filesystem(location)?;
+        let staged = self.staged(&target);
+        let written =
+            tokio::task::spawn_blocking(move || write(&staged, &target, &payload, create))
+                .await
+                .map_err(|source| ObjectError::JoinError { source })?;
+        match written {
+            Ok(()) => Ok(PutResult {
+                e_tag: None,
+                version: None,
+            }),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(ObjectError::AlreadyExists {
+                    path: location.to_string(),
+                    source: Box::new(error),
+                })
+            }
+            Err(error) => Err(ObjectError::Generic {
+                store: STORE,
+                source: Box::new(error),
+            }),
+        }
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        _location: &Path,
+        _options: PutMultipartOptions,
+    ) -> ObjectResult<Box<dyn MultipartUpload>> {
+        Err(ObjectError::NotImplemented {
+            operation: "multipart put".into(),
+            implementer: STORE.into(),
+        })
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> ObjectResult<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> ObjectResult<Vec<Bytes>> {
+        self.inner.get_ranges(location, ranges).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, ObjectResult<Path>>,
+    ) -> BoxStream<'static, ObjectResult<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, ObjectResult<ObjectMeta>> {
+        let unsorted = self.inner.list(prefix);
+        stream::once(async move {
+            let mut found: Vec<ObjectMeta> = unsorted.try_collect().await?;
+            found.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+            Ok::<_, ObjectError>(stream::iter(found.into_iter().map(Ok)))
+        })
+        .try_flatten()
+        .boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> ObjectResult<ListResult> {
+        let mut found = self.inner.list_with_delimiter(prefix).await?;
+        found.objects.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+        found.common_prefixes.sort_unstable();
+        Ok(found)
+    }
+
+    async fn copy_opts(&self, _from: &Path, _to: &Path, _options: CopyOptions) -> ObjectResult<()> {
+        Err(ObjectError::NotImplemented {
+            operation: "copy".into(),
+            implementer: STORE.into(),
+        })
+    }
+}
+
+impl std::fmt::Display for DirStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{STORE} {}", self.root.display())
+    }
+}

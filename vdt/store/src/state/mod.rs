@@ -1,0 +1,244 @@
+//! The state store: where the log and the ropes of every table live.
+//!
+//! ```text
+//! <state>/
+//!   store.json                              format version and the random store id
+//!   lock                                    flock target of a directory state
+//!   <catalog>/<schema>/<table>/
+//!     _vdt/owner.json                       who may write here: <namespace>/<metadata.name>
+//!     _delta_log/<version, 20 digits>.json  commits, put-if-absent
+//!     _delta_log/<version>.crc              written after its commit
+//!     _delta_log/<version>.checkpoint.parquet
+//!     <hash>-<bytes>.rope                   one virtual file each
+//! ```
+//!
+//! Promise: what [`StateStore::flush`] has returned for is on stable storage, and an object written with
+//! [`PutMode::Create`] is written by exactly one of any number of writers. On a crash the last committed version stands;
+//! a rope that no commit names is only wasted space.
+
+mod dir;
+
+use std::{path::Path as FsPath, sync::Arc};
+
+use object_store::{
+    Error as ObjectError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    aws::AmazonS3Builder, path::Path, prefix::PrefixStore,
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::error::StoreError;
+use dir::DirStore;
+
+/// The newest layout of a state store that this version reads and writes.
+pub const FORMAT_VERSION: u32 = 1;
+const STORE_FILE: &str = "store.json";
+
+/// `store.json`: what kind of state store this is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreInfo {
+    /// Layout of the state store; see [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// Random, made once; part of every cache key.
+    pub store_id: Uuid,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Owner {
+    owner: String,
+}
+
+/// Whether a state store is opened by the process that writes it or by one that only looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenMode {
+    /// Takes the lock of a directory and makes what is missing.
+    ReadWrite,
+    /// Takes no lock, writes nothing; the store must exist.
+    ReadOnly,
+}
+
+/// An open state store. Cheap to clone; the lock is held until the last clone is gone.
+#[derive(Debug, Clone)]
+pub struct StateStore {
+    store: Arc<dyn ObjectStore>,
+    directory: Option<Arc<DirStore>>,
+    info: StoreInfo,
+    location: String,
+}
+
+impl StateStore {
+    /// Opens `location`: a directory, or `s3://bucket/prefix` with credentials, region and endpoint from the environment.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when another process writes the directory, [`StoreError::NewerState`] when a newer version
+    /// wrote it, and errors of the medium.
+    pub async fn open(location: &str, mode: OpenMode) -> Result<Self, StoreError> {
+        match location.strip_prefix("s3://") {
+            Some(rest) => {
+                let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+                let s3 = AmazonS3Builder::from_env()
+                    .with_bucket_name(bucket)
+                    .with_allow_http(true)
+                    .build()
+                    .map_err(|source| StoreError::state(location, source))?;
+                let store: Arc<dyn ObjectStore> = match prefix.trim_matches('/') {
+                    "" => Arc::new(s3),
+                    prefix => Arc::new(PrefixStore::new(s3, prefix)),
+                };
+                Self::from_store(store, location, mode).await
+            }
+            None => Self::open_directory(FsPath::new(location), mode).await,
+        }
+    }
+
+    /// Opens a directory; see [`StateStore::open`].
+    ///
+    /// # Errors
+    /// As [`StateStore::open`].
+    pub async fn open_directory(path: &FsPath, mode: OpenMode) -> Result<Self, StoreError> {
+        let directory = Arc::new(DirStore::open(path, mode)?);
+        let mut state =
+            Self::from_store(directory.clone(), &path.display().to_string(), mode).await?;
+        state.directory = Some(directory);
+        Ok(state)
+    }
+
+    /// Opens any object store that honours [`PutMode::Create`].
+    ///
+    /// # Errors
+    /// As [`StateStore::open`].
+    pub async fn from_store(
+        store: Arc<dyn ObjectStore>,
+        location: &str,
+        mode: OpenMode,
+    ) -> Result<Self, StoreError> {
+        let info = load_info(store.as_ref(), location, mode).await?;
+        if info.format_version > FORMAT_VERSION {
+            return Err(StoreError::NewerState {
+                location: location.to_owned(),
+                found: info.format_version,
+                known: FORMAT_VERSION,
+            });
+        }
+        Ok(Self {
+            store,
+            directory: None,
+            info,
+            location: location.to_owned(),
+        })
+    }
+
+    /// The objects themselves.
+    pub fn objects(&self) -> &Arc<dyn ObjectStore> {
+        &self.store
+    }
+
+    /// What `store.json` says.
+    pub fn info(&self) -> &StoreInfo {
+        &self.info
+    }
+
+    /// Where the store is, for people.
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    /// Makes all finished puts durable. A no-op for object stores, whose puts are durable when they return.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        match self.directory.clone() {
+            None => Ok(()),
+            Some(directory) => directory.flush().await,
+        }
+    }
+
+    /// Claims `table` for `owner`, once and for all: the next claim by the same owner succeeds, any other is refused.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherOwner`] when somebody else's resource wrote the table.
+    pub async fn claim(&self, table: &Path, owner: &str) -> Result<(), StoreError> {
+        let path = table.clone().join("_vdt").join("owner.json");
+        let body = serde_json::to_vec(&Owner {
+            owner: owner.to_owned(),
+        })
+        .map_err(|source| StoreError::json(&path, source))?;
+        match put_new(self.store.as_ref(), &path, body).await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let held = self
+                    .store
+                    .get(&path)
+                    .await
+                    .map_err(|source| StoreError::state(&self.location, source))?
+                    .bytes()
+                    .await
+                    .map_err(|source| StoreError::state(&self.location, source))?;
+                let held: Owner =
+                    serde_json::from_slice(&held).map_err(|source| StoreError::json(&path, source))?;
+                if held.owner == owner {
+                    return Ok(());
+                }
+                Err(StoreError::OtherOwner {
+                    table: table.to_string(),
+                    owner: owner.to_owned(),
+                    held_by: held.owner,
+                })
+            }
+            Err(source) => Err(StoreError::state(&self.location, source)),
+        }
+    }
+}
+
+/// Puts `body` at `path` unless something is there. Answers whether this call wrote it.
+///
+/// # Errors
+/// Those of the store, other than that the object exists.
+pub(crate) async fn put_new(
+    store: &dyn ObjectStore,
+    path: &Path,
+    body: Vec<u8>,
+) -> Result<bool, ObjectError> {
+    let options = PutOptions::from(PutMode::Create);
+    match store.put_opts(path, PutPayload::from(body), options).await {
+        Ok(_) => Ok(true),
+        Err(ObjectError::AlreadyExists { .. } | ObjectError::Precondition { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+async fn load_info(
+    store: &dyn ObjectStore,
+    location: &str,
+    mode: OpenMode,
+) -> Result<StoreInfo, StoreError> {
+    let path = Path::from(STORE_FILE);
+    if mode == OpenMode::ReadWrite {
+        let fresh = StoreInfo {
+            format_version: FORMAT_VERSION,
+            store_id: Uuid::new_v4(),
+        };
+        let body = serde_json::to_vec(&fresh).map_err(|source| StoreError::json(&path, source))?;
+        if put_new(store, &path, body)
+            .await
+            .map_err(|source| StoreError::state(location, source))?
+        {
+            return Ok(fresh);
+        }
+    }
+    let body = match store.get(&path).await {
+        Ok(found) => found
+            .bytes()
+            .await
+            .map_err(|source| StoreError::state(location, source))?,
+        Err(ObjectError::NotFound { .. }) => {
+            return Err(StoreError::NoState {
+                location: location.to_owned(),
+            });
+        }
+        Err(source) => return Err(StoreError::state(location, source)),
+    };
+    serde_json::from_slice(&body).map_err(|source| StoreError::json(&path, source))
+}

@@ -1,0 +1,260 @@
+//! The planner: what a refresh does for every way a listing can differ from the last version.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use vdt_store::{
+    plan::{CommittedFile, Current, Hold, Listed, Plan, Policy, plan},
+    source::{Entry, Listing},
+};
+use vdt_table::{Artifact, FileGroup, Layout, SourceContext};
+
+const NOW_MS: i64 = 1_700_000_000_000;
+const OLD_MS: i64 = NOW_MS - 3_600_000;
+const POLICY: Policy = Policy {
+    settle_ms: 2_000,
+    hold_shrunk: true,
+};
+
+fn context(name: &str) -> Arc<SourceContext> {
+    Arc::new(SourceContext {
+        name: name.into(),
+        id: "00112233aabbccdd".into(),
+        prefix: String::new(),
+        url_prefix: "file:///papers/".to_owned(),
+        etag_is_checksum: false,
+    })
+}
+
+fn entry(key: &str, etag: &str) -> Entry {
+    Entry {
+        key: key.into(),
+        size: 10,
+        last_modified_ms: OLD_MS,
+        etag: Some(etag.into()),
+        version: None,
+        storage_class: None,
+        archived: false,
+    }
+}
+
+fn listing(mut entries: Vec<Entry>) -> Listing {
+    entries.sort_by(|a, b| a.key.cmp(&b.key));
+    Listing {
+        entries,
+        skipped: BTreeMap::new(),
+        requests: 1,
+        bytes: 0,
+        elapsed: Duration::ZERO,
+    }
+}
+
+fn listed(name: &str, entries: Vec<Entry>) -> Listed {
+    Listed {
+        context: context(name),
+        listing: Some(listing(entries)),
+        relay: false,
+        edited: false,
+    }
+}
+
+/// What the table holds once a plan has been carried out.
+fn carried_out(plan: &Plan) -> Current {
+    let committed = |group: &FileGroup, number: usize| CommittedFile {
+        path: format!("{number}-{}.parquet", plan.next_id),
+        size: 1,
+        source: group.source.name.clone(),
+        artifacts: group.artifacts.clone(),
+    };
+    let added = plan.add.iter().enumerate().map(|(number, group)| committed(group, number));
+    Current {
+        files: plan.keep.iter().cloned().chain(added).collect(),
+        next_id: plan.next_id,
+    }
+}
+
+fn first(entries: Vec<Entry>) -> Current {
+    let plan = plan(Current::default(), vec![listed("a", entries)], &Layout::default(), POLICY, NOW_MS);
+    carried_out(&plan)
+}
+
+fn ids(current: &Current) -> BTreeMap<String, i64> {
+    let rows = current.files.iter().flat_map(|file| &file.artifacts);
+    rows.map(|row: &Artifact| (row.object.key.to_string(), row.id)).collect()
+}
+
+#[test]
+fn ids_are_dense_and_in_key_order() {
+    let current = first(vec![entry("c", "1"), entry("a", "1"), entry("b", "1")]);
+    let expected = [("a", 0), ("b", 1), ("c", 2)];
+    assert_eq!(ids(&current), expected.map(|(key, id)| (key.to_owned(), id)).into());
+    assert_eq!(current.next_id, 3);
+}
+
+#[test]
+fn ids_follow_source_names_first() {
+    let sources = vec![listed("z", vec![entry("a", "1")]), listed("b", vec![entry("x", "1")])];
+    let plan = plan(Current::default(), sources, &Layout::default(), POLICY, NOW_MS);
+    let order: Vec<_> = plan.add.iter().map(|group| (&*group.source.name, group.artifacts[0].id)).collect();
+    assert_eq!(order, [("b", 0), ("z", 1)]);
+}
+
+#[test]
+fn nothing_changed_is_an_empty_plan() {
+    let entries = vec![entry("a", "1"), entry("b", "1")];
+    let again = plan(first(entries.clone()), vec![listed("a", entries)], &Layout::default(), POLICY, NOW_MS);
+    assert!(again.is_empty());
+    assert_eq!(again.artifacts(), 2);
+}
+
+#[test]
+fn a_new_artifact_goes_to_a_new_file_and_touches_no_other() {
+    let current = first(vec![entry("a", "1"), entry("c", "1")]);
+    let next = plan(
+        current,
+        vec![listed("a", vec![entry("a", "1"), entry("b", "1"), entry("c", "1")])],
+        &Layout::default(),
+        POLICY,
+        NOW_MS,
+    );
+    assert!(next.remove.is_empty());
+    assert_eq!(next.add.len(), 1);
+    assert_eq!(&*next.add[0].artifacts[0].object.key, "b");
+    assert_eq!(next.add[0].artifacts[0].id, 2);
+    assert_eq!(next.changes.new, 1);
+}
+
+#[test]
+fn a_changed_artifact_keeps_its_id_and_re_lays_its_file_only() {
+    let current = first(vec![entry("a", "1"), entry("b", "1")]);
+    let path = current.files[0].path.clone();
+    let next = plan(
+        current,
+        vec![listed("a", vec![entry("a", "1"), entry("b", "2")])],
+        &Layout::default(),
+        POLICY,
+        NOW_MS,
+    );
+    assert_eq!(next.remove.iter().collect::<Vec<_>>(), [&path]);
+    let after = carried_out(&next);
+    assert_eq!(ids(&after)["b"], 1);
+    assert_eq!(after.next_id, 2);
+    assert_eq!(next.changes.changed, 1);
+}
+
+#[test]
+fn a_deleted_artifact_gives_up_its_id_for_ever() {
+    let current = first(vec![entry("a", "1"), entry("b", "1"), entry("c", "1")]);
+    let without = plan(
+        current,
+        vec![listed("a", vec![entry("a", "1"), entry("c", "1")])],
+        &Layout::default(),
+        POLICY,
+        NOW_MS,
+    );
+    assert_eq!(without.changes.deleted, 1);
+    let back = plan(
+        carried_out(&without),
+        vec![listed("a", vec![entry("a", "1"), entry("b", "1"), entry("c", "1")])],
+        &Layout::default(),
+        POLICY,
+        NOW_MS,
+    );
+    assert_eq!(ids(&carried_out(&back))["b"], 3);
+}
+
+#[test]
+fn an_artifact_being_written_is_held_back_until_it_settles() {
+    let young = Entry {
+        last_modified_ms: NOW_MS - 500,
+        ..entry("b", "1")
+    };
+    let held = plan(
+        first(vec![entry("a", "1")]),
+        vec![listed("a", vec![entry("a", "1"), young.clone()])],
+        &Layout::default(),
+        POLICY,
+        NOW_MS,
+    );
+    assert!(held.is_empty());
+    assert_eq!(held.changes.unsettled, 1);
+    let later = plan(
+        carried_out(&held),
+        vec![listed("a", vec![entry("a", "1"), young])],
+        &Layout::default(),
+        POLICY,
+        NOW_MS + 2_000,
+    );
+    assert_eq!(later.changes.new, 1);
+}
+
+#[test]
+fn a_clock_far_ahead_does_not_hide_an_artifact_for_ever() {
+    let ahead = Entry {
+        last_modified_ms: NOW_MS + 86_400_000,
+        ..entry("a", "1")
+    };
+    assert_eq!(ids(&first(vec![ahead])).len(), 1);
+}
+
+#[test]
+fn a_source_that_was_not_listed_stays_as_it_was() {
+    let missing = Listed {
+        listing: None,
+        ..listed("a", Vec::new())
+    };
+    let kept = plan(first(vec![entry("a", "1")]), vec![missing], &Layout::default(), POLICY, NOW_MS);
+    assert!(kept.is_empty());
+    assert_eq!(kept.held["a"], Hold::NotListed);
+}
+
+#[test]
+fn a_listing_that_lost_more_than_half_is_held_and_half_is_not() {
+    let current = || first(["a", "b", "c", "d"].map(|key| entry(key, "1")).into());
+    let with = |keys: &[&str], policy: Policy| {
+        let entries = keys.iter().map(|key| entry(key, "1")).collect();
+        plan(current(), vec![listed("a", entries)], &Layout::default(), policy, NOW_MS)
+    };
+    assert_eq!(with(&["a"], POLICY).held["a"], Hold::Shrunk { dropped: 3, known: 4 });
+    assert_eq!(with(&[], POLICY).held["a"], Hold::Shrunk { dropped: 4, known: 4 });
+    assert_eq!(with(&["a", "b"], POLICY).changes.deleted, 2);
+    let apply = Policy {
+        hold_shrunk: false,
+        ..POLICY
+    };
+    assert_eq!(with(&[], apply).changes.deleted, 4);
+}
+
+#[test]
+fn an_edited_source_may_shrink() {
+    let edited = Listed {
+        edited: true,
+        relay: true,
+        ..listed("a", vec![entry("a", "1")])
+    };
+    let current = first(["a", "b", "c", "d"].map(|key| entry(key, "1")).into());
+    let next = plan(current, vec![edited], &Layout::default(), POLICY, NOW_MS);
+    assert_eq!(next.changes.deleted, 3);
+    assert!(next.held.is_empty());
+}
+
+#[test]
+fn a_source_that_left_the_manifest_leaves_the_table() {
+    let current = first(vec![entry("a", "1"), entry("b", "1")]);
+    let next = plan(current, Vec::new(), &Layout::default(), POLICY, NOW_MS);
+    assert_eq!(next.artifacts(), 0);
+    assert_eq!(next.changes.deleted, 2);
+}
+
+#[test]
+fn a_re_lay_keeps_every_id() {
+    let entries = vec![entry("a", "1"), entry("b", "1"), entry("c", "1")];
+    let current = first(entries.clone());
+    let before = ids(&current);
+    let relay = Listed {
+        relay: true,
+        ..listed("a", entries)
+    };
+    let next = plan(current, vec![relay], &Layout::default(), POLICY, NOW_MS);
+    assert_eq!(next.remove.len(), 1);
+    assert_eq!(ids(&carried_out(&next)), before);
+}

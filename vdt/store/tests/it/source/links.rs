@@ -1,0 +1,163 @@
+//! Symbolic links and special files.
+
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use object_store::path::Path as Key;
+use object_store::{Error, ObjectStoreExt};
+use rustix::fs::{CWD, Mode, mkfifoat};
+use vdt_store::source::SkipReason;
+
+use super::{folder, keys, list};
+
+fn write(path: impl AsRef<Path>, content: &str) {
+    let path = path.as_ref();
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, content).unwrap();
+}
+
+#[tokio::test]
+async fn links_are_followed_inside_the_folder_only() {
+    let outer = tempfile::tempdir().unwrap();
+    let root = outer.path().join("root");
+    write(root.join("data/a"), "inside");
+    write(outer.path().join("secret"), "outside");
+    write(outer.path().join("private/s"), "outside");
+    std::fs::create_dir(outer.path().join("root-2")).unwrap();
+    write(outer.path().join("root-2/x"), "outside");
+    symlink("data/a", root.join("relative")).unwrap();
+    symlink(root.join("data/a"), root.join("absolute")).unwrap();
+    symlink("../root/data/a", root.join("out-and-in")).unwrap();
+    symlink("relative", root.join("twice")).unwrap();
+    symlink("data", root.join("folder")).unwrap();
+    symlink(root.join("data"), root.join("folder-absolute")).unwrap();
+    symlink("../secret", root.join("out-relative")).unwrap();
+    symlink(outer.path().join("secret"), root.join("out-absolute")).unwrap();
+    symlink("../private", root.join("out-folder")).unwrap();
+    symlink("../root-2", root.join("out-sibling")).unwrap();
+    symlink("/proc/self/environ", root.join("out-proc")).unwrap();
+    symlink("nowhere", root.join("broken")).unwrap();
+    symlink("circle", root.join("circle")).unwrap();
+
+    let source = folder(&root);
+    let listing = list(&source).await;
+    let inside = [
+        "absolute",
+        "data/a",
+        "folder-absolute/a",
+        "folder/a",
+        "out-and-in",
+        "relative",
+        "twice",
+    ];
+    assert_eq!(keys(&listing), inside);
+    let skipped = |reason| {
+        listing
+            .skipped
+            .get(&reason)
+            .map_or(0, |skipped| skipped.count)
+    };
+    assert_eq!(skipped(SkipReason::LinkOutside), 5);
+    assert_eq!(skipped(SkipReason::LinkBroken), 1);
+    assert_eq!(skipped(SkipReason::LinkLoop), 1);
+
+    let store = source.store();
+    for entry in &listing.entries {
+        let read = store.get(&Key::from(&*entry.key)).await.unwrap();
+        assert_eq!(
+            read.meta.e_tag.as_deref().unwrap().trim_matches('"'),
+            entry.etag.as_deref().unwrap()
+        );
+        assert_eq!(
+            read.bytes().await.unwrap(),
+            "inside".as_bytes(),
+            "{}",
+            entry.key
+        );
+    }
+    for key in [
+        "out-relative",
+        "out-absolute",
+        "out-folder/s",
+        "out-sibling/x",
+        "out-proc",
+        "broken",
+        "circle",
+        "data",
+    ] {
+        assert!(
+            matches!(
+                store.get(&Key::from(key)).await,
+                Err(Error::NotFound { .. })
+            ),
+            "{key}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn links_into_a_folder_above_end() {
+    let outer = tempfile::tempdir().unwrap();
+    let root = outer.path();
+    write(root.join("a/f"), "x");
+    write(root.join("b/g"), "x");
+    symlink("..", root.join("a/up")).unwrap();
+    symlink(".", root.join("self")).unwrap();
+    symlink("../b", root.join("a/to-b")).unwrap();
+    symlink("../a", root.join("b/to-a")).unwrap();
+    let listing = list(&folder(root)).await;
+    assert_eq!(keys(&listing), ["a/f", "a/to-b/g", "b/g", "b/to-a/f"]);
+    assert_eq!(
+        listing.skipped.keys().collect::<Vec<_>>(),
+        [&SkipReason::LinkLoop]
+    );
+}
+
+#[tokio::test]
+async fn links_side_by_side_do_not_multiply_without_end() {
+    let outer = tempfile::tempdir().unwrap();
+    let root = outer.path();
+    // Each of 24 folders has two links to the next: 2^24 paths lead to the last.
+    for n in 0..24 {
+        write(root.join(format!("d{n:02}/f")), "x");
+        for side in ["l", "r"] {
+            symlink(
+                format!("../d{:02}", n + 1),
+                root.join(format!("d{n:02}/{side}")),
+            )
+            .unwrap();
+        }
+    }
+    write(root.join("d24/f"), "x");
+    let listing = list(&folder(root)).await;
+    assert!(
+        listing.entries.len() < 24 * 512,
+        "{}",
+        listing.entries.len()
+    );
+    assert!(listing.skipped[&SkipReason::LinkLoop].count > 0);
+}
+
+#[tokio::test]
+async fn pipes_and_sockets_are_counted_and_never_opened() {
+    let outer = tempfile::tempdir().unwrap();
+    let root = outer.path();
+    write(root.join("f"), "x");
+    mkfifoat(CWD, root.join("pipe"), Mode::RUSR | Mode::WUSR).unwrap();
+    let _socket = UnixListener::bind(root.join("socket")).unwrap();
+    symlink("pipe", root.join("to-pipe")).unwrap();
+    let source = folder(root);
+    let listing = list(&source).await;
+    assert_eq!(keys(&listing), ["f"]);
+    assert_eq!(listing.skipped[&SkipReason::SpecialFile].count, 3);
+    for key in ["pipe", "socket", "to-pipe"] {
+        assert!(
+            matches!(
+                source.store().get(&Key::from(key)).await,
+                Err(Error::NotFound { .. })
+            ),
+            "{key}"
+        );
+    }
+}
