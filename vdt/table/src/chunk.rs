@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
+
 use crate::schema::ColumnType;
 
 /// Least and greatest value seen. Bytes lie in [`ChunkValues::values`].
@@ -54,6 +56,11 @@ impl ChunkValues {
     /// PLAIN values of the rows that are not null; booleans still as one byte each.
     pub(crate) fn values(&self) -> &[u8] {
         &self.values
+    }
+
+    /// Takes the values out; counts and bounds stay, bounds of bytes with nothing to point to.
+    pub(crate) fn take_values(&mut self) -> Bytes {
+        Bytes::from(std::mem::take(&mut self.values))
     }
 
     /// For every row, whether it has a value.

@@ -96,7 +96,9 @@ mod tests {
     fn metadata_holds_the_schema_as_text() {
         let configuration = BTreeMap::from([("vdt.layout".to_owned(), "0123".to_owned())]);
         let action = metadata("an-id", &TableSchema::artifacts(), &configuration, 7);
-        let text = action["metaData"]["schemaString"].as_str().unwrap_or_default();
+        let text = action["metaData"]["schemaString"]
+            .as_str()
+            .unwrap_or_default();
         let schema: Value = serde_json::from_str(text).unwrap_or_default();
         assert_eq!(schema["fields"][5]["name"], "data");
         assert_eq!(action["metaData"]["configuration"]["vdt.layout"], "0123");
@@ -111,7 +113,9 @@ mod tests {
             (remove("a.parquet", 1, 0), "remove"),
             (commit_info(0, "WRITE", &json!({})), "commitInfo"),
         ] {
-            let object = action.as_object().map(|object| object.keys().cloned().collect::<Vec<_>>());
+            let object = action
+                .as_object()
+                .map(|object| object.keys().cloned().collect::<Vec<_>>());
             assert_eq!(object, Some(vec![name.to_owned()]));
         }
     }

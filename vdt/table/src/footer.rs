@@ -20,7 +20,7 @@ use crate::thrift::{self, Fields, Type};
 /// First and last four bytes of a Parquet file.
 pub(crate) const MAGIC: &[u8; 4] = b"PAR1";
 /// In the form that readers parse; the number is the version of the layout, not of the program: it is part of every file.
-const CREATED_BY: &str = "vdt version 1.0.0 (build 1)";
+pub(crate) const CREATED_BY: &str = "vdt version 1.0.0 (build 1)";
 
 /// What the footer says of a column chunk. Ranges lie in the arena or the index blobs of the file under way.
 #[derive(Debug, Clone, Default)]

@@ -65,6 +65,20 @@ pub(crate) fn for_each_value<'a>(chunk: &'a ChunkValues, mut each: impl FnMut(&'
     }
 }
 
+/// Calls `each` with the range of every one of `count` values of bytes, without its length.
+pub(crate) fn for_each_value_present(
+    values: &[u8],
+    count: usize,
+    mut each: impl FnMut(std::ops::Range<usize>),
+) {
+    let mut at = 0;
+    for _ in 0..count {
+        let end = at + 4 + length_prefix(&values[at..]);
+        each(at + 4..end);
+        at = end;
+    }
+}
+
 fn length_prefix(value: &[u8]) -> usize {
     let prefix = value
         .first_chunk::<4>()

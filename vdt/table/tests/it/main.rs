@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod limits;
+mod meta;
 mod readback;
 mod support;

@@ -1,0 +1,191 @@
+//! The table beside the table: same rows, ordinary files, cut where the keys say.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::RowAccessor;
+use vdt_table::{
+    Artifact, Attribute, Column, ColumnFrom, ColumnType, Layout, LayoutError, SourceContext,
+    TableSchema, VirtualFile, meta_files,
+};
+
+use crate::support::{artifact, materialise, source};
+
+type Rows = Vec<(Arc<SourceContext>, Artifact)>;
+
+fn rows(count: usize) -> Rows {
+    let source = source("k/");
+    (0..count)
+        .map(|i| {
+            (
+                source.clone(),
+                artifact(i as i64, &format!("k/{i:07}.pdf"), i as u64),
+            )
+        })
+        .collect()
+}
+
+fn files(rows: &Rows) -> Vec<VirtualFile> {
+    meta_files(
+        &TableSchema::artifacts(),
+        &Layout::default(),
+        rows.iter().cloned(),
+    )
+    .collect::<Result<_, _>>()
+    .unwrap()
+}
+
+fn names(files: &[VirtualFile]) -> BTreeSet<String> {
+    files.iter().map(|f| f.name.to_string()).collect()
+}
+
+#[test]
+fn no_rows_make_no_file() {
+    assert!(files(&Vec::new()).is_empty());
+}
+
+#[test]
+fn rows_read_back_without_data() {
+    let rows = rows(1_000);
+    let files = files(&rows);
+    assert_eq!(files.len(), 1);
+    let file = &files[0];
+    let bytes = materialise(&file.rope);
+    assert_eq!(
+        (bytes.len() as u64, file.artifact_bytes),
+        (file.name.size, 0)
+    );
+    let reader = SerializedFileReader::new(bytes).unwrap();
+    let fields = reader
+        .metadata()
+        .file_metadata()
+        .schema_descr()
+        .columns()
+        .to_vec();
+    let found: Vec<&str> = fields.iter().map(|c| c.name()).collect();
+    let expected = [
+        "id",
+        "filename",
+        "content_type",
+        "url",
+        "filesize",
+        "checksum",
+        "checksum_algo",
+    ];
+    assert_eq!(found, expected);
+    for (row, (_, artifact)) in reader.get_row_iter(None).unwrap().zip(&rows) {
+        let row = row.unwrap();
+        let key = &artifact.object.key;
+        assert_eq!(row.get_long(0).unwrap(), artifact.id);
+        assert_eq!(row.get_string(1).unwrap(), &key[2..]);
+        assert_eq!(row.get_string(3).unwrap(), &format!("s3://corp/{key}"));
+        assert_eq!(row.get_long(4).unwrap() as u64, artifact.object.size);
+    }
+    let stats = file.stats.to_json();
+    assert!(
+        stats.starts_with(r#"{"numRecords":1000,"minValues":{"id":0,"filename":"0000000.pdf""#)
+    );
+}
+
+#[test]
+fn all_types_nulls_and_null_columns_read_back() {
+    let types = [
+        (ColumnType::Long, "1"),
+        (ColumnType::Integer, "2"),
+        (ColumnType::Double, "3.5"),
+        (ColumnType::Boolean, "true"),
+        (ColumnType::Date, "2024-01-02"),
+        (ColumnType::Timestamp, "2024-01-02T03:04:05.006Z"),
+        (ColumnType::String, "s"),
+    ];
+    let mut columns = vec![Column::attribute("version", Attribute::VersionId)];
+    for (column_type, _) in types {
+        let from = ColumnFrom::Path("p".into());
+        columns.push(Column {
+            name: format!("{column_type:?}"),
+            column_type,
+            from,
+            description: None,
+        });
+    }
+    let from = ColumnFrom::Constant("b".into());
+    columns.push(Column {
+        name: "bin".into(),
+        column_type: ColumnType::Binary,
+        from,
+        description: None,
+    });
+    let schema = TableSchema::new(columns, Some("{p}/*")).unwrap();
+    let keys: BTreeSet<String> = types.iter().map(|(_, text)| format!("{text}/x")).collect();
+    let source = source("");
+    let rows = keys.iter().map(|key| (source.clone(), artifact(0, key, 1)));
+    let file = meta_files(&schema, &Layout::default(), rows)
+        .next()
+        .unwrap()
+        .unwrap();
+    let reader = SerializedFileReader::new(materialise(&file.rope)).unwrap();
+    let nulls: Vec<u64> = (reader.metadata().row_group(0).columns().iter())
+        .map(|c| c.statistics().and_then(|s| s.null_count_opt()).unwrap_or(0))
+        .collect();
+    let recorded: Vec<u64> = file.stats.columns.iter().map(|c| c.null_count).collect();
+    assert_eq!(nulls, recorded);
+    assert_eq!(recorded, [7, 5, 5, 4, 6, 6, 5, 0, 0]);
+    assert_eq!(file.unparsed, 31);
+    for column in reader.metadata().row_group(0).columns() {
+        assert!(column.dictionary_page_offset().is_none());
+    }
+    assert_eq!(
+        reader
+            .get_row_iter(None)
+            .unwrap()
+            .map(Result::unwrap)
+            .count(),
+        7
+    );
+}
+
+#[test]
+fn one_artifact_more_or_less_changes_its_file_only() {
+    let all = rows(200_000);
+    let before = names(&files(&all));
+    assert!((2..=9).contains(&before.len()), "{} files", before.len());
+    for gone in [0, 123_456] {
+        let mut fewer = all.clone();
+        fewer.remove(gone);
+        let after = names(&files(&fewer));
+        let changed = before.difference(&after).count();
+        assert!(changed <= 1, "row {gone}: {changed} files changed");
+        assert!(after.difference(&before).count() <= 1);
+    }
+    assert_eq!(names(&files(&all)), before, "the same rows, the same files");
+}
+
+#[test]
+fn files_hold_one_source_each() {
+    let mut all = rows(10);
+    let other = Arc::new(SourceContext {
+        name: "other".into(),
+        ..(*source("k/")).clone()
+    });
+    all.extend(
+        rows(10)
+            .into_iter()
+            .map(|(_, artifact)| (other.clone(), artifact)),
+    );
+    assert_eq!(
+        files(&all).iter().map(|f| f.rows).collect::<Vec<_>>(),
+        [10, 10]
+    );
+}
+
+#[test]
+fn keys_out_of_order_are_refused_once() {
+    let mut all = rows(10);
+    all.swap(3, 4);
+    let results: Vec<_> = meta_files(&TableSchema::artifacts(), &Layout::default(), all).collect();
+    assert!(matches!(
+        results.as_slice(),
+        [Err(LayoutError::Unsorted { .. })]
+    ));
+}
