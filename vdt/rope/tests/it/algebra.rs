@@ -123,5 +123,8 @@ fn the_name_of_a_rope_is_fixed() {
     builder.push_zeros(20);
     let rope = builder.finish();
     // Changing what is hashed renames every file of every table: it needs a new domain line, and a release note.
-    assert_eq!(rope.file_name(b"note").to_string(), "fad7fa7ad34cc940186ebd8b382f745d-32");
+    assert_eq!(
+        rope.file_name(b"note").to_string(),
+        "fad7fa7ad34cc940186ebd8b382f745d-32"
+    );
 }

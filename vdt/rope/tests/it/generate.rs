@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use vdt_rope::{Reference, Rope, RopeBuilder, Segment, SourceObject};
 
 /// The bytes of an object: a function of its identity and the offset.
-pub fn content(object: &SourceObject, range: Range<u64>) -> Vec<u8> {
+pub(crate) fn content(object: &SourceObject, range: Range<u64>) -> Vec<u8> {
     let seed = object
         .key
         .bytes()
@@ -22,7 +22,7 @@ pub fn content(object: &SourceObject, range: Range<u64>) -> Vec<u8> {
 }
 
 /// The file that a rope stands for.
-pub fn materialise(segments: &[Segment]) -> Vec<u8> {
+pub(crate) fn materialise(segments: &[Segment]) -> Vec<u8> {
     let mut file = Vec::new();
     for segment in segments {
         match segment {
@@ -36,7 +36,7 @@ pub fn materialise(segments: &[Segment]) -> Vec<u8> {
     file
 }
 
-pub fn object() -> impl Strategy<Value = Arc<SourceObject>> {
+pub(crate) fn object() -> impl Strategy<Value = Arc<SourceObject>> {
     let etag = prop_oneof![3 => "[0-9a-f]{8}".prop_map(Some), 1 => Just(None)];
     let version = prop_oneof![4 => Just(None), 1 => "[a-z]{4}".prop_map(Some)];
     let time = prop_oneof![
@@ -66,7 +66,7 @@ pub fn object() -> impl Strategy<Value = Arc<SourceObject>> {
         })
 }
 
-pub fn segment() -> impl Strategy<Value = Segment> {
+pub(crate) fn segment() -> impl Strategy<Value = Segment> {
     let literal = prop_oneof![
         8 => prop::collection::vec(any::<u8>(), 0..200),
         1 => (0usize..150_000, any::<u8>()).prop_map(|(length, byte)| vec![byte; length]),
@@ -96,16 +96,16 @@ pub fn segment() -> impl Strategy<Value = Segment> {
     ]
 }
 
-pub fn segments() -> impl Strategy<Value = Vec<Segment>> {
+pub(crate) fn segments() -> impl Strategy<Value = Vec<Segment>> {
     prop::collection::vec(segment(), 0..40)
 }
 
-pub fn rope() -> impl Strategy<Value = Rope> {
+pub(crate) fn rope() -> impl Strategy<Value = Rope> {
     segments().prop_map(|segments| segments.into_iter().collect())
 }
 
 /// A rope and two ordered offsets in it.
-pub fn rope_and_range() -> impl Strategy<Value = (Rope, Range<u64>)> {
+pub(crate) fn rope_and_range() -> impl Strategy<Value = (Rope, Range<u64>)> {
     (
         rope(),
         any::<prop::sample::Index>(),
@@ -119,10 +119,10 @@ pub fn rope_and_range() -> impl Strategy<Value = (Rope, Range<u64>)> {
 }
 
 /// A small deterministic generator for texts that do not compress.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -134,7 +134,7 @@ impl Random {
 
 /// A file of `artifacts` artifacts of about 100 kB, laid out as Parquet would be: per row group of 20 the small columns,
 /// then a page header before each artifact; 512 KiB of padding; a footer.
-pub fn parquet_like(artifacts: usize) -> Rope {
+pub(crate) fn parquet_like(artifacts: usize) -> Rope {
     let mut random = Random(42);
     let mut rope = RopeBuilder::new();
     let source: Arc<str> = "0123456789abcdef".into();

@@ -1,0 +1,360 @@
+//! The body of a GET: segments become bytes, in order, with bounded read-ahead.
+//!
+//! The body is a queue of pieces. Literals wait in it as they are; references are read, at most
+//! [`concurrent_reads`](super::RopeStoreOptions::concurrent_reads) at a time, and only those that begin less than
+//! [`read_ahead_bytes`](super::RopeStoreOptions::read_ahead_bytes) ahead. The read at the front passes its chunks on as
+//! they come; those behind it buffer theirs, together no more than the same number of bytes and one chunk. Frames of the
+//! rope are read in batches, one batch ahead. So memory depends neither on the size of an artifact nor on their number.
+//!
+//! Everything happens inside `poll_next`: no task is spawned, and dropping the body cancels all it has in flight.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream};
+use object_store::{Error, Result};
+
+use super::compose::RopeFile;
+use super::read::Read;
+use crate::segment::{Reference, Segment};
+
+/// Frames of one ranged read have at most this many bytes after decompression, unless a single one has more.
+const BATCH_RAW_BYTES: u64 = 1024 * 1024;
+
+/// Zeros are passed on in chunks of this.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// A stream of exactly the bytes of a range. After an error or the end it yields nothing more, however often it is polled.
+pub(super) struct Body {
+    file: Arc<RopeFile>,
+    concurrent_reads: usize,
+    read_ahead_bytes: u64,
+    frames: Frames,
+    /// Pieces that are not passed on yet.
+    queue: VecDeque<Piece>,
+    /// Number of the piece at the front of the queue, counted from the first of the body.
+    front: u64,
+    /// Pieces of the queue that are started: ready, or being read.
+    started: usize,
+    /// Bytes of the started pieces that are not passed on yet.
+    ahead: u64,
+    /// Numbers of the pieces whose reads want to be polled, in order.
+    active: VecDeque<u64>,
+    /// Bytes buffered by reads.
+    buffered: u64,
+    /// The first reads, which [`Body::poll_primed`] waits for, have numbers below this.
+    first_wave: Option<u64>,
+    is_over: bool,
+}
+
+/// The part of the rope that is not planned yet.
+struct Frames {
+    /// Half-open range of the virtual file that is still to be planned.
+    range: Range<u64>,
+    /// Frames of that range.
+    left: Range<usize>,
+    fetching: Option<BoxFuture<'static, Result<Vec<Segment>>>>,
+    /// Offset in the virtual file of the batch that is being fetched.
+    fetching_at: u64,
+}
+
+enum Piece {
+    Literal(Bytes),
+    Zeros(u64),
+    Waiting(Reference),
+    Reading(Box<Read>),
+}
+
+impl Body {
+    pub(super) fn new(file: Arc<RopeFile>, range: Range<u64>) -> Self {
+        let options = &file.reader.shared.options;
+        let (concurrent_reads, read_ahead_bytes) = (
+            options.concurrent_reads.max(1),
+            options.read_ahead_bytes.max(1),
+        );
+        let left = if range.is_empty() {
+            0..0
+        } else {
+            file.known.index.frames_for(range.clone())
+        };
+        Self {
+            file,
+            concurrent_reads,
+            read_ahead_bytes,
+            frames: Frames {
+                range,
+                left,
+                fetching: None,
+                fetching_at: 0,
+            },
+            queue: VecDeque::new(),
+            front: 0,
+            started: 0,
+            ahead: 0,
+            active: VecDeque::new(),
+            buffered: 0,
+            first_wave: None,
+            is_over: false,
+        }
+    }
+
+    /// Ready once the first pieces are planned and the sources of the first reads have answered. An error of any of them
+    /// comes before the first byte.
+    pub(super) fn poll_primed(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        if let Err(error) = self.drive(cx) {
+            self.is_over = true;
+            return Poll::Ready(Err(error));
+        }
+        if self.queue.is_empty() && !self.frames.is_exhausted() {
+            return Poll::Pending;
+        }
+        let end = *self
+            .first_wave
+            .get_or_insert(self.front + self.started as u64);
+        let wave = usize::try_from(end - self.front).unwrap_or(usize::MAX);
+        let mut is_waiting = false;
+        for piece in self.queue.iter_mut().take(wave) {
+            if let Piece::Reading(read) = piece {
+                if let Some(error) = read.take_error() {
+                    self.is_over = true;
+                    return Poll::Ready(Err(error));
+                }
+                is_waiting |= read.is_opening();
+            }
+        }
+        if is_waiting {
+            Poll::Pending
+        } else {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Plans, starts and polls whatever may progress.
+    fn drive(&mut self, cx: &mut Context<'_>) -> Result<()> {
+        loop {
+            self.plan(cx)?;
+            let has_started = self.start_reads();
+            self.poll_reads(cx);
+            let may_start = self.active.len() < self.concurrent_reads
+                && self.started < self.queue.len()
+                && self.ahead < self.read_ahead_bytes;
+            if !(has_started || may_start) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Keeps one batch of frames more at hand than the reads need.
+    fn plan(&mut self, cx: &mut Context<'_>) -> Result<()> {
+        while self.queue.len() - self.started < 2 * self.concurrent_reads {
+            if self.frames.fetching.is_none() && !self.frames.fetch(&self.file) {
+                break;
+            }
+            let Some(fetching) = &mut self.frames.fetching else {
+                break;
+            };
+            let Poll::Ready(segments) = fetching.poll_unpin(cx) else {
+                break;
+            };
+            self.frames.fetching = None;
+            self.frames.enqueue(segments?, &mut self.queue);
+        }
+        Ok(())
+    }
+
+    /// Starts what may be started; whether a read was.
+    fn start_reads(&mut self) -> bool {
+        let mut has_started = false;
+        while self.active.len() < self.concurrent_reads && self.ahead < self.read_ahead_bytes {
+            let Some(piece) = self.queue.get_mut(self.started) else {
+                break;
+            };
+            let length = match piece {
+                Piece::Literal(bytes) => bytes.len() as u64,
+                Piece::Zeros(length) => *length,
+                Piece::Waiting(reference) => {
+                    let reference = reference.clone();
+                    let length = reference.length;
+                    *piece = Piece::Reading(Box::new(Read::new(&self.file.reader, reference)));
+                    self.active.push_back(self.front + self.started as u64);
+                    has_started = true;
+                    length
+                }
+                Piece::Reading(_) => unreachable!("a piece is started once"),
+            };
+            self.ahead += length;
+            self.started += 1;
+        }
+        has_started
+    }
+
+    /// Polls the active reads, each until it is pending or the buffer is full. The one at the front is polled for one
+    /// chunk whatever is buffered: it is passed on at once, and others cannot starve it.
+    fn poll_reads(&mut self, cx: &mut Context<'_>) {
+        let (front, read_ahead) = (self.front, self.read_ahead_bytes);
+        let Self {
+            queue,
+            active,
+            buffered,
+            ..
+        } = self;
+        active.retain(|&number| {
+            let Some(Piece::Reading(read)) = queue.get_mut((number - front) as usize) else {
+                return false;
+            };
+            let is_front = number == front;
+            while !read.is_done() {
+                let may_buffer = if is_front {
+                    !read.has_chunk()
+                } else {
+                    read.is_opening() || *buffered < read_ahead
+                };
+                if !may_buffer {
+                    break;
+                }
+                match read.poll_event(cx) {
+                    Poll::Ready(bytes) => *buffered += bytes,
+                    Poll::Pending => break,
+                }
+            }
+            !read.is_done()
+        });
+    }
+
+    /// The next chunk at hand.
+    fn emit(&mut self) -> Emit {
+        let Some(piece) = self.queue.front_mut() else {
+            return if self.frames.is_exhausted() {
+                Emit::End
+            } else {
+                Emit::Wait
+            };
+        };
+        let (chunk, is_finished) = match piece {
+            Piece::Literal(bytes) => (std::mem::take(bytes), true),
+            Piece::Zeros(left) => {
+                let length = (*left).min(ZEROS.len() as u64);
+                *left -= length;
+                (Bytes::from_static(&ZEROS[..length as usize]), *left == 0)
+            }
+            Piece::Reading(read) => match read.pop() {
+                Some(chunk) => {
+                    self.buffered -= chunk.len() as u64;
+                    (
+                        chunk,
+                        read.is_done() && !read.has_failed() && !read.has_chunk(),
+                    )
+                }
+                None => match read.take_error() {
+                    Some(error) => return Emit::Fail(error),
+                    None => return Emit::Wait,
+                },
+            },
+            Piece::Waiting(_) => return Emit::Wait,
+        };
+        self.ahead -= chunk.len() as u64;
+        if is_finished {
+            self.queue.pop_front();
+            self.front += 1;
+            self.started -= 1;
+        }
+        Emit::Chunk(chunk)
+    }
+}
+
+enum Emit {
+    Chunk(Bytes),
+    Wait,
+    Fail(Error),
+    End,
+}
+
+impl Stream for Body {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        let this = &mut *self;
+        if this.is_over {
+            return Poll::Ready(None);
+        }
+        let driven = this.drive(cx);
+        let emit = match driven {
+            Ok(()) => this.emit(),
+            Err(error) => Emit::Fail(error),
+        };
+        match emit {
+            Emit::Chunk(chunk) => Poll::Ready(Some(Ok(chunk))),
+            Emit::Wait => Poll::Pending,
+            Emit::Fail(error) => {
+                this.is_over = true;
+                this.queue.clear();
+                this.active.clear();
+                this.frames.fetching = None;
+                Poll::Ready(Some(Err(error)))
+            }
+            Emit::End => {
+                this.is_over = true;
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+impl Frames {
+    fn is_exhausted(&self) -> bool {
+        self.left.is_empty() && self.fetching.is_none()
+    }
+
+    /// Starts to fetch the next batch; false when there is none.
+    fn fetch(&mut self, file: &Arc<RopeFile>) -> bool {
+        if self.left.is_empty() {
+            return false;
+        }
+        let frames = &file.known.index.frames()[self.left.clone()];
+        let mut raw_bytes = 0;
+        let fitting = frames.iter().take_while(|frame| {
+            raw_bytes += u64::from(frame.raw_bytes);
+            raw_bytes <= BATCH_RAW_BYTES
+        });
+        let batch = self.left.start..self.left.start + fitting.count().max(1);
+        self.fetching_at = frames[0].covers.start;
+        self.left.start = batch.end;
+        self.fetching = Some(Arc::clone(file).segments(batch).boxed());
+        true
+    }
+
+    /// Appends the segments of a batch, as far as they lie in the range. References that continue each other become one
+    /// read.
+    fn enqueue(&mut self, segments: Vec<Segment>, queue: &mut VecDeque<Piece>) {
+        let mut at = self.fetching_at;
+        for segment in segments {
+            let length = segment.len();
+            let cut = self.range.start.clamp(at, at + length) - at
+                ..self.range.end.clamp(at, at + length) - at;
+            at += length;
+            if cut.is_empty() {
+                continue;
+            }
+            let segment = if cut == (0..length) {
+                segment
+            } else {
+                segment.slice(cut)
+            };
+            match (segment, queue.back_mut()) {
+                (Segment::Reference(next), Some(Piece::Waiting(last)))
+                    if last.is_continued_by(&next) =>
+                {
+                    last.length += next.length;
+                }
+                (Segment::Reference(reference), _) => queue.push_back(Piece::Waiting(reference)),
+                (Segment::Literal(bytes), _) => queue.push_back(Piece::Literal(bytes)),
+                (Segment::Zeros(length), _) => queue.push_back(Piece::Zeros(length)),
+            }
+        }
+    }
+}

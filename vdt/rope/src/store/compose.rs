@@ -1,0 +1,234 @@
+//! GET of a virtual file: its index, the frames of the range, a body.
+
+use std::future::poll_fn;
+use std::ops::Range;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use object_store::path::Path;
+use object_store::{
+    Attributes, Error, GetOptions, GetRange, GetResult, GetResultPayload, ObjectMeta, ObjectStore,
+    Result,
+};
+
+use super::body::Body;
+use super::cache::KnownRope;
+use super::error::{RopeStoreError, relocate};
+use super::paths;
+use super::read::SourceReader;
+use super::{STORE, Shared};
+use crate::name::FileName;
+use crate::segment::Segment;
+use crate::stored::{Index, StoredError, Tail};
+
+/// Answers a GET. Before it returns, the frames that come first are read and checked, and the sources of the first
+/// references have answered and are the listed ones.
+pub(super) async fn get(
+    shared: &Arc<Shared>,
+    location: &Path,
+    name: FileName,
+    rope: Path,
+    options: GetOptions,
+) -> Result<GetResult> {
+    let file = Arc::new(RopeFile::open(shared, location, name, &rope).await?);
+    let meta = paths::shown_meta(location.clone(), name, &file.known.meta);
+    options.check_preconditions(&meta)?;
+    let range = requested(&options, meta.size)?;
+    let mut body = Body::new(Arc::clone(&file), range.clone());
+    poll_fn(|cx| body.poll_primed(cx)).await?;
+    Ok(GetResult {
+        payload: GetResultPayload::Stream(body.boxed()),
+        meta,
+        range,
+        attributes: Attributes::default(),
+    })
+}
+
+/// Answers a HEAD.
+pub(super) fn without_body(meta: ObjectMeta, options: &GetOptions) -> Result<GetResult> {
+    options.check_preconditions(&meta)?;
+    let range = requested(options, meta.size)?;
+    let payload = GetResultPayload::Stream(stream::empty().boxed());
+    Ok(GetResult {
+        payload,
+        meta,
+        range,
+        attributes: Attributes::default(),
+    })
+}
+
+/// The half-open range that a request asks for.
+fn requested(options: &GetOptions, size: u64) -> Result<Range<u64>> {
+    match &options.range {
+        Some(range) => range.as_range(size).map_err(|error| Error::Generic {
+            store: STORE,
+            source: Box::new(error),
+        }),
+        None => Ok(0..size),
+    }
+}
+
+/// Lets others run: decoding a frame takes a tenth of a millisecond, a batch would take two.
+async fn yield_now() {
+    let mut has_yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// A rope that is being read.
+#[derive(Debug)]
+pub(super) struct RopeFile {
+    pub(super) reader: SourceReader,
+    pub(super) known: Arc<KnownRope>,
+    /// The last bytes of the stored rope, where they were just read.
+    tail: Bytes,
+}
+
+impl RopeFile {
+    async fn open(
+        shared: &Arc<Shared>,
+        location: &Path,
+        name: FileName,
+        rope: &Path,
+    ) -> Result<Self> {
+        let reader = SourceReader {
+            shared: Arc::clone(shared),
+            location: location.clone(),
+        };
+        if let Some(known) = shared.indexes.find(rope) {
+            return Ok(Self {
+                reader,
+                known,
+                tail: Bytes::new(),
+            });
+        }
+        let read = |range| async move {
+            let options = GetOptions {
+                range: Some(range),
+                ..GetOptions::default()
+            };
+            let result = shared.origin.get_opts(rope, options).await?;
+            let (meta, range) = (result.meta.clone(), result.range.clone());
+            Ok((meta, range, result.bytes().await?))
+        };
+        let relocated = |error| relocate(error, location);
+        let damaged = |source| RopeStoreError::Damaged {
+            location: location.clone(),
+            source,
+        };
+
+        let mut wanted = Index::TAIL_BYTES_HINT;
+        loop {
+            let (mut meta, found, tail) =
+                read(GetRange::Suffix(wanted)).await.map_err(relocated)?;
+            let expected = meta.size.saturating_sub(wanted)..meta.size;
+            if found != expected || tail.len() as u64 != expected.end - expected.start {
+                return Err(RopeStoreError::RopeRange {
+                    location: location.clone(),
+                    expected,
+                    found,
+                }
+                .into());
+            }
+            match Index::parse(&tail, meta.size).map_err(damaged)? {
+                Tail::Index(index) if index.name() == name => {
+                    meta.location = rope.clone();
+                    let known = Arc::new(KnownRope { index, meta });
+                    shared.indexes.insert(Arc::clone(&known));
+                    return Ok(Self {
+                        reader,
+                        known,
+                        tail,
+                    });
+                }
+                Tail::Index(index) => {
+                    let (location, found) = (location.clone(), index.name());
+                    return Err(RopeStoreError::Misnamed { location, found }.into());
+                }
+                Tail::NeedMore { bytes } if bytes > wanted => wanted = bytes,
+                Tail::NeedMore { .. } => {
+                    return Err(damaged(StoredError::TooShort { bytes: meta.size }).into());
+                }
+            }
+        }
+    }
+
+    /// Reads and decodes `frames`, not empty, with one ranged read of the rope: their segments in order.
+    pub(super) async fn segments(self: Arc<Self>, frames: Range<usize>) -> Result<Vec<Segment>> {
+        let stored = self
+            .stored(self.known.index.file_range(frames.clone()))
+            .await?;
+        let start = self.known.index.frames()[frames.start].file.start;
+        let mut segments = Vec::new();
+        for frame in frames {
+            let file = &self.known.index.frames()[frame].file;
+            // Sizes of what was just read.
+            let bytes = &stored[(file.start - start) as usize..(file.end - start) as usize];
+            let decoded = self
+                .known
+                .index
+                .decode_frame(frame, bytes)
+                .map_err(|source| self.damaged(source))?;
+            segments.extend(decoded);
+            yield_now().await;
+        }
+        Ok(segments)
+    }
+
+    /// Bytes of the stored rope.
+    async fn stored(&self, range: Range<u64>) -> Result<Bytes> {
+        let tail_start = self.known.meta.size - self.tail.len() as u64;
+        if range.start >= tail_start {
+            return Ok(self
+                .tail
+                .slice((range.start - tail_start) as usize..(range.end - tail_start) as usize));
+        }
+        let location = &self.reader.location;
+        let options = GetOptions {
+            range: Some(GetRange::Bounded(range.clone())),
+            ..GetOptions::default()
+        };
+        let result = self
+            .origin()
+            .get_opts(&self.known.meta.location, options)
+            .await;
+        let result = result.map_err(|error| self.forget(relocate(error, location)))?;
+        let found = result.range.clone();
+        let bytes = result
+            .bytes()
+            .await
+            .map_err(|error| relocate(error, location))?;
+        if found != range || bytes.len() as u64 != range.end - range.start {
+            let error = RopeStoreError::RopeRange {
+                location: location.clone(),
+                expected: range,
+                found,
+            };
+            return Err(self.forget(error.into()));
+        }
+        Ok(bytes)
+    }
+
+    fn damaged(&self, source: StoredError) -> Error {
+        let location = self.reader.location.clone();
+        self.forget(RopeStoreError::Damaged { location, source }.into())
+    }
+
+    /// Forgets the index: the bytes below may have been written anew since it was read.
+    fn forget(&self, error: Error) -> Error {
+        self.reader.shared.indexes.remove(&self.known.meta.location);
+        error
+    }
+
+    fn origin(&self) -> &dyn ObjectStore {
+        &*self.reader.shared.origin
+    }
+}
