@@ -82,16 +82,18 @@ class DeltaDataset:
 
         self.place, self._open = place, deltalake.DeltaTable
         self.table = self._open(place.uri, storage_options=place.storage_options())
+        self._asked = False
 
     def _at(self, version: int | None):
         if version is not None:
             return self._open(self.place.uri, version=version, storage_options=self.place.storage_options())
-        self.table.update_incremental()
+        if self._asked:  # the first query is of the version that was opened
+            self.table.update_incremental()
+        self._asked = True
         return self.table
 
     def version(self) -> int:
-        self.table.update_incremental()
-        return self.table.version()
+        return self._at(None).version()
 
     def rows(self, columns: list[str], where: Where | None = None, version: int | None = None) -> list[tuple]:
         import pyarrow.compute as pc
@@ -109,9 +111,8 @@ class DeltaDataset:
         return _tuples(self._at(version).to_pyarrow_dataset().to_table(columns=columns, filter=expression), columns)
 
     def count(self) -> int:
-        self.table.update_incremental()
-        by_scan = self.table.to_pyarrow_dataset().count_rows()
-        by_log = self.table.count()
+        table = self._at(None)
+        by_scan, by_log = table.to_pyarrow_dataset().count_rows(), table.count()
         assert by_scan == by_log, (by_scan, by_log)
         return by_scan
 
