@@ -7,7 +7,7 @@
 //!   which a client sees as a broken transfer, and counted in the [`DrainReport`].
 //! - Cancel: dropping [`serve`]'s future cuts every connection at once.
 //!
-//! Each connection is a task of a set that this function owns and awaits. TLS belongs between accept and [`connection`], which
+//! Each connection is a task of a set that this function owns and awaits. TLS belongs between accept and `connection`, which
 //! takes any stream.
 
 use std::convert::Infallible;

@@ -77,7 +77,7 @@ fn key() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn pages_joined_are_the_models_items(
@@ -114,6 +114,7 @@ proptest! {
                 let (items, more) = parse(&reply.text(), version);
                 assert!(items.len() <= max_keys);
                 assert!(more.is_none() || items.len() == max_keys, "a short page has a next one");
+                assert!(found.len() <= 2 * keys.len(), "pages repeat themselves: {found:?}");
                 found.extend(items.into_iter().filter(|item| item != "zzz"));
                 if more.is_none() {
                     return found;
