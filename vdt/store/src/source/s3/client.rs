@@ -4,7 +4,7 @@
 //! its own listing loses keys, storage classes and order. Every request is retried here, and only here, while that can help.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backon::{ExponentialBuilder, Retryable};
 use bytes::BytesMut;
@@ -33,7 +33,10 @@ const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Tries after the first, the pause before the second try, and the longest pause.
 const RETRIES: (usize, Duration, Duration) =
-    (5, Duration::from_millis(200), Duration::from_secs(5));
+    (4, Duration::from_millis(200), Duration::from_secs(5));
+
+/// No retry starts later than this after the first try: a host that swallows connections is told of within half a minute.
+const RETRY_WINDOW: Duration = Duration::from_secs(15);
 
 /// RFC 3986 unreserved characters stay as they are: the signature wants the rest encoded.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC
@@ -75,9 +78,10 @@ impl Client {
             .with_min_delay(first_pause)
             .with_max_delay(longest_pause);
         let url = self.url(query);
+        let started = Instant::now();
         (|| self.try_page(&url))
             .retry(pauses)
-            .when(Failure::is_retryable)
+            .when(|failure| failure.is_retryable() && started.elapsed() < RETRY_WINDOW)
             .notify(|failure, pause| tracing::debug!(%url, %failure, ?pause, "listing request is retried"))
             .await
             .map_err(|failure| failure.into_error(&self.settings))

@@ -99,9 +99,9 @@ impl<'a> Document<'a> {
     }
 
     fn root(&mut self) -> Result<String, Failure> {
-        match self.child()? {
-            Child::Element(name) => Ok(name),
-            Child::End => Err(Failure::Answer("not XML".to_owned())),
+        match self.child() {
+            Ok(Child::Element(name)) => Ok(name),
+            Ok(Child::End) | Err(_) => Err(Failure::Answer("the answer is not XML".to_owned())),
         }
     }
 
