@@ -18,7 +18,7 @@
 #[derive(Clone, Copy)]
 #[repr(u8)]
 pub(crate) enum Type {
-    /// Also the element type of a list of booleans.
+    /// Also the element type of a list of booleans: what most writers write, and the only one that old readers know.
     True = 1,
     I32 = 5,
     I64 = 6,

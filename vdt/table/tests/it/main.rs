@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod goldens;
 mod limits;
 mod meta;
 mod readback;
