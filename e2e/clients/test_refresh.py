@@ -10,10 +10,12 @@ from lib.clients import Where, place_of
 from lib.process import wait_until
 from lib.vdt import Vdt
 
-BEFORE = {f"file {i:02}.bin": noise(i, 6000 + i) for i in range(20)}
+# Large enough that no client reads through one artifact to reach the columns behind it.
+SIZE = 300_000
+BEFORE = {f"file {i:02}.bin": noise(i, SIZE + i) for i in range(20)}
 CHANGED_SIZE, CHANGED_BYTES, DELETED, NEW = "file 03.bin", "file 08.bin", "file 12.bin", "new/born.bin"
 AFTER = {k: d for k, d in BEFORE.items() if k != DELETED} | {
-    CHANGED_SIZE: noise("longer", 9000),
+    CHANGED_SIZE: noise("longer", SIZE + 3000),
     CHANGED_BYTES: noise("same length", len(BEFORE[CHANGED_BYTES])),
     NEW: noise("new", 5000),
 }
@@ -44,7 +46,7 @@ def story(tmp_path_factory):
         "changing",
         [manifest.folder("files")],
         table={"catalog": "lab"},
-        layout={"rowGroupTargetBytes": "4Ki"},
+        layout={"rowGroupTargetBytes": "64Ki"},
         refresh=manifest.ON_REQUEST,
     )
     with Vdt(manifest.write(work / "t.yaml", table), state=work / "state", work=work / "run").start() as vdt:
@@ -95,9 +97,18 @@ def test_ids_are_kept_and_never_given_twice(story, session, client):
     assert ids[NEW] not in old.values()
 
 
-def test_version_0_still_has_the_old_rows(session):
+def test_version_0_still_has_the_old_rows(session, client):
+    if client is clients.Spark:
+        pytest.skip("S3A asks for the rest of the file and hangs up: it meets the lost bytes and fails, as it should")
     rows = session.rows(["filename", "filesize"], version=0)
     assert dict(rows) == {k: len(d) for k, d in BEFORE.items()}
+
+
+def test_version_0_of_the_meta_table_is_whole_whatever_was_lost(story, client):
+    opened = client(clients.Place(story.place.uri + "_meta", story.place.endpoint))
+    rows = opened.rows(["filename", "filesize"], version=0)
+    assert dict(rows) == {k: len(d) for k, d in BEFORE.items()}
+    opened.close()
 
 
 def test_version_0_still_gives_unchanged_artifacts(session):

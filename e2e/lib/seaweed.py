@@ -110,6 +110,10 @@ class SeaweedFS:
     def create_bucket(self, bucket: str):
         self.client().create_bucket(Bucket=bucket)
 
+    def ensure_bucket(self, bucket: str):
+        if bucket not in {b["Name"] for b in self.client().list_buckets()["Buckets"]}:
+            self.create_bucket(bucket)
+
     def upload(self, bucket: str, objects: dict[str, bytes]):
         s3 = self.client()
         for key, body in objects.items():

@@ -24,7 +24,6 @@ def raw(vdt, request: bytes, seconds: float = 10) -> bytes:
     host, port = vdt.listen.rsplit(":", 1)
     with socket.create_connection((host, int(port)), timeout=seconds) as s:
         s.sendall(request)
-        s.shutdown(socket.SHUT_WR)
         answer = b""
         while piece := s.recv(65536):
             answer += piece
@@ -118,7 +117,6 @@ def test_what_is_not_there(vdt):
 def test_garbage_and_huge_heads(vdt):
     for request in (
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + os.urandom(200),  # a TLS hello
-        b"\r\n" * 1000,
         b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 2_000_000 + b"\r\n\r\n",
         b"GET /" + b"a" * 500_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET / HTTP/1.1\r\n" + b"".join(b"H%d: x\r\n" % i for i in range(20_000)) + b"\r\n",

@@ -1,14 +1,16 @@
 """What lies in sources: nothing, odd names, links, what changes, what vanishes."""
 
+import json
 import os
 import shutil
+from pathlib import Path
 
 import deltalake
 import pyarrow
 from lib import artifacts, manifest
 from lib.artifacts import settle, write_file
 from lib.clients import place_of
-from lib.vdt import run
+from lib.vdt import http, run
 
 
 def open_table(vdt, name):
@@ -44,7 +46,7 @@ def test_folder_with_odd_names(tmp_path, serve):
     os.utime(raw, (then, then))
     vdt = serve(tmp_path / "files")
     assert dict(rows(vdt)) == files
-    plan = run("plan", tmp_path / "files", "--state", tmp_path / "unused")
+    plan = run("plan", tmp_path / "files")
     assert plan.returncode == 0
     assert "utf-8" in (plan.stdout + plan.stderr).lower(), "what was left out is reported"
 
@@ -170,33 +172,40 @@ def test_a_manifest_edit_relays_the_table(tmp_path, serve, folder):
     assert {r[0] for r in rows(vdt, columns=["tenant"])} == {"acme"}
 
 
-def test_plan_reads_and_writes_nothing(tmp_path, folder):
-    done = run("plan", folder, "--output", "json", "--state", tmp_path / "state")
-    import json
-
+def test_plan_tells_and_writes_nothing(tmp_path, folder):
+    for variable in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"):
+        (tmp_path / variable).mkdir()
+    env = {v: str(tmp_path / v) for v in ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")}
+    done = run("plan", folder, "--output", "json", env=env)
     assert done.returncode == 0, done.stderr
-    plan = json.loads(done.stdout)
-    assert "3" in json.dumps(plan)
-    assert not list((tmp_path / "state").rglob("*.rope"))
+    (plan,) = json.loads(done.stdout)
+    assert (plan["table"], plan["artifacts"], plan["files"]) == ("main/default/files", 3, 1)
+    assert plan["artifactBytes"] == sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    assert [r["filename"] for r in plan["rows"]] == ["a.pdf", "c.bin", "sub/b.pdf"]
+    assert not [p for v in env.values() for p in Path(v).rglob("*")]
 
 
 def test_plan_warns_of_artifacts_that_are_too_large(tmp_path, folder):
     table = manifest.virtual_table("files", [manifest.folder("files")], layout={"inlineMaxBytes": "1Ki"})
-    done = run("plan", manifest.write(tmp_path / "t.yaml", table), "--state", tmp_path / "state")
+    done = run("plan", manifest.write(tmp_path / "t.yaml", table))
     assert done.returncode == 0, done.stderr
     assert "inlineMaxBytes" in done.stdout + done.stderr
 
 
-def test_inspect_materializes_the_file_that_is_served(tmp_path, serve, on_request):
-    from lib.vdt import http
-
+def test_inspect_draws_and_materializes_the_file_that_is_served(tmp_path, serve, on_request):
     vdt = serve(on_request)
     path = pyarrow.table(open_table(vdt, "files").get_add_actions(flatten=True)).to_pydict()["path"][0]
     served = http("GET", f"{vdt.table('files').http}/{path}")[2]
-    vdt.stop()
-    done = run("inspect", "--help")
-    assert done.returncode == 0 and "--materialize" in done.stdout
-    assert served[:4] == b"PAR1"
+    state = ["--state", tmp_path / "state"]
+    assert "main/default/files" in run("inspect", *state).stdout
+    drawn = run("inspect", *state, "main/default/files", "--file", path)
+    assert drawn.returncode == 0 and "sub/b.pdf" in drawn.stdout, drawn.stderr
+    out = tmp_path / "out.parquet"
+    file = ["--file", path, "--materialize", out, "--source", on_request]
+    written = run("inspect", *state, "main/default/files", *file)
+    assert written.returncode == 0, written.stderr
+    assert out.read_bytes() == served
+    assert run("inspect", *state, "main/default/nothing").returncode != 0
 
 
 def test_a_damaged_rope_is_refused_and_named(tmp_path, serve, on_request):
@@ -206,8 +215,6 @@ def test_a_damaged_rope_is_refused_and_named(tmp_path, serve, on_request):
     ropes = [p for p in ropes if "_meta" not in str(p)]
     assert ropes
     original = ropes[0].read_bytes()
-    from lib.vdt import http
-
     for damage in (bytes([original[len(original) // 2] ^ 1]), None):
         middle = len(original) // 2
         ropes[0].write_bytes(original[:middle] + damage + original[middle + 1 :] if damage else original[:middle])

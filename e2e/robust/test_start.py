@@ -79,11 +79,11 @@ def test_bad_manifest_is_2_and_names_the_field(name, tmp_path):
 
 
 def test_all_violations_are_told_at_once(tmp_path):
-    table = manifest.virtual_table(
-        "t", [manifest.folder("/etc")], layout={"inlineMaxBytes": "256 MB"}, table={"name": "x_meta"}
-    )
+    layout = {"inlineMaxBytes": "2Gi", "fileTargetBytes": "1Mi", "rowGroupTargetBytes": "2Mi"}
+    table = manifest.virtual_table("t", [manifest.folder("/etc")], layout=layout, table={"name": "x_meta"})
     path = manifest.write(tmp_path / "bad.yaml", table)
-    refused(USAGE, "validate", path, says=["spec.sources[0].file.path", "spec.layout.inlineMaxBytes", "spec.table.name"])
+    fields = ["spec.sources[0].file.path", "spec.layout.inlineMaxBytes", "rowGroupTargetBytes", "spec.table.name"]
+    refused(USAGE, "validate", path, says=fields)
 
 
 def test_examples_are_valid():
@@ -165,7 +165,7 @@ def bucket_manifest(tmp_path, seaweed):
         path = manifest.write(tmp_path / "bucket.yaml", table)
         return path, ["--secrets-dir", secrets]
 
-    seaweed.create_bucket("corp-start")
+    seaweed.ensure_bucket("corp-start")
     seaweed.upload("corp-start", {"a.pdf": b"%PDF a"})
     return write
 
