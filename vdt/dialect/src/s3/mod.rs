@@ -12,6 +12,7 @@
 //!   some conditions and ranges that RFC 9110 allows, and evaluates none.
 //! - Whatever would write is refused with 403 AccessDenied and a sentence, before any of it is read.
 //! - Virtual-host addressing is not served.
+//! - s3s logs every request that it cannot parse as an ERROR of target `s3s`; whoever sets up logging silences that target, what matters is logged here.
 
 mod anonymous;
 mod buckets;
