@@ -6,8 +6,12 @@
 
 use std::sync::LazyLock;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::{
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::CustomResourceExt;
+use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
 use crate::spec::VirtualTable;
@@ -37,6 +41,19 @@ pub fn crd() -> CustomResourceDefinition {
 pub(crate) static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     let crd = serde_json::to_value(crd()).expect("a definition is JSON");
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+});
+
+/// The schema of `metadata`, as JSON. The API server has its own, so the definition says no more than that it is an object; manifests are read with
+/// this one, so that a misspelt field is found there too.
+pub(crate) static METADATA: LazyLock<Value> = LazyLock::new(|| {
+    let settings = SchemaSettings::openapi3().with(|settings| settings.inline_subschemas = true);
+    let mut schema = settings
+        .into_generator()
+        .into_root_schema_for::<ObjectMeta>()
+        .to_value();
+    polish(&mut schema);
+    schema["required"] = json!(["name"]);
+    schema
 });
 
 fn polish(schema: &mut Value) {

@@ -127,8 +127,10 @@ fn parse(text: &str) -> Option<(u64, bool)> {
     // (integer + fraction / tenths) / divisor, where fraction / tenths is below one multiplier.
     let (carry, rest) = (fraction / tenths, fraction % tenths);
     let total = integer.saturating_add(carry);
-    let whole = u64::try_from(total / divisor).unwrap_or(u64::MAX);
-    Some((whole, total % divisor != 0 || rest != 0))
+    Some(match u64::try_from(total / divisor) {
+        Ok(whole) => (whole, total % divisor != 0 || rest != 0),
+        Err(_) => (u64::MAX, false),
+    })
 }
 
 fn is_digits(text: &str) -> bool {

@@ -217,8 +217,8 @@ fn nearest_field(name: &str, known: &Map<String, Value>) -> String {
     if let Some(near) = nearest(name, known.keys().map(String::as_str)) {
         return format!("did you mean {near}?");
     }
-    if let Some(elsewhere) = find_field("", name, &SCHEMA) {
-        return format!("did you mean {elsewhere}?");
+    if let Some(elsewhere) = find_field(name) {
+        return format!("a field of this name is at {elsewhere}");
     }
     format!(
         "known fields here are {}",
@@ -250,8 +250,8 @@ fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<
 }
 
 /// Returns where in the spec a field of this name exists, the shortest path first.
-fn find_field(path: &str, name: &str, schema: &Value) -> Option<String> {
-    let mut level = vec![(path.to_owned(), schema)];
+fn find_field(name: &str) -> Option<String> {
+    let mut level = vec![(String::new(), &*SCHEMA)];
     while !level.is_empty() {
         let mut below = Vec::new();
         for (path, schema) in level {
@@ -420,7 +420,7 @@ mod tests {
         assert_eq!(nearest("FTP", ["S3", "HTTP", "GCS"].into_iter()), None);
         assert_eq!(nearest("zebra", ["state", "replicas"].into_iter()), None);
         assert_eq!(
-            find_field("", "replicas", &SCHEMA).as_deref(),
+            find_field("replicas").as_deref(),
             Some("spec.server.replicas")
         );
     }

@@ -1,6 +1,6 @@
 //! Rules of the columns and of the path pattern they draw from.
 
-use super::{Rules, pattern, sentence};
+use super::{NOTHING, Rules, pattern, sentence};
 use crate::spec::{Column, ColumnType, TableSchema};
 
 pub(super) fn check(schema: &TableSchema, rules: &mut Rules) {
@@ -45,7 +45,7 @@ fn check_column(path: &str, column: &Column, rules: &mut Rules) {
     rules.demand(
         set.iter().filter(|set| **set).count() == 1,
         format!("{path}.from"),
-        &column.name,
+        NOTHING,
         sentence::COLUMN_FROM,
     );
     let fine = from.artifact.is_some() != column.column_type.is_some();

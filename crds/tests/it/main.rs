@@ -2,3 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod definition;
+mod examples;
+mod hostile;
+mod strict;
+mod tmp;

@@ -20,6 +20,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use vdt_rope::{FileName, Reference, Rope, RopeBuilder};
 
 use crate::artifact::{Artifact, FileGroup};
@@ -450,11 +451,12 @@ impl<'a> FileWriter<'a> {
     fn finish(mut self) -> VirtualFile {
         self.flush_literal();
         self.rope.push_zeros(PADDING_BYTES);
-        let column_indexes = self.position();
+        let column_indexes = self.rope.len();
+        let offset_indexes = column_indexes + self.column_indexes.len() as u64;
         let rows = self.group.artifacts.len();
-        self.literal.extend_from_slice(&self.column_indexes);
-        let offset_indexes = self.position();
-        self.literal.extend_from_slice(&self.offset_indexes);
+        // The largest literal of a file: built in place, so that it is not copied.
+        let mut tail = self.column_indexes;
+        tail.append(&mut self.offset_indexes);
         FileMeta {
             columns: self.schema.columns(),
             rows,
@@ -464,8 +466,9 @@ impl<'a> FileWriter<'a> {
             column_indexes,
             offset_indexes,
         }
-        .write(&mut self.literal);
-        self.flush_literal();
+        .write(&mut tail);
+        self.literal_bytes += tail.len() as u64;
+        self.rope.push_bytes(Bytes::from(tail));
         let columns = self.stats.into_iter().zip(self.schema.columns());
         let columns = columns
             .map(|(stats, column)| stats.finish(column))

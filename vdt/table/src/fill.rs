@@ -175,17 +175,25 @@ fn push_text(chunk: &mut ChunkValues, text: Option<&str>) {
 
 /// Appends a part of the path, null where it is none of the column's type.
 fn push_part(chunk: &mut ChunkValues, text: &str) {
-    let pushed = match chunk.column_type() {
-        ColumnType::String | ColumnType::Binary => Some(chunk.push_bytes(text.as_bytes())),
-        ColumnType::Long => text.parse().ok().map(|v| chunk.push_i64(v)),
-        ColumnType::Integer => text.parse().ok().map(|v| chunk.push_i32(v)),
-        ColumnType::Double => value::parse_double(text).map(|v| chunk.push_f64(v)),
-        ColumnType::Boolean => value::parse_boolean(text).map(|v| chunk.push_bool(v)),
-        ColumnType::Date => time::parse_date(text).map(|v| chunk.push_i32(v)),
-        ColumnType::Timestamp => time::parse_timestamp(text).map(|ms| chunk.push_i64(ms * 1_000)),
-    };
-    if pushed.is_none() {
-        chunk.push_null();
+    /// Appends a value where there is one.
+    fn push<T>(chunk: &mut ChunkValues, value: Option<T>, push: impl Fn(&mut ChunkValues, T)) {
+        match value {
+            Some(value) => push(chunk, value),
+            None => chunk.push_null(),
+        }
+    }
+    match chunk.column_type() {
+        ColumnType::String | ColumnType::Binary => chunk.push_bytes(text.as_bytes()),
+        ColumnType::Long => push(chunk, text.parse().ok(), ChunkValues::push_i64),
+        ColumnType::Integer => push(chunk, text.parse().ok(), ChunkValues::push_i32),
+        ColumnType::Double => push(chunk, value::parse_double(text), ChunkValues::push_f64),
+        ColumnType::Boolean => push(chunk, value::parse_boolean(text), ChunkValues::push_bool),
+        ColumnType::Date => push(chunk, time::parse_date(text), ChunkValues::push_i32),
+        ColumnType::Timestamp => {
+            push(chunk, time::parse_timestamp(text), |c, ms| {
+                c.push_i64(ms * 1_000)
+            });
+        }
     }
 }
 

@@ -132,7 +132,7 @@ impl<I: Iterator<Item = (Arc<SourceContext>, Artifact)>> MetaFiles<I> {
         };
         let mut file = MetaFile::new(self, &source).map_err(refused)?;
         let mut group = vec![first];
-        while let Some((next_source, next)) = self.rows.next() {
+        for (next_source, next) in self.rows.by_ref() {
             let same_source = Arc::ptr_eq(&next_source, &source) || next_source == source;
             let last = group.last().map(|a: &Artifact| &a.object.key);
             if same_source && last.is_some_and(|last| next.object.key <= *last) {

@@ -2,5 +2,10 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod algebra;
+mod conformance;
+mod drift;
 mod generate;
+mod origin;
 mod stored;
+mod streaming;
+mod view;

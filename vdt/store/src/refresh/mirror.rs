@@ -9,8 +9,7 @@ use std::collections::BTreeSet;
 use futures::stream;
 use serde_json::Value;
 use tokio::sync::mpsc;
-use vdt_table::{VirtualFile, delta};
-fn meta_files(_: &vdt_table::TableSchema, _: &vdt_table::Layout, _: impl Iterator<Item = (std::sync::Arc<vdt_table::SourceContext>, vdt_table::Artifact)>) -> impl Iterator<Item = Result<VirtualFile, vdt_table::LayoutError>> { std::iter::empty() }
+use vdt_table::{VirtualFile, delta, meta_files};
 
 use super::{
     Rows, TableRefresh,

@@ -1,7 +1,10 @@
 //! Tests of the store, one binary.
 
+mod conformance;
 mod faults;
+mod log;
 mod plan;
 mod random;
 mod refresh;
+mod source;
 mod state;

@@ -1,6 +1,6 @@
 //! The planner: what a refresh does for every way a listing can differ from the last version.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use vdt_store::{
     plan::{CommittedFile, Current, Hold, Listed, Plan, Policy, plan},
@@ -41,10 +41,7 @@ fn listing(mut entries: Vec<Entry>) -> Listing {
     entries.sort_by(|a, b| a.key.cmp(&b.key));
     Listing {
         entries,
-        skipped: BTreeMap::new(),
-        requests: 1,
-        bytes: 0,
-        elapsed: Duration::ZERO,
+        ..Listing::default()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Sources: folders and buckets, listed and read.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod changes;
 mod files;
 mod links;
