@@ -71,6 +71,11 @@ pub enum ParseError {
         /// Brackets and braces on lines that do not plainly close them.
         brackets: usize,
     },
+    /// Lists or keys nest deeper than any manifest needs.
+    #[error(
+        "a line of the manifest begins more than {MAX_DEPTH} lists or keys within each other: is it a manifest at all?"
+    )]
+    TooDeep,
     /// It is not YAML, or goes beyond a bound. The text says where.
     #[error("document {document} cannot be read: {problem}")]
     Syntax {
@@ -276,25 +281,62 @@ fn json_document(text: &str) -> Option<Document> {
 /// Quotes and comments can hide brackets, and telling where they begin takes a YAML reader. So only lines without either are trusted to close what
 /// they open; on all others every opening bracket counts. A line that begins with `---` is a new document wherever it stands (YAML 1.2, 9.1.2).
 fn check_brackets(text: &str) -> Result<(), ParseError> {
-    let (mut brackets, mut bytes) = (0, 0);
+    let (mut brackets, mut bytes) = (0_usize, 0_usize);
     for line in text.split_inclusive('\n') {
         if line.starts_with("---") {
             (brackets, bytes) = (0, 0);
         }
-        let opening = line.bytes().filter(|b| matches!(b, b'[' | b'{')).count();
-        let closing = line.bytes().filter(|b| matches!(b, b']' | b'}')).count();
-        let is_plain = !line.contains(['\'', '"', '#']);
-        brackets += if is_plain && opening == closing {
-            0
-        } else {
-            opening
-        };
-        bytes += line.len();
-        if brackets * bytes > MAX_BRACKET_BYTES {
-            return Err(ParseError::TooManyBrackets { brackets });
+        let (mut opening, mut open, mut deepest) = (0_usize, 0_isize, 0_isize);
+        for byte in line.bytes() {
+            match byte {
+                b'[' | b'{' => (opening, open) = (opening + 1, open + 1),
+                b']' | b'}' => open -= 1,
+                _ => {}
+            }
+            deepest = deepest.max(open);
         }
+        bytes += line.len();
+        let closes_itself = open == 0 && !line.contains(['\'', '"', '#']);
+        let most = brackets
+            + if closes_itself {
+                deepest.unsigned_abs()
+            } else {
+                opening
+            };
+        if most * bytes > MAX_BRACKET_BYTES {
+            return Err(ParseError::TooManyBrackets { brackets: most });
+        }
+        brackets += if closes_itself { 0 } else { opening };
     }
     Ok(())
+}
+
+/// How deep brackets nest on a line without quotes and comments.
+fn nesting(line: &str) -> usize {
+    let mut deepest = 0;
+    line.bytes().fold(0_usize, |depth, b| {
+        let depth = match b {
+            b'[' | b'{' => depth + 1,
+            b']' | b'}' => depth.saturating_sub(1),
+            _ => depth,
+        };
+        deepest = deepest.max(depth);
+        depth
+    });
+    deepest
+}
+
+/// How many lists and keys begin on one line, as in `- - - a`: each is a level of nesting without a bracket.
+fn leading_indicators(line: &str) -> usize {
+    let begins = |pair: &[u8]| matches!(pair, [b'-' | b'?' | b':', b' ' | b'\t' | b'\n' | b'\r']);
+    let end = line
+        .bytes()
+        .position(|b| !matches!(b, b'-' | b'?' | b':' | b' ' | b'\t'))
+        .map_or(line.len(), |end| end + 1);
+    line.as_bytes()[..end]
+        .windows(2)
+        .filter(|pair| begins(pair))
+        .count()
 }
 
 /// What a document has used up, and which fields it writes twice.

@@ -91,7 +91,10 @@ fn nesting_is_bounded() {
             assert!(
                 matches!(
                     refused(text.as_bytes()),
-                    ParseError::Syntax { .. } | ParseError::Invalid(_)
+                    ParseError::Syntax { .. }
+                        | ParseError::Invalid(_)
+                        | ParseError::TooDeep
+                        | ParseError::TooManyBrackets { .. }
                 ),
                 "{open:?} x {depth}"
             );

@@ -5,4 +5,3 @@ mod definition;
 mod examples;
 mod hostile;
 mod strict;
-mod tmp;
