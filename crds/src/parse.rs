@@ -71,11 +71,6 @@ pub enum ParseError {
         /// Brackets and braces on lines that do not plainly close them.
         brackets: usize,
     },
-    /// Lists or keys nest deeper than any manifest needs.
-    #[error(
-        "a line of the manifest begins more than {MAX_DEPTH} lists or keys within each other: is it a manifest at all?"
-    )]
-    TooDeep,
     /// It is not YAML, or goes beyond a bound. The text says where.
     #[error("document {document} cannot be read: {problem}")]
     Syntax {
@@ -309,34 +304,6 @@ fn check_brackets(text: &str) -> Result<(), ParseError> {
         brackets += if closes_itself { 0 } else { opening };
     }
     Ok(())
-}
-
-/// How deep brackets nest on a line without quotes and comments.
-fn nesting(line: &str) -> usize {
-    let mut deepest = 0;
-    line.bytes().fold(0_usize, |depth, b| {
-        let depth = match b {
-            b'[' | b'{' => depth + 1,
-            b']' | b'}' => depth.saturating_sub(1),
-            _ => depth,
-        };
-        deepest = deepest.max(depth);
-        depth
-    });
-    deepest
-}
-
-/// How many lists and keys begin on one line, as in `- - - a`: each is a level of nesting without a bracket.
-fn leading_indicators(line: &str) -> usize {
-    let begins = |pair: &[u8]| matches!(pair, [b'-' | b'?' | b':', b' ' | b'\t' | b'\n' | b'\r']);
-    let end = line
-        .bytes()
-        .position(|b| !matches!(b, b'-' | b'?' | b':' | b' ' | b'\t'))
-        .map_or(line.len(), |end| end + 1);
-    line.as_bytes()[..end]
-        .windows(2)
-        .filter(|pair| begins(pair))
-        .count()
 }
 
 /// What a document has used up, and which fields it writes twice.

@@ -3,6 +3,11 @@
 //! The types here reproduce the resource's schema field by field; doc comments of fields are the schema's descriptions. Bounds stand beside the
 //! field they bind and are checked from the schema itself (module `schema`), so that they exist once.
 
+#![expect(
+    clippy::duplicated_attributes,
+    reason = "printer columns of one kube attribute share names of arguments"
+)]
+
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -93,7 +93,6 @@ fn nesting_is_bounded() {
                     refused(text.as_bytes()),
                     ParseError::Syntax { .. }
                         | ParseError::Invalid(_)
-                        | ParseError::TooDeep
                         | ParseError::TooManyBrackets { .. }
                 ),
                 "{open:?} x {depth}"

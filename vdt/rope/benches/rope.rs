@@ -1,5 +1,5 @@
 //! Encoding, decoding and slicing of a rope like the one of a real table, and the bytes it takes.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::hint::black_box;
 

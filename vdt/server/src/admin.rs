@@ -49,7 +49,11 @@ impl AdminState {
 
 #[async_trait]
 impl Admin for AdminState {
-    async fn refresh(&self, table: Option<&str>, wait: bool) -> Result<Vec<RefreshReport>, AdminError> {
+    async fn refresh(
+        &self,
+        table: Option<&str>,
+        wait: bool,
+    ) -> Result<Vec<RefreshReport>, AdminError> {
         let chosen: Vec<&Served> = self
             .tables
             .iter()
@@ -67,7 +71,10 @@ impl Admin for AdminState {
                     served.refresher.ask().map_err(unavailable)?;
                     outcome(served, "Queued")
                 }
-                true => report(served, &served.refresher.ask_and_wait().await.map_err(unavailable)?),
+                true => report(
+                    served,
+                    &served.refresher.ask_and_wait().await.map_err(unavailable)?,
+                ),
             });
         }
         Ok(reports)
@@ -152,18 +159,26 @@ fn report(served: &Served, refreshed: &Outcome) -> RefreshReport {
 /// Sources that the newest version does not show as they are, and why.
 fn held(report: &vdt_store::RefreshReport) -> Vec<String> {
     let sources = report.sources.iter().filter(|source| !source.is_current());
-    sources.map(|source| format!("{}: {}", source.name, source.message)).collect()
+    sources
+        .map(|source| format!("{}: {}", source.name, source.message))
+        .collect()
 }
 
 /// A table as the operator reads it: numbers, lag, and conditions in the shape of the resource's status.
 fn table(served: &Served, status: &TableStatus, now_ms: i64) -> Value {
     let last = status.last.as_deref();
-    let lag = status.last_success_ms.map(|success| (now_ms - success).max(0) as f64 / 1000.0);
+    let lag = status
+        .last_success_ms
+        .map(|success| (now_ms - success).max(0) as f64 / 1000.0);
     let stale = last.map(held).unwrap_or_default();
     let (ready, reason, message) = match (&status.error, stale.is_empty()) {
         (Some((reason, message)), _) => ("False", *reason, message.clone()),
         (None, false) => ("False", "SourcesHeld", stale.join("; ")),
-        (None, true) => ("True", "Listed", "every source is shown as it was listed".to_owned()),
+        (None, true) => (
+            "True",
+            "Listed",
+            "every source is shown as it was listed".to_owned(),
+        ),
     };
     let time = status
         .last_success_ms

@@ -7,7 +7,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 /// Virtual Delta tables: serve a folder or bucket of artifacts (PDFs, images, recordings) as a Delta table that
 /// Spark, DuckDB, Polars and delta-rs read as it is. Nothing is copied.
 #[derive(Debug, Parser)]
-#[command(name = "vdt", version, about, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "vdt",
+    version,
+    about,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -21,7 +27,13 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 pub(crate) struct LogArgs {
     /// Log filter: a level, or directives such as `vdt_store=debug,info`
-    #[arg(long, global = true, env = "VDT_LOG", default_value = "warn", value_name = "FILTER")]
+    #[arg(
+        long,
+        global = true,
+        env = "VDT_LOG",
+        default_value = "warn",
+        value_name = "FILTER"
+    )]
     pub(crate) log: String,
     /// Log format
     #[arg(long, global = true, env = "VDT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
@@ -79,10 +91,20 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "VDT_STATE", value_name = "DIR|URL")]
     pub(crate) state: Option<String>,
     /// Address of the data listener (S3, HTTP/WebDAV). Port 0 picks a free one
-    #[arg(long, env = "VDT_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    #[arg(
+        long,
+        env = "VDT_LISTEN",
+        default_value = "127.0.0.1:8080",
+        value_name = "ADDR"
+    )]
     pub(crate) listen: SocketAddr,
     /// Address of the admin listener (metrics, health, refresh). Port 0 picks a free one
-    #[arg(long, env = "VDT_ADMIN_LISTEN", default_value = "127.0.0.1:8081", value_name = "ADDR")]
+    #[arg(
+        long,
+        env = "VDT_ADMIN_LISTEN",
+        default_value = "127.0.0.1:8081",
+        value_name = "ADDR"
+    )]
     pub(crate) admin_listen: SocketAddr,
     /// Serve without credentials on an address that other machines reach
     #[arg(long)]
@@ -125,7 +147,12 @@ pub(crate) struct PlanArgs {
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// State store: a directory, or `s3://bucket/prefix`
-    #[arg(long, env = "VDT_STATE", value_name = "DIR|URL", required_unless_present = "sources")]
+    #[arg(
+        long,
+        env = "VDT_STATE",
+        value_name = "DIR|URL",
+        required_unless_present = "sources"
+    )]
     pub(crate) state: Option<String>,
     /// Source or manifest, to find its default state and to read artifacts with --materialize
     #[arg(long = "source", value_name = "SOURCE", value_hint = ValueHint::AnyPath)]

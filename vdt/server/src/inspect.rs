@@ -47,9 +47,23 @@ struct FileSummary {
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "camelCase")]
 enum Piece {
-    Literal { start: u64, bytes: u64 },
-    Zeros { start: u64, bytes: u64 },
-    Reference { start: u64, bytes: u64, source: String, key: String, offset: u64, etag: Option<String>, modified: String },
+    Literal {
+        start: u64,
+        bytes: u64,
+    },
+    Zeros {
+        start: u64,
+        bytes: u64,
+    },
+    Reference {
+        start: u64,
+        bytes: u64,
+        source: String,
+        key: String,
+        offset: u64,
+        etag: Option<String>,
+        modified: String,
+    },
 }
 
 /// Runs the command.
@@ -119,7 +133,10 @@ fn table_path(table: &str) -> anyhow::Result<Path> {
 }
 
 fn find_file(wanted: &str, files: &[AddedFile]) -> anyhow::Result<FileName> {
-    let found: Vec<&AddedFile> = files.iter().filter(|file| file.path.starts_with(wanted)).collect();
+    let found: Vec<&AddedFile> = files
+        .iter()
+        .filter(|file| file.path.starts_with(wanted))
+        .collect();
     match found.as_slice() {
         [file] => FileName::parse_parquet_file(&file.path)
             .with_context(|| format!("{} is no virtual file", file.path)),
@@ -166,7 +183,11 @@ async fn tables(state: &StateStore, output: Output) -> anyhow::Result<()> {
 }
 
 async fn folders(state: &StateStore, below: Option<&Path>) -> anyhow::Result<Vec<Path>> {
-    Ok(state.objects().list_with_delimiter(below).await?.common_prefixes)
+    Ok(state
+        .objects()
+        .list_with_delimiter(below)
+        .await?
+        .common_prefixes)
 }
 
 fn print_table(detail: &TableDetail, output: Output) -> anyhow::Result<()> {
@@ -181,7 +202,12 @@ fn print_table(detail: &TableDetail, output: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn draw(state: &StateStore, table: &Path, name: FileName, output: Output) -> anyhow::Result<()> {
+async fn draw(
+    state: &StateStore,
+    table: &Path,
+    name: FileName,
+    output: Output,
+) -> anyhow::Result<()> {
     let path = table.clone().join(name.rope_file());
     let stored = state.objects().get(&path).await?.bytes().await?;
     let (rope, _) = vdt_rope::decode(&stored).with_context(|| format!("reading {path}"))?;
@@ -200,7 +226,14 @@ async fn draw(state: &StateStore, table: &Path, name: FileName, output: Output) 
         match piece {
             Piece::Literal { start, bytes } => println!("{start:>16} {bytes:>12}  literal"),
             Piece::Zeros { start, bytes } => println!("{start:>16} {bytes:>12}  zeros"),
-            Piece::Reference { start, bytes, source, key, offset, .. } => {
+            Piece::Reference {
+                start,
+                bytes,
+                source,
+                key,
+                offset,
+                ..
+            } => {
                 println!("{start:>16} {bytes:>12}  {source}/{key} from {offset}");
             }
         }
@@ -249,7 +282,9 @@ async fn materialize(
     let found = store
         .get(&table.clone().join(name.parquet_file()))
         .await
-        .context("opening the file; artifacts are read from their source, so name it with --source")?;
+        .context(
+            "opening the file; artifacts are read from their source, so name it with --source",
+        )?;
     let mut body = found.into_stream();
     let mut out: Box<dyn Write + Send> = match target == FsPath::new("-") {
         true => Box::new(std::io::stdout()),

@@ -10,7 +10,8 @@ use crate::{
 };
 
 /// Libraries that say too much at `info`, or let clients write into the log. What the user asks for comes later and wins.
-const QUIET: &str = "s3s=off,buoyant_kernel=warn,delta_kernel=warn,deltalake_core=warn,hyper_util=warn";
+const QUIET: &str =
+    "s3s=off,buoyant_kernel=warn,delta_kernel=warn,deltalake_core=warn,hyper_util=warn";
 
 /// Starts logging as asked for.
 ///

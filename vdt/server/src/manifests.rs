@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context;
 use sha2::{Digest, Sha256};
-use vdt_crds::{ParseError, Profile, VirtualTable, Violation};
+use vdt_crds::{ParseError, Profile, Violation, VirtualTable};
 use vdt_store::SourceEnv;
 
 use crate::{args::SourceArgs, exit::BadInput};
@@ -75,7 +75,8 @@ fn is_manifest(path: &Path) -> bool {
 
 fn load_one(given: &str, secrets_dir: Option<&Path>) -> anyhow::Result<Vec<Declared>> {
     if given.starts_with("s3://") {
-        let table = VirtualTable::for_s3_url(given).map_err(|error| BadInput::new(error.to_string()))?;
+        let table =
+            VirtualTable::for_s3_url(given).map_err(|error| BadInput::new(error.to_string()))?;
         return Ok(vec![Declared {
             table,
             env: environment(PathBuf::from("."), secrets_dir),
@@ -219,6 +220,10 @@ pub(crate) fn default_state(given: &[String], manifests: Option<&Path>) -> anyho
         .collect();
     names.sort();
     let digest = Sha256::digest(names.join("\n"));
-    let short: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let short: String = digest
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     Ok(base.join("vdt").join(short))
 }

@@ -72,19 +72,71 @@ impl Metrics {
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry.register("vdt_table_version", "Newest version of the table", self.version.clone());
-        registry.register("vdt_table_artifacts", "Artifacts in the newest version", self.artifacts.clone());
-        registry.register("vdt_table_artifacts_bytes", "Bytes of the artifacts in the newest version", self.artifact_bytes.clone());
-        registry.register("vdt_table_unsettled_artifacts", "Artifacts held back until they have settled", self.unsettled.clone());
-        registry.register("vdt_refresh_runs", "Refreshes that ended since the start", self.refreshes.clone());
-        registry.register("vdt_refresh_failures", "Refreshes that failed since the start", self.failures.clone());
-        registry.register("vdt_refresh_last_success_timestamp_seconds", "When the last refresh succeeded, Unix time", self.last_success.clone());
-        registry.register("vdt_refresh_duration_seconds", "How long the last refresh took", self.duration.clone());
-        registry.register("vdt_source_current", "1 when the newest version shows what the source holds", self.current.clone());
-        registry.register("vdt_source_skipped_keys", "Keys of the last listing that cannot be served", self.skipped.clone());
-        registry.register("vdt_source_drift", "Reads that met a source object that had changed", self.drift.clone());
-        registry.register("vdt_source_requests", "Reads of source objects since the start", self.source_requests.clone());
-        registry.register("vdt_source_read_bytes", "Bytes read of source objects since the start", self.source_bytes.clone());
+        registry.register(
+            "vdt_table_version",
+            "Newest version of the table",
+            self.version.clone(),
+        );
+        registry.register(
+            "vdt_table_artifacts",
+            "Artifacts in the newest version",
+            self.artifacts.clone(),
+        );
+        registry.register(
+            "vdt_table_artifacts_bytes",
+            "Bytes of the artifacts in the newest version",
+            self.artifact_bytes.clone(),
+        );
+        registry.register(
+            "vdt_table_unsettled_artifacts",
+            "Artifacts held back until they have settled",
+            self.unsettled.clone(),
+        );
+        registry.register(
+            "vdt_refresh_runs",
+            "Refreshes that ended since the start",
+            self.refreshes.clone(),
+        );
+        registry.register(
+            "vdt_refresh_failures",
+            "Refreshes that failed since the start",
+            self.failures.clone(),
+        );
+        registry.register(
+            "vdt_refresh_last_success_timestamp_seconds",
+            "When the last refresh succeeded, Unix time",
+            self.last_success.clone(),
+        );
+        registry.register(
+            "vdt_refresh_duration_seconds",
+            "How long the last refresh took",
+            self.duration.clone(),
+        );
+        registry.register(
+            "vdt_source_current",
+            "1 when the newest version shows what the source holds",
+            self.current.clone(),
+        );
+        registry.register(
+            "vdt_source_skipped_keys",
+            "Keys of the last listing that cannot be served",
+            self.skipped.clone(),
+        );
+        registry.register(
+            "vdt_source_drift",
+            "Reads that met a source object that had changed",
+            self.drift.clone(),
+        );
+        registry.register(
+            "vdt_source_requests",
+            "Reads of source objects since the start",
+            self.source_requests.clone(),
+        );
+        registry.register(
+            "vdt_source_read_bytes",
+            "Bytes read of source objects since the start",
+            self.source_bytes.clone(),
+        );
     }
 
     /// Prometheus text of everything, with the tables as they are now.
@@ -108,24 +160,42 @@ impl Metrics {
     }
 
     fn observe(&self, table: &str, status: &TableStatus) {
-        let labels = TableLabels { table: table.to_owned() };
-        self.refreshes.get_or_create(&labels).set(to_gauge(status.refreshes));
-        self.failures.get_or_create(&labels).set(to_gauge(status.failures));
+        let labels = TableLabels {
+            table: table.to_owned(),
+        };
+        self.refreshes
+            .get_or_create(&labels)
+            .set(to_gauge(status.refreshes));
+        self.failures
+            .get_or_create(&labels)
+            .set(to_gauge(status.failures));
         if let Some(time_ms) = status.last_success_ms {
-            self.last_success.get_or_create(&labels).set(time_ms as f64 / 1000.0);
+            self.last_success
+                .get_or_create(&labels)
+                .set(time_ms as f64 / 1000.0);
         }
         let Some(last) = &status.last else { return };
-        self.version.get_or_create(&labels).set(to_gauge(last.version));
-        self.artifacts.get_or_create(&labels).set(to_gauge(last.artifacts));
-        self.artifact_bytes.get_or_create(&labels).set(to_gauge(last.artifact_bytes));
-        self.unsettled.get_or_create(&labels).set(to_gauge(last.unsettled));
+        self.version
+            .get_or_create(&labels)
+            .set(to_gauge(last.version));
+        self.artifacts
+            .get_or_create(&labels)
+            .set(to_gauge(last.artifacts));
+        self.artifact_bytes
+            .get_or_create(&labels)
+            .set(to_gauge(last.artifact_bytes));
+        self.unsettled
+            .get_or_create(&labels)
+            .set(to_gauge(last.unsettled));
         self.duration.get_or_create(&labels).set(last.seconds);
         for source in &last.sources {
             let labels = SourceLabels {
                 table: table.to_owned(),
                 source: source.name.clone(),
             };
-            self.current.get_or_create(&labels).set(i64::from(source.is_current()));
+            self.current
+                .get_or_create(&labels)
+                .set(i64::from(source.is_current()));
             let skipped = source.skipped.values().sum();
             self.skipped.get_or_create(&labels).set(to_gauge(skipped));
         }

@@ -78,8 +78,9 @@ async fn plan_table(declared: &Declared, rows: u64) -> anyhow::Result<TablePlan>
         let progress = ListingProgress::start(&definition.name);
         for source in &definition.sources {
             let callback = progress.callback();
-            let listing: Result<Listing, SourceError> =
-                source.list(&move |artifacts, bytes| callback(artifacts, bytes)).await;
+            let listing: Result<Listing, SourceError> = source
+                .list(&move |artifacts, bytes| callback(artifacts, bytes))
+                .await;
             let listing = listing?;
             for (reason, found) in &listing.skipped {
                 *skipped.entry(reason.to_string()).or_default() += found.count;
@@ -97,7 +98,13 @@ async fn plan_table(declared: &Declared, rows: u64) -> anyhow::Result<TablePlan>
         hold_shrunk: false,
     };
     tokio::task::spawn_blocking(move || {
-        let plan = make_plan(Current::default(), listed, &definition.layout, policy, now_ms());
+        let plan = make_plan(
+            Current::default(),
+            listed,
+            &definition.layout,
+            policy,
+            now_ms(),
+        );
         let unsettled = plan.changes.unsettled;
         summarise(&definition, &plan.add, rows, skipped, unsettled)
     })
@@ -145,7 +152,10 @@ fn summarise(
             summary.over_inline_max += u64::from(!is_inline && !artifact.archived);
             if definition.sources.len() > 1 {
                 let filename = &artifact.object.key[group.source.prefix.len()..];
-                names.entry(filename.to_owned()).or_default().insert(group.source.name.clone());
+                names
+                    .entry(filename.to_owned())
+                    .or_default()
+                    .insert(group.source.name.clone());
             }
             if (summary.rows.len() as u64) < rows {
                 summary.rows.push(row_values(definition, group, artifact)?);
@@ -177,7 +187,9 @@ fn row_values(
     };
     for column in definition.columns.columns() {
         if column.column_type != vdt_table::ColumnType::Binary {
-            values.entry(column.name.clone()).or_insert(serde_json::Value::Null);
+            values
+                .entry(column.name.clone())
+                .or_insert(serde_json::Value::Null);
         }
     }
     Ok(values)
@@ -202,7 +214,10 @@ fn warnings(definition: &Definition, summary: &TablePlan, doubled: u64) -> Vec<S
         ));
     }
     for (reason, count) in &summary.skipped {
-        warnings.push(format!("{} left out: {reason}", units::count(*count, "key")));
+        warnings.push(format!(
+            "{} left out: {reason}",
+            units::count(*count, "key")
+        ));
     }
     if summary.unsettled > 0 {
         warnings.push(format!(
@@ -255,7 +270,10 @@ fn print(plan: &TablePlan) {
     if !plan.rows.is_empty() {
         println!("  first rows");
         for row in &plan.rows {
-            let values: Vec<String> = row.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let values: Vec<String> = row
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
             println!("    {}", values.join("  "));
         }
     }
@@ -265,5 +283,8 @@ fn share(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "no artifact bytes".to_owned();
     }
-    format!("{:.3} % of the artifacts", part as f64 * 100.0 / whole as f64)
+    format!(
+        "{:.3} % of the artifacts",
+        part as f64 * 100.0 / whole as f64
+    )
 }

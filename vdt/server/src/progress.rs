@@ -43,7 +43,9 @@ impl ListingProgress {
     pub(crate) fn callback(&self) -> Progress {
         let table = self.table.clone();
         if let Some(bar) = self.bar.clone() {
-            return Arc::new(move |artifacts, bytes| bar.set_message(line(&table, artifacts, bytes)));
+            return Arc::new(move |artifacts, bytes| {
+                bar.set_message(line(&table, artifacts, bytes))
+            });
         }
         let last = Mutex::new(Instant::now());
         Arc::new(move |artifacts, bytes| {

@@ -8,11 +8,7 @@
 //! unless other tables can be served. The state is consistent wherever the process ends.
 
 use std::{
-    collections::HashMap,
-    io::ErrorKind,
-    net::SocketAddr,
-    path::Path as FsPath,
-    sync::Arc,
+    collections::HashMap, io::ErrorKind, net::SocketAddr, path::Path as FsPath, sync::Arc,
     time::Duration,
 };
 
@@ -89,9 +85,19 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let admin_state = Arc::new(AdminState::new(tables, origin, metrics));
 
     let drain = Duration::from_secs(args.drain_seconds);
-    let serve_data = tokio::spawn(vdt_dialect::serve(data, surface, stop.clone().cancelled_owned(), drain));
+    let serve_data = tokio::spawn(vdt_dialect::serve(
+        data,
+        surface,
+        stop.clone().cancelled_owned(),
+        drain,
+    ));
     let admin_router = vdt_dialect::admin::router(admin_state);
-    let serve_admin = tokio::spawn(vdt_dialect::serve(admin, admin_router, stop.clone().cancelled_owned(), drain));
+    let serve_admin = tokio::spawn(vdt_dialect::serve(
+        admin,
+        admin_router,
+        stop.clone().cancelled_owned(),
+        drain,
+    ));
 
     announce(&ready, listen, admin_listen);
     let document = Ready {
@@ -105,7 +111,10 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
             .with_context(|| format!("writing the ready file {}", path.display()))?;
     }
     wait_for_signal().await?;
-    info!("stopping: no new connections, bodies may end within {} s", drain.as_secs());
+    info!(
+        "stopping: no new connections, bodies may end within {} s",
+        drain.as_secs()
+    );
     if let Some(path) = &args.ready_file {
         drop(std::fs::remove_file(path));
     }
@@ -127,10 +136,15 @@ fn clock() -> Clock {
 fn check_access(args: &ServeArgs, declared: &[Declared]) -> anyhow::Result<()> {
     let mode = |one: &Declared| {
         let server = one.table.spec.server.as_ref();
-        server.and_then(|server| server.access.as_ref()).map(|access| access.mode)
+        server
+            .and_then(|server| server.access.as_ref())
+            .map(|access| access.mode)
     };
     if args.listen.ip().is_loopback() {
-        for one in declared.iter().filter(|one| mode(one) == Some(AccessMode::Keys)) {
+        for one in declared
+            .iter()
+            .filter(|one| mode(one) == Some(AccessMode::Keys))
+        {
             warn!(
                 manifest = one.origin,
                 "spec.server.access.mode Keys is not checked by this version; the table is served to this machine only"
@@ -138,7 +152,9 @@ fn check_access(args: &ServeArgs, declared: &[Declared]) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    let all_anonymous = declared.iter().all(|one| mode(one) == Some(AccessMode::Anonymous));
+    let all_anonymous = declared
+        .iter()
+        .all(|one| mode(one) == Some(AccessMode::Anonymous));
     if args.allow_anonymous || all_anonymous {
         return Ok(());
     }
@@ -153,7 +169,9 @@ fn check_access(args: &ServeArgs, declared: &[Declared]) -> anyhow::Result<()> {
 async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
     let listener = match TcpListener::bind(address).await {
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            bail!("{flag} {address} is in use by another process; stop it, or give another address (port 0 picks a free one)")
+            bail!(
+                "{flag} {address} is in use by another process; stop it, or give another address (port 0 picks a free one)"
+            )
         }
         bound => bound.with_context(|| format!("{flag} {address}"))?,
     };
@@ -231,11 +249,15 @@ async fn open_table(
         origin.add_source(source.clone());
     }
     let refresh = TableRefresh::new(definition.clone(), state.clone(), clock());
-    if definition.suspend {
-        if let Some(snapshot) = refresh.log().snapshot().await? {
-            eprintln!("  {} is suspended and served as of version {}", definition.name, snapshot.version);
-            return Ok(as_committed(definition, refresh, snapshot.version, TableStatus::default()));
-        }
+    if definition.suspend
+        && let Some(snapshot) = refresh.log().snapshot().await?
+    {
+        eprintln!(
+            "  {} is suspended and served as of version {}",
+            definition.name, snapshot.version
+        );
+        let status = TableStatus::default();
+        return Ok(as_committed(definition, refresh, snapshot.version, status));
     }
     let before = origin.source_reads().bytes;
     let outcome = {
@@ -257,7 +279,10 @@ async fn open_table(
         Err(problem) => match refresh.log().snapshot().await {
             Ok(Some(snapshot)) => {
                 let message = chain(&problem);
-                eprintln!("  warning: {message}; version {} is served as it is", snapshot.version);
+                eprintln!(
+                    "  warning: {message}; version {} is served as it is",
+                    snapshot.version
+                );
                 let status = TableStatus {
                     error: Some((problem.reason(), message)),
                     ..TableStatus::default()
@@ -295,7 +320,11 @@ fn print_report(report: &RefreshReport, artifact_bytes_read: u64) {
         units::bytes(report.artifact_bytes),
         report.listing_seconds,
         report.version,
-        if report.committed { "committed" } else { "is current" },
+        if report.committed {
+            "committed"
+        } else {
+            "is current"
+        },
         artifact_bytes_read,
     );
     for source in report.sources.iter().filter(|source| !source.is_current()) {
@@ -303,7 +332,11 @@ fn print_report(report: &RefreshReport, artifact_bytes_read: u64) {
     }
     for source in &report.sources {
         for (reason, count) in &source.skipped {
-            println!("  warning: source {}: {} left out: {reason}", source.name, units::count(*count, "key"));
+            println!(
+                "  warning: source {}: {} left out: {reason}",
+                source.name,
+                units::count(*count, "key")
+            );
         }
     }
     if report.unsettled > 0 {

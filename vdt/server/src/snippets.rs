@@ -30,14 +30,18 @@ pub(crate) fn snippets(listen: SocketAddr, s3: &str) -> String {
         "Polars (Python)",
         &[
             "import polars as pl".to_owned(),
-            format!("pl.scan_delta(\"{s3}\", storage_options={options}).select(\"filename\", \"filesize\").head(5).collect()"),
+            format!(
+                "pl.scan_delta(\"{s3}\", storage_options={options}).select(\"filename\", \"filesize\").head(5).collect()"
+            ),
         ],
     );
     snippet(
         "delta-rs (Python)",
         &[
             "from deltalake import DeltaTable".to_owned(),
-            format!("DeltaTable(\"{s3}\", storage_options={options}).to_pyarrow_dataset().head(5, columns=[\"filename\", \"filesize\"])"),
+            format!(
+                "DeltaTable(\"{s3}\", storage_options={options}).to_pyarrow_dataset().head(5, columns=[\"filename\", \"filesize\"])"
+            ),
         ],
     );
     snippet(

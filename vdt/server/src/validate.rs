@@ -35,12 +35,18 @@ pub(crate) fn run(args: &ValidateArgs) -> anyhow::Result<()> {
             false => files.push(given.clone()),
         }
     }
-    let checked: Vec<Checked> = files.iter().map(|file: &PathBuf| check(file, profile)).collect();
+    let checked: Vec<Checked> = files
+        .iter()
+        .map(|file: &PathBuf| check(file, profile))
+        .collect();
     match args.output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&checked)?),
         Output::Text => print(&checked),
     }
-    let lines: Vec<String> = checked.into_iter().flat_map(|file| file.violations).collect();
+    let lines: Vec<String> = checked
+        .into_iter()
+        .flat_map(|file| file.violations)
+        .collect();
     match lines.is_empty() {
         true => Ok(()),
         false => Err(BadInput { lines }.into()),
@@ -69,9 +75,13 @@ fn check(file: &Path, profile: vdt_crds::Profile) -> Checked {
                     table.table_name()
                 ));
                 let violations = vdt_crds::validate(table, profile);
-                checked.violations.extend(violations.iter().map(|one| line(&origin, one)));
+                checked
+                    .violations
+                    .extend(violations.iter().map(|one| line(&origin, one)));
                 let unsupported = vdt_crds::unsupported(table);
-                checked.unsupported.extend(unsupported.iter().map(|one| line(&origin, one)));
+                checked
+                    .unsupported
+                    .extend(unsupported.iter().map(|one| line(&origin, one)));
             }
         }
     }

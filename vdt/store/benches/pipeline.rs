@@ -13,9 +13,18 @@ use vdt_store::{
 const NOW_MS: i64 = 1_750_000_000_000;
 
 fn main() {
-    let artifacts = env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
-    let median_bytes = env::var("VDT_BENCH_BYTES").ok().and_then(|bytes| bytes.parse().ok()).unwrap_or(500_000.0);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let artifacts = env::args()
+        .skip(1)
+        .find_map(|argument| argument.parse().ok())
+        .unwrap_or(1_000_000);
+    let median_bytes = env::var("VDT_BENCH_BYTES")
+        .ok()
+        .and_then(|bytes| bytes.parse().ok())
+        .unwrap_or(500_000.0);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(run(artifacts, median_bytes));
 }
 
@@ -28,14 +37,20 @@ async fn run(artifacts: u64, median_bytes: f64) {
         secrets_dir: None,
     };
     let definition = Arc::new(Definition::open(&table, &env).expect("a folder opens"));
-    let state = StateStore::open_directory(state_folder.path(), OpenMode::ReadWrite).await.expect("a state");
+    let state = StateStore::open_directory(state_folder.path(), OpenMode::ReadWrite)
+        .await
+        .expect("a state");
     let clock: Clock = Arc::new(|| NOW_MS);
     let refresh = TableRefresh::new(definition, state, clock);
     let listing = listing(artifacts, median_bytes);
     let bytes = listing.bytes;
     let before_kib = resident_kib();
     let started = Instant::now();
-    let report = refresh.run_listed(vec![Ok(listing)]).await.expect("it commits").expect("nobody else commits");
+    let report = refresh
+        .run_listed(vec![Ok(listing)])
+        .await
+        .expect("it commits")
+        .expect("nobody else commits");
     let seconds = started.elapsed().as_secs_f64();
     assert_eq!(report.artifacts, artifacts);
     let state_bytes = folder_bytes(state_folder.path());
@@ -61,11 +76,20 @@ fn listing(artifacts: u64, median_bytes: f64) -> Listing {
     let entries: Vec<Entry> = (0..artifacts)
         .map(|number| {
             // The sum of twelve uniform numbers is nearly normal.
-            let normal: f64 = (0..12).map(|_| (next() >> 11) as f64 / (1_u64 << 53) as f64).sum::<f64>() - 6.0;
+            let normal: f64 = (0..12)
+                .map(|_| (next() >> 11) as f64 / (1_u64 << 53) as f64)
+                .sum::<f64>()
+                - 6.0;
             let size = (median_bytes * normal.exp()) as u64;
             bytes += size;
             Entry {
-                key: format!("reports/{:04}/{:02}/customer-{:08x}-document-{number:012}.pdf", 2000 + number / 100_000, number / 8_000 % 12, next() as u32).into(),
+                key: format!(
+                    "reports/{:04}/{:02}/customer-{:08x}-document-{number:012}.pdf",
+                    2000 + number / 100_000,
+                    number / 8_000 % 12,
+                    next() as u32
+                )
+                .into(),
                 size,
                 last_modified_ms: NOW_MS - 1_000_000 - (next() % 100_000_000_000) as i64,
                 etag: Some(format!("{:016x}{:016x}", next(), next()).into()),
@@ -99,8 +123,14 @@ fn folder_bytes(folder: &Path) -> u64 {
 
 fn status_kib(field: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with(field)).unwrap_or_default();
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0)
+    let line = status
+        .lines()
+        .find(|line| line.starts_with(field))
+        .unwrap_or_default();
+    line.split_whitespace()
+        .nth(1)
+        .and_then(|kib| kib.parse().ok())
+        .unwrap_or(0)
 }
 
 fn resident_kib() -> u64 {

@@ -159,11 +159,14 @@ fn column(declared: &vdt_crds::Column) -> Result<Column, StoreError> {
             (attribute.column_type(), ColumnFrom::Attribute(attribute))
         }
         (None, Some(part), _) => (typed(declared, field)?, ColumnFrom::Path(part.clone())),
-        (None, None, Some(constant)) => {
-            (typed(declared, field)?, ColumnFrom::Constant(constant.clone()))
-        }
+        (None, None, Some(constant)) => (
+            typed(declared, field)?,
+            ColumnFrom::Constant(constant.clone()),
+        ),
         (None, None, None) => {
-            return Err(field("set exactly one of artifact, path and constant in from"));
+            return Err(field(
+                "set exactly one of artifact, path and constant in from",
+            ));
         }
     };
     Ok(Column {

@@ -97,7 +97,9 @@ pub enum StoreError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Somebody else committed first, again and again.
-    #[error("{table} lost {attempts} commits in a row to other writers; it is tried again at the next refresh")]
+    #[error(
+        "{table} lost {attempts} commits in a row to other writers; it is tried again at the next refresh"
+    )]
     Contended {
         /// `<catalog>/<schema>/<table>`.
         table: String,

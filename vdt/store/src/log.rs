@@ -135,7 +135,10 @@ impl TableLog {
         let mut checksums = Vec::new();
         let mut files = LogFiles::default();
         for meta in listed {
-            let Some((version, kind)) = meta.location.filename().and_then(|name| name.split_once('.'))
+            let Some((version, kind)) = meta
+                .location
+                .filename()
+                .and_then(|name| name.split_once('.'))
             else {
                 continue;
             };
@@ -150,8 +153,13 @@ impl TableLog {
             }
         }
         files.newest = commits.keys().next_back().copied();
-        files.has_crc = files.newest.is_some_and(|newest| checksums.contains(&newest));
-        for (_, bytes) in commits.iter().filter(|(version, _)| Some(**version) > files.checkpoint) {
+        files.has_crc = files
+            .newest
+            .is_some_and(|newest| checksums.contains(&newest));
+        for (_, bytes) in commits
+            .iter()
+            .filter(|(version, _)| Some(**version) > files.checkpoint)
+        {
             files.commits_since += 1;
             files.commit_bytes_since += bytes;
         }
@@ -245,7 +253,8 @@ impl TableLog {
     /// Those of the state store.
     pub async fn write_checksum(&self, version: u64, checksum: &Value) -> Result<(), StoreError> {
         let path = self.file(&format!("{version:020}.crc"));
-        let body = serde_json::to_vec(checksum).map_err(|source| StoreError::json(&path, source))?;
+        let body =
+            serde_json::to_vec(checksum).map_err(|source| StoreError::json(&path, source))?;
         put_new(self.objects().as_ref(), &path, body)
             .await
             .map_err(|source| StoreError::object(&path, source))?;

@@ -23,9 +23,9 @@ use std::{
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, future, stream, stream::BoxStream};
 use object_store::{
-    CopyOptions, Error as ObjectError, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
-    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult,
-    Result as ObjectResult, path::Path,
+    CopyOptions, Error as ObjectError, GetOptions, GetResult, GetResultPayload, ListResult,
+    MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload,
+    PutResult, Result as ObjectResult, path::Path,
 };
 
 use crate::{source::Source, state::StateStore};
@@ -153,18 +153,29 @@ fn in_state(path: &Path) -> Option<Path> {
 
 /// Tables are three folders deep; what lies higher is the store's own.
 fn is_shown(inside: &Path) -> bool {
-    inside.parts().count() > 3 && inside.parts().nth(3).is_none_or(|part| part.as_ref() != HIDDEN)
+    inside.parts().count() > 3
+        && inside
+            .parts()
+            .nth(3)
+            .is_none_or(|part| part.as_ref() != HIDDEN)
 }
 
 fn shown(mut meta: ObjectMeta) -> ObjectMeta {
-    meta.location = Path::from(LOG).parts().chain(meta.location.parts()).collect();
+    meta.location = Path::from(LOG)
+        .parts()
+        .chain(meta.location.parts())
+        .collect();
     meta
 }
 
 #[async_trait]
 impl ObjectStore for Origin {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> ObjectResult<GetResult> {
-        if location.parts().next().is_some_and(|part| part.as_ref() == SOURCES) {
+        if location
+            .parts()
+            .next()
+            .is_some_and(|part| part.as_ref() == SOURCES)
+        {
             return self.get_source(location, options).await;
         }
         let inside = in_state(location).ok_or_else(|| not_found(location))?;
@@ -213,18 +224,30 @@ impl ObjectStore for Origin {
                 objects: Vec::new(),
             });
         };
-        if prefix.parts().next().is_some_and(|part| part.as_ref() != LOG) {
+        if prefix
+            .parts()
+            .next()
+            .is_some_and(|part| part.as_ref() != LOG)
+        {
             return Ok(ListResult {
                 common_prefixes: Vec::new(),
                 objects: Vec::new(),
             });
         }
         let inside: Path = prefix.parts().skip(1).collect();
-        let found = self.state.objects().list_with_delimiter(Some(&inside)).await?;
+        let found = self
+            .state
+            .objects()
+            .list_with_delimiter(Some(&inside))
+            .await?;
         let folders = found.common_prefixes.into_iter();
         Ok(ListResult {
             common_prefixes: folders
-                .filter(|path| path.parts().nth(3).is_none_or(|part| part.as_ref() != HIDDEN))
+                .filter(|path| {
+                    path.parts()
+                        .nth(3)
+                        .is_none_or(|part| part.as_ref() != HIDDEN)
+                })
                 .map(|path| Path::from(LOG).parts().chain(path.parts()).collect())
                 .collect(),
             objects: found

@@ -13,7 +13,10 @@
 //! order (source name, key bytes), never twice; a source without a complete listing, or one whose listing shrank
 //! suspiciously, stays as it is.
 
-use std::{collections::{BTreeMap, BTreeSet}, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use vdt_rope::SourceObject;
 use vdt_table::{Artifact, FileGroup, Layout, SourceContext, groups};
@@ -192,20 +195,19 @@ fn plan_source(
             .chain(merged.fresh)
             .collect();
         rows.sort_unstable_by(|a, b| a.object.key.cmp(&b.object.key));
-        plan.add.extend(groups(context, rows.into_iter(), layout));
+        plan.add.extend(groups(context, rows, layout));
         return;
     }
     for (file, dirty) in merged.files {
         if dirty {
             plan.remove.insert(file.path);
             plan.add
-                .extend(groups(context.clone(), file.artifacts.into_iter(), layout));
+                .extend(groups(context.clone(), file.artifacts, layout));
         } else {
             plan.keep.push(file);
         }
     }
-    plan.add
-        .extend(groups(context, merged.fresh.into_iter(), layout));
+    plan.add.extend(groups(context, merged.fresh, layout));
 }
 
 fn keep_or_relay(
@@ -225,8 +227,7 @@ fn keep_or_relay(
         rows.extend(file.artifacts);
     }
     rows.sort_unstable_by(|a, b| a.object.key.cmp(&b.object.key));
-    plan.add
-        .extend(groups(context.clone(), rows.into_iter(), layout));
+    plan.add.extend(groups(context.clone(), rows, layout));
 }
 
 fn count_dropped(files: &[CommittedFile], entries: &[Entry]) -> u64 {
@@ -273,7 +274,9 @@ fn merge(
         }
         let settled = is_settled(&entry, policy.settle_ms, now_ms);
         match known.next_if(|(_, row)| row.object.key == entry.key) {
-            Some((index, row)) if is_same(&row, context, &entry) => merged[index].0.artifacts.push(row),
+            Some((index, row)) if is_same(&row, context, &entry) => {
+                merged[index].0.artifacts.push(row)
+            }
             Some((index, row)) if !settled => {
                 plan.changes.unsettled += 1;
                 merged[index].0.artifacts.push(row);
@@ -281,7 +284,10 @@ fn merge(
             Some((index, row)) => {
                 plan.changes.changed += 1;
                 merged[index].1 = true;
-                merged[index].0.artifacts.push(artifact(row.id, context, entry));
+                merged[index]
+                    .0
+                    .artifacts
+                    .push(artifact(row.id, context, entry));
             }
             None if !settled => plan.changes.unsettled += 1,
             None => {

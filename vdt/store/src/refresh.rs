@@ -105,7 +105,14 @@ pub struct RefreshReport {
 impl RefreshReport {
     /// The report of a table that is served as it was committed, without a refresh of this process.
     pub fn of_version(table: &str, version: u64) -> Self {
-        report(table, version, false, (0, 0, 0), Changes::default(), Vec::new())
+        report(
+            table,
+            version,
+            false,
+            (0, 0, 0),
+            Changes::default(),
+            Vec::new(),
+        )
     }
 }
 
@@ -158,7 +165,9 @@ impl TableRefresh {
     /// source. Later a source that cannot be listed is in the report and stays at its last state.
     pub async fn run(&self, progress: Option<Progress>) -> Result<RefreshReport, StoreError> {
         let started = Instant::now();
-        self.state.claim(self.log.table(), &self.definition.owner).await?;
+        self.state
+            .claim(self.log.table(), &self.definition.owner)
+            .await?;
         let mut waited = false;
         for _ in 0..ATTEMPTS {
             let listings = self.list(progress.clone()).await;
@@ -210,8 +219,13 @@ impl TableRefresh {
         let settle = self.definition.refresh.settle;
         let settle_ms = i64::try_from(settle.as_millis()).unwrap_or(i64::MAX);
         let now_ms = (self.clock)();
-        let entries = listings.iter().flatten().flat_map(|listing| &listing.entries);
-        let is_young = entries.into_iter().any(|entry| !is_settled(entry, settle_ms, now_ms));
+        let entries = listings
+            .iter()
+            .flatten()
+            .flat_map(|listing| &listing.entries);
+        let is_young = entries
+            .into_iter()
+            .any(|entry| !is_settled(entry, settle_ms, now_ms));
         Ok(is_young && settle <= FIRST_VERSION_WAIT && self.log.files().await?.newest.is_none())
     }
 
@@ -278,13 +292,15 @@ impl TableRefresh {
             });
         }
         let policy = Policy {
-            settle_ms: i64::try_from(self.definition.refresh.settle.as_millis()).unwrap_or(i64::MAX),
+            settle_ms: i64::try_from(self.definition.refresh.settle.as_millis())
+                .unwrap_or(i64::MAX),
             hold_shrunk: self.definition.refresh.hold_shrunk,
         };
         let layout = self.definition.layout.clone();
-        let plan = tokio::task::spawn_blocking(move || plan(current, listed, &layout, policy, now_ms))
-            .await
-            .map_err(|source| StoreError::task("planning", source))?;
+        let plan =
+            tokio::task::spawn_blocking(move || plan(current, listed, &layout, policy, now_ms))
+                .await
+                .map_err(|source| StoreError::task("planning", source))?;
         for outcome in &mut outcomes {
             if let Some(Hold::Shrunk { dropped, known }) = plan.held.get(outcome.name.as_str()) {
                 outcome.reason = "Shrunk";
@@ -295,9 +311,13 @@ impl TableRefresh {
             }
         }
         let metadata_changed = snapshot.is_some_and(|snapshot| {
-            let stored = snapshot.metadata.get("configuration").and_then(Value::as_object);
+            let stored = snapshot
+                .metadata
+                .get("configuration")
+                .and_then(Value::as_object);
             stored.is_none_or(|stored| {
-                stored.len() != configuration.len() || configuration.keys().any(|key| is_edited(key))
+                stored.len() != configuration.len()
+                    || configuration.keys().any(|key| is_edited(key))
             })
         });
         Ok(Planned {
@@ -325,9 +345,19 @@ impl TableRefresh {
         let artifacts = plan.artifacts();
         let table = self.log.table().to_string();
         let report = |version: u64, committed: bool, bytes: u64, unparsed: u64| {
-            report(&table, version, committed, (artifacts, bytes, unparsed), changes.clone(), outcomes.clone())
+            report(
+                &table,
+                version,
+                committed,
+                (artifacts, bytes, unparsed),
+                changes.clone(),
+                outcomes.clone(),
+            )
         };
-        if let Some(snapshot) = snapshot.as_ref().filter(|_| plan.is_empty() && !metadata_changed) {
+        if let Some(snapshot) = snapshot
+            .as_ref()
+            .filter(|_| plan.is_empty() && !metadata_changed)
+        {
             let rows = self.rows(&plan);
             let bytes = artifact_bytes(&rows);
             self.finish(snapshot.version, rows).await?;
@@ -337,7 +367,11 @@ impl TableRefresh {
         let bytes = artifact_bytes(&rows);
         let next_id = plan.next_id;
         let laid_out = self.lay_out(plan, snapshot.as_ref(), now_ms).await?;
-        let mut actions = vec![delta::commit_info(now_ms, operation(&snapshot, &laid_out), &laid_out.metrics())];
+        let mut actions = vec![delta::commit_info(
+            now_ms,
+            operation(&snapshot, &laid_out),
+            &laid_out.metrics(),
+        )];
         let metadata = match &snapshot {
             None => Some(delta::metadata(
                 &uuid::Uuid::new_v4().to_string(),
@@ -346,10 +380,18 @@ impl TableRefresh {
                 now_ms,
             )),
             Some(snapshot) if metadata_changed => Some(delta::metadata(
-                snapshot.metadata.get("id").and_then(Value::as_str).unwrap_or_default(),
+                snapshot
+                    .metadata
+                    .get("id")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default(),
                 &self.definition.columns,
                 &configuration,
-                snapshot.metadata.get("createdTime").and_then(Value::as_i64).unwrap_or(now_ms),
+                snapshot
+                    .metadata
+                    .get("createdTime")
+                    .and_then(Value::as_i64)
+                    .unwrap_or(now_ms),
             )),
             Some(_) => None,
         };
@@ -358,7 +400,12 @@ impl TableRefresh {
         }
         actions.extend(metadata);
         actions.push(delta::transaction(APP_ID, next_id, now_ms));
-        actions.extend(laid_out.removes.iter().map(|file| delta::remove(&file.path, file.size, now_ms)));
+        actions.extend(
+            laid_out
+                .removes
+                .iter()
+                .map(|file| delta::remove(&file.path, file.size, now_ms)),
+        );
         actions.extend(laid_out.adds.into_iter().map(|add| add.action));
         self.state.flush().await?;
         let version = snapshot.map_or(0, |snapshot| snapshot.version + 1);
@@ -399,11 +446,20 @@ impl TableRefresh {
         let mut rows: Rows = Vec::with_capacity(usize::try_from(plan.artifacts()).unwrap_or(0));
         for file in &plan.keep {
             if let Some(context) = contexts.get(&file.source) {
-                rows.extend(file.artifacts.iter().map(|row| (context.clone(), row.clone())));
+                rows.extend(
+                    file.artifacts
+                        .iter()
+                        .map(|row| (context.clone(), row.clone())),
+                );
             }
         }
         for group in &plan.add {
-            rows.extend(group.artifacts.iter().map(|row| (group.source.clone(), row.clone())));
+            rows.extend(
+                group
+                    .artifacts
+                    .iter()
+                    .map(|row| (group.source.clone(), row.clone())),
+            );
         }
         sort_rows(&mut rows);
         rows

@@ -125,10 +125,12 @@ impl Refresher {
     }
 
     fn send(&self, request: Request) -> Result<(), RequestError> {
-        self.requests.try_send(request).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => RequestError::Busy,
-            mpsc::error::TrySendError::Closed(_) => RequestError::Closed,
-        })
+        self.requests
+            .try_send(request)
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => RequestError::Busy,
+                mpsc::error::TrySendError::Closed(_) => RequestError::Closed,
+            })
     }
 }
 
@@ -168,9 +170,14 @@ impl RefreshTask {
                     outcome = self.refresh.run(None) => outcome.map(Arc::new).map_err(Arc::new),
                 };
                 last_end = Instant::now();
-                failures = if outcome.is_ok() { 0 } else { failures.saturating_add(1) };
+                failures = if outcome.is_ok() {
+                    0
+                } else {
+                    failures.saturating_add(1)
+                };
                 if let Ok(report) = &outcome {
-                    listing_time = Duration::from_secs_f64(report.listing_seconds.clamp(0.0, 86_400.0));
+                    listing_time =
+                        Duration::from_secs_f64(report.listing_seconds.clamp(0.0, 86_400.0));
                 }
                 record(&self.status, &outcome, clock());
                 for reply in waiting {
@@ -184,7 +191,10 @@ impl RefreshTask {
 
     fn first_listing_time(&self) -> Duration {
         let status = self.status.borrow();
-        let seconds = status.last.as_ref().map_or(0.0, |report| report.listing_seconds);
+        let seconds = status
+            .last
+            .as_ref()
+            .map_or(0.0, |report| report.listing_seconds);
         Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0))
     }
 
@@ -195,12 +205,20 @@ impl RefreshTask {
             return None;
         }
         let cost = listing_time * LISTING_COST;
-        let interval = definition.refresh.interval.map(|interval| interval.max(cost));
+        let interval = definition
+            .refresh
+            .interval
+            .map(|interval| interval.max(cost));
         if failures > 0 {
             let backoff = Duration::from_secs(1) * 2_u32.saturating_pow(failures.min(16) - 1);
             return interval.map(|interval| last_end + backoff.min(interval.max(BACKOFF_MAX)));
         }
-        let unsettled = self.status.borrow().last.as_ref().is_some_and(|report| report.unsettled > 0);
+        let unsettled = self
+            .status
+            .borrow()
+            .last
+            .as_ref()
+            .is_some_and(|report| report.unsettled > 0);
         let settling = unsettled.then(|| definition.refresh.settle.max(cost).max(DRIFT_GAP));
         let wait = match (interval, settling) {
             (Some(interval), Some(settling)) => interval.min(settling),
@@ -231,7 +249,12 @@ fn record(status: &watch::Sender<TableStatus>, outcome: &Outcome, now_ms: i64) {
                 for source in report.sources.iter().filter(|source| !source.is_current()) {
                     let known = before.is_some_and(|before| before.contains(source));
                     if !known {
-                        warn!(source = source.name, reason = source.reason, "{}", source.message);
+                        warn!(
+                            source = source.name,
+                            reason = source.reason,
+                            "{}",
+                            source.message
+                        );
                     }
                 }
                 status.last = Some(report.clone());
@@ -269,4 +292,3 @@ impl TableStatus {
         }
     }
 }
-

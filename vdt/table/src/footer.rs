@@ -38,7 +38,7 @@ pub(crate) struct ChunkMeta {
     pub(crate) column_index: Range<usize>,
 }
 
-/// What the footer says of a row group: as many chunks as columns lie in [`Layed::chunks`].
+/// What the footer says of a row group: as many chunks as columns lie in the list of all chunks.
 #[derive(Debug, Clone)]
 pub(crate) struct RowGroupMeta {
     pub(crate) rows: usize,

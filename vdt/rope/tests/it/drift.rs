@@ -77,7 +77,8 @@ async fn a_deleted_source_is_a_changed_one() {
 async fn a_source_that_ignores_if_match_is_compared_all_the_same() {
     let origin = memory();
     let (path, _) = file_of(&*origin, b"content", |_| {}).await;
-    let cases: [(fn(&mut object_store::GetResult), DriftReason); 3] = [
+    type Alteration = fn(&mut object_store::GetResult);
+    let cases: [(Alteration, DriftReason); 3] = [
         (
             |result| result.meta.e_tag = Some("\"other\"".into()),
             DriftReason::Etag {

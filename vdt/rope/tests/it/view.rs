@@ -223,12 +223,12 @@ async fn head_and_list_read_no_rope_byte() {
         (file.len() as u64, Some(name.hash_hex()))
     );
     let listed: Vec<_> = store.list(None).try_collect().await.unwrap();
-    assert_eq!(listed, [head.clone()]);
+    assert_eq!(listed, std::slice::from_ref(&head));
     let level = store
         .list_with_delimiter(Some(&Path::from(TABLE)))
         .await
         .unwrap();
-    assert_eq!(level.objects, [head.clone()]);
+    assert_eq!(level.objects, std::slice::from_ref(&head));
     let after: Vec<_> = store
         .list_with_offset(None, &path)
         .try_collect()

@@ -65,10 +65,12 @@ impl Hints {
         options.check_preconditions(&meta)?;
         let range = match &options.range {
             None => 0..meta.size,
-            Some(range) => range.as_range(meta.size).map_err(|source| ObjectError::Generic {
-                store: STORE,
-                source: Box::new(source),
-            })?,
+            Some(range) => range
+                .as_range(meta.size)
+                .map_err(|source| ObjectError::Generic {
+                    store: STORE,
+                    source: Box::new(source),
+                })?,
         };
         // In bounds: `as_range` cuts to the size, which is that of a short body.
         let slice = body.slice(range.start as usize..range.end as usize);
@@ -84,7 +86,11 @@ impl Hints {
         })
     }
 
-    async fn actions(&self, objects: &dyn ObjectStore, checkpoint: &ObjectMeta) -> ObjectResult<i64> {
+    async fn actions(
+        &self,
+        objects: &dyn ObjectStore,
+        checkpoint: &ObjectMeta,
+    ) -> ObjectResult<i64> {
         let path = &checkpoint.location;
         if let Some(actions) = self.lock().get(path) {
             return Ok(*actions);
@@ -120,5 +126,8 @@ impl Hints {
 }
 
 fn version(path: &Path) -> Option<u64> {
-    path.filename()?.strip_suffix(".checkpoint.parquet")?.parse().ok()
+    path.filename()?
+        .strip_suffix(".checkpoint.parquet")?
+        .parse()
+        .ok()
 }

@@ -31,7 +31,10 @@ impl TableRefresh {
         let of = i64::try_from(version).unwrap_or(i64::MAX);
         let is_current = |snapshot: &Option<Snapshot>| {
             snapshot.as_ref().is_some_and(|snapshot| {
-                snapshot.transactions.get(APP_ID_META).is_some_and(|mirrored| *mirrored >= of)
+                snapshot
+                    .transactions
+                    .get(APP_ID_META)
+                    .is_some_and(|mirrored| *mirrored >= of)
             })
         };
         let mut snapshot = self.meta_log.snapshot().await?;
@@ -66,7 +69,7 @@ impl TableRefresh {
         let table = self.meta_log.table().to_string();
         let (send, mut receive) = mpsc::channel::<Result<VirtualFile, StoreError>>(AHEAD);
         let laying = tokio::task::spawn_blocking(move || {
-            for file in meta_files(&columns, &layout, rows.into_iter()) {
+            for file in meta_files(&columns, &layout, rows) {
                 let file = file.map_err(|source| StoreError::Layout {
                     table: table.clone(),
                     source: Box::new(source),

@@ -245,7 +245,9 @@ impl ObjectStore for DirStore {
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> ObjectResult<ListResult> {
         let mut found = self.inner.list_with_delimiter(prefix).await?;
-        found.objects.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+        found
+            .objects
+            .sort_unstable_by(|a, b| a.location.cmp(&b.location));
         found.common_prefixes.sort_unstable();
         Ok(found)
     }

@@ -176,8 +176,8 @@ impl StateStore {
                     .bytes()
                     .await
                     .map_err(|source| StoreError::state(&self.location, source))?;
-                let held: Owner =
-                    serde_json::from_slice(&held).map_err(|source| StoreError::json(&path, source))?;
+                let held: Owner = serde_json::from_slice(&held)
+                    .map_err(|source| StoreError::json(&path, source))?;
                 if held.owner == owner {
                     return Ok(());
                 }

@@ -58,7 +58,12 @@ impl Adapter {
 
 #[async_trait]
 impl ObjectStore for Adapter {
-    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
         match self.place(location) {
             Place::State(path) => self.state.put_opts(&path, payload, options).await,
             Place::File(path) => {
@@ -73,7 +78,11 @@ impl ObjectStore for Adapter {
         }
     }
 
-    async fn put_multipart_opts(&self, location: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
         match self.place(location) {
             Place::State(path) => self.state.put_multipart_opts(&path, options).await,
             Place::File(_) => unreachable!("not asked for of sources"),
@@ -84,7 +93,10 @@ impl ObjectStore for Adapter {
         self.origin.get_opts(location, options).await
     }
 
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
         let (state, folder) = (self.state.clone(), self.folder.clone());
         locations
             .and_then(move |location| {
@@ -102,7 +114,11 @@ impl ObjectStore for Adapter {
         self.origin.list(prefix)
     }
 
-    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
         self.origin.list_with_offset(prefix, offset)
     }
 
@@ -130,7 +146,8 @@ fn stores(folder: &TempDir) -> (PrefixStore<Adapter>, PrefixStore<Adapter>) {
             base_dir: folder.path().to_owned(),
             secrets_dir: None,
         };
-        let definition = Definition::open(&VirtualTable::for_folder(folder.path()), &env).expect("a folder opens");
+        let definition = Definition::open(&VirtualTable::for_folder(folder.path()), &env)
+            .expect("a folder opens");
         let source = definition.sources[0].clone();
         origin.add_source(source.clone());
         let adapter = Adapter {
@@ -185,7 +202,12 @@ async fn get_nonexistent_object() {
     let folder = TempDir::new().expect("a folder");
     let (log, sources) = stores(&folder);
     for store in [log, sources] {
-        let error = integration::get_nonexistent_object(&store, None).await.expect_err("nothing is there");
-        assert!(matches!(error, object_store::Error::NotFound { .. }), "{error}");
+        let error = integration::get_nonexistent_object(&store, None)
+            .await
+            .expect_err("nothing is there");
+        assert!(
+            matches!(error, object_store::Error::NotFound { .. }),
+            "{error}"
+        );
     }
 }

@@ -24,7 +24,10 @@ struct Lab {
 impl Lab {
     async fn new() -> Self {
         let folder = TempDir::new().expect("a folder");
-        let state = StateStore::from_store(Arc::new(InMemory::new()), "memory", OpenMode::ReadWrite).await.expect("memory opens");
+        let state =
+            StateStore::from_store(Arc::new(InMemory::new()), "memory", OpenMode::ReadWrite)
+                .await
+                .expect("memory opens");
         let mut table = VirtualTable::for_folder(std::path::Path::new("/papers"));
         table.spec.refresh.settle_seconds = 0;
         let env = SourceEnv {
@@ -50,16 +53,34 @@ impl Lab {
 
     async fn refresh(&self) -> vdt_store::RefreshReport {
         let clock: Clock = Arc::new(|| 1_900_000_000_000);
-        TableRefresh::new(self.definition.clone(), self.state.clone(), clock).run(None).await.expect("it refreshes")
+        TableRefresh::new(self.definition.clone(), self.state.clone(), clock)
+            .run(None)
+            .await
+            .expect("it refreshes")
     }
 
     async fn log(&self) -> Vec<String> {
-        let found: Vec<_> = self.files.list(Some(&Path::from("main/default/papers/_delta_log"))).try_collect().await.expect("it lists");
-        found.iter().map(|meta| meta.location.filename().unwrap_or_default().to_owned()).collect()
+        let found: Vec<_> = self
+            .files
+            .list(Some(&Path::from("main/default/papers/_delta_log")))
+            .try_collect()
+            .await
+            .expect("it lists");
+        found
+            .iter()
+            .map(|meta| meta.location.filename().unwrap_or_default().to_owned())
+            .collect()
     }
 
     async fn read(&self, path: &str) -> Vec<u8> {
-        self.files.get(&Path::from(path)).await.expect("it opens").bytes().await.expect("it reads").to_vec()
+        self.files
+            .get(&Path::from(path))
+            .await
+            .expect("it opens")
+            .bytes()
+            .await
+            .expect("it reads")
+            .to_vec()
     }
 
     async fn json(&self, path: &str) -> Value {
@@ -70,7 +91,12 @@ impl Lab {
     async fn opened(&self) -> (u64, usize, i64) {
         let url = Url::parse("memory:///main/default/papers/").expect("a URL");
         let store: Arc<dyn ObjectStore> = Arc::new(self.files.clone());
-        let table = DeltaTableBuilder::from_url(url.clone()).expect("a table").with_storage_backend(store, url).load().await.expect("it opens");
+        let table = DeltaTableBuilder::from_url(url.clone())
+            .expect("a table")
+            .with_storage_backend(store, url)
+            .load()
+            .await
+            .expect("it opens");
         let snapshot = table.snapshot().expect("a snapshot");
         let files: Vec<_> = snapshot.log_data().iter().map(|file| file.size()).collect();
         (snapshot.version(), files.len(), files.iter().sum())
@@ -92,17 +118,49 @@ async fn reading_one_page_touches_one_artifact() {
     let lab = Lab::new().await;
     (0..20).for_each(|number| lab.put(&format!("{number:02}.pdf"), 100_000));
     lab.refresh().await;
-    let listed: Vec<_> = lab.files.list(Some(&Path::from("main/default/papers"))).try_collect().await.expect("it lists");
-    let file = listed.iter().find(|meta| meta.location.extension() == Some("parquet")).expect("one file");
-    let body = lab.files.get(&file.location).await.expect("it opens").bytes().await.expect("it reads");
-    let start = body.windows(64).position(|window| window == [b'x'; 64]).expect("the first artifact") as u64;
+    let listed: Vec<_> = lab
+        .files
+        .list(Some(&Path::from("main/default/papers")))
+        .try_collect()
+        .await
+        .expect("it lists");
+    let file = listed
+        .iter()
+        .find(|meta| meta.location.extension() == Some("parquet"))
+        .expect("one file");
+    let body = lab
+        .files
+        .get(&file.location)
+        .await
+        .expect("it opens")
+        .bytes()
+        .await
+        .expect("it reads");
+    let start = body
+        .windows(64)
+        .position(|window| window == [b'x'; 64])
+        .expect("the first artifact") as u64;
     let before = lab.origin.source_reads();
-    let page = lab.files.get_range(&file.location, start..start + 100_000).await.expect("it reads");
+    let page = lab
+        .files
+        .get_range(&file.location, start..start + 100_000)
+        .await
+        .expect("it reads");
     let after = lab.origin.source_reads();
     assert_eq!(&page[..], vec![b'x'; 100_000]);
-    assert_eq!((after.requests - before.requests, after.bytes - before.bytes), (1, 100_000));
-    lab.files.get_range(&file.location, file.size - 262_144..file.size).await.expect("the tail reads");
-    assert_eq!(lab.origin.source_reads(), after, "a blind tail read of 256 KiB touches no artifact");
+    assert_eq!(
+        (after.requests - before.requests, after.bytes - before.bytes),
+        (1, 100_000)
+    );
+    lab.files
+        .get_range(&file.location, file.size - 262_144..file.size)
+        .await
+        .expect("the tail reads");
+    assert_eq!(
+        lab.origin.source_reads(),
+        after,
+        "a blind tail read of 256 KiB touches no artifact"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,12 +176,18 @@ async fn the_checksum_file_tells_the_snapshot() {
     let lab = Lab::new().await;
     lab.put("a.pdf", 1_000);
     lab.refresh().await;
-    let checksum = lab.json("main/default/papers/_delta_log/00000000000000000000.crc").await;
+    let checksum = lab
+        .json("main/default/papers/_delta_log/00000000000000000000.crc")
+        .await;
     let (_, files, bytes) = lab.opened().await;
     assert_eq!(checksum["numFiles"], files);
     assert_eq!(checksum["tableSizeBytes"], bytes);
     assert_eq!(checksum["protocol"]["minReaderVersion"], 1);
-    assert!(checksum["metadata"]["schemaString"].as_str().is_some_and(|schema| schema.contains("filename")));
+    assert!(
+        checksum["metadata"]["schemaString"]
+            .as_str()
+            .is_some_and(|schema| schema.contains("filename"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -131,7 +195,11 @@ async fn nothing_in_the_log_tells_where_the_state_lies() {
     let lab = Lab::new().await;
     lab.put("a.pdf", 1_000);
     lab.refresh().await;
-    let commit = String::from_utf8(lab.read("main/default/papers/_delta_log/00000000000000000000.json").await).expect("text");
+    let commit = String::from_utf8(
+        lab.read("main/default/papers/_delta_log/00000000000000000000.json")
+            .await,
+    )
+    .expect("text");
     assert!(!commit.contains("memory:"), "{commit}");
     assert!(!commit.contains("location"), "{commit}");
 }
@@ -143,22 +211,39 @@ async fn commits_do_not_pile_up_and_the_hint_names_what_is_listed() {
         lab.put(&format!("{number:02}.pdf"), 1_000);
         lab.refresh().await;
         let log = lab.log().await;
-        let checkpoints: Vec<_> = log.iter().filter(|name| name.ends_with(".checkpoint.parquet")).collect();
-        let hint = lab.files.get(&Path::from("main/default/papers/_delta_log/_last_checkpoint")).await;
+        let checkpoints: Vec<_> = log
+            .iter()
+            .filter(|name| name.ends_with(".checkpoint.parquet"))
+            .collect();
+        let hint = lab
+            .files
+            .get(&Path::from(
+                "main/default/papers/_delta_log/_last_checkpoint",
+            ))
+            .await;
         match checkpoints.last() {
             None => assert!(matches!(hint, Err(object_store::Error::NotFound { .. }))),
             Some(newest) => {
-                let hint = lab.json("main/default/papers/_delta_log/_last_checkpoint").await;
+                let hint = lab
+                    .json("main/default/papers/_delta_log/_last_checkpoint")
+                    .await;
                 let version = hint["version"].as_u64().expect("a version");
                 assert_eq!(**newest, format!("{version:020}.checkpoint.parquet"));
-                assert_eq!(hint["size"].as_u64(), Some(version + 4), "protocol, metaData, txn and every add");
+                assert_eq!(
+                    hint["size"].as_u64(),
+                    Some(version + 4),
+                    "protocol, metaData, txn and every add"
+                );
             }
         }
         let (version, files, _) = lab.opened().await;
         assert_eq!((version, files), (number, number as usize + 1));
     }
     let log = lab.log().await;
-    let newest = log.iter().filter(|name| name.ends_with(".checkpoint.parquet")).count();
+    let newest = log
+        .iter()
+        .filter(|name| name.ends_with(".checkpoint.parquet"))
+        .count();
     assert_eq!(newest, 1, "one checkpoint for fourteen commits: {log:?}");
     assert_eq!(log.iter().filter(|name| name.ends_with(".crc")).count(), 14);
 }
@@ -171,11 +256,21 @@ async fn a_checkpoint_is_compressed() {
         lab.refresh().await;
     }
     let log = lab.log().await;
-    let name = log.iter().find(|name| name.ends_with(".checkpoint.parquet")).expect("a checkpoint");
-    let body = lab.read(&format!("main/default/papers/_delta_log/{name}")).await;
-    let metadata = parquet::file::metadata::ParquetMetaDataReader::new().parse_and_finish(&bytes::Bytes::from(body)).expect("Parquet");
+    let name = log
+        .iter()
+        .find(|name| name.ends_with(".checkpoint.parquet"))
+        .expect("a checkpoint");
+    let body = lab
+        .read(&format!("main/default/papers/_delta_log/{name}"))
+        .await;
+    let metadata = parquet::file::metadata::ParquetMetaDataReader::new()
+        .parse_and_finish(&bytes::Bytes::from(body))
+        .expect("Parquet");
     let codec = metadata.row_group(0).column(0).compression();
-    assert!(matches!(codec, parquet::basic::Compression::ZSTD(_)), "{codec}");
+    assert!(
+        matches!(codec, parquet::basic::Compression::ZSTD(_)),
+        "{codec}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -183,20 +278,47 @@ async fn a_deleted_rope_is_named_by_the_refresh() {
     let lab = Lab::new().await;
     lab.put("a.pdf", 1_000);
     lab.refresh().await;
-    let state: Vec<_> = lab.state.objects().list(Some(&Path::from("main/default/papers"))).try_collect().await.expect("it lists");
-    let rope = state.iter().find(|meta| meta.location.extension() == Some("rope")).expect("a rope").location.clone();
-    let stored = lab.state.objects().get(&rope).await.expect("there").bytes().await.expect("reads");
+    let state: Vec<_> = lab
+        .state
+        .objects()
+        .list(Some(&Path::from("main/default/papers")))
+        .try_collect()
+        .await
+        .expect("it lists");
+    let rope = state
+        .iter()
+        .find(|meta| meta.location.extension() == Some("rope"))
+        .expect("a rope")
+        .location
+        .clone();
+    let stored = lab
+        .state
+        .objects()
+        .get(&rope)
+        .await
+        .expect("there")
+        .bytes()
+        .await
+        .expect("reads");
     let mut flipped = stored.to_vec();
     let middle = flipped.len() / 2;
     flipped[middle] ^= 1;
-    lab.state.objects().put(&rope, flipped.into()).await.expect("put");
+    lab.state
+        .objects()
+        .put(&rope, flipped.into())
+        .await
+        .expect("put");
     lab.put("b.pdf", 1_000);
     let clock: Clock = Arc::new(|| 1_900_000_000_000);
     let refresh = TableRefresh::new(lab.definition.clone(), lab.state.clone(), clock);
     let error = refresh.run(None).await.expect_err("the rope is corrupt");
     let text = vdt_store::chain(&error);
     assert!(text.contains(rope.as_ref()), "{text}");
-    lab.state.objects().put(&rope, stored.into()).await.expect("put back");
+    lab.state
+        .objects()
+        .put(&rope, stored.into())
+        .await
+        .expect("put back");
     assert_eq!(lab.refresh().await.artifacts, 2, "nothing was lost");
 }
 
@@ -207,9 +329,17 @@ async fn the_stores_own_files_are_hidden() {
     lab.refresh().await;
     let all: Vec<_> = lab.files.list(None).try_collect().await.expect("it lists");
     let shown: Vec<&str> = all.iter().map(|meta| meta.location.as_ref()).collect();
-    assert!(shown.iter().all(|path| !path.contains("_vdt") && !path.contains("store.json")), "{shown:?}");
+    assert!(
+        shown
+            .iter()
+            .all(|path| !path.contains("_vdt") && !path.contains("store.json")),
+        "{shown:?}"
+    );
     for hidden in ["main/default/papers/_vdt/owner.json", "store.json", "lock"] {
         let found = lab.files.get(&Path::from(hidden)).await;
-        assert!(matches!(found, Err(object_store::Error::NotFound { .. })), "{hidden}");
+        assert!(
+            matches!(found, Err(object_store::Error::NotFound { .. })),
+            "{hidden}"
+        );
     }
 }

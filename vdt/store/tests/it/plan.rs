@@ -62,7 +62,11 @@ fn carried_out(plan: &Plan) -> Current {
         source: group.source.name.clone(),
         artifacts: group.artifacts.clone(),
     };
-    let added = plan.add.iter().enumerate().map(|(number, group)| committed(group, number));
+    let added = plan
+        .add
+        .iter()
+        .enumerate()
+        .map(|(number, group)| committed(group, number));
     Current {
         files: plan.keep.iter().cloned().chain(added).collect(),
         next_id: plan.next_id,
@@ -70,35 +74,64 @@ fn carried_out(plan: &Plan) -> Current {
 }
 
 fn first(entries: Vec<Entry>) -> Current {
-    let plan = plan(Current::default(), vec![listed("a", entries)], &Layout::default(), POLICY, NOW_MS);
+    let plan = plan(
+        Current::default(),
+        vec![listed("a", entries)],
+        &Layout::default(),
+        POLICY,
+        NOW_MS,
+    );
     carried_out(&plan)
 }
 
 fn ids(current: &Current) -> BTreeMap<String, i64> {
     let rows = current.files.iter().flat_map(|file| &file.artifacts);
-    rows.map(|row: &Artifact| (row.object.key.to_string(), row.id)).collect()
+    rows.map(|row: &Artifact| (row.object.key.to_string(), row.id))
+        .collect()
 }
 
 #[test]
 fn ids_are_dense_and_in_key_order() {
     let current = first(vec![entry("c", "1"), entry("a", "1"), entry("b", "1")]);
     let expected = [("a", 0), ("b", 1), ("c", 2)];
-    assert_eq!(ids(&current), expected.map(|(key, id)| (key.to_owned(), id)).into());
+    assert_eq!(
+        ids(&current),
+        expected.map(|(key, id)| (key.to_owned(), id)).into()
+    );
     assert_eq!(current.next_id, 3);
 }
 
 #[test]
 fn ids_follow_source_names_first() {
-    let sources = vec![listed("z", vec![entry("a", "1")]), listed("b", vec![entry("x", "1")])];
-    let plan = plan(Current::default(), sources, &Layout::default(), POLICY, NOW_MS);
-    let order: Vec<_> = plan.add.iter().map(|group| (&*group.source.name, group.artifacts[0].id)).collect();
+    let sources = vec![
+        listed("z", vec![entry("a", "1")]),
+        listed("b", vec![entry("x", "1")]),
+    ];
+    let plan = plan(
+        Current::default(),
+        sources,
+        &Layout::default(),
+        POLICY,
+        NOW_MS,
+    );
+    let order: Vec<_> = plan
+        .add
+        .iter()
+        .map(|group| (&*group.source.name, group.artifacts[0].id))
+        .collect();
     assert_eq!(order, [("b", 0), ("z", 1)]);
 }
 
 #[test]
 fn nothing_changed_is_an_empty_plan() {
     let entries = vec![entry("a", "1"), entry("b", "1")];
-    let again = plan(first(entries.clone()), vec![listed("a", entries)], &Layout::default(), POLICY, NOW_MS);
+    let again = plan(
+        first(entries.clone()),
+        vec![listed("a", entries)],
+        &Layout::default(),
+        POLICY,
+        NOW_MS,
+    );
     assert!(again.is_empty());
     assert_eq!(again.artifacts(), 2);
 }
@@ -108,7 +141,10 @@ fn a_new_artifact_goes_to_a_new_file_and_touches_no_other() {
     let current = first(vec![entry("a", "1"), entry("c", "1")]);
     let next = plan(
         current,
-        vec![listed("a", vec![entry("a", "1"), entry("b", "1"), entry("c", "1")])],
+        vec![listed(
+            "a",
+            vec![entry("a", "1"), entry("b", "1"), entry("c", "1")],
+        )],
         &Layout::default(),
         POLICY,
         NOW_MS,
@@ -151,7 +187,10 @@ fn a_deleted_artifact_gives_up_its_id_for_ever() {
     assert_eq!(without.changes.deleted, 1);
     let back = plan(
         carried_out(&without),
-        vec![listed("a", vec![entry("a", "1"), entry("b", "1"), entry("c", "1")])],
+        vec![listed(
+            "a",
+            vec![entry("a", "1"), entry("b", "1"), entry("c", "1")],
+        )],
         &Layout::default(),
         POLICY,
         NOW_MS,
@@ -199,7 +238,13 @@ fn a_source_that_was_not_listed_stays_as_it_was() {
         listing: None,
         ..listed("a", Vec::new())
     };
-    let kept = plan(first(vec![entry("a", "1")]), vec![missing], &Layout::default(), POLICY, NOW_MS);
+    let kept = plan(
+        first(vec![entry("a", "1")]),
+        vec![missing],
+        &Layout::default(),
+        POLICY,
+        NOW_MS,
+    );
     assert!(kept.is_empty());
     assert_eq!(kept.held["a"], Hold::NotListed);
 }
@@ -209,10 +254,28 @@ fn a_listing_that_lost_more_than_half_is_held_and_half_is_not() {
     let current = || first(["a", "b", "c", "d"].map(|key| entry(key, "1")).into());
     let with = |keys: &[&str], policy: Policy| {
         let entries = keys.iter().map(|key| entry(key, "1")).collect();
-        plan(current(), vec![listed("a", entries)], &Layout::default(), policy, NOW_MS)
+        plan(
+            current(),
+            vec![listed("a", entries)],
+            &Layout::default(),
+            policy,
+            NOW_MS,
+        )
     };
-    assert_eq!(with(&["a"], POLICY).held["a"], Hold::Shrunk { dropped: 3, known: 4 });
-    assert_eq!(with(&[], POLICY).held["a"], Hold::Shrunk { dropped: 4, known: 4 });
+    assert_eq!(
+        with(&["a"], POLICY).held["a"],
+        Hold::Shrunk {
+            dropped: 3,
+            known: 4
+        }
+    );
+    assert_eq!(
+        with(&[], POLICY).held["a"],
+        Hold::Shrunk {
+            dropped: 4,
+            known: 4
+        }
+    );
     assert_eq!(with(&["a", "b"], POLICY).changes.deleted, 2);
     let apply = Policy {
         hold_shrunk: false,

@@ -45,7 +45,9 @@ fn definition(folder: &TempDir, columns: usize) -> Arc<Definition> {
          layout: {{fileTargetBytes: 1Mi, rowGroupTargetBytes: 4Ki}}\n{}",
         COLUMNS[columns]
     );
-    let table = vdt_crds::parse(manifest.as_bytes()).expect("the manifest parses").remove(0);
+    let table = vdt_crds::parse(manifest.as_bytes())
+        .expect("the manifest parses")
+        .remove(0);
     let env = SourceEnv {
         base_dir: folder.path().to_owned(),
         secrets_dir: None,
@@ -66,13 +68,26 @@ async fn read_table(state: &StateStore, definition: &Definition, log: &TableLog)
         origin.add_source(source.clone());
     }
     let store = RopeStore::new(Arc::new(origin), RopeStoreOptions::default());
-    let snapshot = log.snapshot().await.expect("the log reads").expect("there is a version");
+    let snapshot = log
+        .snapshot()
+        .await
+        .expect("the log reads")
+        .expect("there is a version");
     let mut rows = Rows::new();
     for file in snapshot.files {
         let path = log.table().clone().join(file.path.as_str());
-        let body = store.get(&path).await.expect("the file opens").bytes().await.expect("the file reads");
+        let body = store
+            .get(&path)
+            .await
+            .expect("the file opens")
+            .bytes()
+            .await
+            .expect("the file reads");
         assert_eq!(body.len() as u64, file.size, "add.size is exact");
-        let reader = ParquetRecordBatchReaderBuilder::try_new(body).expect("it is Parquet").build().expect("it reads");
+        let reader = ParquetRecordBatchReaderBuilder::try_new(body)
+            .expect("it is Parquet")
+            .build()
+            .expect("it reads");
         for batch in reader {
             read_batch(&batch.expect("the batch decodes"), &mut rows);
         }
@@ -81,11 +96,21 @@ async fn read_table(state: &StateStore, definition: &Definition, log: &TableLog)
 }
 
 fn read_batch(batch: &RecordBatch, rows: &mut Rows) {
-    let ids = batch.column_by_name("id").expect("id").as_primitive::<Int64Type>();
-    let names = batch.column_by_name("filename").expect("filename").as_string::<i32>();
-    let data = batch.column_by_name("data").map(|data| data.as_binary::<i32>());
+    let ids = batch
+        .column_by_name("id")
+        .expect("id")
+        .as_primitive::<Int64Type>();
+    let names = batch
+        .column_by_name("filename")
+        .expect("filename")
+        .as_string::<i32>();
+    let data = batch
+        .column_by_name("data")
+        .map(|data| data.as_binary::<i32>());
     for row in 0..batch.num_rows() {
-        let bytes = data.filter(|data| data.is_valid(row)).map(|data| data.value(row).to_vec());
+        let bytes = data
+            .filter(|data| data.is_valid(row))
+            .map(|data| data.value(row).to_vec());
         let doubled = rows.insert(names.value(row).to_owned(), (ids.value(row), bytes));
         assert!(doubled.is_none(), "{} is there twice", names.value(row));
     }
@@ -137,7 +162,9 @@ impl Model {
                 }
                 continue;
             }
-            let body: Vec<u8> = (0..random.below(3_000)).map(|_| random.next() as u8).collect();
+            let body: Vec<u8> = (0..random.below(3_000))
+                .map(|_| random.next() as u8)
+                .collect();
             let path = self.folder.path().join(&key);
             fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
             let staged = self.folder.path().with_extension("staged");
@@ -149,11 +176,19 @@ impl Model {
 
     /// Compares a table with the folder and its ids with those given before.
     fn check(&mut self, rows: &Rows, seed: u64) {
-        let bytes: BTreeMap<&str, &[u8]> =
-            rows.iter().map(|(name, row)| (name.as_str(), row.1.as_deref().expect("data"))).collect();
-        let expected: BTreeMap<&str, &[u8]> =
-            self.files.iter().map(|(name, body)| (name.as_str(), body.as_slice())).collect();
-        assert!(bytes == expected, "seed {seed}: the table is not the folder");
+        let bytes: BTreeMap<&str, &[u8]> = rows
+            .iter()
+            .map(|(name, row)| (name.as_str(), row.1.as_deref().expect("data")))
+            .collect();
+        let expected: BTreeMap<&str, &[u8]> = self
+            .files
+            .iter()
+            .map(|(name, body)| (name.as_str(), body.as_slice()))
+            .collect();
+        assert!(
+            bytes == expected,
+            "seed {seed}: the table is not the folder"
+        );
         let ids: BTreeSet<i64> = rows.values().map(|row| row.0).collect();
         assert_eq!(ids.len(), rows.len(), "seed {seed}: an id is there twice");
         for (name, (id, _)) in rows {
@@ -169,7 +204,9 @@ async fn run(seed: u64, rounds: u64) {
     let mut random = Random::new(seed);
     let mut model = Model::new();
     let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-    let state = StateStore::from_store(memory.clone(), "memory", OpenMode::ReadWrite).await.expect("state");
+    let state = StateStore::from_store(memory.clone(), "memory", OpenMode::ReadWrite)
+        .await
+        .expect("state");
     let mut columns = 0;
     for _ in 0..rounds {
         model.edit(&mut random);
@@ -179,12 +216,15 @@ async fn run(seed: u64, rounds: u64) {
         let definition = definition(&model.folder, columns);
         let mut refreshers = tokio::task::JoinSet::new();
         for _ in 0..3 {
-            let failing: Arc<dyn ObjectStore> = Arc::new(FlakyStore::new(memory.clone(), random.next()));
+            let failing: Arc<dyn ObjectStore> =
+                Arc::new(FlakyStore::new(memory.clone(), random.next()));
             let (definition, clean) = (definition.clone(), state.clone());
             let (fate, polls) = (random.below(3), random.below(60) as usize);
             refreshers.spawn(async move {
                 let state = match fate {
-                    0 => StateStore::from_store(failing, "memory", OpenMode::ReadWrite).await.ok(),
+                    0 => StateStore::from_store(failing, "memory", OpenMode::ReadWrite)
+                        .await
+                        .ok(),
                     _ => Some(clean),
                 };
                 let Some(state) = state else { return };
@@ -199,28 +239,60 @@ async fn run(seed: u64, rounds: u64) {
             ended.unwrap_or_else(|error| panic!("seed {seed}: a refresher panicked: {error}"));
         }
         let refresh = TableRefresh::new(definition.clone(), state.clone(), clock());
-        let report = refresh.run(None).await.unwrap_or_else(|error| panic!("seed {seed}: {error:?}"));
+        let report = refresh
+            .run(None)
+            .await
+            .unwrap_or_else(|error| panic!("seed {seed}: {error:?}"));
         assert_eq!(report.artifacts, model.files.len() as u64, "seed {seed}");
         let rows = read_table(&state, &definition, refresh.log()).await;
         model.check(&rows, seed);
         let meta = TableLog::new(state.clone(), definition.meta_path());
         let mirrored = read_table(&state, &definition, &meta).await;
-        let names = |rows: &Rows| rows.iter().map(|(name, row)| (name.clone(), row.0)).collect::<Vec<_>>();
-        assert_eq!(names(&mirrored), names(&rows), "seed {seed}: t_meta has other rows");
+        let names = |rows: &Rows| {
+            rows.iter()
+                .map(|(name, row)| (name.clone(), row.0))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            names(&mirrored),
+            names(&rows),
+            "seed {seed}: t_meta has other rows"
+        );
         let (table, mirror) = (refresh.log().snapshot().await, meta.snapshot().await);
-        let (table, mirror) = (table.expect("t").expect("t"), mirror.expect("t_meta").expect("t_meta"));
-        assert_eq!(mirror.transactions[APP_ID_META], table.version as i64, "seed {seed}");
+        let (table, mirror) = (
+            table.expect("t").expect("t"),
+            mirror.expect("t_meta").expect("t_meta"),
+        );
+        assert_eq!(
+            mirror.transactions[APP_ID_META], table.version as i64,
+            "seed {seed}"
+        );
         let largest = model.given.keys().next_back().map_or(0, |id| id + 1);
-        assert_eq!(table.transactions[APP_ID], largest, "seed {seed}: the high-water mark");
-        let again = refresh.run(None).await.unwrap_or_else(|error| panic!("seed {seed}: {error:?}"));
-        assert!(!again.committed, "seed {seed}: a commit although nothing changed");
+        assert_eq!(
+            table.transactions[APP_ID], largest,
+            "seed {seed}: the high-water mark"
+        );
+        let again = refresh
+            .run(None)
+            .await
+            .unwrap_or_else(|error| panic!("seed {seed}: {error:?}"));
+        assert!(
+            !again.committed,
+            "seed {seed}: a commit although nothing changed"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_history_ends_in_the_state_of_the_folder() {
-    let rounds = env::var("VDT_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(12);
-    if let Some(seed) = env::var("VDT_TEST_SEED").ok().and_then(|seed| seed.parse().ok()) {
+    let rounds = env::var("VDT_TEST_ROUNDS")
+        .ok()
+        .and_then(|rounds| rounds.parse().ok())
+        .unwrap_or(12);
+    if let Some(seed) = env::var("VDT_TEST_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+    {
         return run(seed, rounds).await;
     }
     let base = std::time::SystemTime::now()

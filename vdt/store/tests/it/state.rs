@@ -9,21 +9,31 @@ use vdt_store::{OpenMode, StateStore, StoreError};
 #[tokio::test]
 async fn a_directory_has_one_writer() {
     let folder = TempDir::new().expect("a folder");
-    let held = StateStore::open_directory(folder.path(), OpenMode::ReadWrite).await.expect("the first opens");
+    let held = StateStore::open_directory(folder.path(), OpenMode::ReadWrite)
+        .await
+        .expect("the first opens");
     let second = StateStore::open_directory(folder.path(), OpenMode::ReadWrite).await;
     assert!(matches!(second, Err(StoreError::Locked { .. })));
-    StateStore::open_directory(folder.path(), OpenMode::ReadOnly).await.expect("a reader needs no lock");
+    StateStore::open_directory(folder.path(), OpenMode::ReadOnly)
+        .await
+        .expect("a reader needs no lock");
     drop(held);
-    StateStore::open_directory(folder.path(), OpenMode::ReadWrite).await.expect("the lock is gone");
+    StateStore::open_directory(folder.path(), OpenMode::ReadWrite)
+        .await
+        .expect("the lock is gone");
 }
 
 #[tokio::test]
 async fn the_store_id_stays() {
     let folder = TempDir::new().expect("a folder");
-    let first = StateStore::open_directory(folder.path(), OpenMode::ReadWrite).await.expect("opens");
+    let first = StateStore::open_directory(folder.path(), OpenMode::ReadWrite)
+        .await
+        .expect("opens");
     let id = first.info().store_id;
     drop(first);
-    let again = StateStore::open_directory(folder.path(), OpenMode::ReadWrite).await.expect("opens");
+    let again = StateStore::open_directory(folder.path(), OpenMode::ReadWrite)
+        .await
+        .expect("opens");
     assert_eq!(again.info().store_id, id);
 }
 
@@ -33,8 +43,14 @@ async fn a_newer_state_is_refused_and_left_alone() {
     let newer = r#"{"formatVersion":999,"storeId":"6f9619ff-8b86-d011-b42d-00c04fc964ff"}"#;
     fs::write(folder.path().join("store.json"), newer).expect("written");
     let opened = StateStore::open_directory(folder.path(), OpenMode::ReadWrite).await;
-    assert!(matches!(opened, Err(StoreError::NewerState { found: 999, .. })));
-    assert_eq!(fs::read_to_string(folder.path().join("store.json")).expect("reads"), newer);
+    assert!(matches!(
+        opened,
+        Err(StoreError::NewerState { found: 999, .. })
+    ));
+    assert_eq!(
+        fs::read_to_string(folder.path().join("store.json")).expect("reads"),
+        newer
+    );
 }
 
 #[tokio::test]
@@ -49,10 +65,15 @@ async fn a_reader_makes_nothing() {
 #[tokio::test]
 async fn a_table_has_one_owner() {
     let folder = TempDir::new().expect("a folder");
-    let state = StateStore::open_directory(folder.path(), OpenMode::ReadWrite).await.expect("opens");
+    let state = StateStore::open_directory(folder.path(), OpenMode::ReadWrite)
+        .await
+        .expect("opens");
     let table = Path::from("main/default/papers");
     state.claim(&table, "default/papers").await.expect("free");
-    state.claim(&table, "default/papers").await.expect("the same owner");
+    state
+        .claim(&table, "default/papers")
+        .await
+        .expect("the same owner");
     let other = state.claim(&table, "docs/papers").await;
     let Err(StoreError::OtherOwner { held_by, .. }) = other else {
         panic!("another owner got it: {other:?}");
@@ -63,17 +84,40 @@ async fn a_table_has_one_owner() {
 #[tokio::test]
 async fn create_is_put_if_absent_and_staged_files_are_hidden_and_removed() {
     let folder = TempDir::new().expect("a folder");
-    let state = StateStore::open_directory(folder.path(), OpenMode::ReadWrite).await.expect("opens");
+    let state = StateStore::open_directory(folder.path(), OpenMode::ReadWrite)
+        .await
+        .expect("opens");
     let path = Path::from("main/default/t/_delta_log/00000000000000000000.json");
     let create = || PutOptions::from(PutMode::Create);
-    state.objects().put_opts(&path, "one".into(), create()).await.expect("absent");
-    let again = state.objects().put_opts(&path, "two".into(), create()).await;
-    assert!(matches!(again, Err(object_store::Error::AlreadyExists { .. })));
-    let body = state.objects().get(&path).await.expect("there").bytes().await.expect("reads");
+    state
+        .objects()
+        .put_opts(&path, "one".into(), create())
+        .await
+        .expect("absent");
+    let again = state
+        .objects()
+        .put_opts(&path, "two".into(), create())
+        .await;
+    assert!(matches!(
+        again,
+        Err(object_store::Error::AlreadyExists { .. })
+    ));
+    let body = state
+        .objects()
+        .get(&path)
+        .await
+        .expect("there")
+        .bytes()
+        .await
+        .expect("reads");
     assert_eq!(&body[..], b"one");
-    let staged = folder.path().join("main/default/t/_delta_log/00000000000000000001.json#7");
+    let staged = folder
+        .path()
+        .join("main/default/t/_delta_log/00000000000000000001.json#7");
     fs::write(&staged, "half").expect("written");
     drop(state);
-    StateStore::open_directory(folder.path(), OpenMode::ReadWrite).await.expect("opens");
+    StateStore::open_directory(folder.path(), OpenMode::ReadWrite)
+        .await
+        .expect("opens");
     assert!(!staged.exists());
 }

@@ -247,7 +247,7 @@ async fn an_unreadable_folder_makes_the_listing_an_error() {
     let root = tempfile::tempdir().unwrap();
     let closed = root.path().join("closed");
     std::fs::create_dir(&closed).unwrap();
-    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o0)).unwrap();
     if std::fs::read_dir(&closed).is_ok() {
         println!("skipped: this user may read every folder");
         return;
