@@ -163,7 +163,6 @@ fn without_user(url: &str) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use crate::validate::{Profile, validate};

@@ -80,7 +80,6 @@ pub fn time(unix_ms: i64) -> Time {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use serde_json::json;
 

@@ -195,7 +195,6 @@ impl JsonSchema for Quantity {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -134,7 +134,6 @@ impl JsonSchema for Retention {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -13,7 +13,7 @@
 //! | [`log`] | one table's Delta log: snapshots, compare-and-swap commits, checkpoints |
 //! | [`plan`] | what a refresh must do, pure |
 //! | [`refresh`] | one refresh, from listing to commit |
-//! | [`schedule`] | when refreshes run |
+//! | [`mod@schedule`] | when refreshes run |
 //! | [`origin`] | everything a table is made of, as an `ObjectStore` |
 
 pub mod definition;

@@ -2,7 +2,7 @@
 //!
 //! Requests that arrive while a refresh runs share the next one. A listing costs money, so the timer leaves at least ten
 //! times the last listing's time between two; requests and changed sources do not wait for it, but refreshes that changed
-//! sources ask for are [`DRIFT_GAP`] apart. Shutdown ends the task between two steps; what is committed is whole.
+//! sources ask for are a second apart. Shutdown ends the task between two steps; what is committed is whole.
 
 use std::{future::Future, sync::Arc, time::Duration};
 

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use vdt_rope::SourceObject;
-use vdt_table::{Artifact, FileGroup, Layout, SourceContext, TableSchema, groups, lay_out};
+use vdt_table::{
+    Artifact, FileGroup, Layout, SourceContext, TableSchema, groups, lay_out, meta_files,
+};
 
 /// A small generator, so that the input is the same on every run.
 struct Random(u64);
@@ -78,7 +80,70 @@ fn cut(artifacts: &[Artifact], layout: &Layout) -> Vec<FileGroup> {
     groups(source(), artifacts.iter().cloned(), layout).collect()
 }
 
+/// Prints what a target costs: what a lookup reads, how many requests a scan of a small column makes, and state.
+fn targets() {
+    let schema = TableSchema::artifacts();
+    println!(
+        "median  row group  file | rows a group  lookup kB  scan requests a 1,000 rows  tail kB a file  state B a row"
+    );
+    for (name, median) in [
+        ("10 kB", 10e3),
+        ("100 kB", 100e3),
+        ("500 kB", 500e3),
+        ("1 MB", 1e6),
+    ] {
+        let artifacts = artifacts(20_000, median);
+        for (row_group_mib, file_mib) in [
+            (0.5, 1024),
+            (1.0, 1024),
+            (2.0, 256),
+            (2.0, 1024),
+            (2.0, 4096),
+            (4.0, 1024),
+            (8.0, 1024),
+        ] {
+            let layout = Layout {
+                row_group_target_bytes: (row_group_mib * 1048576.0) as u64,
+                file_target_bytes: file_mib << 20,
+                ..Layout::default()
+            };
+            let (mut groups, mut read, mut tail, mut state) = (0, 0.0, 0, 0);
+            let files = cut(&artifacts, &layout);
+            for file in &files {
+                let laid = lay_out(&schema, &layout, file).unwrap();
+                groups += laid.row_groups;
+                tail += laid
+                    .rope
+                    .segments()
+                    .last()
+                    .map_or(0, vdt_rope::Segment::len);
+                state += laid.stored.len();
+                // Every artifact asked for once: a group is read whole as often as it has rows.
+                let (mut bytes, mut rows) = (0, 0);
+                for size in file.artifacts.iter().map(|a| a.object.size) {
+                    if rows > 0 && bytes + size > layout.row_group_target_bytes {
+                        read += bytes as f64 * f64::from(rows);
+                        (bytes, rows) = (0, 0);
+                    }
+                    (bytes, rows) = (bytes + size, rows + 1);
+                }
+                read += bytes as f64 * f64::from(rows);
+            }
+            let rows = artifacts.len() as f64;
+            println!(
+                "{name:>6} {row_group_mib:>6} MiB {file_mib:>4} MiB | {:>6.1} {:>14.0} {:>14.0} {:>22.0} {:>14.1}",
+                rows / groups as f64,
+                read / rows / 1e3,
+                1e3 * groups as f64 / rows,
+                tail as f64 / files.len() as f64 / 1e3,
+                state as f64 / rows,
+            );
+        }
+    }
+}
+
 fn bench(c: &mut Criterion) {
+    targets();
     let schema = TableSchema::artifacts();
     let layout = Layout::default();
     for (name, median) in [
@@ -121,5 +186,25 @@ fn bench(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, bench);
+fn bench_meta(c: &mut Criterion) {
+    let (schema, layout, source) = (TableSchema::artifacts(), Layout::default(), source());
+    let artifacts = artifacts(100_000, 500e3);
+    let rows = || artifacts.iter().map(|a| (source.clone(), a.clone()));
+    let files = || meta_files(&schema, &layout, rows()).map(Result::unwrap);
+    let state: usize = files().map(|f| f.stored.len()).sum();
+    println!(
+        "meta: {:.1} B of state an artifact",
+        state as f64 / artifacts.len() as f64
+    );
+    let mut group = c.benchmark_group("meta_files");
+    group
+        .sample_size(10)
+        .throughput(Throughput::Elements(artifacts.len() as u64));
+    group.bench_function("500kB", |b| {
+        b.iter(|| files().for_each(|f| drop(black_box(f))))
+    });
+    group.finish();
+}
+
+criterion_group!(benches, bench, bench_meta);
 criterion_main!(benches);

@@ -1,9 +1,8 @@
-//! Strict reading of manifests.
+//! Reading documents into plain values, within bounds.
 //!
-//! A manifest is YAML (so JSON too), one or more documents. What is read is exactly what is written: unknown fields, fields written twice and values of
-//! the wrong type are refused, all of them at once, with the field's path and the nearest name. Nulls are absent fields, as for the API server.
-//!
-//! Input is hostile until proven otherwise. The file, the number of documents, nesting, and what aliases expand to are all bounded, and nothing panics.
+//! JSON and YAML go through the same visitor, which counts values and text as they come (aliases are expanded by the reader, so each use counts), knows
+//! how deep it is, and notes fields that are written twice. What the YAML reader does before it hands out the first value is bounded by a look at
+//! the text alone.
 
 use std::{cell::RefCell, fmt};
 
@@ -13,212 +12,27 @@ use serde::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::{
-    crd::{METADATA, SCHEMA},
-    schema,
-    spec::VirtualTable,
-    validate::{Profile, validate},
-    violation::{Violation, ViolationKind as Kind},
-};
+use super::{MAX_BYTES, MAX_DOCUMENTS, ParseError};
+use crate::violation::{Violation, ViolationKind as Kind};
 
-/// Largest manifest file, in bytes. The API server's own limit is of this order.
-pub const MAX_BYTES: usize = 1 << 20;
-/// Most documents in a file.
-pub const MAX_DOCUMENTS: usize = 64;
 /// Deepest nesting in a document. The resource itself needs 9, an affinity some more.
 pub const MAX_DEPTH: usize = 48;
+
 /// Most opening brackets and braces of a YAML document, not counting lines that plainly close what they open, times its bytes: well above the 512
 /// columns that a table can have, each in brackets and quotes. A file of JSON has no such bound. A reader in a debug build needs some seconds for it.
 const MAX_BRACKET_BYTES: usize = 1 << 27;
+
 /// Most values in a document after aliases are expanded. The largest good manifest has some thousand.
 pub const MAX_VALUES: usize = 100_000;
+
 /// Most bytes of text in a document after aliases are expanded.
 pub const MAX_TEXT_BYTES: usize = 4 << 20;
 
-const API_VERSION: &str = "vdt.io/v1alpha1";
-const KIND: &str = "VirtualTable";
-
-/// A manifest cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ParseError {
-    /// It is larger than any manifest needs to be.
-    #[error(
-        "the manifest has {bytes} bytes, at most {MAX_BYTES} are read: is it a manifest at all?"
-    )]
-    TooLarge {
-        /// Bytes of the file.
-        bytes: usize,
-    },
-    /// It is no text.
-    #[error("the manifest is not UTF-8 text: the first bad byte is at offset {offset}")]
-    NotText {
-        /// Offset of the first byte that is not UTF-8, in bytes.
-        offset: usize,
-    },
-    /// It holds nothing.
-    #[error(
-        "the manifest holds no document: write apiVersion {API_VERSION}, kind {KIND}, metadata and spec"
-    )]
-    Empty,
-    /// It holds too many documents.
-    #[error("the manifest holds more than {MAX_DOCUMENTS} documents: split it")]
-    TooManyDocuments,
-    /// It may nest brackets deeper than the YAML reader can stand.
-    #[error(
-        "a document of the manifest opens {brackets} brackets and braces, too many for its size: write lists as lines that begin with -, or the file as JSON"
-    )]
-    TooManyBrackets {
-        /// Brackets and braces on lines that do not plainly close them.
-        brackets: usize,
-    },
-    /// It is not YAML, or goes beyond a bound. The text says where.
-    #[error("document {document} cannot be read: {problem}")]
-    Syntax {
-        /// Number of the document, from 1.
-        document: usize,
-        /// What is wrong, with line and column where they are known.
-        problem: String,
-    },
-    /// Documents are YAML, but not good `VirtualTable`s.
-    #[error("{}", listed(.0))]
-    Invalid(Vec<InvalidDocument>),
-}
-
-/// A document that is no good `VirtualTable`, with everything that is wrong with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidDocument {
-    /// Number of the document, from 1.
-    pub document: usize,
-    /// The resource's name, if it has one.
-    pub name: Option<String>,
-    /// What is wrong, never empty.
-    pub violations: Vec<Violation>,
-}
-
-/// Reads the documents of a manifest. Their shape is right then; whether they keep the rules is for [`validate`] to say, or [`read`] in one step.
-///
-/// # Errors
-/// The text is not YAML, or a document is not shaped like the resource. All documents are looked at, and all their violations returned.
-pub fn parse(manifest: &[u8]) -> Result<Vec<VirtualTable>, ParseError> {
-    collect(manifest, None)
-}
-
-/// Reads the documents of a manifest and checks every rule of `profile`.
-///
-/// # Errors
-/// As [`parse`], and if a document breaks a rule.
-pub fn read(manifest: &[u8], profile: Profile) -> Result<Vec<VirtualTable>, ParseError> {
-    collect(manifest, Some(profile))
-}
-
-fn collect(manifest: &[u8], profile: Option<Profile>) -> Result<Vec<VirtualTable>, ParseError> {
-    let (mut tables, mut invalid) = (Vec::new(), Vec::new());
-    for (document, value, duplicates) in documents(manifest)? {
-        let name = value["metadata"]["name"].as_str().map(str::to_owned);
-        match read_document(value, duplicates, profile) {
-            Ok(table) => tables.push(table),
-            Err(violations) => invalid.push(InvalidDocument {
-                document,
-                name,
-                violations,
-            }),
-        }
-    }
-    if !invalid.is_empty() {
-        return Err(ParseError::Invalid(invalid));
-    }
-    if tables.is_empty() {
-        return Err(ParseError::Empty);
-    }
-    Ok(tables)
-}
-
-fn read_document(
-    mut value: Value,
-    mut found: Vec<Violation>,
-    profile: Option<Profile>,
-) -> Result<VirtualTable, Vec<Violation>> {
-    if !value.is_object() {
-        let violation =
-            Violation::new(Kind::WrongType, "the document", "must be an object").with_value(&value);
-        return Err(vec![
-            violation.with_remedy(format!("begin it with apiVersion: {API_VERSION}")),
-        ]);
-    }
-    schema::drop_nulls(&mut value);
-    let strangers = check_type(&value);
-    if !strangers.is_empty() {
-        // Nothing else can be said of a resource of another kind.
-        return Err(strangers);
-    }
-    found.extend(schema::check("", &value, &SCHEMA));
-    found.extend(schema::check("metadata", &value["metadata"], &METADATA));
-    let table = match serde_json::from_value::<VirtualTable>(value) {
-        Ok(table) => table,
-        Err(error) if found.is_empty() => {
-            return Err(vec![Violation::new(
-                Kind::WrongType,
-                "the document",
-                format!("cannot be read: {error}"),
-            )]);
-        }
-        Err(_) => return Err(found),
-    };
-    match profile {
-        Some(profile) => {
-            // Bounds were found in the document already; rules across fields are only known now.
-            let rules = validate(&table, profile);
-            found.extend(
-                rules
-                    .into_iter()
-                    .filter(|rule| {
-                        !found
-                            .iter()
-                            .any(|known| known.path == rule.path && known.message == rule.message)
-                    })
-                    .collect::<Vec<_>>(),
-            );
-        }
-        None => found.retain(Violation::is_structural),
-    }
-    if found.is_empty() {
-        Ok(table)
-    } else {
-        Err(found)
-    }
-}
-
-/// Refuses resources of another kind or version.
-fn check_type(value: &Value) -> Vec<Violation> {
-    let mut found = Vec::new();
-    for (field, wanted) in [("apiVersion", API_VERSION), ("kind", KIND)] {
-        match value.get(field) {
-            None => found.push(
-                Violation::new(Kind::Missing, field, "Required value")
-                    .with_remedy(format!("write {field}: {wanted}")),
-            ),
-            Some(Value::String(text)) if text == wanted => {}
-            Some(other) => {
-                let violation =
-                    Violation::new(Kind::UnsupportedValue, field, format!("must be {wanted}"))
-                        .with_value(other);
-                found.push(match field {
-                    "kind" => {
-                        violation.with_remedy("keep resources of other kinds in files of their own")
-                    }
-                    _ => violation,
-                });
-            }
-        }
-    }
-    found
-}
-
 /// A document: its number from 1, its value, and the fields that it writes twice.
-type Document = (usize, Value, Vec<Violation>);
+pub(super) type Document = (usize, Value, Vec<Violation>);
 
 /// Returns the documents that are not empty.
-fn documents(manifest: &[u8]) -> Result<Vec<Document>, ParseError> {
+pub(super) fn documents(manifest: &[u8]) -> Result<Vec<Document>, ParseError> {
     if manifest.len() > MAX_BYTES {
         return Err(ParseError::TooLarge {
             bytes: manifest.len(),
@@ -274,11 +88,14 @@ fn json_document(text: &str) -> Option<Document> {
 /// Refuses a document whose brackets could nest so deep that the YAML reader, whose time grows with depth times length, would not come back.
 ///
 /// Quotes and comments can hide brackets, and telling where they begin takes a YAML reader. So only lines without either are trusted to close what
-/// they open; on all others every opening bracket counts. A line that begins with `---` is a new document wherever it stands (YAML 1.2, 9.1.2).
+/// they open; on all others every opening bracket counts. A line that begins with `---` and a blank is a new document wherever it stands (YAML 1.2, 9.1.2).
 fn check_brackets(text: &str) -> Result<(), ParseError> {
     let (mut brackets, mut bytes) = (0_usize, 0_usize);
     for line in text.split_inclusive('\n') {
-        if line.starts_with("---") {
+        if line
+            .strip_prefix("---")
+            .is_some_and(|rest| rest.trim_ascii_start().len() < rest.len() || rest.is_empty())
+        {
             (brackets, bytes) = (0, 0);
         }
         let (mut opening, mut open, mut deepest) = (0_usize, 0_isize, 0_isize);
@@ -493,26 +310,4 @@ impl Visitor<'_> for KeyVisitor {
     fn visit_f64<E: Error>(self, value: f64) -> Result<Key, E> {
         Ok(Key(value.to_string()))
     }
-}
-
-/// Returns one line for each violation, under a heading where there are several documents.
-fn listed(invalid: &[InvalidDocument]) -> String {
-    let mut lines = Vec::new();
-    for InvalidDocument {
-        document,
-        name,
-        violations,
-    } in invalid
-    {
-        let name = name
-            .as_deref()
-            .map(|name| format!(" ({name})"))
-            .unwrap_or_default();
-        lines.extend(
-            violations
-                .iter()
-                .map(|violation| format!("document {document}{name}: {violation}")),
-        );
-    }
-    lines.join("\n")
 }
