@@ -49,13 +49,14 @@ fn check_value(path: &str, value: &Value, schema: &Value, found: &mut Vec<Violat
         ("", _) => {} // any value: only inside objects that are handed on as they are
         _ => {
             let violation =
-                Violation::new(Kind::WrongType, path, format!("must be of type {wanted}"))
-                    .with_value(value);
+                Violation::new(Kind::WrongType, path, format!("must be of type {wanted}"));
             found.push(match (wanted, value) {
+                // A text in the place of an object may be a secret in the place of its reference.
+                ("object", _) => violation,
                 ("string", Value::Number(_) | Value::Bool(_)) => {
-                    violation.with_remedy("put it in quotes")
+                    violation.with_value(value).with_remedy("put it in quotes")
                 }
-                _ => violation,
+                _ => violation.with_value(value),
             });
         }
     }

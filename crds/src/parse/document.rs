@@ -16,17 +16,17 @@ use super::{MAX_BYTES, MAX_DOCUMENTS, ParseError};
 use crate::violation::{Violation, ViolationKind as Kind};
 
 /// Deepest nesting in a document. The resource itself needs 9, an affinity some more.
-pub const MAX_DEPTH: usize = 48;
+const MAX_DEPTH: usize = 48;
 
 /// Most opening brackets and braces of a YAML document, not counting lines that plainly close what they open, times its bytes: well above the 512
 /// columns that a table can have, each in brackets and quotes. A file of JSON has no such bound. A reader in a debug build needs some seconds for it.
 const MAX_BRACKET_BYTES: usize = 1 << 27;
 
 /// Most values in a document after aliases are expanded. The largest good manifest has some thousand.
-pub const MAX_VALUES: usize = 100_000;
+const MAX_VALUES: usize = 100_000;
 
 /// Most bytes of text in a document after aliases are expanded.
-pub const MAX_TEXT_BYTES: usize = 4 << 20;
+const MAX_TEXT_BYTES: usize = 4 << 20;
 
 /// A document: its number from 1, its value, and the fields that it writes twice.
 pub(super) type Document = (usize, Value, Vec<Violation>);

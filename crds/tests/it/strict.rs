@@ -90,6 +90,18 @@ fn secrets_are_not_repeated() {
 }
 
 #[test]
+fn a_secret_in_the_place_of_its_reference_is_not_repeated() {
+    let text = manifest("").replace(
+        "{name: a, type: File, file: {path: x}}",
+        "{name: a, type: S3, s3: {bucket: corp, credentials: hunter2}}",
+    );
+    assert_eq!(
+        laptop(&text).unwrap_err(),
+        ["spec.sources[0].s3.credentials: must be of type object"]
+    );
+}
+
+#[test]
 fn misspelt_metadata_is_found() {
     let text = manifest("").replace(
         "{name: t}",
