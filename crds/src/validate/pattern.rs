@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! pattern  segment *( "/" segment )
-//! segment  "**" | 1*( "{" name "}" | "*" | literal )     two names need a literal between them
+//! segment  "**" | 1*( "{" name "}" | "*" | literal )     a literal between any two of { } and *
 //! name     letter or _ , then letters, digits and _ ; each name once
 //! ```
 
@@ -30,45 +30,53 @@ pub(super) fn check(pattern: &str) -> Result<(), String> {
 }
 
 fn check_segment<'a>(segment: &'a str, names: &mut Vec<&'a str>) -> Result<(), String> {
-    let (mut rest, mut follows_name) = (segment, false);
-    while !rest.is_empty() {
-        let Some(after) = rest.strip_prefix('{') else {
-            let end = rest.find('{').unwrap_or(rest.len());
-            let (literal, after) = rest.split_at(end);
-            if literal.contains('}') {
+    let (mut rest, mut follows_wildcard) = (segment, false);
+    while let Some(first) = rest.chars().next() {
+        let is_wildcard = matches!(first, '{' | '*');
+        if is_wildcard && follows_wildcard {
+            return Err(format!(
+                "two parts or * need something between them in {segment:?}: where one ends could not be told"
+            ));
+        }
+        follows_wildcard = is_wildcard;
+        let after = &rest[first.len_utf8()..];
+        rest = match first {
+            '{' => {
+                let Some((name, after)) = after.split_once('}') else {
+                    return Err(format!(
+                        "has an opening brace without a closing one in {segment:?}"
+                    ));
+                };
+                add_name(name, names)?;
+                after
+            }
+            '}' => {
                 return Err(format!(
                     "has a closing brace without an opening one in {segment:?}"
                 ));
             }
-            (rest, follows_name) = (after, false);
-            continue;
+            _ => after,
         };
-        let Some((name, after)) = after.split_once('}') else {
-            return Err(format!(
-                "has an opening brace without a closing one in {segment:?}"
-            ));
-        };
-        if !is_name(name) {
-            return Err(format!(
-                "{name:?} cannot be the name of a part: write letters, digits and _, not beginning with a digit"
-            ));
-        }
-        if follows_name {
-            return Err(format!(
-                "two parts need something between them in {segment:?}: where one ends could not be told"
-            ));
-        }
-        if names.contains(&name) {
-            return Err(format!("names the part {name:?} twice"));
-        }
-        names.push(name);
-        (rest, follows_name) = (after, true);
     }
     Ok(())
 }
 
+fn add_name<'a>(name: &'a str, names: &mut Vec<&'a str>) -> Result<(), String> {
+    if !is_name(name) {
+        return Err(format!(
+            "{name:?} cannot be the name of a part: write at most 63 letters, digits and _, not beginning with a digit"
+        ));
+    }
+    if names.contains(&name) {
+        return Err(format!("names the part {name:?} twice"));
+    }
+    names.push(name);
+    Ok(())
+}
+
 fn is_name(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+    name.len() <= 63
+        && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
@@ -84,7 +92,7 @@ mod tests {
             "*",
             "a/b",
             "{year}-{month}.pdf",
-            "x{a}*/{b}",
+            "x{a}-*/{b}",
             "{_}/**/{file}",
             "ü/{a}",
         ] {
@@ -107,6 +115,8 @@ mod tests {
             ("{{a}}", "cannot be the name"),
             ("{a/b}", "without a closing"),
             ("{a}{b}", "between them"),
+            ("{a}*", "between them"),
+            ("*{a}", "between them"),
             ("{a}/{a}", "twice"),
         ] {
             let found = check(pattern).expect_err(pattern);

@@ -240,7 +240,7 @@ fn globs_and_path_patterns_must_compile() {
     )))
     .unwrap_err();
     assert!(
-        found[0].contains("spec.schema.pathPattern: two parts need something between them"),
+        found[0].contains("spec.schema.pathPattern: two parts or * need something between them"),
         "{found:?}"
     );
 }
