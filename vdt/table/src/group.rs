@@ -7,7 +7,7 @@ use crate::layout::{FileCut, Layout};
 
 /// Cuts artifacts of one source, given in byte order of their keys, into groups for [`lay_out`](crate::lay_out).
 ///
-/// A group closes at [`Layout::file_target_bytes`] of inline artifacts, at [`Layout::max_rows_per_file`] rows, or before it
+/// A group closes at [`Layout::file_target_bytes`] of inline artifacts, at [`Layout::max_rows_per_file`] rows (8,000 where each has pages of its own), or before it
 /// would need more than 10,000 row groups. No artifacts make no group: an empty table has no file. Streams: at most one
 /// group is held.
 pub fn groups<I>(

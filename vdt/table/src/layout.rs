@@ -21,6 +21,9 @@ const LITERAL_TARGET_BYTES: u64 = 2 << 20;
 /// A chunk of the `data` column stays below this: several engines count its bytes in 31 bits, with room for their own
 /// headers.
 const DATA_CHUNK_LIMIT_BYTES: u64 = (1 << 31) - (8 << 10);
+/// A file whose rows have pages of their own closes at this many: a reader of page indexes fetches those of the whole
+/// file, about 200 bytes a row with keys of 60 characters, and 2 MiB is what a lookup may cost beside the artifact.
+const PAGED_ROWS_MAX: u64 = 8_000;
 /// A page of `data` is at most this much longer than its artifact: header, definition level, length.
 pub(crate) const PAGE_OVERHEAD_BYTES: u64 = 40;
 
@@ -43,7 +46,7 @@ pub struct Layout {
     pub file_target_bytes: u64,
     /// Artifact bytes at which a row group closes: default 2 MiB. A bigger artifact is alone in its row group.
     pub row_group_target_bytes: u64,
-    /// Rows at which a file closes: default 16,000.
+    /// Rows at which a file closes: default 16,000, and never more than 8,000 where each has pages of its own.
     pub max_rows_per_file: usize,
     /// Artifact bytes a row, on average, from which `id` and `filename` have a page for every row and a column index:
     /// default 64 KiB. Below, the indexes would outweigh what they save.
@@ -128,6 +131,7 @@ impl RowGroupCut {
 pub(crate) struct FileCut {
     target_bytes: u64,
     max_rows: usize,
+    page_index_min_bytes: u64,
     rows: usize,
     bytes: u64,
     row_groups: usize,
@@ -139,6 +143,7 @@ impl FileCut {
         Self {
             target_bytes: layout.file_target_bytes,
             max_rows: layout.max_rows_per_file,
+            page_index_min_bytes: layout.page_index_min_bytes,
             rows: 0,
             bytes: 0,
             row_groups: 0,
@@ -150,8 +155,12 @@ impl FileCut {
     pub(crate) fn begins(&mut self, inlined_bytes: u64) -> bool {
         let mut row_group = self.row_group.clone();
         let row_group_begins = row_group.begins(inlined_bytes, 0);
+        let rows = self.rows as u64;
+        let paged_and_full =
+            rows >= PAGED_ROWS_MAX && self.bytes / rows >= self.page_index_min_bytes;
         let begins = self.rows == 0
             || self.rows >= self.max_rows
+            || paged_and_full
             || self.bytes.saturating_add(inlined_bytes) > self.target_bytes
             || (row_group_begins && self.row_groups == BYTE_CUTS_MAX);
         if begins {

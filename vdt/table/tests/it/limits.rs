@@ -97,6 +97,8 @@ fn files_close_at_bytes_and_rows() {
     assert_eq!(rows(vec![]), [0; 0]);
     assert_eq!(rows(vec![100 << 20; 25]), [10, 10, 5]);
     assert_eq!(rows(vec![1; 40_000]), [16_000, 16_000, 8_000]);
+    // A page for every row: the page indexes of a file stay small.
+    assert_eq!(rows(vec![70_000; 20_000]), [8_000, 8_000, 4_000]);
     // Too big to be inline, and so of no weight.
     assert_eq!(rows(vec![gib; 100]), [100]);
 }
