@@ -138,15 +138,21 @@ impl Body {
     fn drive(&mut self, cx: &mut Context<'_>) -> Result<()> {
         loop {
             self.plan(cx)?;
-            let has_started = self.start_reads();
+            self.start_reads();
+            // What was started may leave too few pieces behind it.
+            self.plan(cx)?;
             self.poll_reads(cx);
-            let may_start = self.active.len() < self.concurrent_reads
-                && self.started < self.queue.len()
-                && self.ahead < self.read_ahead_bytes;
-            if !(has_started || may_start) {
+            if !self.may_start() {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether the next piece of the queue may be started.
+    fn may_start(&self) -> bool {
+        self.started < self.queue.len()
+            && self.active.len() < self.concurrent_reads
+            && self.ahead < self.read_ahead_bytes
     }
 
     /// Keeps one batch of frames more at hand than the reads need.
@@ -167,13 +173,10 @@ impl Body {
         Ok(())
     }
 
-    /// Starts what may be started; whether a read was.
-    fn start_reads(&mut self) -> bool {
-        let mut has_started = false;
-        while self.active.len() < self.concurrent_reads && self.ahead < self.read_ahead_bytes {
-            let Some(piece) = self.queue.get_mut(self.started) else {
-                break;
-            };
+    /// Starts what may be started.
+    fn start_reads(&mut self) {
+        while self.may_start() {
+            let piece = &mut self.queue[self.started];
             let length = match piece {
                 Piece::Literal(bytes) => bytes.len() as u64,
                 Piece::Zeros(length) => *length,
@@ -182,7 +185,6 @@ impl Body {
                     let length = reference.length;
                     *piece = Piece::Reading(Box::new(Read::new(&self.file.reader, reference)));
                     self.active.push_back(self.front + self.started as u64);
-                    has_started = true;
                     length
                 }
                 Piece::Reading(_) => unreachable!("a piece is started once"),
@@ -190,7 +192,6 @@ impl Body {
             self.ahead += length;
             self.started += 1;
         }
-        has_started
     }
 
     /// Polls the active reads, each until it is pending or the buffer is full. The one at the front is polled for one

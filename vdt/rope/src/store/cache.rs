@@ -143,7 +143,11 @@ mod tests {
         assert_eq!(cache.state().bytes, 2 * each);
         cache.remove(&Path::from("a"));
         cache.remove(&Path::from("c"));
-        assert_eq!((cache.state().bytes, cache.state().by_use.len()), (0, 0));
+        let state = cache.state();
+        assert_eq!(
+            (state.bytes, state.ropes.len(), state.by_use.len()),
+            (0, 0, 0)
+        );
     }
 
     #[test]

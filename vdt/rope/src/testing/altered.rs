@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
@@ -73,27 +73,34 @@ impl Altered {
         self.altering(move |result| with_body(result, |body| cut(body, bytes)))
     }
 
-    /// Appends `more` to bodies.
+    /// Appends `more` to bodies, as a chunk that comes later.
     #[must_use]
     pub fn appending(self, more: &'static [u8]) -> Self {
         self.altering(move |result| {
             with_body(result, |body| {
-                body.chain(stream::iter([Ok(Bytes::from_static(more))]))
-                    .boxed()
+                body.chain(later(Ok(Bytes::from_static(more)))).boxed()
             })
         })
     }
 
-    /// Ends bodies after `bytes` bytes with `error`.
+    /// Ends bodies after `bytes` bytes with `error`, which comes later.
     #[must_use]
     pub fn breaking(self, bytes: usize, error: impl Fn() -> Error + Send + Sync + 'static) -> Self {
         self.altering(move |result| {
             let error = error();
             with_body(result, |body| {
-                cut(body, bytes).chain(stream::iter([Err(error)])).boxed()
+                cut(body, bytes).chain(later(Err(error))).boxed()
             })
         })
     }
+}
+
+/// Gives `item` after a while.
+fn later(item: Result<Bytes>) -> impl Stream<Item = Result<Bytes>> {
+    stream::once(async {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        item
+    })
 }
 
 impl fmt::Debug for Altered {

@@ -1,6 +1,7 @@
 //! Sources that change, lie or break: a clean error, never a wrong byte.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -273,7 +274,7 @@ async fn a_failing_source_is_named_and_no_drift() {
     assert_eq!(drifts.lock().unwrap().len(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn one_changed_source_among_many_never_gives_a_wrong_byte() {
     let origin = memory();
     let (path, file) = put_artifacts(&*origin, 100, 50).await;
@@ -281,7 +282,16 @@ async fn one_changed_source_among_many_never_gives_a_wrong_byte() {
         .put(&source_path("a/60"), vec![9u8; 50].into())
         .await
         .unwrap();
-    let (store, drifts) = watched(origin);
+    // A source that answers at once is read ahead so far that the GET itself fails.
+    let (store, drifts) = watched(origin.clone());
+    assert!(matches!(
+        store.get(&path).await,
+        Err(Error::Precondition { .. })
+    ));
+    assert_eq!(drifts.lock().unwrap().len(), 1);
+
+    let slow = Altered::new(origin, "sources").delaying(Duration::from_millis(1));
+    let (store, drifts) = watched(Arc::new(slow));
     let mut body = store.get(&path).await.unwrap().into_stream();
     let mut got = Vec::new();
     let error = loop {

@@ -140,13 +140,17 @@ async fn one_read_at_a_time_is_possible() {
 async fn dropping_a_body_cancels_its_reads() {
     let memory = memory();
     let (path, _) = put_artifacts(&*memory, 100, 1_000).await;
-    let slow =
-        Altered::new(memory, &format!("sources/{SOURCE}/a/9")).delaying(Duration::from_secs(3_600));
+    let hour = Duration::from_secs(3_600);
+    let slow = Altered::new(memory, &format!("sources/{SOURCE}/a/50")).delaying(hour);
     let recording = Arc::new(Recording::new(Arc::new(slow)));
-    let store = over(Arc::clone(&recording) as _);
+    let options = RopeStoreOptions {
+        read_ahead_bytes: 10_000,
+        ..RopeStoreOptions::default()
+    };
+    let store = RopeStore::new(Arc::clone(&recording) as _, options);
     let mut body = store.get(&path).await.unwrap().into_stream();
     let mut got = 0;
-    while got < 5_000 {
+    while got < 45_000 {
         got += body.next().await.unwrap().unwrap().len();
     }
     assert!(recording.open() > 0, "the slow one is under way");
