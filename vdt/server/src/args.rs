@@ -164,8 +164,8 @@ pub(crate) struct InspectArgs {
     #[arg(value_name = "TABLE")]
     pub(crate) table: Option<String>,
     /// Version; the newest without it
-    #[arg(long = "at", value_name = "VERSION")]
-    pub(crate) version: Option<u64>,
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) at: Option<u64>,
     /// One file, drawn as a rope: `<hash>-<bytes>.parquet`, or the beginning of its name
     #[arg(long, value_name = "FILE", requires = "table")]
     pub(crate) file: Option<String>,
@@ -206,4 +206,15 @@ pub(crate) struct CompletionsArgs {
     /// Shell
     #[arg(value_enum)]
     pub(crate) shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
 }

@@ -98,7 +98,7 @@ pub(crate) async fn run(args: InspectArgs) -> anyhow::Result<()> {
         ))
         .into());
     }
-    let snapshot = log.snapshot_at(args.version).await?;
+    let snapshot = log.snapshot_at(args.at).await?;
     let Some(wanted) = &args.file else {
         let detail = TableDetail {
             table: log.table().to_string(),

@@ -141,15 +141,6 @@ fn check_access(args: &ServeArgs, declared: &[Declared]) -> anyhow::Result<()> {
             .map(|access| access.mode)
     };
     if args.listen.ip().is_loopback() {
-        for one in declared
-            .iter()
-            .filter(|one| mode(one) == Some(AccessMode::Keys))
-        {
-            warn!(
-                manifest = one.origin,
-                "spec.server.access.mode Keys is not checked by this version; the table is served to this machine only"
-            );
-        }
         return Ok(());
     }
     let all_anonymous = declared

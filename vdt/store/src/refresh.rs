@@ -25,6 +25,7 @@ use serde::Serialize;
 use serde_json::Value;
 use vdt_table::{Artifact, SourceContext, delta};
 
+use self::mirror::Mirror;
 use crate::{
     definition::{Definition, LAYOUT_KEY, SOURCE_KEY},
     error::{StoreError, chain},
@@ -360,13 +361,17 @@ impl TableRefresh {
         {
             let rows = self.rows(&plan);
             let bytes = artifact_bytes(&rows);
-            self.finish(snapshot.version, rows).await?;
+            self.finish(snapshot.version, Mirror::Rows(rows)).await?;
             return Ok(Some(report(snapshot.version, false, bytes, 0)));
         }
         let rows = self.rows(&plan);
         let bytes = artifact_bytes(&rows);
         let next_id = plan.next_id;
-        let laid_out = self.lay_out(plan, snapshot.as_ref(), now_ms).await?;
+        let (laid_out, mirror) = future::try_join(
+            self.lay_out(plan, snapshot.as_ref(), now_ms),
+            self.put_meta_files(rows, now_ms),
+        )
+        .await?;
         let mut actions = vec![delta::commit_info(
             now_ms,
             operation(&snapshot, &laid_out),
@@ -412,14 +417,14 @@ impl TableRefresh {
         if !self.log.commit(version, &actions).await? {
             return Ok(None);
         }
-        self.finish(version, rows).await?;
+        self.finish(version, Mirror::Files(mirror)).await?;
         Ok(Some(report(version, true, bytes, laid_out.unparsed)))
     }
 
     /// What follows a commit and is repaired by any later refresh: the checksum file, and the table without `data`.
-    async fn finish(&self, version: u64, rows: Rows) -> Result<(), StoreError> {
+    async fn finish(&self, version: u64, mirror: Mirror) -> Result<(), StoreError> {
         self.write_checksum(&self.log).await?;
-        self.mirror(version, rows).await?;
+        self.mirror(version, mirror).await?;
         self.write_checksum(&self.meta_log).await
     }
 

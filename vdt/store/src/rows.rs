@@ -78,5 +78,6 @@ fn boxed<E: std::error::Error + Send + Sync + 'static>(
 
 /// Rows of a whole table in the order of `t_meta`: source name, then key bytes.
 pub(crate) fn sort_rows(rows: &mut [(Arc<vdt_table::SourceContext>, vdt_table::Artifact)]) {
-    rows.sort_unstable_by(|a, b| (&a.0.name, &a.1.object.key).cmp(&(&b.0.name, &b.1.object.key)));
+    // Stable: rows come in runs that are sorted already, one for each file, and a stable sort merges runs.
+    rows.sort_by(|a, b| (&a.0.name, &a.1.object.key).cmp(&(&b.0.name, &b.1.object.key)));
 }

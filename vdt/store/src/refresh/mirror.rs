@@ -25,9 +25,15 @@ const AHEAD: usize = 2;
 /// Commits lost in a row before the next refresh tries.
 const ATTEMPTS: u32 = 8;
 
+/// What `t_meta` is made of: its ropes are put while those of `t` are, or made from the rows if a mirror turns out to be missing.
+pub(super) enum Mirror {
+    Files(Vec<PutFile>),
+    Rows(Rows),
+}
+
 impl TableRefresh {
-    /// Brings `t_meta` to `version`, whose rows are `rows`.
-    pub(super) async fn mirror(&self, version: u64, rows: Rows) -> Result<(), StoreError> {
+    /// Brings `t_meta` to `version`, which `mirror` was made of.
+    pub(super) async fn mirror(&self, version: u64, mirror: Mirror) -> Result<(), StoreError> {
         let of = i64::try_from(version).unwrap_or(i64::MAX);
         let is_current = |snapshot: &Option<Snapshot>| {
             snapshot.as_ref().is_some_and(|snapshot| {
@@ -42,7 +48,10 @@ impl TableRefresh {
             return Ok(());
         }
         let now_ms = (self.clock)();
-        let files = self.put_meta_files(rows, now_ms).await?;
+        let files = match mirror {
+            Mirror::Files(files) => files,
+            Mirror::Rows(rows) => self.put_meta_files(rows, now_ms).await?,
+        };
         for _ in 0..ATTEMPTS {
             if self
                 .commit_mirror(snapshot.as_ref(), files.clone(), of, now_ms)
@@ -61,7 +70,12 @@ impl TableRefresh {
         })
     }
 
-    async fn put_meta_files(&self, rows: Rows, now_ms: i64) -> Result<Vec<PutFile>, StoreError> {
+    /// Lays out `t_meta` and puts its ropes. Harmless before `t` is committed: no commit names them yet.
+    pub(super) async fn put_meta_files(
+        &self,
+        rows: Rows,
+        now_ms: i64,
+    ) -> Result<Vec<PutFile>, StoreError> {
         let (columns, layout) = (
             self.definition.columns.without_data(),
             self.definition.layout.clone(),
