@@ -51,7 +51,7 @@ test-rust: ## the tests of the crates
 	$(CARGO) test $(LOCKED) --workspace
 
 test-e2e: build ## real clients against the real binary
-	e2e/test.sh
+	VDT="$${CARGO_TARGET_DIR:-$(CURDIR)/target}/debug/vdt" e2e/test.sh
 
 demo: ## sample PDFs, served and queried with DuckDB
 	e2e/demo.sh

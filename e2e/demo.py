@@ -52,7 +52,9 @@ def ask(ready: dict):
         connection.execute(f"LOAD '{found}'")
 
     show("D LOAD delta;   -- with the internet: INSTALL delta")
-    secret = f"CREATE SECRET (TYPE s3, ENDPOINT '{ready['listen']}', URL_STYLE 'path', USE_SSL false, REGION 'us-east-1');"
+    secret = (
+        f"CREATE SECRET (TYPE s3, ENDPOINT '{ready['listen']}', URL_STYLE 'path', USE_SSL false, REGION 'us-east-1');"
+    )
     show(f"D {secret}")
     connection.execute(secret)
 

@@ -40,7 +40,11 @@ def by_reportlab(out: Path):
     style = getSampleStyleSheet()
     story = [Paragraph("An algebra of ropes", style["Title"])]
     for number, (head, text) in enumerate(PARAGRAPHS.items(), 1):
-        story += [Paragraph(f"{number}. {head}", style["Heading2"]), Paragraph(text, style["BodyText"]), Spacer(1, cm / 2)]
+        story += [
+            Paragraph(f"{number}. {head}", style["Heading2"]),
+            Paragraph(text, style["BodyText"]),
+            Spacer(1, cm / 2),
+        ]
         story += [Paragraph(f'See also <a href="{LINK}#{head}" color="blue">{LINK}#{head}</a>.', style["BodyText"])]
         story += [Table([["operation", "result"], ["slice", "rope"], ["concat", "rope"], ["length", "bytes"]])]
         story += [PageBreak()] if number < len(PARAGRAPHS) else []
@@ -82,7 +86,9 @@ def by_matplotlib(out: Path):
 def by_weasyprint(out: Path):
     from weasyprint import HTML
 
-    rows = "".join(f"<tr><td>{i}</td><td>Größe {i * 7} · Prüfstück</td><td>{i * 13.5:.2f} €</td></tr>" for i in range(1, 13))
+    rows = "".join(
+        f"<tr><td>{i}</td><td>Größe {i * 7} · Prüfstück</td><td>{i * 13.5:.2f} €</td></tr>" for i in range(1, 13)
+    )
     HTML(
         string=f"""<html lang="de"><head><title>Rechnung 0042</title><style>
         @page {{ size: A4; margin: 2cm; @bottom-center {{ content: counter(page) " / " counter(pages) }} }}
@@ -127,7 +133,12 @@ def by_img2pdf(out: Path):
         draw = ImageDraw.Draw(image)
         at = random.Random(page)
         for line, (head, text) in enumerate(list(PARAGRAPHS.items()) * 3):
-            draw.text((120, 130 + line * 125), f"{head.upper()}\n{text[:110]}\n{text[110:220]}", fill=30 + at.randrange(30), font_size=20)
+            draw.text(
+                (120, 130 + line * 125),
+                f"{head.upper()}\n{text[:110]}\n{text[110:220]}",
+                fill=30 + at.randrange(30),
+                font_size=20,
+            )
         for _ in range(1500):
             x, y = at.randrange(1240), at.randrange(1754)
             draw.point((x, y), fill=at.randrange(120, 200))
@@ -165,7 +176,9 @@ def by_ghostscript(out: Path):
 """
     with tempfile.TemporaryDirectory() as d:
         Path(d, "in.ps").write_text(program)
-        subprocess.run(["ps2pdf", "-dCompatibilityLevel=1.5", "-dEmbedAllFonts=false", str(Path(d, "in.ps")), str(out)], check=True)
+        subprocess.run(
+            ["ps2pdf", "-dCompatibilityLevel=1.5", "-dEmbedAllFonts=false", str(Path(d, "in.ps")), str(out)], check=True
+        )
 
 
 def by_libreoffice(out: Path):
@@ -173,7 +186,15 @@ def by_libreoffice(out: Path):
     html = f"<html><head><title>A letter</title></head><body><p>To whom it may concern</p>{text}<p><a href='{LINK}'>vdt</a></p></body></html>"
     with tempfile.TemporaryDirectory() as d:
         Path(d, "letter.html").write_text(html)
-        command = ["soffice", f"-env:UserInstallation=file://{d}/profile", "--headless", "--convert-to", "pdf:writer_web_pdf_Export", "--outdir", d]
+        command = [
+            "soffice",
+            f"-env:UserInstallation=file://{d}/profile",
+            "--headless",
+            "--convert-to",
+            "pdf:writer_web_pdf_Export",
+            "--outdir",
+            d,
+        ]
         subprocess.run([*command, str(Path(d, "letter.html"))], check=True, capture_output=True, timeout=120)
         shutil.copyfile(Path(d, "letter.pdf"), out)
 
@@ -194,7 +215,9 @@ def by_pymupdf(out: Path):
 
 def by_qpdf(out: Path):
     """Linearised, with object streams and a cross-reference stream: the modern shape of a file."""
-    subprocess.run(["qpdf", "--linearize", "--object-streams=generate", str(out.parent / "rope-algebra.pdf"), str(out)], check=True)
+    subprocess.run(
+        ["qpdf", "--linearize", "--object-streams=generate", str(out.parent / "rope-algebra.pdf"), str(out)], check=True
+    )
 
 
 def by_hand(out: Path):

@@ -35,7 +35,9 @@ class Artifacts:
         return self.size * self.count
 
     def names(self) -> list[str]:
-        return [f"customer-{i % 89:03}/2026/{i * 7919 % 100_000:05}-scanned-report-{i:06}.pdf" for i in range(self.count)]
+        return [
+            f"customer-{i % 89:03}/2026/{i * 7919 % 100_000:05}-scanned-report-{i:06}.pdf" for i in range(self.count)
+        ]
 
     def body(self, i: int) -> bytes:
         return noise((self.label, i), self.size)

@@ -26,7 +26,13 @@ def data_ranges(place) -> list[tuple[str, int, int]]:
             for j in range(group.num_columns):
                 column = group.column(j)
                 if column.path_in_schema == "data":
-                    ranges.append((f"{base}/{fragment.path.rsplit('/', 1)[-1]}", column.data_page_offset, column.total_compressed_size))
+                    ranges.append(
+                        (
+                            f"{base}/{fragment.path.rsplit('/', 1)[-1]}",
+                            column.data_page_offset,
+                            column.total_compressed_size,
+                        )
+                    )
     return ranges
 
 
@@ -86,14 +92,22 @@ def run(bed: Bed):
     )
     secrets = bed.seaweed.secrets_dir(work / "secrets")
     args = ["--secrets-dir", secrets]
-    with Vdt(manifest.write(work / "b.yaml", spec), state=work / "state2", args=args, work=work / "run2").start() as vdt:
+    with Vdt(
+        manifest.write(work / "b.yaml", spec), state=work / "state2", args=args, work=work / "run2"
+    ).start() as vdt:
         rows.append(["bucket", *growth(vdt)])
     mib = 1024 * 1024
     table(
         f"Memory while {CLIENTS} clients stream {SIZE // 1_000_000} MB artifacts at once (aim: growth < 64 MiB)",
         ["source", "before", "peak", "growth", "rate"],
         [
-            [s, f"{b / mib:.0f} MiB", f"{p / mib:.0f} MiB", f"**{(p - b) / mib:.0f} MiB**", f"{CLIENTS * SIZE / t / 1e6:.0f} MB/s"]
+            [
+                s,
+                f"{b / mib:.0f} MiB",
+                f"{p / mib:.0f} MiB",
+                f"**{(p - b) / mib:.0f} MiB**",
+                f"{CLIENTS * SIZE / t / 1e6:.0f} MB/s",
+            ]
             for s, b, p, t in rows
         ],
     )

@@ -47,7 +47,16 @@ def run(bed: Bed):
                 )
     table(
         f"Open and look one artifact up ({LOOKUP.count} artifacts of {LOOKUP.size:,} B)",
-        ["client", "requests", "aim", "by kind", "source GETs", "artifact bytes read", "literal bytes sent", "other source requests"],
+        [
+            "client",
+            "requests",
+            "aim",
+            "by kind",
+            "source GETs",
+            "artifact bytes read",
+            "literal bytes sent",
+            "other source requests",
+        ],
         rows,
     )
     data = sum(e.body_bytes for e in created if e.kind == "data")

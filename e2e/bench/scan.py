@@ -27,8 +27,21 @@ def gets_a_second(bed: Bed, artifacts: Artifacts) -> float | None:
         lines += [f'url = "{bed.seaweed.endpoint}/{BUCKET}/{artifacts.label}/{name}"', 'output = "/dev/null"']
     config.write_text("\n".join(lines))
     credentials = bed.work / "curl.user"
-    credentials.write_text(f'user = "{bed.seaweed.access_key}:{bed.seaweed.secret_key}"\naws-sigv4 = "aws:amz:us-east-1:s3"\n')
-    argv = ["curl", "--silent", "--fail", "--parallel", "--parallel-max", str(CONNECTIONS), "-K", credentials, "-K", config]
+    credentials.write_text(
+        f'user = "{bed.seaweed.access_key}:{bed.seaweed.secret_key}"\naws-sigv4 = "aws:amz:us-east-1:s3"\n'
+    )
+    argv = [
+        "curl",
+        "--silent",
+        "--fail",
+        "--parallel",
+        "--parallel-max",
+        str(CONNECTIONS),
+        "-K",
+        credentials,
+        "-K",
+        config,
+    ]
     began = time.perf_counter()
     done = subprocess.run(argv, capture_output=True, timeout=300)
     elapsed = time.perf_counter() - began
@@ -75,7 +88,17 @@ def run(bed: Bed, size: str, runs: int, only: str | None = None):
         vdt.stop()
     table(
         f"Cold full scan, {runs} pairs",
-        ["artifacts", "count", "client", "physical", "virtual", "virtual rate", "physical/virtual (range)", "curl GETs/s", "ceiling of GETs"],
+        [
+            "artifacts",
+            "count",
+            "client",
+            "physical",
+            "virtual",
+            "virtual rate",
+            "physical/virtual (range)",
+            "curl GETs/s",
+            "ceiling of GETs",
+        ],
         rows,
     )
 

@@ -36,7 +36,16 @@ def run(bed: Bed, size: str):
         )
     table(
         "State written for a table",
-        ["artifacts", "count", "state bytes", "bytes an artifact", "of it ropes", "state / artifact bytes", "aim", "artifact requests, bytes"],
+        [
+            "artifacts",
+            "count",
+            "state bytes",
+            "bytes an artifact",
+            "of it ropes",
+            "state / artifact bytes",
+            "aim",
+            "artifact requests, bytes",
+        ],
         rows,
     )
 

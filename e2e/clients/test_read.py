@@ -53,7 +53,9 @@ def test_equals_finds_each_odd_name(session, published):
     if type(session).__name__ == "Spark":
         names = names[::6]  # a query costs it half a second
     for name in names:
-        assert by_name(session.rows(["filename", "data"], Where("filename", "eq", (name,)))) == expected(published, {name})
+        assert by_name(session.rows(["filename", "data"], Where("filename", "eq", (name,)))) == expected(
+            published, {name}
+        )
 
 
 def test_equals_with_nothing_to_find(session):
@@ -71,7 +73,9 @@ def test_range_of_names(session, published):
     low, high = "m", "x"
     names = {n for n in published.objects if low.encode() <= n.encode() < high.encode()}
     assert names
-    assert by_name(session.rows(["filename", "data"], Where("filename", "range", (low, high)))) == expected(published, names)
+    assert by_name(session.rows(["filename", "data"], Where("filename", "range", (low, high)))) == expected(
+        published, names
+    )
 
 
 def test_range_of_ids(session, published):

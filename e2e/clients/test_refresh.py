@@ -134,14 +134,18 @@ def living(tmp_path):
     table = manifest.virtual_table(
         "living", [manifest.folder("files")], refresh={"intervalSeconds": 1, "settleSeconds": 1}
     )
-    with Vdt(manifest.write(tmp_path / "t.yaml", table), state=tmp_path / "state", work=tmp_path / "run").start() as vdt:
+    with Vdt(
+        manifest.write(tmp_path / "t.yaml", table), state=tmp_path / "state", work=tmp_path / "run"
+    ).start() as vdt:
         yield vdt, folder, clients.DeltaDataset(place_of(vdt.table("living")))
 
 
 def test_changes_show_up_by_themselves(living):
     _vdt, folder, session = living
     write_file(folder / "c.bin", b"third")
-    wait_until("the new file is a row", lambda: dict(session.rows(["filename", "data"])).get("c.bin") == b"third", 20, 0.2)
+    wait_until(
+        "the new file is a row", lambda: dict(session.rows(["filename", "data"])).get("c.bin") == b"third", 20, 0.2
+    )
     (folder / "a.bin").unlink()
     wait_until("the deleted file is gone", lambda: "a.bin" not in dict(session.rows(["filename", "filesize"])), 20, 0.2)
     write_file(folder / "b.bin", b"second, changed")
@@ -164,14 +168,21 @@ def test_a_file_that_is_still_being_written_is_held_back(living):
         time.sleep(0.1)
         seen = dict(session.rows(["filename", "filesize"]))
         assert "half.bin" not in seen, f"published after {i + 1} pieces"
-    wait_until("it is published once it is whole", lambda: dict(session.rows(["filename", "filesize"])).get("half.bin") == 25000, 20, 0.2)
+    wait_until(
+        "it is published once it is whole",
+        lambda: dict(session.rows(["filename", "filesize"])).get("half.bin") == 25000,
+        20,
+        0.2,
+    )
 
 
 def test_a_read_that_meets_a_changed_source_starts_a_refresh(tmp_path):
     folder = tmp_path / "files"
     artifacts.write_folder(folder, {"a.bin": noise("a", 4000), "b.bin": noise("b", 4000)})
     table = manifest.virtual_table("drifting", [manifest.folder("files")], refresh=manifest.ON_REQUEST)
-    with Vdt(manifest.write(tmp_path / "t.yaml", table), state=tmp_path / "state", work=tmp_path / "run").start() as vdt:
+    with Vdt(
+        manifest.write(tmp_path / "t.yaml", table), state=tmp_path / "state", work=tmp_path / "run"
+    ).start() as vdt:
         session = clients.DeltaDataset(place_of(vdt.table("drifting")))
         assert session.version() == 0
         write_file(folder / "a.bin", noise("changed", 5000), age_seconds=600)

@@ -100,6 +100,8 @@ def test_filters_on_own_columns(mapped):
         "globex/2025/deep/er/c.pdf",
         "globex/soon/d.pdf",
     }
-    assert {r[0] for r in mapped.rows(["path"], Where("year", "range", (2025, 2030)))} == {k for k in KEYS if YEAR[k] == 2025}
+    assert {r[0] for r in mapped.rows(["path"], Where("year", "range", (2025, 2030)))} == {
+        k for k in KEYS if YEAR[k] == 2025
+    }
     assert {r[0] for r in mapped.rows(["path"], Where("year", "null"))} == {k for k in KEYS if YEAR[k] is None}
     assert mapped.rows(["path"], Where("tenant", "eq", ("other",))) == []

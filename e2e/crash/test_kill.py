@@ -143,7 +143,10 @@ def post_refresh(admin: str):
 def test_restart_serves_the_same_bytes_under_the_same_paths(tmp_path):
     artifacts.write_folder(tmp_path / "files", {f"{i}.bin": noise(i, 30_000 + i) for i in range(40)})
     spec = manifest.virtual_table(
-        "stable", [manifest.folder("files")], layout={"fileTargetBytes": "1Mi", "rowGroupTargetBytes": "256Ki"}, refresh=manifest.ON_REQUEST
+        "stable",
+        [manifest.folder("files")],
+        layout={"fileTargetBytes": "1Mi", "rowGroupTargetBytes": "256Ki"},
+        refresh=manifest.ON_REQUEST,
     )
     vdt = Vdt(manifest.write(tmp_path / "t.yaml", spec), state=tmp_path / "state", work=tmp_path / "run").start()
     try:

@@ -17,7 +17,9 @@ def test_in_place_overwrite_never_gives_a_mix(tmp_path):
     """Only files that have settled are published, and at any rest the file is all of one letter: so a mix shows."""
     big = tmp_path / "files" / "big.bin"
     artifacts.write_file(big, b"A" * SIZE)
-    spec = manifest.virtual_table("torn", [manifest.folder("files")], refresh={"intervalSeconds": 0, "settleSeconds": 1})
+    spec = manifest.virtual_table(
+        "torn", [manifest.folder("files")], refresh={"intervalSeconds": 0, "settleSeconds": 1}
+    )
     stop = threading.Event()
 
     def overwrite():

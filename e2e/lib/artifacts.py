@@ -60,7 +60,7 @@ ODD_NAMES = [
     "a+b.pdf",
     "a#b.pdf",
     "a?b&c=d.pdf",
-    "it's \"quoted\".pdf",
+    'it\'s "quoted".pdf',
     "ünïcödé/π-Ω.pdf",
     "u\u0308 decomposed.pdf",
     "日本語.pdf",

@@ -72,10 +72,11 @@ class Table:
 class Vdt:
     """`vdt serve`, from start to stop. A context manager."""
 
-    def __init__(self, *sources, state: Path, args=(), env: dict | None = None, work: Path | None = None):
+    def __init__(self, *sources, state: Path | str, args=(), env: dict | None = None, work: Path | None = None):
         self.work = Path(work or tempfile.mkdtemp(prefix="vdt-e2e-"))
         self.work.mkdir(parents=True, exist_ok=True)
-        self.sources, self.state, self.args = [str(s) for s in sources], Path(state), [str(a) for a in args]
+        self.sources, self.args = [str(s) for s in sources], [str(a) for a in args]
+        self.state = state if str(state).startswith("s3://") else Path(state)
         self.env = environment(env)
         self.process: Process | None = None
         self.ready: dict = {}

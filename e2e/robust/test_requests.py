@@ -170,7 +170,9 @@ def test_sigterm_lets_bodies_finish(tmp_path, serve):
 
     def slow_reader():
         with socket.create_connection((host, int(port)), timeout=30) as s:
-            s.sendall(f"GET /main/default/files/{path} HTTP/1.1\r\nHost: {vdt.listen}\r\nConnection: close\r\n\r\n".encode())
+            s.sendall(
+                f"GET /main/default/files/{path} HTTP/1.1\r\nHost: {vdt.listen}\r\nConnection: close\r\n\r\n".encode()
+            )
             while piece := s.recv(1024 * 1024):
                 body.extend(piece)
                 started.set()
@@ -184,7 +186,9 @@ def test_sigterm_lets_bodies_finish(tmp_path, serve):
     reader.join(60)
     assert code == 0, vdt.process.tail()
     head, _, rest = bytes(body).partition(b"\r\n\r\n")
-    length = int(next(v for k, _, v in (h.partition(b":") for h in head.split(b"\r\n")) if k.lower() == b"content-length"))
+    length = int(
+        next(v for k, _, v in (h.partition(b":") for h in head.split(b"\r\n")) if k.lower() == b"content-length")
+    )
     assert len(rest) == length and rest[-4:] == b"PAR1" and data in rest
 
 
@@ -220,7 +224,9 @@ def test_listing_in_pages_and_by_folders(vdt, seaweed):
         "s3",
         endpoint_url=vdt.endpoint,
         region_name="us-east-1",
-        config=Config(signature_version=botocore.UNSIGNED, s3={"addressing_style": "path"}, retries={"max_attempts": 0}),
+        config=Config(
+            signature_version=botocore.UNSIGNED, s3={"addressing_style": "path"}, retries={"max_attempts": 0}
+        ),
     )
     assert [b["Name"] for b in s3.list_buckets()["Buckets"]] == ["main"]
     s3.head_bucket(Bucket="main")

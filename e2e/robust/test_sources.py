@@ -1,5 +1,6 @@
 """What lies in sources: nothing, odd names, links, what changes, what vanishes."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -84,10 +85,8 @@ def test_a_link_that_turns_away_after_the_listing_is_not_followed(tmp_path, serv
     (folder / "a.pdf").unlink()
     (folder / "a.pdf").symlink_to(tmp_path / "outside.bin")
     settle(tmp_path / "outside.bin")
-    try:
+    with contextlib.suppress(OSError):  # a clean error is as good; what must not come are another file's bytes
         assert dict(rows(vdt))["a.pdf"] == b"%PDF-1.4 a"
-    except OSError:
-        pass  # a clean error is as good; what must not come is another file's bytes under this name
 
 
 def test_a_source_that_is_suddenly_empty_is_held(tmp_path, serve, on_request, folder):
@@ -163,7 +162,9 @@ def test_a_manifest_edit_relays_the_table(tmp_path, serve, folder):
         {"name": "tenant", "type": "string", "from": {"constant": "acme"}},
         {"name": "data", "from": {"artifact": "Data"}},
     ]
-    manifest.write(path, manifest.virtual_table("files", [manifest.folder("files")], schema={"columns": columns}, **spec))
+    manifest.write(
+        path, manifest.virtual_table("files", [manifest.folder("files")], schema={"columns": columns}, **spec)
+    )
     vdt = serve(path)
     table = open_table(vdt, "files")
     assert [f.name for f in table.schema().fields] == ["id", "filename", "tenant", "data"]
