@@ -47,8 +47,8 @@ deny:
 
 test: test-rust test-e2e ## every test: Rust, real clients, kill -9, bad input
 
-test-rust: ## the tests of the crates
-	$(CARGO) test $(LOCKED) --workspace
+test-rust: ## the tests of the crates, those of the S3 source against a real S3 service
+	$$(e2e/setup.sh all | tail -n 1) e2e/with_seaweed.py $(CARGO) test $(LOCKED) --workspace
 
 test-e2e: build ## real clients against the real binary
 	VDT="$${CARGO_TARGET_DIR:-$(CURDIR)/target}/debug/vdt" e2e/test.sh
