@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
+use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use proptest::prelude::*;
@@ -461,4 +462,31 @@ async fn a_damaged_rope_is_refused_and_named() {
     assert!(read(&store, &path, range.clone()).await.is_err());
     origin.put(&rope_path, good.into()).await.unwrap();
     assert_eq!(read(&store, &path, range).await.unwrap(), file);
+}
+
+#[tokio::test]
+async fn a_folder_is_an_origin_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let origin = Arc::new(LocalFileSystem::new_with_prefix(folder.path()).unwrap());
+    let (path, file) = put_artifacts(&*origin, 20, 30_000).await;
+    let store = over(origin.clone());
+    assert_eq!(
+        read(&store, &path, 0..file.len() as u64).await.unwrap(),
+        file
+    );
+    assert_eq!(
+        read(&store, &path, 50_000..70_000).await.unwrap(),
+        &file[50_000..70_000]
+    );
+    let listed: Vec<_> = store.list(None).try_collect().await.unwrap();
+    assert_eq!(listed, [store.head(&path).await.unwrap()]);
+
+    origin
+        .put(&source_path("a/1"), "changed".into())
+        .await
+        .unwrap();
+    assert!(matches!(
+        read(&store, &path, 30_004..30_010).await,
+        Err(Error::Precondition { .. })
+    ));
 }
