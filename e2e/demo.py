@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,9 @@ def main(binary: str):
     with tempfile.TemporaryDirectory(prefix="vdt-demo-") as work:
         ready = Path(work) / "ready.json"
         show(f"$ vdt serve {PAPERS}")
-        command = [binary, "serve", str(PAPERS), "--state", f"{work}/state", "--ready-file", str(ready)]
+        # Where setpriv exists, the server ends with this script however that ends.
+        guard = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
+        command = [*guard, binary, "serve", str(PAPERS), "--state", f"{work}/state", "--ready-file", str(ready)]
         server = subprocess.Popen([*command, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
         try:
             deadline = time.monotonic() + START_SECONDS
