@@ -131,6 +131,17 @@ def test_state_locked_by_another_process(tmp_path, folder, serve):
     refused(FAILURE, "serve", folder, "--state", tmp_path / "state", *LOOPBACK, says=[tmp_path / "state"])
 
 
+def test_a_table_of_another_resource_is_refused_and_kept(tmp_path, folder, serve):
+    def named(name):
+        table = manifest.virtual_table(name, [manifest.folder("files")], table={"name": "shared"})
+        return manifest.write(tmp_path / f"{name}.yaml", table)
+
+    serve(named("one")).stop()
+    args = ("serve", named("two"), "--state", tmp_path / "state", *LOOPBACK)
+    refused(FAILURE, *args, says=["default/one", "default/two"])
+    assert serve(named("one")).ready["tables"][0]["name"] == "shared"
+
+
 def test_state_of_a_newer_version(tmp_path, folder, serve):
     serve(folder).stop()
     store = tmp_path / "state" / "store.json"

@@ -25,8 +25,8 @@ use vdt_crds::AccessMode;
 use vdt_dialect::DataSurface;
 use vdt_rope::{Drift, RopeStore, RopeStoreOptions};
 use vdt_store::{
-    Clock, Definition, OpenMode, Origin, RefreshReport, Refresher, StateStore, TableRefresh,
-    TableStatus, chain, schedule,
+    Clock, Definition, OpenMode, Origin, RefreshReport, Refresher, StateStore, StoreError,
+    TableRefresh, TableStatus, chain, schedule,
 };
 
 use crate::{
@@ -267,6 +267,8 @@ async fn open_table(
                 artifacts,
             })
         }
+        // Somebody else's table is not ours to show.
+        Err(problem @ StoreError::OtherOwner { .. }) => Err(problem.into()),
         Err(problem) => match refresh.log().snapshot().await {
             Ok(Some(snapshot)) => {
                 let message = chain(&problem);
