@@ -13,6 +13,7 @@
 
 mod files;
 mod mirror;
+mod report;
 
 use std::{
     collections::BTreeMap,
@@ -21,16 +22,20 @@ use std::{
 };
 
 use futures::future;
-use serde::Serialize;
 use serde_json::Value;
 use vdt_table::{Artifact, SourceContext, delta};
 
-use self::mirror::Mirror;
+pub use self::report::{RefreshReport, SourceOutcome};
+
+use self::{
+    mirror::Mirror,
+    report::{outcome, report},
+};
 use crate::{
     definition::{Definition, LAYOUT_KEY, SOURCE_KEY},
-    error::{StoreError, chain},
+    error::StoreError,
     log::{APP_ID, Snapshot, TableLog},
-    plan::{Changes, Current, Hold, Listed, Plan, Policy, is_settled, plan},
+    plan::{Current, Hold, Listed, Plan, Policy, is_settled, plan},
     rows::{read_current, sort_rows},
     source::{Listing, SourceError},
     state::StateStore,
@@ -46,76 +51,6 @@ pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// Told while sources are listed: artifacts and bytes so far, over all sources of the table.
 pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
-
-/// A source after a refresh.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SourceOutcome {
-    /// Name in the manifest.
-    pub name: String,
-    /// Reason in CamelCase: `Listed`, `Shrunk`, or why it could not be listed.
-    pub reason: &'static str,
-    /// For people.
-    pub message: String,
-    /// Artifacts listed, if it was.
-    pub artifacts: Option<u64>,
-    /// Keys that cannot be served, by reason.
-    pub skipped: BTreeMap<String, u64>,
-}
-
-impl SourceOutcome {
-    /// Whether the table shows what the source holds.
-    pub fn is_current(&self) -> bool {
-        self.reason == LISTED
-    }
-}
-
-const LISTED: &str = "Listed";
-
-/// What a refresh did.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RefreshReport {
-    /// `<catalog>/<schema>/<table>`.
-    pub table: String,
-    /// Newest version.
-    pub version: u64,
-    /// Whether this refresh committed it.
-    pub committed: bool,
-    /// Artifacts in it.
-    pub artifacts: u64,
-    /// Bytes of those artifacts.
-    pub artifact_bytes: u64,
-    /// New artifacts.
-    pub new: u64,
-    /// Changed artifacts.
-    pub changed: u64,
-    /// Deleted artifacts.
-    pub deleted: u64,
-    /// Artifacts that are held back until they have settled.
-    pub unsettled: u64,
-    /// Path parts that did not parse and are null, in files laid out by this refresh.
-    pub unparsed: u64,
-    /// Sources, by name.
-    pub sources: Vec<SourceOutcome>,
-    /// Seconds that listing took.
-    pub listing_seconds: f64,
-    /// Seconds in all.
-    pub seconds: f64,
-}
-
-impl RefreshReport {
-    /// The report of a table that is served as it was committed, without a refresh of this process.
-    pub fn of_version(table: &str, version: u64) -> Self {
-        report(
-            table,
-            version,
-            false,
-            (0, 0, 0),
-            Changes::default(),
-            Vec::new(),
-        )
-    }
-}
 
 /// Refreshes one table.
 #[derive(Clone)]
@@ -490,58 +425,5 @@ fn operation(snapshot: &Option<Snapshot>, laid_out: &files::LaidOut) -> &'static
         None => "CREATE TABLE",
         Some(_) if laid_out.removes.is_empty() => "WRITE",
         Some(_) => "REPLACE FILES",
-    }
-}
-
-fn outcome(name: &str, listing: Result<&Listing, &SourceError>) -> SourceOutcome {
-    match listing {
-        Ok(listing) => SourceOutcome {
-            name: name.to_owned(),
-            reason: LISTED,
-            message: format!(
-                "listed {} artifacts, {} bytes, in {} requests",
-                listing.entries.len(),
-                listing.bytes,
-                listing.requests
-            ),
-            artifacts: Some(listing.entries.len() as u64),
-            skipped: listing
-                .skipped
-                .iter()
-                .map(|(reason, skipped)| (reason.to_string(), skipped.count))
-                .collect(),
-        },
-        Err(error) => SourceOutcome {
-            name: name.to_owned(),
-            reason: error.reason(),
-            message: chain(error),
-            artifacts: None,
-            skipped: BTreeMap::new(),
-        },
-    }
-}
-
-fn report(
-    table: &str,
-    version: u64,
-    committed: bool,
-    (artifacts, artifact_bytes, unparsed): (u64, u64, u64),
-    changes: Changes,
-    sources: Vec<SourceOutcome>,
-) -> RefreshReport {
-    RefreshReport {
-        table: table.to_owned(),
-        version,
-        committed,
-        artifacts,
-        artifact_bytes,
-        new: changes.new,
-        changed: changes.changed,
-        deleted: changes.deleted,
-        unsettled: changes.unsettled,
-        unparsed,
-        sources,
-        listing_seconds: 0.0,
-        seconds: 0.0,
     }
 }
