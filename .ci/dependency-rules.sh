@@ -42,6 +42,8 @@ must_not_use vdt-table 'rand' 'getrandom' 'uuid' 'chrono' 'time' -- --depth 1
 must_not_use vdt-store 'axum' 's3s' 'kube-client' 'kube-runtime' 'vdt-dialect'
 # Protocols serve any ObjectStore: they know neither tables nor ropes.
 must_not_use vdt-dialect 'vdt-.*' 'kube.*' 'parquet' 'deltalake.*'
+# The sidecar knows neither tables nor sources.
+must_not_use vdt-sidecar 'kube-client' 'kube-runtime' 'parquet' 'deltalake.*' 'vdt-(table|store)'
 # The resource is a type and its rules.
 must_not_use vdt-crds 'kube-client' 'kube-runtime' 'tokio' 'axum' 'object_store' 'vdt-.*'
 # One machine needs no cluster.

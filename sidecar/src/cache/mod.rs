@@ -1,0 +1,1 @@
+//! `CacheStore`: blocks of immutable objects, kept in the tiers, around another `ObjectStore`.

@@ -1,0 +1,1 @@
+//! What the edge of a process needs, from manifests and secret files: principals, TLS, limits.

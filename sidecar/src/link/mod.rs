@@ -1,0 +1,1 @@
+//! The origin over a Unix socket.

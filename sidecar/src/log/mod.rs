@@ -1,0 +1,1 @@
+//! `LogStore`: what changes of a log (listing, hint, `.crc`), from one snapshot, never trusted for long.

@@ -1,0 +1,3 @@
+//! `vdt-sidecar`: the pod's front door.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The two tiers below the cache: memory, then disk.
