@@ -32,5 +32,7 @@ pub use name::{FileName, NameError, PARQUET_SUFFIX, ROPE_SUFFIX};
 pub use rope::{MAX_LENGTH, Rope};
 pub use segment::{MAX_OBJECT_TEXT_BYTES, Reference, Segment, SourceObject};
 #[cfg(feature = "store")]
-pub use store::{Drift, DriftReason, RopeStore, RopeStoreError, RopeStoreOptions};
+pub use store::{
+    Drift, DriftReason, FileMap, Frame, ReadContext, RopeStore, RopeStoreError, RopeStoreOptions,
+};
 pub use stored::{Index, StoredError, StoredRope, Tail, decode, encode};

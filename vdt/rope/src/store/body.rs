@@ -20,6 +20,7 @@ use futures::{FutureExt, Stream};
 use object_store::{Error, Result};
 
 use super::compose::RopeFile;
+use super::context::{Frame, ReadContext};
 use super::read::Read;
 use crate::segment::{Reference, Segment};
 
@@ -32,6 +33,8 @@ static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 /// A stream of exactly the bytes of a range. After an error or the end it yields nothing more, however often it is polled.
 pub(super) struct Body {
     file: Arc<RopeFile>,
+    /// The half-open range of the virtual file that was asked for.
+    asked: Range<u64>,
     concurrent_reads: usize,
     read_ahead_bytes: u64,
     frames: Frames,
@@ -58,15 +61,14 @@ struct Frames {
     range: Range<u64>,
     /// Frames of that range.
     left: Range<usize>,
-    fetching: Option<BoxFuture<'static, Result<Vec<Segment>>>>,
-    /// Offset in the virtual file of the batch that is being fetched.
-    fetching_at: u64,
+    fetching: Option<BoxFuture<'static, Result<Vec<Arc<Frame>>>>>,
 }
 
 enum Piece {
     Literal(Bytes),
     Zeros(u64),
-    Waiting(Reference),
+    /// A reference, and where in the virtual file it begins.
+    Waiting(u64, Reference),
     Reading(Box<Read>),
 }
 
@@ -84,13 +86,13 @@ impl Body {
         };
         Self {
             file,
+            asked: range.clone(),
             concurrent_reads,
             read_ahead_bytes,
             frames: Frames {
                 range,
                 left,
                 fetching: None,
-                fetching_at: 0,
             },
             queue: VecDeque::new(),
             front: 0,
@@ -164,11 +166,13 @@ impl Body {
             let Some(fetching) = &mut self.frames.fetching else {
                 break;
             };
-            let Poll::Ready(segments) = fetching.poll_unpin(cx) else {
+            let Poll::Ready(frames) = fetching.poll_unpin(cx) else {
                 break;
             };
             self.frames.fetching = None;
-            self.frames.enqueue(segments?, &mut self.queue);
+            for frame in frames? {
+                self.frames.enqueue(&frame, &mut self.queue);
+            }
         }
         Ok(())
     }
@@ -180,10 +184,18 @@ impl Body {
             let length = match piece {
                 Piece::Literal(bytes) => bytes.len() as u64,
                 Piece::Zeros(length) => *length,
-                Piece::Waiting(reference) => {
+                Piece::Waiting(at, reference) => {
                     let reference = reference.clone();
                     let length = reference.length;
-                    *piece = Piece::Reading(Box::new(Read::new(&self.file.reader, reference)));
+                    let context = ReadContext {
+                        file: self.file.reader.location.clone(),
+                        at: *at,
+                        object: Arc::clone(&reference.object),
+                        body: self.asked.clone(),
+                        map: Arc::clone(&self.file) as _,
+                    };
+                    let read = Read::new(&self.file.reader, reference, context);
+                    *piece = Piece::Reading(Box::new(read));
                     self.active.push_back(self.front + self.started as u64);
                     length
                 }
@@ -256,7 +268,7 @@ impl Body {
                     None => return Emit::Wait,
                 },
             },
-            Piece::Waiting(_) => return Emit::Wait,
+            Piece::Waiting(..) => return Emit::Wait,
         };
         self.ahead -= chunk.len() as u64;
         if is_finished {
@@ -323,36 +335,36 @@ impl Frames {
             raw_bytes <= BATCH_RAW_BYTES
         });
         let batch = self.left.start..self.left.start + fitting.count().max(1);
-        self.fetching_at = frames[0].covers.start;
         self.left.start = batch.end;
-        self.fetching = Some(Arc::clone(file).segments(batch).boxed());
+        let file = Arc::clone(file);
+        self.fetching = Some(async move { file.frames(batch).await }.boxed());
         true
     }
 
-    /// Appends the segments of a batch, as far as they lie in the range. References that continue each other become one
-    /// read.
-    fn enqueue(&mut self, segments: Vec<Segment>, queue: &mut VecDeque<Piece>) {
-        let mut at = self.fetching_at;
-        for segment in segments {
+    /// Appends the segments of a frame, as far as they lie in the range. References that continue each other become one read.
+    fn enqueue(&mut self, frame: &Frame, queue: &mut VecDeque<Piece>) {
+        for (at, segment) in frame.segments() {
             let length = segment.len();
             let cut = self.range.start.clamp(at, at + length) - at
                 ..self.range.end.clamp(at, at + length) - at;
-            at += length;
             if cut.is_empty() {
                 continue;
             }
+            let at = at + cut.start;
             let segment = if cut == (0..length) {
-                segment
+                segment.clone()
             } else {
                 segment.slice(cut)
             };
             match (segment, queue.back_mut()) {
-                (Segment::Reference(next), Some(Piece::Waiting(last)))
+                (Segment::Reference(next), Some(Piece::Waiting(_, last)))
                     if last.is_continued_by(&next) =>
                 {
                     last.length += next.length;
                 }
-                (Segment::Reference(reference), _) => queue.push_back(Piece::Waiting(reference)),
+                (Segment::Reference(reference), _) => {
+                    queue.push_back(Piece::Waiting(at, reference))
+                }
                 (Segment::Literal(bytes), _) => queue.push_back(Piece::Literal(bytes)),
                 (Segment::Zeros(length), _) => queue.push_back(Piece::Zeros(length)),
             }

@@ -1,15 +1,26 @@
-//! Parsed indexes of ropes that were read lately, bounded by the bytes they take.
+//! What is kept of ropes that were read lately: parsed indexes and decoded frames, each bounded by the bytes they take.
 //!
 //! A rope's name is its content, so an entry can become useless but never wrong. Whoever finds that the bytes below no
-//! longer fit an index (a rope that was removed and written again by another version of vdt) removes it.
+//! longer fit an index (a rope that was removed and written again by another version of vdt) removes it; a frame is used
+//! only if the index gives it the same place.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+use std::mem::size_of;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use object_store::ObjectMeta;
 use object_store::path::Path;
 
+use super::context::Frame;
+use crate::name::FileName;
 use crate::stored::Index;
+
+/// Indexes by the path of the rope.
+pub(super) type IndexCache = Lru<Path, Arc<KnownRope>>;
+
+/// Frames by the rope's name and their number.
+pub(super) type FrameCache = Lru<(FileName, usize), Arc<Frame>>;
 
 /// A rope that can be read without its tail.
 #[derive(Debug)]
@@ -20,63 +31,73 @@ pub(super) struct KnownRope {
     pub(super) meta: ObjectMeta,
 }
 
-impl KnownRope {
+/// The bytes that an entry takes.
+pub(super) trait Weigh {
+    /// An estimate, in bytes.
+    fn bytes(&self) -> usize;
+}
+
+impl Weigh for Arc<KnownRope> {
     fn bytes(&self) -> usize {
         // The path is held twice, by the entry and by the order of use.
-        std::mem::size_of::<Self>()
+        size_of::<KnownRope>()
             + std::mem::size_of_val(self.index.frames())
             + 3 * self.meta.location.as_ref().len()
             + 128
     }
 }
 
-/// Least recently used indexes go first.
+/// Least recently used entries go first.
 #[derive(Debug)]
-pub(super) struct IndexCache {
+pub(super) struct Lru<K, V> {
     bytes_max: usize,
-    state: Mutex<State>,
+    state: Mutex<State<K, V>>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    ropes: HashMap<Path, (u64, Arc<KnownRope>)>,
-    by_use: BTreeMap<u64, Path>,
+#[derive(Debug)]
+struct State<K, V> {
+    entries: HashMap<K, (u64, V)>,
+    by_use: BTreeMap<u64, K>,
     uses: u64,
     bytes: usize,
 }
 
-impl IndexCache {
+impl<K: Clone + Eq + Hash, V: Clone + Weigh> Lru<K, V> {
     pub(super) fn new(bytes_max: usize) -> Self {
         Self {
             bytes_max,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                entries: HashMap::new(),
+                by_use: BTreeMap::new(),
+                uses: 0,
+                bytes: 0,
+            }),
         }
     }
 
-    pub(super) fn find(&self, rope: &Path) -> Option<Arc<KnownRope>> {
+    pub(super) fn find(&self, key: &K) -> Option<V> {
         let mut state = self.state();
         let now = state.tick();
-        let (used, known) = state.ropes.get_mut(rope)?;
-        let known = Arc::clone(known);
+        let (used, value) = state.entries.get_mut(key)?;
+        let value = value.clone();
         let before = std::mem::replace(used, now);
-        if let Some(path) = state.by_use.remove(&before) {
-            state.by_use.insert(now, path);
+        if let Some(key) = state.by_use.remove(&before) {
+            state.by_use.insert(now, key);
         }
-        Some(known)
+        Some(value)
     }
 
-    pub(super) fn insert(&self, known: Arc<KnownRope>) {
-        let bytes = known.bytes();
+    pub(super) fn insert(&self, key: K, value: V) {
+        let bytes = value.bytes();
         if bytes > self.bytes_max {
             return;
         }
-        let path = known.meta.location.clone();
         let mut state = self.state();
-        state.remove(&path);
+        state.remove(&key);
         let now = state.tick();
         state.bytes += bytes;
-        state.by_use.insert(now, path.clone());
-        state.ropes.insert(path, (now, known));
+        state.by_use.insert(now, key.clone());
+        state.entries.insert(key, (now, value));
         while state.bytes > self.bytes_max {
             let Some((_, oldest)) = state.by_use.pop_first() else {
                 break;
@@ -85,26 +106,26 @@ impl IndexCache {
         }
     }
 
-    pub(super) fn remove(&self, rope: &Path) {
-        self.state().remove(rope);
+    pub(super) fn remove(&self, key: &K) {
+        self.state().remove(key);
     }
 
     /// Every state between two statements is a valid one, so a panic elsewhere does not spoil it.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State<K, V>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl<K: Eq + Hash, V: Weigh> State<K, V> {
     fn tick(&mut self) -> u64 {
         self.uses += 1;
         self.uses
     }
 
-    fn remove(&mut self, rope: &Path) {
-        if let Some((used, known)) = self.ropes.remove(rope) {
+    fn remove(&mut self, key: &K) {
+        if let Some((used, value)) = self.entries.remove(key) {
             self.by_use.remove(&used);
-            self.bytes -= known.bytes();
+            self.bytes -= value.bytes();
         }
     }
 }
@@ -112,48 +133,40 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stored::{Tail, encode};
 
-    fn known(name: &str) -> Arc<KnownRope> {
-        let stored = encode(&crate::Rope::default(), b"");
-        let Ok(Tail::Index(index)) = Index::parse(&stored.bytes, stored.bytes.len() as u64) else {
-            panic!("a stored rope");
-        };
-        let meta = ObjectMeta {
-            location: Path::from(name),
-            last_modified: Default::default(),
-            size: 0,
-            e_tag: None,
-            version: None,
-        };
-        Arc::new(KnownRope { index, meta })
+    impl Weigh for &str {
+        fn bytes(&self) -> usize {
+            self.len()
+        }
     }
 
     #[test]
     fn least_recently_used_goes_first_and_bytes_are_bounded() {
-        let each = known("a").bytes();
-        let cache = IndexCache::new(2 * each);
-        cache.insert(known("a"));
-        cache.insert(known("b"));
-        assert!(cache.find(&Path::from("a")).is_some());
-        cache.insert(known("c"));
-        assert!(cache.find(&Path::from("b")).is_none());
-        assert!(cache.find(&Path::from("a")).is_some() && cache.find(&Path::from("c")).is_some());
-        cache.insert(known("c"));
-        assert_eq!(cache.state().bytes, 2 * each);
-        cache.remove(&Path::from("a"));
-        cache.remove(&Path::from("c"));
+        let cache = Lru::new(6);
+        cache.insert('a', "aaa");
+        cache.insert('b', "bbb");
+        assert_eq!(cache.find(&'a'), Some("aaa"));
+        cache.insert('c', "ccc");
+        assert_eq!(cache.find(&'b'), None);
+        assert_eq!(
+            (cache.find(&'a'), cache.find(&'c')),
+            (Some("aaa"), Some("ccc"))
+        );
+        cache.insert('c', "cc");
+        assert_eq!(cache.state().bytes, 5);
+        cache.remove(&'a');
+        cache.remove(&'c');
         let state = cache.state();
         assert_eq!(
-            (state.bytes, state.ropes.len(), state.by_use.len()),
+            (state.bytes, state.entries.len(), state.by_use.len()),
             (0, 0, 0)
         );
     }
 
     #[test]
     fn nothing_over_the_bound_is_kept() {
-        let cache = IndexCache::new(10);
-        cache.insert(known("a"));
-        assert!(cache.find(&Path::from("a")).is_none());
+        let cache = Lru::new(2);
+        cache.insert('a', "aaa");
+        assert_eq!(cache.find(&'a'), None);
     }
 }

@@ -15,12 +15,12 @@ use object_store::{
 
 use super::body::Body;
 use super::cache::KnownRope;
+use super::context::{FileMap, Frame};
 use super::error::{RopeStoreError, relocate};
 use super::paths;
 use super::read::SourceReader;
 use super::{STORE, Shared};
 use crate::name::FileName;
-use crate::segment::Segment;
 use crate::stored::{Index, StoredError, Tail};
 
 /// Answers a GET. Before it returns, the frames that come first are read and checked, and the sources of the first
@@ -142,7 +142,7 @@ impl RopeFile {
                 Tail::Index(index) if index.name() == name => {
                     meta.location = rope.clone();
                     let known = Arc::new(KnownRope { index, meta });
-                    shared.indexes.insert(Arc::clone(&known));
+                    shared.indexes.insert(rope.clone(), Arc::clone(&known));
                     return Ok(Self {
                         reader,
                         known,
@@ -161,26 +161,46 @@ impl RopeFile {
         }
     }
 
-    /// Reads and decodes `frames`, not empty, with one ranged read of the rope: their segments in order.
-    pub(super) async fn segments(self: Arc<Self>, frames: Range<usize>) -> Result<Vec<Segment>> {
-        let stored = self
-            .stored(self.known.index.file_range(frames.clone()))
-            .await?;
-        let start = self.known.index.frames()[frames.start].file.start;
-        let mut segments = Vec::new();
-        for frame in frames {
-            let file = &self.known.index.frames()[frame].file;
-            // Sizes of what was just read.
-            let bytes = &stored[(file.start - start) as usize..(file.end - start) as usize];
-            let decoded = self
-                .known
-                .index
-                .decode_frame(frame, bytes)
-                .map_err(|source| self.damaged(source))?;
-            segments.extend(decoded);
-            yield_now().await;
+    /// Decoded `frames`, in order. Those that are not at hand are read with one ranged read of the rope.
+    pub(super) async fn frames(&self, frames: Range<usize>) -> Result<Vec<Arc<Frame>>> {
+        let mut found: Vec<_> = frames.clone().map(|number| self.held(number)).collect();
+        let first = found.iter().position(Option::is_none);
+        let last = found.iter().rposition(Option::is_none);
+        if let (Some(first), Some(last)) = (first, last) {
+            let missing = frames.start + first..frames.start + last + 1;
+            let start = self.known.index.frames()[missing.start].file.start;
+            let stored = self.stored(self.known.index.file_range(missing)).await?;
+            for (number, found) in frames.clone().zip(&mut found) {
+                if found.is_none() {
+                    let file = &self.known.index.frames()[number].file;
+                    // Sizes of what was just read.
+                    let bytes = &stored[(file.start - start) as usize..(file.end - start) as usize];
+                    *found = Some(self.decode(number, bytes)?);
+                    yield_now().await;
+                }
+            }
         }
-        Ok(segments)
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// A frame that was decoded lately.
+    fn held(&self, number: usize) -> Option<Arc<Frame>> {
+        let shared = &self.reader.shared;
+        let frame = shared.frames.find(&(self.known.index.name(), number))?;
+        (frame.covers() == self.known.index.frames()[number].covers).then_some(frame)
+    }
+
+    fn decode(&self, number: usize, stored: &[u8]) -> Result<Arc<Frame>> {
+        let index = &self.known.index;
+        let segments = index
+            .decode_frame(number, stored)
+            .map_err(|source| self.damaged(source))?;
+        let frame = Arc::new(Frame::new(index.frames()[number].covers.clone(), segments));
+        let shared = &self.reader.shared;
+        shared
+            .frames
+            .insert((index.name(), number), Arc::clone(&frame));
+        Ok(frame)
     }
 
     /// Bytes of the stored rope.
@@ -230,5 +250,21 @@ impl RopeFile {
 
     fn origin(&self) -> &dyn ObjectStore {
         &*self.reader.shared.origin
+    }
+}
+
+#[async_trait::async_trait]
+impl FileMap for RopeFile {
+    fn bytes(&self) -> u64 {
+        self.known.index.name().size
+    }
+
+    async fn frame(&self, at: u64) -> Result<Option<Arc<Frame>>> {
+        if at >= FileMap::bytes(self) {
+            return Ok(None);
+        }
+        let number = self.known.index.frames_for(at..at + 1);
+        let mut frames = self.frames(number).await?;
+        Ok(frames.pop())
     }
 }

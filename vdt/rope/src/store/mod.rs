@@ -16,7 +16,8 @@
 //! - Sizes come from names: HEAD and LIST read no rope.
 //! - Memory is bounded: bodies stream, read-ahead is at most [`RopeStoreOptions::read_ahead_bytes`] a body, and order is
 //!   kept. No artifact is ever buffered as a whole for its size's sake.
-//! - I/O is minimal: the index of a rope once (a small cache holds it), the frames of the range, each source range once.
+//! - I/O is minimal: the index of a rope once and the frames of the range (small caches hold both), each source range once.
+//! - Each read of a source object carries a [`ReadContext`], so that a cache below can fetch neighbours together.
 //! - Listings have the order of the origin's, byte order where that has it.
 //!
 //! It relies on the origin to answer suffix ranges, to honour `If-Match` with a plain ETag (no quotes), and to check a
@@ -30,6 +31,7 @@
 mod body;
 mod cache;
 mod compose;
+mod context;
 mod error;
 mod list;
 mod paths;
@@ -49,9 +51,10 @@ use object_store::{
     ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
 
+pub use context::{FileMap, Frame, ReadContext};
 pub use error::{Drift, DriftReason, RopeStoreError};
 
-use cache::IndexCache;
+use cache::{FrameCache, IndexCache};
 use paths::Shown;
 
 /// Name of this store in errors.
@@ -71,6 +74,8 @@ pub struct RopeStoreOptions {
     pub read_ahead_bytes: u64,
     /// Memory for parsed indexes of ropes; bytes, default 8 MiB, about 2,500 files of 16,000 artifacts.
     pub index_cache_bytes: usize,
+    /// Memory for decoded frames of ropes, so that neighbouring reads decode a frame once; bytes, default 8 MiB.
+    pub frame_cache_bytes: usize,
     /// Told of every source object that turned out to have changed.
     pub on_drift: Option<OnDrift>,
 }
@@ -81,6 +86,7 @@ impl Default for RopeStoreOptions {
             concurrent_reads: 16,
             read_ahead_bytes: 4 << 20,
             index_cache_bytes: 8 << 20,
+            frame_cache_bytes: 8 << 20,
             on_drift: None,
         }
     }
@@ -92,6 +98,7 @@ impl fmt::Debug for RopeStoreOptions {
             .field("concurrent_reads", &self.concurrent_reads)
             .field("read_ahead_bytes", &self.read_ahead_bytes)
             .field("index_cache_bytes", &self.index_cache_bytes)
+            .field("frame_cache_bytes", &self.frame_cache_bytes)
             .field("on_drift", &self.on_drift.is_some())
             .finish()
     }
@@ -109,17 +116,20 @@ struct Shared {
     origin: Arc<dyn ObjectStore>,
     options: RopeStoreOptions,
     indexes: IndexCache,
+    frames: FrameCache,
 }
 
 impl RopeStore {
     /// Shows the files of `origin`.
     pub fn new(origin: Arc<dyn ObjectStore>, options: RopeStoreOptions) -> Self {
         let indexes = IndexCache::new(options.index_cache_bytes);
+        let frames = FrameCache::new(options.frame_cache_bytes);
         Self {
             shared: Arc::new(Shared {
                 origin,
                 options,
                 indexes,
+                frames,
             }),
         }
     }

@@ -15,6 +15,7 @@ use futures::{FutureExt, StreamExt};
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, Result};
 
+use super::context::ReadContext;
 use super::error::{Drift, DriftReason, RopeStoreError};
 use super::{Shared, paths};
 use crate::segment::{Reference, SourceObject};
@@ -29,18 +30,23 @@ pub(super) struct SourceReader {
 
 impl SourceReader {
     /// Opens a reference. The object is the listed one when this returns.
-    async fn open(self, reference: Reference) -> Result<BoxStream<'static, Result<Bytes>>> {
+    async fn open(
+        self,
+        reference: Reference,
+        context: ReadContext,
+    ) -> Result<BoxStream<'static, Result<Bytes>>> {
         let object = &reference.object;
         let Some(path) = paths::source_path(object) else {
             let (source_id, key) = (Arc::clone(&object.source), object.key.to_string());
             return Err(RopeStoreError::SourceKey { source_id, key }.into());
         };
-        let options = GetOptions {
+        let mut options = GetOptions {
             range: Some(GetRange::Bounded(reference.range())),
             if_match: object.etag.as_deref().map(Into::into),
             version: object.version.as_deref().map(Into::into),
             ..GetOptions::default()
         };
+        options.extensions.insert(context);
         let result = match self.shared.origin.get_opts(&path, options).await {
             Ok(result) => result,
             Err(error) => return Err(self.explain(object, &path, error).await),
@@ -158,10 +164,10 @@ enum State {
 }
 
 impl Read {
-    pub(super) fn new(reader: &SourceReader, reference: Reference) -> Self {
+    pub(super) fn new(reader: &SourceReader, reference: Reference, context: ReadContext) -> Self {
         let object = Arc::clone(&reference.object);
         let promised = reference.length;
-        let state = State::Opening(reader.clone().open(reference).boxed());
+        let state = State::Opening(reader.clone().open(reference, context).boxed());
         Self {
             reader: reader.clone(),
             object,

@@ -14,6 +14,7 @@ use object_store::{
 };
 
 use super::with_body;
+use crate::store::ReadContext;
 
 /// A request that a [`Recording`] store saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +69,7 @@ impl Request {
 pub struct Recording {
     inner: Arc<dyn ObjectStore>,
     requests: Mutex<Vec<Request>>,
+    contexts: Mutex<Vec<ReadContext>>,
     counters: Arc<Counters>,
 }
 
@@ -101,6 +103,7 @@ impl Recording {
         Self {
             inner,
             requests: Mutex::default(),
+            contexts: Mutex::default(),
             counters: Arc::default(),
         }
     }
@@ -108,6 +111,11 @@ impl Recording {
     /// The requests since the last call, in their order.
     pub fn take(&self) -> Vec<Request> {
         std::mem::take(&mut *self.requests.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What the GETs since the last call were for, as far as they told, in their order.
+    pub fn take_contexts(&self) -> Vec<ReadContext> {
+        std::mem::take(&mut *self.contexts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Bytes of bodies that passed since the start.
@@ -147,6 +155,12 @@ impl ObjectStore for Recording {
                 location: location.clone(),
             });
             return self.inner.get_opts(location, options).await;
+        }
+        if let Some(context) = ReadContext::of(&options) {
+            self.contexts
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(context.clone());
         }
         let (range, if_match) = (options.range.clone(), options.if_match.clone());
         self.record(Request::Get {

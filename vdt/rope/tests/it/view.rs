@@ -11,7 +11,7 @@ use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use proptest::prelude::*;
 use vdt_rope::stored::{Index, Tail};
 use vdt_rope::testing::{Recording, Request};
-use vdt_rope::{FileName, Segment, encode};
+use vdt_rope::{FileName, ReadContext, RopeStore, RopeStoreOptions, Segment, encode};
 
 use crate::generate::{content, materialise, rope as any_rope};
 use crate::origin::*;
@@ -146,16 +146,59 @@ async fn a_row_group_touches_its_artifacts_once_and_its_frames_only() {
     );
     assert_eq!(log.len(), 2, "the tail, and one read of frames: {log:?}");
 
-    read(&store, &path, 104 * 1_000..104 * 1_001).await.unwrap();
-    let requests = origin.take();
-    assert_eq!(
-        requests
+    for (artifact, expected) in [(1_000, 0), (1_900, 1)] {
+        let range = 104 * artifact..104 * (artifact + 1);
+        read(&store, &path, range).await.unwrap();
+        let requests = origin.take();
+        let log = requests
             .iter()
-            .filter(|request| request.is_read_below("log/"))
-            .count(),
-        1,
-        "the index is known now"
-    );
+            .filter(|request| request.is_read_below("log/"));
+        assert_eq!(
+            log.count(),
+            expected,
+            "the index is known now, and one frame"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_read_tells_where_in_the_file_it_belongs() {
+    let origin = Arc::new(Recording::new(memory()));
+    let (path, file) = put_artifacts(&*origin, 2_000, 100).await;
+    let store = over(Arc::clone(&origin) as _);
+    let range = 104 * 1_000 + 50..104 * 1_002;
+    read(&store, &path, range.clone()).await.unwrap();
+
+    let contexts = origin.take_contexts();
+    let told: Vec<_> = contexts
+        .iter()
+        .map(|context| (context.at, &*context.object.key, context.body.clone()))
+        .collect();
+    let expected = [
+        (104 * 1_000 + 50, "a/1000", range.clone()),
+        (104 * 1_001 + 4, "a/1001", range),
+    ];
+    assert_eq!(told, expected);
+
+    let ReadContext {
+        file: shown,
+        at,
+        map,
+        ..
+    } = &contexts[0];
+    assert_eq!((shown, map.bytes()), (&path, file.len() as u64));
+    origin.take();
+    let frame = map.frame(*at).await.unwrap().unwrap();
+    assert!(origin.take().is_empty(), "the frame was read for the body");
+    assert!(frame.covers().contains(at));
+    for (at, reference) in frame.references() {
+        assert_eq!((at - 4) % 104, 0);
+        assert_eq!(*reference.object.key, format!("a/{}", at / 104));
+        assert_eq!((reference.offset, reference.length), (0, 100));
+    }
+    let next = map.frame(frame.covers().end).await.unwrap().unwrap();
+    assert_eq!(next.covers().start, frame.covers().end);
+    assert!(map.frame(file.len() as u64).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -452,8 +495,12 @@ async fn a_damaged_rope_is_refused_and_named() {
         assert!(number != 0 || text.contains("frame 0"), "{text}");
     }
 
-    // A store that knew the good index recovers when the rope is good again.
-    let store = over(origin.clone());
+    // A store that knew the good index, and has to read frames, recovers when the rope is good again.
+    let options = RopeStoreOptions {
+        frame_cache_bytes: 0,
+        ..RopeStoreOptions::default()
+    };
+    let store = RopeStore::new(origin.clone(), options);
     origin.put(&rope_path, good.clone().into()).await.unwrap();
     assert_eq!(read(&store, &path, range.clone()).await.unwrap(), file);
     let mut bad = good.to_vec();
