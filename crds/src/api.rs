@@ -1,6 +1,16 @@
-//! JSON of the admin API, spoken by the server, read by the operator and by the page.
+//! JSON of the admin API, spoken by the server and the sidecar, read by the operator and by the page.
 //!
-//! `GET /api/v1/tables` answers a list of [`TableReport`]; fields are camelCase, times RFC 3339 in UTC, unknown values absent.
+//! | request | answer |
+//! |---|---|
+//! | `GET /api/v1/tables` | a list of [`TableReport`] |
+//! | `GET /api/v1/tables/<catalog>/<schema>/<table>/files?after=&limit=` | [`FilesReport`] |
+//! | `GET /api/v1/tables/<catalog>/<schema>/<table>/files/<name>` | [`RopeReport`] |
+//! | `GET /api/v1/cache` | [`CacheReport`], or 404 in a process without a cache |
+//!
+//! Fields are camelCase, times RFC 3339 in UTC, unknown values absent.
+
+mod cache;
+mod files;
 
 use std::collections::BTreeMap;
 
@@ -9,6 +19,9 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use serde::{Deserialize, Serialize};
+
+pub use cache::*;
+pub use files::*;
 
 use crate::status::{ConditionStatus, SourceStatus};
 
