@@ -2,7 +2,7 @@
 //!
 //! The derive writes what Rust means; a few habits of Kubernetes are applied on top: optional fields are absent, never null; unsigned numbers are
 //! `int32` and `int64` with a minimum; the default of an object is `{}`, whose members bring their own defaults; a new object starts with a status
-//! that says nobody has looked yet. Rules across fields belong to the types too, and pass through unchanged.
+//! that says nobody has looked yet. Rules across fields are added by the module `rules`.
 
 use std::sync::LazyLock;
 
@@ -14,7 +14,10 @@ use kube::CustomResourceExt;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-use crate::spec::VirtualTable;
+use crate::{rules, spec::VirtualTable};
+
+/// When a condition changed that nobody has looked at yet.
+const EPOCH: &str = "1970-01-01T00:00:00Z";
 
 /// Returns the definition as it is installed in a cluster.
 #[must_use]
@@ -31,10 +34,21 @@ pub fn crd() -> CustomResourceDefinition {
         "observedGeneration": -1,
         "conditions": [{
             "type": "Ready", "status": "Unknown", "reason": "Pending", "message": "Waiting for the operator",
-            "lastTransitionTime": "1970-01-01T00:00:00Z",
+            "lastTransitionTime": EPOCH,
         }],
     });
+    rules::add(schema);
     serde_json::from_value(crd).expect("what was a definition still is one")
+}
+
+/// Returns the definition as YAML, as it is committed beside this crate and printed by `vdt-operator crd`.
+#[must_use]
+pub fn crd_yaml() -> String {
+    let crd = serde_json::to_value(crd()).expect("a definition is JSON");
+    let yaml = serde_yaml::to_string(&crd).expect("a definition is YAML");
+    // Readers of YAML 1.1 would take the epoch for a time, not for a text.
+    let yaml = yaml.replace(EPOCH, &format!("'{EPOCH}'"));
+    format!("# Written from the types of crds/src/spec by `vdt-operator crd`. Do not edit.\n{yaml}")
 }
 
 /// The schema of the object, as JSON: validation reads bounds from it instead of repeating them.

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Bounds (lengths, patterns, enums) stand once, beside the field: the schema is derived from them, and parsing and validation read the schema. Rules
-//! across fields are in [`validate()`], in the words of the API server. The crate reads and writes nothing: no file, no network, no clock.
+//! across fields are in [`validate()`] and, for the API server, as CEL in the definition: two ways to judge, one set of sentences, one corpus of examples. The crate reads and writes nothing: no file, no network, no clock.
 
 mod adhoc;
 pub mod api;
@@ -16,6 +16,7 @@ pub mod parse;
 pub mod quantity;
 mod resolved;
 pub mod retention;
+mod rules;
 mod schema;
 mod spec;
 pub mod status;
@@ -24,7 +25,7 @@ mod validate;
 mod violation;
 
 pub use adhoc::BucketUrlError;
-pub use crd::crd;
+pub use crd::{crd, crd_yaml};
 pub use parse::{ParseError, parse};
 pub use quantity::Quantity;
 pub use resolved::{Location, META_SUFFIX};

@@ -1,0 +1,3 @@
+//! `vdt-operator`: a VirtualTable becomes serving pods.
+
+fn main() {}
