@@ -64,6 +64,9 @@ struct Args {
     seed: u64,
 }
 
+/// Latencies above an hour are an hour.
+const LATENCY_MAX_US: u64 = 3_600_000_000;
+
 /// What one connection saw.
 struct Seen {
     latency: Histogram<u64>,
@@ -77,8 +80,8 @@ struct Seen {
 impl Seen {
     fn new() -> anyhow::Result<Self> {
         Ok(Self {
-            latency: Histogram::new(3)?,
-            first_byte: Histogram::new(3)?,
+            latency: Histogram::new_with_bounds(1, LATENCY_MAX_US, 3)?,
+            first_byte: Histogram::new_with_bounds(1, LATENCY_MAX_US, 3)?,
             requests: 0,
             bytes: 0,
             errors: 0,
@@ -164,12 +167,9 @@ async fn work(
         } else {
             Instant::now()
         };
-        let answer = match connection.take() {
-            Some(open) => open.get(server, &request).await,
-            None => match Connection::open(server).await {
-                Ok(open) => open.get(server, &request).await,
-                Err(error) => Err(error),
-            },
+        let answer = match Connection::reuse(connection.take(), server).await {
+            Ok(open) => open.get(server, &request).await,
+            Err(error) => Err(error),
         };
         let is_measured = started >= window.start;
         match answer {

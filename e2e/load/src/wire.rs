@@ -82,7 +82,17 @@ pub(crate) struct Answer {
 pub(crate) struct Connection(SendRequest<Empty<Bytes>>);
 
 impl Connection {
-    pub(crate) async fn open(server: &Server) -> anyhow::Result<Self> {
+    /// The idle connection, or a new one where there is none or the server has closed it.
+    pub(crate) async fn reuse(idle: Option<Self>, server: &Server) -> anyhow::Result<Self> {
+        if let Some(mut idle) = idle
+            && idle.0.ready().await.is_ok()
+        {
+            return Ok(idle);
+        }
+        Self::open(server).await
+    }
+
+    async fn open(server: &Server) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(&server.address).await?;
         stream.set_nodelay(true)?;
         let sender = match &server.tls {
@@ -107,7 +117,6 @@ impl Connection {
         server: &Server,
         request: &Request<'_>,
     ) -> anyhow::Result<(Self, Answer)> {
-        self.0.ready().await?;
         let mut built = hyper::Request::get(request.path)
             .header(HOST, &server.host)
             .header(RANGE, format!("bytes={}-{}", request.first, request.last));
