@@ -1,4 +1,4 @@
-//! `vdt-load`: ranged GETs against one server, for the benchmarks.
+//! `vdt-load get`: ranged GETs against one server, for the benchmarks. `vdt-load delay`: a proxy that makes the line to a server longer.
 //!
 //! - Closed loop (no `--rate`): each connection sends its next request when the last body has ended. Measures throughput.
 //! - Open loop (`--rate N`): request number i is due at i/N seconds, whatever happened to those before it, and its latency counts from
@@ -7,9 +7,11 @@
 //! What to ask for comes from a file, one target a line: `<path> <start> <end>`, a half-open range of bytes of that path. With `--range N`
 //! each request reads N bytes at a random place of it. One thread, so that the generator takes at most one core from the server.
 
+mod delay;
 mod plan;
 mod wire;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,9 +25,26 @@ use tokio::time::Instant;
 use plan::{Plan, Targets};
 use wire::{Connection, Server};
 
-/// Ranged GETs against one server. Prints one JSON object.
+/// Load and delay for the benchmarks of vdt.
 #[derive(Debug, Parser)]
 #[command(version)]
+enum Command {
+    /// Ranged GETs against one server. Prints one JSON object.
+    Get(Args),
+    /// A TCP proxy whose every request arrives later. Prints its address.
+    Delay {
+        /// Address to listen on, port 0 picks a free one
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+        /// Server that connections go to
+        server: SocketAddr,
+        /// Milliseconds
+        #[arg(long, default_value_t = 25)]
+        ms: u64,
+    },
+}
+
+#[derive(Debug, clap::Args)]
 struct Args {
     /// `http://host:port` or `https://host:port`
     server: String,
@@ -103,13 +122,18 @@ impl Seen {
 }
 
 fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+    let command = Command::parse();
     // An error says that somebody else has installed one, which would do as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    tokio::task::LocalSet::new().block_on(&runtime, run(args))
+    match command {
+        Command::Get(args) => tokio::task::LocalSet::new().block_on(&runtime, run(args)),
+        Command::Delay { listen, server, ms } => {
+            runtime.block_on(delay::run(listen, server, Duration::from_millis(ms)))
+        }
+    }
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
