@@ -65,7 +65,7 @@ class Bed:
 
     def __init__(self):
         self.work = Path(tempfile.mkdtemp(prefix="vdt-bench-", dir=os.environ.get("VDT_BENCH_DIR")))
-        self.seaweed = SeaweedFS(self.work / "seaweed")
+        self.seaweed = SeaweedFS(self.work / "seaweed", public_bucket=BUCKET)
         self._filled: set[Artifacts] = set()
         self._physical: set[Artifacts] = set()
         self._servers: list[Vdt] = []
@@ -96,8 +96,11 @@ class Bed:
             list(pool.map(put, enumerate(artifacts.names())))
         self._filled.add(artifacts)
 
-    def serve(self, artifacts: list[Artifacts], endpoint: str | None = None, name: str = "virtual") -> Vdt:
-        """vdt over the artifacts, one table each, its source by way of `endpoint`. State and run folder are new."""
+    def serve(
+        self, artifacts: list[Artifacts], endpoint: str | None = None, name: str = "virtual", args=(), tls=None, kind=Vdt
+    ) -> Vdt:
+        """vdt over the artifacts, one table each, its source by way of `endpoint`, by TLS with a (certificate, key). State and
+        run folder are new."""
         work = self.work / f"{name}-{len(self._servers)}"
         work.mkdir()
         secrets = self.seaweed.secrets_dir(work / "secrets")
@@ -105,10 +108,15 @@ class Bed:
         for a in artifacts:
             self.fill(a)
             source = manifest.bucket(BUCKET, endpoint or self.seaweed.endpoint, prefix=f"{a.label}/")
-            table = manifest.virtual_table(f"t{a.label.lower()}", [source], refresh=manifest.ON_REQUEST)
+            spec = {"server": {"tls": {"mode": "Secret", "secretRef": {"name": "tls"}}}} if tls else {}
+            table = manifest.virtual_table(f"t{a.label.lower()}", [source], refresh=manifest.ON_REQUEST, **spec)
             manifests.append(manifest.write(work / f"{a.label}.yaml", table))
-        args = ["--secrets-dir", secrets]
-        server = Vdt(*manifests, state=work / "state", args=args, work=work / "run", env={"RUST_LOG": "warn"})
+        if tls:
+            (secrets / "tls").mkdir()
+            for name_, file in zip(("tls.crt", "tls.key"), tls, strict=True):
+                shutil.copy(file, secrets / "tls" / name_)
+        args = ["--secrets-dir", secrets, *args]
+        server = kind(*manifests, state=work / "state", args=args, work=work / "run", env={"RUST_LOG": "warn"})
         self._servers.append(server)
         return server.start(seconds=300)
 

@@ -4,6 +4,7 @@ Every child is started through `setpriv --pdeathsig KILL` where that exists, so 
 leaves nothing behind. A child's output goes to a file, never to a pipe that could fill up.
 """
 
+import os
 import shutil
 import signal
 import socket
@@ -87,3 +88,19 @@ class Process:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
         raise ProcessLookupError(self.pid)
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the process and its children, alive ones included."""
+        return sum(_cpu_seconds(pid) for pid in _family(self.pid))
+
+
+def _family(pid: int) -> list[int]:
+    children = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        children += [int(c) for c in (task / "children").read_text().split()]
+    return [pid] + [p for child in children for p in _family(child)]
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return sum(int(fields[i]) for i in (11, 12)) / os.sysconf("SC_CLK_TCK")  # utime and stime: proc(5), fields 14 and 15

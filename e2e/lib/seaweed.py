@@ -25,8 +25,9 @@ def _weed() -> str:
 
 
 class SeaweedFS:
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, public_bucket: str | None = None):
         self.directory = Path(directory)
+        self.public_bucket = public_bucket  # read by anybody: for peers that cannot sign
         self.access_key = "AK" + secrets.token_hex(8).upper()
         self.secret_key = secrets.token_urlsafe(24)
         self.region = "us-east-1"
@@ -51,7 +52,10 @@ class SeaweedFS:
             "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
-        config.write_text(json.dumps({"identities": [identity]}))
+        identities = [identity]
+        if self.public_bucket:
+            identities.append({"name": "anonymous", "actions": [f"Read:{self.public_bucket}"]})
+        config.write_text(json.dumps({"identities": identities}))
         for _attempt in range(3):
             m, mg, v, vg, f, fg, s3, s3g = self.ports
             self.process = Process(
