@@ -3,16 +3,15 @@
 Each stands in front of the same SeaweedFS. A peer that is not installed is left out, with a line saying so.
 """
 
+import json
 import os
 import shutil
 import ssl
 import subprocess
 from pathlib import Path
 
-import pyarrow.parquet
-from lib.clients import place_of
 from lib.process import Process, free_ports, wait_until
-from lib.vdt import http
+from lib.vdt import http, run
 
 from .bed import BUCKET, Artifacts, Bed, say
 
@@ -186,35 +185,30 @@ class Vdt(Peer):
         return f"{'https' if self.tls else 'http'}://{served.listen}"
 
     def targets(self, artifacts: Artifacts) -> list[tuple[str, int, int]]:
-        vdt = self.serve(artifacts)
-        table = vdt.table(f"t{artifacts.label.lower()}")
-        targets = []
-        import deltalake
-
-        place = place_of(table)
-        opened = deltalake.DeltaTable(place.uri, storage_options=place.storage_options())
-        for fragment in opened.to_pyarrow_dataset().get_fragments():
-            name = fragment.path.rsplit("/", 1)[-1]
-            path = f"/v1/{place.uri.removeprefix('s3://')}/{name}"
-            targets += [(path, start, end) for start, end in artifact_ranges(fragment.metadata, vdt, path)]
-        assert len(targets) == artifacts.count
-        return targets
+        return artifact_ranges(self.serve(artifacts), artifacts)
 
     def stop(self):
         for served in self._served.values():
             served.stop(seconds=10)
 
 
-def artifact_ranges(metadata: pyarrow.parquet.FileMetaData, vdt, path: str):
-    """Where each artifact lies in a virtual file: behind the page header, the level bytes and its length."""
-    for i in range(metadata.num_row_groups):
-        group = metadata.row_group(i)
-        columns = [group.column(j) for j in range(group.num_columns)]
-        data = next(c for c in columns if c.path_in_schema == "data")
-        assert group.num_rows == 1, "artifacts of the benchmark are alone in their row groups"
-        size = next(c for c in columns if c.path_in_schema == "filesize").statistics.min
-        end = data.data_page_offset + data.total_compressed_size
-        yield end - size, end
+def artifact_ranges(vdt, artifacts: Artifacts) -> list[tuple[str, int, int]]:
+    """Where each artifact lies in the virtual files that `vdt` serves: path, first byte, byte after the last; in the files' order."""
+    return [(file, start, end) for file, ropes in drawn(vdt, artifacts) for kind, start, end in ropes if kind == "reference"]
+
+
+def drawn(vdt, artifacts: Artifacts) -> list[tuple[str, list[tuple[str, int, int]]]]:
+    """The virtual files, by their HTTP paths, with their segments: kind, first byte, byte after the last."""
+    table = vdt.table(f"t{artifacts.label.lower()}")
+    name = f"{table.catalog}/{table.schema}/{table.name}"
+    files = []
+    for rope in sorted(Path(vdt.state, name).glob("*.rope")):
+        file = rope.name.removesuffix(".rope") + ".parquet"
+        shown = run("inspect", "--state", vdt.state, name, "--file", file, "--output", "json")
+        segments = [(s["kind"], s["start"], s["start"] + s["bytes"]) for s in json.loads(shown.stdout)]
+        files.append((f"/v1/{name}/{file}", segments))
+    assert sum(kind == "reference" for _, segments in files for kind, _, _ in segments) == artifacts.count
+    return files
 
 
 PEERS = [Nginx, Varnish, Cachey]
