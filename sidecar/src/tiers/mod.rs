@@ -1,1 +1,142 @@
-//! The two tiers below the cache: memory, then disk.
+//! The tiers of the cache: memory, then a local disk.
+//!
+//! They hold immutable entries under keys that name their bytes, and promise:
+//!
+//! - A lookup gives exactly what was inserted under its key, or nothing. What is on the disk is verified at every read; an entry that
+//!   does not verify or cannot be read is dropped, counted and a miss. No lookup ever fails.
+//! - An insertion never waits. What the disk does not take in time is dropped and counted.
+//! - Memory and disk stay within their bounds. What scans pass by does not push out what lookups ask for.
+//! - A disk tier that breaks is left; reads go on from memory. [`TiersStats`] says so, with a reason for a condition.
+//! - Whatever is on the disk is found again after a stop, clean or not.
+//!
+//! One process has a cache directory at a time; a second one is refused.
+
+mod disk;
+mod entry;
+mod error;
+mod memory;
+mod options;
+mod stats;
+
+use std::sync::Arc;
+
+use self::{disk::Disk, entry::Held, memory::Memory, stats::Counters};
+pub use self::{
+    entry::{Class, Entry, EntryMeta, Insert, Key, MAX_ENTRY_BYTES, MAX_TEXT_BYTES, Tier},
+    error::TiersError,
+    options::{DiskOptions, IoUring, TiersOptions},
+    stats::{ClassStats, DiskState, DiskStats, MemoryStats, TiersStats, reason},
+};
+
+/// The tiers. Shared by `Arc`.
+#[derive(Debug)]
+pub struct Tiers {
+    memory: Memory,
+    disk: Option<Disk>,
+    counters: Arc<Counters>,
+}
+
+impl Tiers {
+    /// Opens the tiers and recovers what the disk holds. Needs a runtime; tasks live on it until [`Tiers::close`].
+    ///
+    /// A disk tier that does not work is reported in [`Tiers::stats`], not an error, unless its options are strict.
+    ///
+    /// # Errors
+    ///
+    /// [`TiersError::Locked`] where another process has the directory; with strict options whatever keeps the disk tier from being
+    /// as asked.
+    pub async fn open(options: TiersOptions) -> Result<Self, TiersError> {
+        let counters = Arc::new(Counters::default());
+        let disk = match &options.disk {
+            Some(disk) => Some(Disk::open(disk).await?),
+            None => None,
+        };
+        let memory = Memory::new(options.memory_bytes, options.metadata_share, &counters);
+        Ok(Self {
+            memory,
+            disk,
+            counters,
+        })
+    }
+
+    /// Looks a key up on behalf of a lookup: what is found on the disk or among candidates becomes resident in memory.
+    ///
+    /// Never fails: what cannot be read is a miss. May be dropped at any time; others that wait for the same read still get it.
+    pub async fn get(&self, class: Class, key: Key) -> Option<(Entry, Tier)> {
+        self.get_for(class, key, Insert::Resident).await
+    }
+
+    /// Looks a key up on behalf of a lookup or, with [`Insert::Candidate`], of a scan, which leaves entries where they are.
+    pub async fn get_for(&self, class: Class, key: Key, how: Insert) -> Option<(Entry, Tier)> {
+        if let Some(entry) = self.memory_get(class, key, how) {
+            return Some((entry, Tier::Memory));
+        }
+        let found = match &self.disk {
+            Some(disk) => disk.get(key, &self.counters).await,
+            None => None,
+        };
+        match found.filter(|held| held.class == class) {
+            Some(held) => {
+                self.counters.hit(class, Tier::Disk);
+                self.memory.insert(key, held.clone(), &self.counters, how);
+                Some((held.entry, Tier::Disk))
+            }
+            None => {
+                self.counters.miss(class, Tier::Disk);
+                None
+            }
+        }
+    }
+
+    /// Looks a key up in memory alone.
+    pub fn get_memory(&self, class: Class, key: Key) -> Option<Entry> {
+        self.memory_get(class, key, Insert::Resident)
+    }
+
+    fn memory_get(&self, class: Class, key: Key, how: Insert) -> Option<Entry> {
+        let found = self
+            .memory
+            .get(class, key, &self.counters, how)
+            .filter(|held| held.class == class);
+        match found {
+            Some(held) => {
+                self.counters.hit(class, Tier::Memory);
+                Some(held.entry)
+            }
+            None => {
+                self.counters.miss(class, Tier::Memory);
+                None
+            }
+        }
+    }
+
+    /// Keeps an entry in memory, and on the disk if that takes it. Never waits.
+    ///
+    /// An entry larger than [`MAX_ENTRY_BYTES`], or with texts longer than [`MAX_TEXT_BYTES`], is kept in memory only.
+    pub fn insert(&self, class: Class, key: Key, entry: Entry, how: Insert) {
+        let held = Held { class, entry };
+        self.memory.insert(key, held.clone(), &self.counters, how);
+        if let Some(disk) = &self.disk {
+            disk.insert(key, held, &self.counters);
+        }
+    }
+
+    /// Returns what the tiers hold and did.
+    pub fn stats(&self) -> TiersStats {
+        TiersStats {
+            memory: self.memory.stats(),
+            disk: self
+                .disk
+                .as_ref()
+                .map_or_else(DiskStats::off, |disk| disk.stats(&self.counters)),
+            classes: self.counters.class_stats(),
+        }
+    }
+
+    /// Writes what waits for the disk and closes it, within a deadline of ten seconds. Lookups in memory still work.
+    pub async fn close(&self) {
+        if let Some(disk) = &self.disk {
+            disk.close().await;
+        }
+    }
+}

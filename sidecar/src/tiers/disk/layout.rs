@@ -1,0 +1,242 @@
+//! The directory of the disk tier: who has it, what in it is ours, and how much of the volume is used.
+//!
+//! ```text
+//!   <dir>/vdt-cache.lock     held with flock while a process uses the directory
+//!   <dir>/v1/layout.json     {"cache":"vdt","blockBytes":..}: written first, so that a folder that has it is ours
+//!   <dir>/v1/foyer-...       one file for each region, filled in turn
+//! ```
+//!
+//! Folders `v<N>` of other versions that carry a `layout.json` of ours are removed: a cache holds nothing that cannot be fetched
+//! again. Everything else in the directory is foreign and left alone. A `v1` made with another region size, or one without a
+//! layout that reads, loses its region files and nothing else.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use crate::tiers::{DiskOptions, TiersError, entry::MAX_ENTRY_BYTES};
+
+const LOCK: &str = "vdt-cache.lock";
+const LAYOUT: &str = "layout.json";
+const VERSION_DIR: &str = "v1";
+/// How foyer names the files of a directory.
+pub(super) const REGION_PREFIX: &str = "foyer-storage-direct-fs-";
+
+/// What an entry of 1 MiB takes on the disk with its headers, bytes.
+const FULL_ENTRY_BYTES: u64 = (1 << 20) + 4096;
+/// What a region begins with: an index of the entries that follow, bytes.
+pub(super) const BLOB_INDEX_BYTES: u64 = 4096;
+/// Regions at most, for each is an open file; and at least, for one is being written and one freed.
+const REGIONS_MAX: u64 = 384;
+const REGIONS_MIN: u64 = 4;
+/// Regions wanted before regions of more than two entries are made.
+const REGIONS_WANTED: u64 = 32;
+/// Entries of 1 MiB in a region: usually, and at least.
+const REGION_ENTRIES: u64 = 16;
+const REGION_ENTRIES_MIN: u64 = 2;
+
+/// A directory that this process has to itself.
+#[derive(Debug)]
+pub(super) struct Layout {
+    dir: PathBuf,
+    /// Lets go of the directory when it is dropped.
+    _lock: File,
+}
+
+#[derive(Debug, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+struct Marker {
+    cache: String,
+    block_bytes: u64,
+}
+
+/// How the volume is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Geometry {
+    /// Bytes of a region.
+    pub(super) region_bytes: u64,
+    /// Regions.
+    pub(super) regions: u64,
+}
+
+impl Geometry {
+    /// Cuts `bytes` into regions, or returns how many bytes are needed at least.
+    pub(super) fn of(bytes: u64) -> Result<Self, u64> {
+        let region = |entries: u64| entries * FULL_ENTRY_BYTES + BLOB_INDEX_BYTES;
+        let mut entries = REGION_ENTRIES;
+        while entries > REGION_ENTRIES_MIN && bytes / region(entries) < REGIONS_WANTED {
+            entries /= 2;
+        }
+        while bytes / region(entries) > REGIONS_MAX && region(entries * 2) < u64::from(u32::MAX) {
+            entries *= 2;
+        }
+        let region_bytes = region(entries);
+        debug_assert!(region_bytes > MAX_ENTRY_BYTES as u64 + BLOB_INDEX_BYTES + 4096);
+        let regions = (bytes / region_bytes).min(REGIONS_MAX * 16);
+        if regions < REGIONS_MIN {
+            Err(REGIONS_MIN * region_bytes)
+        } else {
+            Ok(Self {
+                region_bytes,
+                regions,
+            })
+        }
+    }
+
+    /// Returns the bytes of all regions.
+    pub(super) fn bytes(self) -> u64 {
+        self.region_bytes * self.regions
+    }
+}
+
+impl Layout {
+    /// Takes the directory for this process.
+    ///
+    /// # Errors
+    ///
+    /// [`TiersError::Locked`] where another process has it, [`TiersError::Directory`] where it cannot be made or written.
+    pub(super) fn lock(dir: &Path) -> Result<Self, TiersError> {
+        let failed = |source: io::Error| TiersError::Directory {
+            dir: dir.to_owned(),
+            source,
+        };
+        fs::create_dir_all(dir).map_err(failed)?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(dir.join(LOCK))
+            .map_err(failed)?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self {
+                dir: dir.to_owned(),
+                _lock: lock,
+            }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(TiersError::Locked {
+                dir: dir.to_owned(),
+            }),
+            Err(errno) => Err(failed(errno.into())),
+        }
+    }
+
+    /// Returns the folder with the regions.
+    pub(super) fn regions_dir(&self) -> PathBuf {
+        self.dir.join(VERSION_DIR)
+    }
+
+    /// Returns the bytes that the cache may use: of the volume, what is free and what the cache has already.
+    pub(super) fn usable_bytes(&self, options: &DiskOptions) -> io::Result<Usable> {
+        let volume = rustix::fs::statvfs(&self.dir)?;
+        let free = volume.f_bavail.saturating_mul(volume.f_frsize);
+        let own = region_files(&self.regions_dir())?
+            .iter()
+            .filter_map(|(_, path)| fs::metadata(path).ok())
+            .map(|meta| meta.blocks() * 512)
+            .sum::<u64>();
+        let percent = u64::from(options.high_watermark_percent.clamp(10, 95));
+        let share = |bytes: u64| bytes / 100 * percent;
+        let wanted = share(options.capacity);
+        Ok(Usable {
+            wanted,
+            usable: wanted.min(share(free.saturating_add(own))),
+        })
+    }
+
+    /// Makes the folder ready for regions of a size, and removes what other versions and sizes left.
+    pub(super) fn prepare(&self, geometry: Geometry) -> io::Result<()> {
+        self.remove_other_versions()?;
+        let dir = self.regions_dir();
+        fs::create_dir_all(&dir)?;
+        let marker = Marker {
+            cache: "vdt".to_owned(),
+            block_bytes: geometry.region_bytes,
+        };
+        if read_marker(&dir).as_ref() != Some(&marker) {
+            let stale = region_files(&dir)?;
+            if !stale.is_empty() {
+                info!(dir = %dir.display(), files = stale.len(), "cache of another layout is removed");
+            }
+            // The layout goes first: regions without one are never taken for regions of this size.
+            match fs::remove_file(dir.join(LAYOUT)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            stale
+                .iter()
+                .try_for_each(|(_, path)| fs::remove_file(path))?;
+            let text = serde_json::to_vec(&marker)?;
+            fs::write(dir.join("layout.json.new"), text)?;
+            fs::rename(dir.join("layout.json.new"), dir.join(LAYOUT))?;
+        }
+        for (id, path) in region_files(&dir)? {
+            if id >= geometry.regions {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_other_versions(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            let is_version = name
+                .strip_prefix('v')
+                .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+            if name == VERSION_DIR || !is_version || !entry.file_type()?.is_dir() {
+                continue;
+            }
+            if read_marker(&entry.path()).is_some() {
+                info!(dir = %entry.path().display(), "cache of another version is removed");
+                if let Err(error) = fs::remove_dir_all(entry.path()) {
+                    warn!(dir = %entry.path().display(), %error, "cache of another version stays");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a volume gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Usable {
+    /// Bytes asked for, less what lies above the high watermark.
+    pub(super) wanted: u64,
+    /// Bytes there are, at most `wanted`.
+    pub(super) usable: u64,
+}
+
+/// A marker of any version: only that it is ours matters, and for this version the region size.
+fn read_marker(dir: &Path) -> Option<Marker> {
+    let marker: Marker = serde_json::from_slice(&fs::read(dir.join(LAYOUT)).ok()?).ok()?;
+    (marker.cache == "vdt").then_some(marker)
+}
+
+/// Returns the region files of a folder with their numbers, in order. None where the folder is not there.
+pub(super) fn region_files(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(REGION_PREFIX)?.parse().ok());
+        if let Some(number) = number {
+            files.push((number, entry.path()));
+        }
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,137 @@
+//! The memory tier: three caches that do not push each other out.
+//!
+//! ```text
+//!   metadata   its reserved share
+//!   hot        what lookups asked for (S3-FIFO)
+//!   passing    what scans passed by (FIFO), an eighth of the rest
+//! ```
+//!
+//! A block of a scan is asked for several times within moments, once for each range that a reader takes of it. Any eviction that
+//! counts touches would therefore take it for hot. So candidates stay in `passing` until a lookup asks for them; that moves them.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use foyer::{Cache, CacheBuilder, Event, EventListener, EvictionConfig, FifoConfig, S3FifoConfig};
+
+use super::{
+    Class, Insert, Key,
+    entry::{Held, KeyHash},
+    stats::{Counters, MemoryStats},
+};
+
+/// Bytes of a shard at least: it must hold a good number of the largest entries.
+const SHARD_BYTES_MIN: usize = 32 << 20;
+const SHARDS_MAX: usize = 16;
+
+/// The part of the memory for blocks and packs that candidates pass through.
+const PASSING_SHARE: usize = 8;
+
+type Pool = Cache<Key, Held, KeyHash>;
+
+#[derive(Debug)]
+pub(super) struct Memory {
+    metadata: Pool,
+    hot: Pool,
+    passing: Pool,
+}
+
+impl Memory {
+    /// Makes the memory tier out of `bytes` in all, `metadata_share` of them for metadata.
+    pub(super) fn new(bytes: u64, metadata_share: f64, counters: &Arc<Counters>) -> Self {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let metadata = (bytes as f64 * metadata_share.clamp(0.05, 0.9)) as usize;
+        let blocks = bytes - metadata;
+        let passing = blocks / PASSING_SHARE;
+        let pool = |name: &'static str, bytes: usize, eviction: EvictionConfig| {
+            CacheBuilder::new(bytes)
+                .with_name(name)
+                .with_shards((bytes / SHARD_BYTES_MIN).clamp(1, SHARDS_MAX))
+                .with_hash_builder(KeyHash::default())
+                .with_weighter(|_: &Key, held: &Held| held.weight())
+                .with_event_listener(Arc::new(Leaving(counters.clone())))
+                .with_eviction_config(eviction)
+                .build()
+        };
+        Self {
+            metadata: pool("metadata", metadata, S3FifoConfig::default().into()),
+            hot: pool("hot", blocks - passing, S3FifoConfig::default().into()),
+            passing: pool("passing", passing, FifoConfig::default().into()),
+        }
+    }
+
+    /// Returns what is held under a key, and takes note that it was asked for.
+    pub(super) fn get(
+        &self,
+        class: Class,
+        key: Key,
+        counters: &Counters,
+        how: Insert,
+    ) -> Option<Held> {
+        if class == Class::Metadata {
+            return self.metadata.get(&key).map(|found| found.value().clone());
+        }
+        if let Some(found) = self.hot.get(&key) {
+            return Some(found.value().clone());
+        }
+        let found = self.passing.get(&key)?.value().clone();
+        if how == Insert::Resident {
+            self.passing.remove(&key);
+            put(&self.hot, key, found.clone(), counters);
+        }
+        Some(found)
+    }
+
+    /// Keeps an entry, if it fits.
+    pub(super) fn insert(&self, key: Key, held: Held, counters: &Counters, how: Insert) {
+        match (held.class, how) {
+            (Class::Metadata, _) => put(&self.metadata, key, held, counters),
+            (_, Insert::Resident) => {
+                self.passing.remove(&key);
+                put(&self.hot, key, held, counters);
+            }
+            (_, Insert::Candidate) => {
+                if !self.hot.contains(&key) {
+                    put(&self.passing, key, held, counters);
+                }
+            }
+        }
+    }
+
+    pub(super) fn stats(&self) -> MemoryStats {
+        let pools = [&self.metadata, &self.hot, &self.passing];
+        MemoryStats {
+            capacity_bytes: pools.iter().map(|pool| pool.capacity() as u64).sum(),
+            metadata_capacity_bytes: self.metadata.capacity() as u64,
+            bytes: pools.iter().map(|pool| pool.usage() as u64).sum(),
+            entries: pools.iter().map(|pool| pool.entries() as u64).sum(),
+        }
+    }
+}
+
+fn put(pool: &Pool, key: Key, held: Held, counters: &Counters) {
+    let weight = held.weight();
+    if weight > pool.capacity() / pool.shards() {
+        return;
+    }
+    let by = counters.class(held.class);
+    by.entries.fetch_add(1, Relaxed);
+    by.bytes.fetch_add(weight as u64, Relaxed);
+    pool.insert(key, held);
+}
+
+/// Counts what leaves memory.
+struct Leaving(Arc<Counters>);
+
+impl EventListener for Leaving {
+    type Key = Key;
+    type Value = Held;
+
+    fn on_leave(&self, event: Event, _: &Key, held: &Held) {
+        let by = self.0.class(held.class);
+        by.entries.fetch_sub(1, Relaxed);
+        by.bytes.fetch_sub(held.weight() as u64, Relaxed);
+        if event == Event::Evict {
+            by.evictions.fetch_add(1, Relaxed);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! How large the tiers are and where the disk tier lies.
+
+use std::path::PathBuf;
+
+/// How the tiers are made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TiersOptions {
+    /// Bytes of memory that the tiers take in all: entries, the index of the disk and its write buffers. Default 256 MiB.
+    pub memory_bytes: u64,
+    /// The part of the memory for entries that [`super::Class::Metadata`] has to itself. 0.05 to 0.9, default 0.25.
+    pub metadata_share: f64,
+    /// The disk tier, if there is one.
+    pub disk: Option<DiskOptions>,
+}
+
+impl Default for TiersOptions {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 256 << 20,
+            metadata_share: 0.25,
+            disk: None,
+        }
+    }
+}
+
+/// How the disk tier is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskOptions {
+    /// The directory. Created if absent; what lies in it and is not the cache's own is left alone.
+    pub dir: PathBuf,
+    /// Bytes that the volume is meant to have for the cache.
+    pub capacity: u64,
+    /// The part of the capacity, and of what the file system really has, that is used. Percent, 10 to 95, default 90.
+    pub high_watermark_percent: u8,
+    /// Refuses to open where the volume is smaller than asked or unusable, in place of serving with less.
+    pub strict: bool,
+    /// Which way of reading and writing is used.
+    pub io_uring: IoUring,
+}
+
+impl DiskOptions {
+    /// Returns the options of a disk tier with defaults for everything but place and capacity.
+    pub fn new(dir: impl Into<PathBuf>, capacity: u64) -> Self {
+        Self {
+            dir: dir.into(),
+            capacity,
+            high_watermark_percent: 90,
+            strict: false,
+            io_uring: IoUring::default(),
+        }
+    }
+}
+
+/// Whether files are read and written through io_uring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IoUring {
+    /// pread and pwrite on threads.
+    Off,
+    /// io_uring where the kernel and seccomp allow it, else pread and pwrite.
+    #[default]
+    Auto,
+}

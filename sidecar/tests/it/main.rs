@@ -1,0 +1,3 @@
+//! Integration tests of the sidecar, one binary.
+
+mod tiers;
