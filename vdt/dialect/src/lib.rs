@@ -18,20 +18,29 @@
 //! - Nothing a client sends makes the process panic or hold a connection for ever.
 //!
 //! [`DataSurface`] is the service of the data listener, [`admin::router`] that of the admin listener, and
-//! [`listener::serve`] runs either of them on a socket.
+//! [`listener::serve`] runs either of them on a socket. What stands before the data listener is in [`Edge`]: [`access`] says who may read what,
+//! [`Limits`] how much at a time; [`tls`] is the listener's.
 
 mod answer;
 mod key;
 mod request;
 
+pub mod access;
 pub mod admin;
+mod edge;
 mod http;
 pub mod listener;
 pub mod metrics;
 mod s3;
 mod surface;
+pub mod tls;
+mod trace;
+mod visit;
 
+pub use access::{Access, KeyRing};
 pub use admin::{Admin, AdminError, Readiness, Reason, RefreshReport};
-pub use listener::{DrainReport, Limits, serve, serve_with};
+pub use edge::Edge;
+pub use listener::{DrainReport, Limits, Listen, Peer, ServeOptions, serve, serve_with};
 pub use metrics::HttpMetrics;
 pub use surface::{BoxError, DataSurface, ResponseBody};
+pub use tls::{PemPair, TlsReload};

@@ -6,17 +6,25 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use ::http::header::CONTENT_LENGTH;
+use ::http::header::{CONTENT_LENGTH, HeaderName, RETRY_AFTER};
 use ::http::{HeaderValue, Method, Request, Response};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
 use object_store::ObjectStore;
+use tracing::Instrument;
 
+use crate::edge::{Edge, Gate, RETRY_AFTER_SECONDS};
 use crate::http::HttpDialect;
-use crate::metrics::{DialectLabel, HttpMetrics, Measure};
+use crate::listener::Limits;
+use crate::metrics::{DialectLabel, HttpMetrics, Refused};
 use crate::s3::S3Dialect;
+use crate::trace::REQUEST_ID;
+use crate::visit::Visit;
+
+/// The request id, as S3 writes it.
+const AMZ_REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 
 /// Any error, as bodies carry it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -46,6 +54,8 @@ struct Dialects {
     s3: S3Dialect,
     http: HttpDialect,
     metrics: HttpMetrics,
+    limits: Limits,
+    access_log: bool,
 }
 
 impl DataSurface {
@@ -53,10 +63,27 @@ impl DataSurface {
     ///
     /// The store is expected to list in byte order of whole paths; LIST fails with an error where it does not.
     pub fn new(store: Arc<dyn ObjectStore>, metrics: HttpMetrics) -> Self {
-        let s3 = S3Dialect::new(Arc::clone(&store));
-        let http = HttpDialect::new(store);
+        Self::with(store, metrics, Edge::default())
+    }
+
+    /// Serves the same through `edge`.
+    pub fn with(store: Arc<dyn ObjectStore>, metrics: HttpMetrics, edge: Edge) -> Self {
+        let Edge {
+            access,
+            limits,
+            access_log,
+        } = edge;
+        let gate = Gate::new(access, metrics.clone());
+        let s3 = S3Dialect::new(Arc::clone(&store), gate.clone());
+        let http = HttpDialect::new(store, gate);
         Self {
-            dialects: Arc::new(Dialects { s3, http, metrics }),
+            dialects: Arc::new(Dialects {
+                s3,
+                http,
+                metrics,
+                limits,
+                access_log,
+            }),
         }
     }
 
@@ -65,18 +92,31 @@ impl DataSurface {
     where
         B: Body<Data = Bytes> + Send,
     {
-        let Dialects { s3, http, metrics } = &*self.dialects;
+        let dialects = &*self.dialects;
         let method = request.method().clone();
         let uri = request.uri();
-        let (mut measure, response) = if HttpDialect::serves(uri.path()) {
-            let measure = metrics.start(DialectLabel::Http, HttpDialect::operation(&method));
-            (measure, http.handle(request).await)
+        let (dialect, operation) = if HttpDialect::serves(uri.path()) {
+            (DialectLabel::Http, HttpDialect::operation(&method))
         } else {
-            let operation = S3Dialect::operation(&method, uri);
-            let measure = metrics.start(DialectLabel::S3, operation);
-            (measure, s3.handle(operation, request).await)
+            (DialectLabel::S3, S3Dialect::operation(&method, uri))
         };
-        measure.answered(response.status());
+        let measure = dialects.metrics.start(dialect, operation);
+        let mut visit = Visit::new(&request, measure, dialects.access_log);
+        let response = match (dialects.overload(), dialect) {
+            (Some(reason), _) => {
+                dialects.metrics.refused(dialect, reason);
+                slow_down(dialect)
+            }
+            (None, DialectLabel::Http) => {
+                let answering = dialects.http.handle(request, &visit.who);
+                answering.instrument(visit.span.clone()).await
+            }
+            (None, DialectLabel::S3) => {
+                let answering = dialects.s3.handle(operation, request, &visit.who);
+                answering.instrument(visit.span.clone()).await
+            }
+        };
+        visit.answered(response.status());
         let (mut parts, mut body) = response.into_parts();
         if method == Method::HEAD {
             // The answer to HEAD has the length of the body that it does not have.
@@ -88,8 +128,40 @@ impl DataSurface {
             }
             body = boxed(http_body_util::Empty::new());
         }
-        Response::from_parts(parts, ResponseBody::new(body, measure))
+        if let Ok(id) = HeaderValue::from_str(&visit.ids.request) {
+            if dialect == DialectLabel::S3 {
+                parts.headers.insert(AMZ_REQUEST_ID, id.clone());
+            }
+            parts.headers.insert(REQUEST_ID, id);
+        }
+        Response::from_parts(parts, ResponseBody::new(body, visit))
     }
+}
+
+impl Dialects {
+    /// Says why nothing more can be taken on. The request that asks is counted already.
+    fn overload(&self) -> Option<Refused> {
+        let requests = usize::try_from(self.metrics.requests_now()).unwrap_or(usize::MAX);
+        if requests > self.limits.requests_in_flight {
+            Some(Refused::RequestsInFlight)
+        } else if self.metrics.bytes_now() > self.limits.bytes_in_flight {
+            Some(Refused::BytesInFlight)
+        } else {
+            None
+        }
+    }
+}
+
+/// 503, never 429: that one is fatal in Daft.
+fn slow_down(dialect: DialectLabel) -> Response<DialectBody> {
+    let mut response = match dialect {
+        DialectLabel::S3 => S3Dialect::slow_down(),
+        DialectLabel::Http => HttpDialect::slow_down(),
+    };
+    response
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+    response
 }
 
 impl<B> tower::Service<Request<B>> for DataSurface
@@ -114,16 +186,16 @@ where
 #[derive(Debug)]
 pub struct ResponseBody {
     inner: DialectBody,
-    measure: Measure,
+    visit: Visit,
 }
 
 impl ResponseBody {
-    fn new(inner: DialectBody, mut measure: Measure) -> Self {
+    fn new(inner: DialectBody, mut visit: Visit) -> Self {
         // hyper does not poll a body that is known to be at its end.
         if inner.is_end_stream() {
-            measure.ended();
+            visit.measure.ended();
         }
-        Self { inner, measure }
+        Self { inner, visit }
     }
 }
 
@@ -135,19 +207,22 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = &mut *self;
-        let frame = std::task::ready!(Pin::new(&mut this.inner).poll_frame(cx));
+        let Self { inner, visit } = &mut *self;
+        let _span = visit.span.enter();
+        let measure = &mut visit.measure;
+        measure.taken();
+        let frame = std::task::ready!(Pin::new(&mut *inner).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
-                    this.measure.sent(data.len() as u64);
+                    measure.sent(data.len() as u64);
                 }
-                if this.inner.is_end_stream() {
-                    this.measure.ended();
+                if inner.is_end_stream() {
+                    measure.ended();
                 }
             }
-            Some(Err(_)) => this.measure.failed(),
-            None => this.measure.ended(),
+            Some(Err(_)) => measure.failed(),
+            None => measure.ended(),
         }
         Poll::Ready(frame)
     }

@@ -3,15 +3,20 @@
 //! GET and HEAD of files, OPTIONS, and PROPFIND, without which no Delta client can open a table over HTTP. No locks, no properties of one's
 //! own, no writes: class 1 of RFC 4918 as far as reading goes. Everything else is 405 with Allow.
 //!
-//! A folder is anything that files lie below, with or without a slash at its end; GET of one is 404 (it has no content).
-//! Errors are one line of plain text.
+//! A folder is anything that files lie below, with or without a slash at its end; GET of one is 404 (it has no content), but a browser, which asks
+//! for text/html, gets a page that lists it. Errors are one line of plain text.
+//!
+//! Where access is by keys, a token is asked for: 401 without one, 403 for what it gives no right to.
 
 mod location;
+mod page;
 mod propfind;
 
 use std::sync::Arc;
 
-use ::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
+use ::http::header::{
+    ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE,
+};
 use ::http::request::Parts;
 use ::http::{Method, Request, Response, StatusCode};
 use bytes::Bytes;
@@ -19,10 +24,13 @@ use http_body_util::{Empty, Full};
 use object_store::ObjectStore;
 
 use self::location::Location;
+use crate::access::{Caller, DENIED, NO_CREDENTIALS, visible};
 use crate::answer::{self, Failure, HeadRange, ReadRequest};
-use crate::metrics::Operation;
+use crate::edge::{Gate, Rejection};
+use crate::metrics::{DialectLabel, Operation};
 use crate::request;
 use crate::surface::{DialectBody, boxed};
+use crate::visit::Who;
 
 /// First segment of every path of this dialect.
 const ROOT: &str = "/v1";
@@ -33,11 +41,20 @@ const ALLOWED: HeaderValue = HeaderValue::from_static("OPTIONS, GET, HEAD, PROPF
 #[derive(Debug)]
 pub(crate) struct HttpDialect {
     store: Arc<dyn ObjectStore>,
+    gate: Gate,
 }
 
 impl HttpDialect {
-    pub(crate) fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store }
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, gate: Gate) -> Self {
+        Self { store, gate }
+    }
+
+    /// The answer when there is too much to do.
+    pub(crate) fn slow_down() -> Response<DialectBody> {
+        text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the server has as much to do as it can: try again",
+        )
     }
 
     /// Reports whether a path is of this dialect.
@@ -62,7 +79,7 @@ impl HttpDialect {
     }
 
     /// Answers one request.
-    pub(crate) async fn handle<B>(&self, request: Request<B>) -> Response<DialectBody>
+    pub(crate) async fn handle<B>(&self, request: Request<B>, who: &Who) -> Response<DialectBody>
     where
         B: http_body::Body<Data = Bytes> + Send,
     {
@@ -73,9 +90,21 @@ impl HttpDialect {
             Ok(location) => location,
             Err(refused) => return text(StatusCode::BAD_REQUEST, &refused.to_string()),
         };
-        match Self::operation(&parts.method) {
-            Operation::GetObject | Operation::HeadObject => self.read(&parts, &location).await,
-            Operation::Propfind => propfind::answer(&*self.store, &parts.headers, &location).await,
+        let operation = Self::operation(&parts.method);
+        match operation {
+            Operation::GetObject | Operation::HeadObject | Operation::Propfind => {
+                let caller = match self.admit(&parts.headers, &location) {
+                    Ok(caller) => caller,
+                    Err(refused) => return *refused,
+                };
+                who.set(caller.principal.as_ref());
+                let store = visible(&self.store, &caller);
+                if operation == Operation::Propfind {
+                    propfind::answer(&*store, &parts.headers, &location).await
+                } else {
+                    read(&*store, &parts, &location).await
+                }
+            }
             Operation::Options => options(),
             _ => {
                 let mut response = text(
@@ -88,33 +117,89 @@ impl HttpDialect {
         }
     }
 
-    async fn read(&self, parts: &Parts, location: &Location) -> Response<DialectBody> {
+    /// Decides who asks, and refuses what they ask for by name and may not read.
+    fn admit(
+        &self,
+        headers: &HeaderMap,
+        location: &Location,
+    ) -> Result<Caller, Box<Response<DialectBody>>> {
+        let caller = self.gate.bearer(headers).map_err(unauthenticated)?;
         let path = match location {
-            Location::Object(path) => path,
-            Location::Root | Location::Folder(_) => {
-                return text(
-                    StatusCode::NOT_FOUND,
-                    "a folder has no content: list it with PROPFIND",
-                );
-            }
+            Location::Root => "",
+            Location::Folder(path) | Location::Object(path) => path.as_ref(),
         };
-        let answered = match ReadRequest::parse(&parts.method, &parts.headers, HeadRange::Ignored) {
-            Ok(asked) => answer::read(&*self.store, path, &asked).await,
-            Err(failure) => Err(failure),
-        };
-        match answered {
-            Ok(answer) => {
-                let mut response = Response::new(boxed(answer.body));
-                *response.status_mut() = answer.status;
-                *response.headers_mut() = answer.headers;
-                response
-            }
-            Err(failure) => {
-                failure.log(path);
-                failed(&failure)
-            }
+        if caller.may_name(path) {
+            return Ok(caller);
+        }
+        self.gate.denied(DialectLabel::Http);
+        Err(Box::new(if caller.principal.is_some() {
+            text(StatusCode::FORBIDDEN, DENIED)
+        } else {
+            challenge(NO_CREDENTIALS, "Bearer realm=\"vdt\"")
+        }))
+    }
+}
+
+async fn read(
+    store: &dyn ObjectStore,
+    parts: &Parts,
+    location: &Location,
+) -> Response<DialectBody> {
+    let html = page::is_wanted(&parts.headers);
+    let path = match location {
+        Location::Object(path) => path,
+        Location::Root if html => return page::answer(store, None).await,
+        Location::Folder(path) if html => return page::answer(store, Some(path)).await,
+        Location::Root | Location::Folder(_) => {
+            return text(
+                StatusCode::NOT_FOUND,
+                "a folder has no content: list it with PROPFIND",
+            );
+        }
+    };
+    let answered = match ReadRequest::parse(&parts.method, &parts.headers, HeadRange::Ignored) {
+        Ok(asked) => answer::read(store, path, &asked).await,
+        Err(failure) => Err(failure),
+    };
+    match answered {
+        Ok(answer) => {
+            let mut response = Response::new(boxed(answer.body));
+            *response.status_mut() = answer.status;
+            *response.headers_mut() = answer.headers;
+            response
+        }
+        // Perhaps a folder without its slash.
+        Err(Failure::NotFound) if html => page::answer(store, Some(path)).await,
+        Err(failure) => {
+            failure.log(path);
+            failed(&failure)
         }
     }
+}
+
+fn unauthenticated(rejection: Rejection) -> Box<Response<DialectBody>> {
+    Box::new(match rejection {
+        Rejection::Missing => challenge(
+            "a token is needed: send it as Authorization: Bearer, or as the password of Basic",
+            "Bearer realm=\"vdt\"",
+        ),
+        Rejection::Wrong => challenge(
+            "the credentials are not known: send a token as Authorization: Bearer, or as the password of Basic",
+            "Bearer realm=\"vdt\", error=\"invalid_token\"",
+        ),
+    })
+}
+
+/// 401 (RFC 9110 15.5.2). Browsers ask their user for Basic, the others know what they send.
+fn challenge(message: &str, bearer: &'static str) -> Response<DialectBody> {
+    let mut response = text(StatusCode::UNAUTHORIZED, message);
+    let headers = response.headers_mut();
+    headers.append(
+        WWW_AUTHENTICATE,
+        HeaderValue::from_static("Basic realm=\"vdt\", charset=\"UTF-8\""),
+    );
+    headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(bearer));
+    response
 }
 
 fn options() -> Response<DialectBody> {

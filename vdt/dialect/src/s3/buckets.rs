@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use ::http::StatusCode;
+use ::http::{Extensions, StatusCode};
 use object_store::ObjectStore;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use s3s::dto::{
@@ -18,7 +18,10 @@ use s3s::dto::{
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
 use super::list::{Item, Page, Query, exists, page};
+use super::signed::{caller, denied};
+use crate::access::visible;
 use crate::answer::{EntityTag, Failure};
+use crate::edge::Gate;
 use crate::key::{encode, exact_path};
 
 /// Most items of a page, as in S3; also what is given when the client names no number.
@@ -33,6 +36,12 @@ const TOKEN_MARK: &str = "k1.";
 /// Listings over one store. Everything that is not implemented here is s3s's 501.
 pub(crate) struct Buckets {
     store: Arc<dyn ObjectStore>,
+    gate: Gate,
+}
+
+/// The store as the caller of one request sees it.
+struct View {
+    store: Arc<dyn ObjectStore>,
 }
 
 /// What LIST version 1 and 2 have in common, as asked for.
@@ -46,10 +55,28 @@ struct ListRequest {
 }
 
 impl Buckets {
-    pub(crate) fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store }
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, gate: Gate) -> Self {
+        Self { store, gate }
     }
 
+    /// Decides what the caller may see, and refuses what it asks for by name and may not read.
+    fn view(&self, extensions: &Extensions, bucket: &str, prefix: &str) -> S3Result<View> {
+        let caller = caller(&self.gate, extensions)?;
+        // The part of a prefix after its last slash is a pattern; before it, it names a folder.
+        let folder = prefix.rsplit_once('/').map_or_else(
+            || bucket.to_owned(),
+            |(folder, _)| format!("{bucket}/{folder}"),
+        );
+        if !caller.may_name(&folder) {
+            return Err(denied(&self.gate, &caller));
+        }
+        Ok(View {
+            store: visible(&self.store, &caller),
+        })
+    }
+}
+
+impl View {
     async fn list(&self, request: &ListRequest) -> S3Result<Page> {
         let query = Query {
             bucket: &request.bucket,
@@ -186,7 +213,8 @@ impl S3 for Buckets {
             Some(token) => token_key(token)?,
             None => input.start_after.clone().unwrap_or_default(),
         };
-        let page = self.list(&list).await?;
+        let view = self.view(&request.extensions, &list.bucket, &list.prefix)?;
+        let page = view.list(&list).await?;
         let next = page
             .items
             .last()
@@ -227,7 +255,8 @@ impl S3 for Buckets {
             input.encoding_type.as_ref(),
         )?;
         list.after = input.marker.unwrap_or_default();
-        let page = self.list(&list).await?;
+        let view = self.view(&request.extensions, &list.bucket, &list.prefix)?;
+        let page = view.list(&list).await?;
         let next = page
             .items
             .last()
@@ -255,9 +284,10 @@ impl S3 for Buckets {
 
     async fn list_buckets(
         &self,
-        _: S3Request<ListBucketsInput>,
+        request: S3Request<ListBucketsInput>,
     ) -> S3Result<S3Response<ListBucketsOutput>> {
-        let listed = self
+        let view = self.view(&request.extensions, "", "")?;
+        let listed = view
             .store
             .list_with_delimiter(None)
             .await
@@ -287,7 +317,8 @@ impl S3 for Buckets {
         &self,
         request: S3Request<HeadBucketInput>,
     ) -> S3Result<S3Response<HeadBucketOutput>> {
-        self.require(&request.input.bucket).await?;
+        let view = self.view(&request.extensions, &request.input.bucket, "")?;
+        view.require(&request.input.bucket).await?;
         Ok(S3Response::new(HeadBucketOutput {
             bucket_region: Some(REGION.to_owned()),
             ..HeadBucketOutput::default()
@@ -298,7 +329,8 @@ impl S3 for Buckets {
         &self,
         request: S3Request<GetBucketLocationInput>,
     ) -> S3Result<S3Response<GetBucketLocationOutput>> {
-        self.require(&request.input.bucket).await?;
+        let view = self.view(&request.extensions, &request.input.bucket, "")?;
+        view.require(&request.input.bucket).await?;
         // us-east-1 is told by the absence of a constraint.
         Ok(S3Response::new(GetBucketLocationOutput::default()))
     }

@@ -5,9 +5,11 @@
 //!                   │
 //!                   └── read ── signature dropped ── s3s ──> objects   GET and HEAD of one object (answer)
 //!                               (anonymous)               └> buckets   LIST, ListBuckets, HeadBucket, GetBucketLocation
+//!                               or its form checked (keys)
 //! ```
 //!
-//! - s3s speaks the wire protocol: routing, XML, and (with keys, later) the check of signatures.
+//! - s3s speaks the wire protocol: routing, XML, and with keys the check of signatures: version 4, in the header or presigned. Nothing else is taken.
+//!   With keys, who asks is decided after that check (signed) and goes with the request as an extension.
 //! - Objects are read in a route of s3s, which runs after its signature check but before its own parsing of headers: s3s refuses
 //!   some conditions and ranges that RFC 9110 allows, and evaluates none.
 //! - Whatever would write is refused with 403 AccessDenied and a sentence, before any of it is read.
@@ -20,6 +22,7 @@ mod list;
 mod objects;
 mod operation;
 mod refusal;
+mod signed;
 
 use std::sync::Arc;
 
@@ -29,24 +32,39 @@ use object_store::ObjectStore;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::validation::NameValidation;
 
-use crate::metrics::Operation;
+use crate::access::Access;
+use crate::edge::Gate;
+use crate::metrics::{DialectLabel, Operation};
 use crate::request;
 use crate::surface::{DialectBody, boxed};
+use crate::visit::Who;
 
 /// S3 over one store.
 #[derive(Debug)]
 pub(crate) struct S3Dialect {
     service: S3Service,
+    gate: Gate,
 }
 
 impl S3Dialect {
-    pub(crate) fn new(store: Arc<dyn ObjectStore>) -> Self {
-        let mut builder = S3ServiceBuilder::new(buckets::Buckets::new(Arc::clone(&store)));
-        builder.set_route(objects::Objects::new(store));
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, gate: Gate) -> Self {
+        let buckets = buckets::Buckets::new(Arc::clone(&store), gate.clone());
+        let mut builder = S3ServiceBuilder::new(buckets);
+        builder.set_route(objects::Objects::new(store, gate.clone()));
         builder.set_validation(AnyBucket);
+        if let Access::Keys(ring) = &gate.access {
+            builder.set_auth(signed::Secrets::new(Arc::clone(ring)));
+            builder.set_access(signed::Signers::new(gate.clone()));
+        }
         Self {
             service: builder.build(),
+            gate,
         }
+    }
+
+    /// The answer when there is too much to do.
+    pub(crate) fn slow_down() -> Response<DialectBody> {
+        refusal::slow_down()
     }
 
     /// Classifies a request.
@@ -59,6 +77,7 @@ impl S3Dialect {
         &self,
         operation: Operation,
         request: Request<B>,
+        who: &Who,
     ) -> Response<DialectBody>
     where
         B: http_body::Body<Data = Bytes> + Send,
@@ -70,7 +89,16 @@ impl S3Dialect {
         }
         // No read has a body worth reading.
         drop(body);
-        anonymous::drop_signature(&mut parts);
+        match &self.gate.access {
+            Access::Anonymous => anonymous::drop_signature(&mut parts),
+            Access::Keys(_) => {
+                if let Err(form) = signed::check_form(&parts) {
+                    self.gate.unauthenticated(DialectLabel::S3);
+                    return refusal::form(form);
+                }
+                parts.extensions.insert(who.clone());
+            }
+        }
         let request = Request::from_parts(parts, s3s::Body::empty());
         match self.service.call(request).await {
             Ok(response) => response.map(boxed),

@@ -10,21 +10,33 @@ use s3s::route::S3Route;
 use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 
 use super::operation::{classify, parameters};
+use super::signed::{admit, caller, denied, introduce};
+use crate::access::Caller;
 use crate::answer::{self, Answer, Failure, HeadRange, ReadRequest};
+use crate::edge::Gate;
 use crate::key::exact_path;
 use crate::metrics::Operation;
 
 /// Reads of single objects.
 pub(crate) struct Objects {
     store: Arc<dyn ObjectStore>,
+    gate: Gate,
 }
 
 impl Objects {
-    pub(crate) fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store }
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, gate: Gate) -> Self {
+        Self { store, gate }
     }
 
-    async fn read(&self, location: &Path, request: &S3Request<Body>) -> Result<Answer, Failure> {
+    async fn read(
+        &self,
+        caller: &Caller,
+        location: &Path,
+        request: &S3Request<Body>,
+    ) -> Result<Answer, Failure> {
+        if !caller.may_read(location.as_ref()) {
+            return Err(Failure::NotFound);
+        }
         let asked = ReadRequest::parse(&request.method, &request.headers, HeadRange::Honoured)?;
         answer::read(&*self.store, location, &asked).await
     }
@@ -45,8 +57,9 @@ impl S3Route for Objects {
         )
     }
 
-    async fn check_access(&self, _: &mut S3Request<Body>) -> S3Result<()> {
-        // Anonymous. Rights per principal belong here: the signature, if one was asked for, has been checked.
+    async fn check_access(&self, request: &mut S3Request<Body>) -> S3Result<()> {
+        let caller = admit(&self.gate, request.credentials.as_ref())?;
+        introduce(&mut request.extensions, caller);
         Ok(())
     }
 
@@ -62,7 +75,11 @@ impl S3Route for Objects {
         let Some(location) = location(&request.uri) else {
             return respond_failure(&Failure::NotFound);
         };
-        match self.read(&location, &request).await {
+        let caller = caller(&self.gate, &request.extensions)?;
+        if !caller.may_name(location.as_ref()) {
+            return Err(denied(&self.gate, &caller));
+        }
+        match self.read(&caller, &location, &request).await {
             Ok(Answer {
                 status,
                 headers,

@@ -4,6 +4,7 @@ use ::http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use ::http::{Method, Response, StatusCode};
 use http_body_util::Full;
 
+use super::signed::Form;
 use crate::metrics::Operation;
 use crate::surface::{DialectBody, boxed};
 
@@ -42,6 +43,47 @@ pub(crate) fn of(operation: Operation, method: &Method) -> Option<Response<Diale
             Some(response)
         }
     }
+}
+
+/// The answer when there is too much to do.
+pub(crate) fn slow_down() -> Response<DialectBody> {
+    document(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "SlowDown",
+        "the server has as much to do as it can: try again",
+    )
+}
+
+/// The answer to credentials of a kind that is not taken.
+pub(crate) fn form(form: Form) -> Response<DialectBody> {
+    let (status, code, message) = match form {
+        Form::Other => (
+            StatusCode::FORBIDDEN,
+            "AccessDenied",
+            "this path takes requests signed with AWS Signature Version 4; bearer tokens are for /v1/",
+        ),
+        Form::Version2 => (
+            StatusCode::BAD_REQUEST,
+            "InvalidRequest",
+            "the authorization mechanism is not supported: use AWS4-HMAC-SHA256",
+        ),
+        Form::Several => (
+            StatusCode::BAD_REQUEST,
+            "InvalidArgument",
+            "the request is signed in more than one way",
+        ),
+        Form::TooLong => (
+            StatusCode::BAD_REQUEST,
+            "AuthorizationQueryParametersError",
+            "X-Amz-Expires is at most 604800 seconds, a week",
+        ),
+        Form::Scope => (
+            StatusCode::FORBIDDEN,
+            "SignatureDoesNotMatch",
+            "the credential's scope is not of the service s3",
+        ),
+    };
+    document(status, code, message)
 }
 
 /// The answer when s3s itself fails.

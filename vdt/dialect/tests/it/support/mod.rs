@@ -8,14 +8,16 @@ pub(crate) use shelf::shelf;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use object_store::ObjectStore;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use vdt_dialect::{DataSurface, DrainReport, HttpMetrics, Limits, serve_with};
+use vdt_dialect::{
+    DataSurface, DrainReport, Edge, HttpMetrics, Limits, ServeOptions, TlsReload, serve_with,
+};
 
 /// A data listener under test. Dropping it stops the listener.
 pub(crate) struct Served {
@@ -37,6 +39,28 @@ impl Served {
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
         text
     }
+
+    /// Waits until the metrics hold a line.
+    pub(crate) async fn wait_for(&self, line: &str) {
+        let started = Instant::now();
+        while !self.metrics().lines().any(|known| known == line) {
+            assert!(
+                started.elapsed() < Duration::from_secs(20),
+                "no {line} in\n{}",
+                self.metrics()
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// How a listener is set up.
+#[derive(Default)]
+pub(crate) struct Setup {
+    pub(crate) edge: Edge,
+    pub(crate) limits: Limits,
+    pub(crate) tls: Option<Arc<TlsReload>>,
+    pub(crate) drain: Duration,
 }
 
 pub(crate) async fn serve(store: Arc<dyn ObjectStore>) -> Served {
@@ -48,8 +72,28 @@ pub(crate) async fn serve_with_limits(
     limits: Limits,
     drain: Duration,
 ) -> Served {
+    let setup = Setup {
+        limits,
+        drain,
+        ..Setup::default()
+    };
+    serve_setup(store, setup).await
+}
+
+pub(crate) async fn serve_setup(store: Arc<dyn ObjectStore>, setup: Setup) -> Served {
     let mut registry = Registry::default();
-    let surface = DataSurface::new(store, HttpMetrics::register(&mut registry));
+    let metrics = HttpMetrics::register(&mut registry);
+    let Setup {
+        edge,
+        limits,
+        tls,
+        drain,
+    } = setup;
+    let edge = Edge {
+        limits: limits.clone(),
+        ..edge
+    };
+    let surface = DataSurface::with(store, metrics.clone(), edge);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
@@ -57,7 +101,12 @@ pub(crate) async fn serve_with_limits(
         let shutdown = async move {
             let _ = stopped.await;
         };
-        serve_with(listener, surface, &limits, shutdown, drain).await
+        let options = ServeOptions {
+            limits,
+            tls,
+            metrics: Some(metrics),
+        };
+        serve_with(listener, surface, options, shutdown, drain).await
     });
     Served {
         address,

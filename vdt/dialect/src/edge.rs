@@ -1,0 +1,92 @@
+//! What stands in front of the dialects: who may read, and how much at a time.
+
+use s3s::auth::Credentials;
+
+use crate::access::{Access, Caller, Presented, Ring, presented};
+use crate::listener::Limits;
+use crate::metrics::{DialectLabel, HttpMetrics, Refused};
+
+/// What stands in front of the dialects. The default: everybody reads everything, default limits, requests are logged.
+#[derive(Debug, Clone)]
+pub struct Edge {
+    /// Who may read.
+    pub access: Access,
+    /// Of these `requests_in_flight` and `bytes_in_flight`; the others are the listener's.
+    pub limits: Limits,
+    /// Whether each request is logged when it ends, as an event of target `vdt::access`.
+    pub access_log: bool,
+}
+
+impl Default for Edge {
+    fn default() -> Self {
+        Self {
+            access: Access::Anonymous,
+            limits: Limits::default(),
+            access_log: true,
+        }
+    }
+}
+
+/// Seconds after which a client that was turned away may come again. The whole of what clients look at, if they do.
+pub(crate) const RETRY_AFTER_SECONDS: u64 = 1;
+
+/// The door that both dialects go through.
+#[derive(Debug, Clone)]
+pub(crate) struct Gate {
+    pub(crate) access: Access,
+    metrics: HttpMetrics,
+}
+
+/// Why somebody is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rejection {
+    /// No credentials, where there must be some.
+    Missing,
+    /// Credentials that are not known, or of a kind that is not taken.
+    Wrong,
+}
+
+impl Gate {
+    pub(crate) fn new(access: Access, metrics: HttpMetrics) -> Self {
+        Self { access, metrics }
+    }
+
+    /// Who a request of the HTTP dialect comes from.
+    pub(crate) fn bearer(&self, headers: &::http::HeaderMap) -> Result<Caller, Rejection> {
+        let ring = match &self.access {
+            Access::Anonymous => return Ok(Caller::anybody()),
+            Access::Keys(ring) => ring.current(),
+        };
+        let caller = match presented(headers) {
+            Presented::Nothing => ring.stranger().ok_or(Rejection::Missing),
+            Presented::Token(token) => ring.bearer(&token).ok_or(Rejection::Wrong),
+            Presented::Unknown => Err(Rejection::Wrong),
+        };
+        if caller.is_err() {
+            self.unauthenticated(DialectLabel::Http);
+        }
+        caller
+    }
+
+    /// Who a request of the S3 dialect comes from, whose signature was checked with `credentials`.
+    pub(crate) fn signer(&self, credentials: Option<&Credentials>) -> Result<Caller, Rejection> {
+        let ring: std::sync::Arc<Ring> = match &self.access {
+            Access::Anonymous => return Ok(Caller::anybody()),
+            Access::Keys(ring) => ring.current(),
+        };
+        match credentials {
+            None => ring.stranger().ok_or(Rejection::Missing),
+            Some(credentials) => ring
+                .signer(&credentials.access_key, &credentials.secret_key)
+                .ok_or(Rejection::Wrong),
+        }
+    }
+
+    pub(crate) fn unauthenticated(&self, dialect: DialectLabel) {
+        self.metrics.refused(dialect, Refused::Unauthenticated);
+    }
+
+    pub(crate) fn denied(&self, dialect: DialectLabel) {
+        self.metrics.refused(dialect, Refused::Denied);
+    }
+}

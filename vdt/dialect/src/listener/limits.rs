@@ -1,0 +1,60 @@
+//! What clients may take of a listener and of the surface behind it.
+
+use std::time::Duration;
+
+/// What clients may take. The listener keeps the limits of connections, [`DataSurface`](crate::DataSurface) those of requests.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections at a time. Default 4,096: 200 busy clients of 20 connections, and with full headers 128 MiB. Beyond it the connection that has
+    /// been without a request for longest is closed to make room; while all have one, clients wait in the kernel's queue.
+    pub connections: usize,
+    /// Bytes of a request's line and headers, at least 8 KiB. Default 32 KiB: four times what a presigned URL with a session token takes.
+    pub header_bytes: usize,
+    /// Time to send a request's headers once they have begun, and for the first request of a connection to begin. Default 15 s.
+    pub header_timeout: Duration,
+    /// Time that a connection may stay open between requests. Default 60 s: as long as clients keep idle connections for.
+    pub idle_timeout: Duration,
+    /// Time for a TLS handshake. Default 10 s.
+    pub handshake_timeout: Duration,
+    /// Time in which a client that is owed bytes must take [`PROGRESS_BYTES`] of them. Default 30 s, about 2 kB/s: slower than any link that is
+    /// worth serving, and short enough that readers who stopped do not pile up.
+    pub progress_timeout: Duration,
+    /// Requests of one HTTP/2 connection at a time. Default 64: what browsers and proxies use; 4,096 connections of them are held by
+    /// `requests_in_flight`.
+    pub streams: u32,
+    /// Requests of the data surface at a time, 503 beyond. Default 2,048.
+    pub requests_in_flight: usize,
+    /// Bytes of bodies that were read and not yet taken by the connections of their clients; new requests get 503 beyond. Default 256 MiB: with
+    /// bodies in pieces of at most 1 MiB, 256 readers that all stopped at once.
+    pub bytes_in_flight: u64,
+}
+
+/// The least progress of a reader in [`Limits::progress_timeout`], in bytes. As much as one piece of a body over HTTP/2.
+pub const PROGRESS_BYTES: u64 = 64 * 1024;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            header_bytes: 32 * 1024,
+            header_timeout: Duration::from_secs(15),
+            idle_timeout: Duration::from_secs(60),
+            handshake_timeout: Duration::from_secs(10),
+            progress_timeout: Duration::from_secs(30),
+            streams: 64,
+            requests_in_flight: 2048,
+            bytes_in_flight: 256 * 1024 * 1024,
+        }
+    }
+}
+
+impl Limits {
+    /// How often a connection's clocks are looked at: a quarter of the shortest, from 10 ms to 5 s.
+    pub(super) fn tick(&self) -> Duration {
+        let shortest = self
+            .header_timeout
+            .min(self.idle_timeout)
+            .min(self.progress_timeout);
+        (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(5))
+    }
+}

@@ -1,0 +1,391 @@
+//! What a connection is doing, as its clocks see it: waiting for a request, reading one, answering, held up by its client.
+//!
+//! ```text
+//!   socket ── Watched ── (TLS) ── hyper ── Tracked ── service
+//!                │                           │
+//!                └───────── Traffic ─────────┘        looked at by the connection's task
+//! ```
+//!
+//! - `Watched` counts the time in which a client that is owed bytes takes none; every [`PROGRESS_BYTES`] that it takes give it a new start.
+//! - Over HTTP/2 one stream can be held up while the socket is not, so there every body carries a clock of its own, and is cut into pieces of
+//!   [`PROGRESS_BYTES`] so that the same pace is asked of it.
+
+use std::collections::HashMap;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::limits::{Limits, PROGRESS_BYTES};
+
+/// The clocks of one connection. Times are milliseconds since its start, and one more so that 0 means never.
+#[derive(Debug)]
+pub(super) struct Traffic {
+    start: Instant,
+    /// Requests whose answer has not ended.
+    requests: AtomicUsize,
+    /// Whether a request has come at all.
+    served: AtomicBool,
+    /// Since when there is no request.
+    idle_since: AtomicU64,
+    /// Since when a request's headers are being sent.
+    head_since: AtomicU64,
+    /// Since when the client takes nothing.
+    stalled_since: AtomicU64,
+    /// Milliseconds of earlier stalls since the last progress.
+    stalled_before: AtomicU64,
+    /// Over HTTP/2: since when each body waits for its client.
+    bodies: Mutex<HashMap<u64, Arc<AtomicU64>>>,
+    /// Whether one connection carries many requests at a time.
+    multiplexed: AtomicBool,
+}
+
+/// Why a connection is ended by its clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Overdue {
+    /// Nothing came between requests.
+    Idle,
+    /// The headers of a request did not end.
+    Header,
+    /// The client does not take what it asked for.
+    Reader,
+}
+
+impl Traffic {
+    pub(super) fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            requests: AtomicUsize::new(0),
+            served: AtomicBool::new(false),
+            idle_since: AtomicU64::new(1),
+            head_since: AtomicU64::new(0),
+            stalled_since: AtomicU64::new(0),
+            stalled_before: AtomicU64::new(0),
+            bodies: Mutex::default(),
+            multiplexed: AtomicBool::new(false),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        let elapsed = self.start.elapsed().as_millis();
+        u64::try_from(elapsed).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    /// The connection is ready for its first request; over HTTP/2, which carries many at a time, `multiplexed`.
+    pub(super) fn ready(&self, multiplexed: bool) {
+        self.multiplexed.store(multiplexed, Ordering::Relaxed);
+        self.head_since.store(0, Ordering::Relaxed);
+        self.idle_since.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// How long the connection has been without a request, and whether it ever had one; `None` while it has one.
+    pub(super) fn idle(&self) -> Option<(bool, u64)> {
+        (self.requests.load(Ordering::Acquire) == 0).then(|| {
+            (
+                self.served.load(Ordering::Relaxed),
+                self.now()
+                    .saturating_sub(self.idle_since.load(Ordering::Relaxed)),
+            )
+        })
+    }
+
+    /// A request's headers are complete. The returned guard ends it.
+    pub(super) fn begin(self: &Arc<Self>) -> RequestGuard {
+        self.requests.fetch_add(1, Ordering::AcqRel);
+        self.served.store(true, Ordering::Relaxed);
+        self.head_since.store(0, Ordering::Relaxed);
+        RequestGuard {
+            traffic: Arc::clone(self),
+            body: None,
+        }
+    }
+
+    /// Says which clock has run out.
+    pub(super) fn overdue(&self, limits: &Limits) -> Option<Overdue> {
+        let now = self.now();
+        let passed = |since: u64, limit: Duration| {
+            since != 0 && u128::from(now.saturating_sub(since)) >= limit.as_millis()
+        };
+        let stalled = self.stalled_since.load(Ordering::Relaxed);
+        if stalled != 0 {
+            let before = self.stalled_before.load(Ordering::Relaxed);
+            if passed(
+                stalled.saturating_sub(before).max(1),
+                limits.progress_timeout,
+            ) {
+                return Some(Overdue::Reader);
+            }
+        }
+        if self.requests.load(Ordering::Acquire) > 0 {
+            let bodies = self.bodies.lock().unwrap_or_else(PoisonError::into_inner);
+            return bodies
+                .values()
+                .any(|since| passed(since.load(Ordering::Relaxed), limits.progress_timeout))
+                .then_some(Overdue::Reader);
+        }
+        let idle = self.idle_since.load(Ordering::Relaxed);
+        if passed(
+            self.head_since.load(Ordering::Relaxed),
+            limits.header_timeout,
+        ) || (!self.served.load(Ordering::Relaxed) && passed(idle, limits.header_timeout))
+        {
+            return Some(Overdue::Header);
+        }
+        passed(idle, limits.idle_timeout).then_some(Overdue::Idle)
+    }
+
+    fn read(&self) {
+        if self.requests.load(Ordering::Acquire) == 0 && !self.multiplexed.load(Ordering::Relaxed) {
+            let _ = self.head_since.compare_exchange(
+                0,
+                self.now(),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+        }
+    }
+
+    fn stalled(&self) {
+        let _ = self.stalled_since.compare_exchange(
+            0,
+            self.now(),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+    }
+
+    /// The client took something after a stall, or there was none.
+    fn resumed(&self, enough: bool) {
+        // The end of an answer may still be on its way when its request has ended.
+        if self.requests.load(Ordering::Acquire) == 0 {
+            self.idle_since.store(self.now(), Ordering::Relaxed);
+        }
+        let since = self.stalled_since.swap(0, Ordering::Relaxed);
+        if enough {
+            self.stalled_before.store(0, Ordering::Relaxed);
+        } else if since != 0 {
+            let stalled = self.now().saturating_sub(since);
+            self.stalled_before.fetch_add(stalled, Ordering::Relaxed);
+        }
+    }
+}
+
+/// One request of a connection; dropping it ends it.
+#[derive(Debug)]
+pub(super) struct RequestGuard {
+    traffic: Arc<Traffic>,
+    /// Number and clock of its body.
+    body: Option<(u64, Arc<AtomicU64>)>,
+}
+
+impl RequestGuard {
+    /// Gives the body a clock of its own, if the connection needs that. `number` is unique in the connection.
+    fn watch_body(&mut self, number: u64) {
+        if self.traffic.multiplexed.load(Ordering::Relaxed) {
+            let clock = Arc::new(AtomicU64::new(0));
+            self.traffic
+                .bodies
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(number, Arc::clone(&clock));
+            self.body = Some((number, clock));
+        }
+    }
+
+    /// The client is, or is not, owed the piece that it was given last.
+    fn waits(&self, waits: bool) {
+        if let Some((_, clock)) = &self.body {
+            clock.store(
+                if waits { self.traffic.now() } else { 0 },
+                Ordering::Relaxed,
+            );
+        }
+    }
+}
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        if let Some((number, _)) = self.body.take() {
+            self.traffic
+                .bodies
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&number);
+        }
+        self.traffic
+            .idle_since
+            .store(self.traffic.now(), Ordering::Relaxed);
+        self.traffic.requests.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Numbers bodies. One for the process: they need be unique only within a connection.
+static BODIES: AtomicU64 = AtomicU64::new(0);
+
+/// A response's body that keeps its request open until it ends.
+#[derive(Debug)]
+pub(super) struct Tracked<B> {
+    inner: B,
+    request: RequestGuard,
+    /// What of the last piece is not handed on yet; always empty over HTTP/1.1.
+    rest: Bytes,
+}
+
+impl<B> Tracked<B> {
+    pub(super) fn new(inner: B, mut request: RequestGuard) -> Self {
+        request.watch_body(BODIES.fetch_add(1, Ordering::Relaxed));
+        Self {
+            inner,
+            request,
+            rest: Bytes::new(),
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = &mut *self;
+        this.request.waits(false);
+        if this.rest.is_empty() {
+            let frame = std::task::ready!(Pin::new(&mut this.inner).poll_frame(cx));
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => this.rest = data,
+                Some(Ok(Err(other))) => return Poll::Ready(Some(Ok(other))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+        let piece = if this.request.body.is_some() {
+            let length = usize::try_from(PROGRESS_BYTES).unwrap_or(usize::MAX);
+            this.rest.split_to(length.min(this.rest.len()))
+        } else {
+            std::mem::take(&mut this.rest)
+        };
+        this.request.waits(true);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = self.inner.size_hint();
+        let rest = self.rest.len() as u64;
+        if let Some(exact) = hint.exact() {
+            return SizeHint::with_exact(exact + rest);
+        }
+        hint.set_lower(hint.lower() + rest);
+        hint
+    }
+}
+
+/// A socket that tells [`Traffic`] what goes over it.
+#[derive(Debug)]
+pub(super) struct Watched<IO> {
+    inner: IO,
+    traffic: Arc<Traffic>,
+    /// A byte that was read to see what the client speaks.
+    first: Option<u8>,
+    /// Bytes taken since the last progress.
+    taken: u64,
+}
+
+impl<IO> Watched<IO> {
+    pub(super) fn new(inner: IO, traffic: Arc<Traffic>) -> Self {
+        Self {
+            inner,
+            traffic,
+            first: None,
+            taken: 0,
+        }
+    }
+
+    /// Gives a byte back to whoever reads next.
+    pub(super) fn unread(&mut self, byte: u8) {
+        self.first = Some(byte);
+    }
+
+    fn wrote(&mut self, polled: &Poll<io::Result<usize>>) {
+        match polled {
+            Poll::Pending => self.traffic.stalled(),
+            Poll::Ready(Ok(bytes)) => {
+                self.taken = self.taken.saturating_add(*bytes as u64);
+                let enough = self.taken >= PROGRESS_BYTES;
+                if enough {
+                    self.taken = 0;
+                }
+                self.traffic.resumed(enough);
+            }
+            Poll::Ready(Err(_)) => {}
+        }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if buffer.remaining() > 0
+            && let Some(first) = self.first.take()
+        {
+            buffer.put_slice(&[first]);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.inner).poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.traffic.read();
+        }
+        polled
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.wrote(&polled);
+        polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
+        self.wrote(&polled);
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
