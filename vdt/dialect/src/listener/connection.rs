@@ -39,7 +39,7 @@ const WINDOW_BYTES: u32 = 65_535;
 /// The first byte of a TLS record that carries a handshake (RFC 8446 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 
-const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 50\r\nConnection: close\r\n\r\nthis port speaks TLS: ask with https:// in the URL\n";
+const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 51\r\nConnection: close\r\n\r\nthis port speaks TLS: ask with https:// in the URL\n";
 
 /// Bytes of a request that are read and forgotten after [`NOT_TLS`], so that the answer is not lost in a reset.
 const NOT_TLS_DRAIN_BYTES: u64 = 64 * 1024;

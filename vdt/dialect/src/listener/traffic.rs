@@ -389,3 +389,93 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::advance;
+
+    fn limits() -> Limits {
+        Limits {
+            header_timeout: Duration::from_secs(15),
+            idle_timeout: Duration::from_secs(60),
+            progress_timeout: Duration::from_secs(30),
+            ..Limits::default()
+        }
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fresh_connection_must_ask_and_an_old_one_may_wait() {
+        let (traffic, limits) = (Arc::new(Traffic::new()), limits());
+        advance(14 * SECOND).await;
+        assert_eq!(traffic.overdue(&limits), None);
+        advance(SECOND).await;
+        assert_eq!(traffic.overdue(&limits), Some(Overdue::Header));
+        drop(traffic.begin());
+        advance(59 * SECOND).await;
+        assert_eq!(traffic.overdue(&limits), None);
+        advance(SECOND).await;
+        assert_eq!(traffic.overdue(&limits), Some(Overdue::Idle));
+        let request = traffic.begin();
+        advance(600 * SECOND).await;
+        assert_eq!(
+            traffic.overdue(&limits),
+            None,
+            "a request takes what it takes"
+        );
+        drop(request);
+        traffic.read();
+        advance(15 * SECOND).await;
+        assert_eq!(traffic.overdue(&limits), Some(Overdue::Header));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_must_take_enough_in_time_however_it_trickles() {
+        let (traffic, limits) = (Arc::new(Traffic::new()), limits());
+        let _request = traffic.begin();
+        // The store's pauses are not the client's.
+        advance(100 * SECOND).await;
+        assert_eq!(traffic.overdue(&limits), None);
+        // A byte every ten seconds is no progress.
+        for _ in 0..2 {
+            traffic.stalled();
+            advance(10 * SECOND).await;
+            traffic.resumed(false);
+            assert_eq!(traffic.overdue(&limits), None);
+        }
+        traffic.stalled();
+        advance(9 * SECOND).await;
+        assert_eq!(traffic.overdue(&limits), None);
+        advance(SECOND).await;
+        assert_eq!(traffic.overdue(&limits), Some(Overdue::Reader));
+        // Enough is a new start.
+        traffic.resumed(true);
+        traffic.stalled();
+        advance(29 * SECOND).await;
+        assert_eq!(traffic.overdue(&limits), None);
+        advance(SECOND).await;
+        assert_eq!(traffic.overdue(&limits), Some(Overdue::Reader));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn over_http2_each_body_has_its_clock() {
+        let (traffic, limits) = (Arc::new(Traffic::new()), limits());
+        traffic.ready(true);
+        let (mut one, mut two) = (traffic.begin(), traffic.begin());
+        one.watch_body(1);
+        two.watch_body(2);
+        one.waits(true);
+        two.waits(true);
+        advance(20 * SECOND).await;
+        one.waits(false);
+        two.waits(true);
+        advance(20 * SECOND).await;
+        assert_eq!(traffic.overdue(&limits), None);
+        advance(10 * SECOND).await;
+        assert_eq!(traffic.overdue(&limits), Some(Overdue::Reader));
+        drop(two);
+        assert_eq!(traffic.overdue(&limits), None);
+    }
+}

@@ -163,11 +163,8 @@ impl TlsReload {
     /// # Errors
     /// [`TlsError`]; the pair that was in use stays in use.
     pub fn replace(&self, pair: &PemPair) -> Result<(), TlsError> {
-        let parsed = parse(pair, &ring::default_provider());
-        if let Some(metrics) = self.metrics.get() {
-            metrics.certificate_reloaded(parsed.is_ok());
-        }
-        self.current.pair.store(Arc::new(parsed?));
+        let parsed = parse(pair, &ring::default_provider())?;
+        self.current.pair.store(Arc::new(parsed));
         self.tell_expiry();
         Ok(())
     }

@@ -1,11 +1,16 @@
-//! The dialects over real sockets: golden bodies, a table of requests, real clients, a model of LIST, hostile clients, shutdown.
+//! The dialects over real sockets: golden bodies, a table of requests, real clients, a model of LIST, hostile clients, the front door, shutdown.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod access;
+mod access_log;
 mod admin;
 mod golden;
 mod hostile;
+mod limits;
 mod list_model;
 mod object_store_client;
+mod page;
 mod requests;
 mod shutdown;
 mod support;
+mod tls;

@@ -2,9 +2,10 @@
 
 mod raw;
 mod shelf;
+pub(crate) mod tls;
 
 pub(crate) use raw::{Reply, exchange, get, request};
-pub(crate) use shelf::shelf;
+pub(crate) use shelf::{Shelf, shelf};
 
 use std::net::SocketAddr;
 use std::sync::Arc;

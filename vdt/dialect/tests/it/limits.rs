@@ -1,0 +1,342 @@
+//! What clients cannot take: places, time, memory. Each with a neighbour who is served all the same.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixListener, UnixStream};
+use vdt_dialect::{DataSurface, HttpMetrics, Limits, Peer, ServeOptions, TlsReload, serve_with};
+
+use super::support::tls::{Authority, connect};
+use super::support::{Reply, Setup, exchange, get, request, serve_setup, serve_with_limits, shelf};
+
+const KEYS: [&str; 2] = ["main/docs/t/a.bin", "main/docs/t/slow.bin"];
+const A: &str = "/main/docs/t/a.bin";
+
+/// More than the sockets of both ends hold.
+const BIG: usize = 64 * 1024 * 1024;
+
+async fn send(address: SocketAddr, text: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn requests_beyond_the_limit_are_told_to_slow_down() {
+    let limits = Limits {
+        requests_in_flight: 1,
+        ..Limits::default()
+    };
+    let store = shelf(&KEYS).await;
+    let served = serve_with_limits(store.clone(), limits, Duration::ZERO).await;
+    let mut slow = send(
+        served.address,
+        "GET /main/docs/t/slow.bin HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    )
+    .await;
+    let mut answer = vec![0; 16];
+    slow.read_exact(&mut answer).await.unwrap();
+    for (target, code) in [
+        (A, "<Code>SlowDown</Code>"),
+        ("/v1/main/docs/t/a.bin", "try again"),
+    ] {
+        let reply = get(served.address, target).await;
+        assert_eq!(
+            (reply.status, reply.header("retry-after")),
+            (503, Some("1")),
+            "{target}"
+        );
+        assert!(reply.text().contains(code), "{}", reply.text());
+    }
+    store.gate.add_permits(1);
+    slow.read_to_end(&mut answer).await.unwrap();
+    served.wait_for("vdt_http_requests_in_flight 0").await;
+    assert_eq!(get(served.address, A).await.status, 200);
+    let metrics = served.metrics();
+    assert!(
+        metrics.contains("vdt_http_refused_total{dialect=\"S3\",reason=\"RequestsInFlight\"} 1"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn bytes_that_clients_do_not_take_stop_new_requests_until_they_do() {
+    let limits = Limits {
+        bytes_in_flight: 1024 * 1024,
+        ..Limits::default()
+    };
+    let store = shelf(&KEYS).await;
+    store.put("main/docs/t/big.bin", vec![7_u8; BIG]).await;
+    let served = serve_with_limits(store, limits, Duration::ZERO).await;
+    let stalled = send(
+        served.address,
+        "GET /main/docs/t/big.bin HTTP/1.1\r\nHost: x\r\n\r\n",
+    )
+    .await;
+    served
+        .wait_for(&format!("vdt_http_bytes_in_flight {}", BIG / 2))
+        .await;
+    let reply = get(served.address, A).await;
+    assert_eq!(
+        (reply.status, reply.header("retry-after")),
+        (503, Some("1"))
+    );
+    drop(stalled);
+    served.wait_for("vdt_http_bytes_in_flight 0").await;
+    assert_eq!(get(served.address, A).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_is_cut_and_one_that_reads_is_not() {
+    let limits = Limits {
+        progress_timeout: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let store = shelf(&KEYS).await;
+    store.put("main/docs/t/big.bin", vec![7_u8; BIG]).await;
+    let served = serve_with_limits(store, limits, Duration::ZERO).await;
+    let mut stopped = send(
+        served.address,
+        "GET /main/docs/t/big.bin HTTP/1.1\r\nHost: x\r\n\r\n",
+    )
+    .await;
+    let whole = get(served.address, "/main/docs/t/big.bin").await;
+    assert!(whole.is_whole());
+    served
+        .wait_for("vdt_http_connections_ended_total{reason=\"SlowReader\"} 1")
+        .await;
+    let mut answer = Vec::new();
+    let _ = stopped.read_to_end(&mut answer).await;
+    assert!(!Reply::parse(&answer).unwrap().is_whole());
+    served.wait_for("vdt_http_bytes_in_flight 0").await;
+}
+
+#[tokio::test]
+async fn an_http2_stream_that_is_not_read_is_cut_with_its_connection() {
+    let authority = Authority::new();
+    let store = shelf(&KEYS).await;
+    store.put("main/docs/t/big.bin", vec![7_u8; BIG]).await;
+    let setup = Setup {
+        limits: Limits {
+            progress_timeout: Duration::from_millis(300),
+            ..Limits::default()
+        },
+        tls: Some(Arc::new(TlsReload::new(&authority.issue()).unwrap())),
+        ..Setup::default()
+    };
+    let served = serve_setup(store, setup).await;
+    let stream = connect(&authority.client(&["h2"]), served.address)
+        .await
+        .unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    let connection = tokio::spawn(connection);
+    let request = |path: &str| {
+        http::Request::get(format!("https://localhost{path}"))
+            .body(Empty::<Bytes>::new())
+            .unwrap()
+    };
+    // A whole body passes.
+    let read = sender
+        .send_request(request("/main/docs/t/big.bin"))
+        .await
+        .unwrap();
+    assert_eq!(
+        read.into_body().collect().await.unwrap().to_bytes().len(),
+        BIG
+    );
+    let stopped = sender
+        .send_request(request("/main/docs/t/big.bin"))
+        .await
+        .unwrap();
+    served
+        .wait_for("vdt_http_connections_ended_total{reason=\"SlowReader\"} 1")
+        .await;
+    assert!(stopped.into_body().collect().await.is_err());
+    let _ = connection.await;
+}
+
+#[tokio::test]
+async fn header_bombs_are_refused_over_http2_too() {
+    let authority = Authority::new();
+    let setup = Setup {
+        tls: Some(Arc::new(TlsReload::new(&authority.issue()).unwrap())),
+        ..Setup::default()
+    };
+    let served = serve_setup(shelf(&KEYS).await, setup).await;
+    for (count, length) in [(1, 1024 * 1024), (2000, 100)] {
+        let stream = connect(&authority.client(&["h2"]), served.address)
+            .await
+            .unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        let connection = tokio::spawn(connection);
+        let mut request = http::Request::get(format!("https://localhost{A}"));
+        for number in 0..count {
+            request = request.header(format!("x-{number}"), "a".repeat(length));
+        }
+        let answer = sender
+            .send_request(request.body(Empty::<Bytes>::new()).unwrap())
+            .await;
+        assert!(
+            answer.is_err() || answer.is_ok_and(|answer| answer.status() == 431),
+            "{count}"
+        );
+        drop(sender);
+        let _ = connection.await;
+    }
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_and_fresh_ones_must_ask() {
+    let limits = Limits {
+        header_timeout: Duration::from_millis(200),
+        idle_timeout: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let served = serve_with_limits(shelf(&KEYS).await, limits, Duration::ZERO).await;
+    let mut kept = send(
+        served.address,
+        &format!("GET {A} HTTP/1.1\r\nHost: x\r\n\r\n"),
+    )
+    .await;
+    let mut answer = Vec::new();
+    kept.read_to_end(&mut answer).await.unwrap();
+    assert!(Reply::parse(&answer).unwrap().is_whole());
+    served
+        .wait_for("vdt_http_connections_ended_total{reason=\"Idle\"} 1")
+        .await;
+    served.wait_for("vdt_http_connections 0").await;
+}
+
+/// Slow senders of headers, then ten thousand silent connections, at a listener of 200 places.
+#[tokio::test]
+async fn ten_thousand_connections_do_not_keep_anybody_out() {
+    let limits = Limits {
+        connections: 200,
+        ..Limits::default()
+    };
+    let store = shelf(&KEYS).await;
+    let served = serve_with_limits(store.clone(), limits, Duration::ZERO).await;
+    // A transfer that is under way when they come.
+    let mut busy = send(
+        served.address,
+        "GET /main/docs/t/slow.bin HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    )
+    .await;
+    let mut answer = vec![0; 16];
+    busy.read_exact(&mut answer).await.unwrap();
+    let mut rude = Vec::new();
+    for number in 0..10_000 {
+        rude.push(match number % 3 {
+            0 => {
+                send(
+                    served.address,
+                    "GET /main/docs/t/a.bin HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+                )
+                .await
+            }
+            1 => send(served.address, "G").await,
+            _ => TcpStream::connect(served.address).await.unwrap(),
+        });
+        if number % 500 == 499 {
+            let asked = tokio::time::timeout(Duration::from_secs(20), get(served.address, A));
+            assert_eq!(asked.await.unwrap().status, 200, "after {number}");
+        }
+    }
+    let open = served.metrics().lines().find_map(|line| {
+        line.strip_prefix("vdt_http_connections ")?
+            .parse::<usize>()
+            .ok()
+    });
+    assert!(open.is_some_and(|open| open <= 200), "{open:?}");
+    store.gate.add_permits(1);
+    busy.read_to_end(&mut answer).await.unwrap();
+    assert!(
+        Reply::parse(&answer).unwrap().is_whole(),
+        "the busy connection was not touched"
+    );
+    drop(rude);
+}
+
+#[tokio::test]
+async fn unix_sockets_are_served_and_know_their_peer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("front.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let surface = DataSurface::new(shelf(&KEYS).await, HttpMetrics::default());
+    let service = tower::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+        let surface = surface.clone();
+        async move {
+            let peer = request.extensions().get::<Peer>().copied().unwrap();
+            assert!(
+                matches!(peer, Peer::Unix { uid: Some(_) }) && peer.is_local(),
+                "{peer:?}"
+            );
+            Ok::<_, std::convert::Infallible>(surface.handle(request).await)
+        }
+    });
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let shutdown = async move {
+        let _ = stopped.await;
+    };
+    let serving = tokio::spawn(serve_with(
+        listener,
+        service,
+        ServeOptions::default(),
+        shutdown,
+        Duration::ZERO,
+    ));
+    let mut stream = UnixStream::connect(&path).await.unwrap();
+    let text = format!("GET {A} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert_eq!(
+        Reply::parse(&answer).unwrap().text(),
+        "content of main/docs/t/a.bin"
+    );
+    stop.send(()).unwrap();
+    serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn every_answer_has_a_request_id() {
+    let served = serve_with_limits(shelf(&KEYS).await, Limits::default(), Duration::ZERO).await;
+    let asked = [("X-Request-Id", "mine-1")];
+    for target in [
+        A,
+        "/main/none",
+        "/main",
+        "/v1/main/docs/t/a.bin",
+        "/v1/none",
+    ] {
+        let own = get(served.address, target).await;
+        let id = own.header("x-request-id").unwrap();
+        assert_eq!(id.len(), 16, "{target}");
+        let s3 = !target.starts_with("/v1");
+        assert_eq!(own.header("x-amz-request-id"), s3.then_some(id), "{target}");
+        let theirs = request(served.address, "GET", target, &asked).await;
+        assert_eq!(theirs.header("x-request-id"), Some("mine-1"), "{target}");
+    }
+    // Not even a forged one gets into a header or a log.
+    let answer = exchange(
+        served.address,
+        format!("GET {A} HTTP/1.1\r\nHost: x\r\nX-Request-Id: a b\tc\r\nConnection: close\r\n\r\n")
+            .as_bytes(),
+    )
+    .await;
+    assert_ne!(
+        Reply::parse(&answer).unwrap().header("x-request-id"),
+        Some("a b\tc")
+    );
+}
