@@ -1,3 +1,4 @@
 //! Integration tests of the sidecar, one binary.
 
+mod front;
 mod tiers;

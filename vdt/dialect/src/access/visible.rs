@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use futures::stream::{self, BoxStream, StreamExt};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
@@ -58,15 +58,11 @@ impl Visible {
         let store = Arc::clone(&self.store);
         stream::iter(tables)
             .flat_map(move |table| {
-                list(&*store, &table)
-                    .try_filter_map(async |meta| Ok(Some(meta)))
-                    .filter_map(
-                        // A table that is not there yet has nothing in it.
-                        async |listed| match listed {
-                            Err(Error::NotFound { .. }) => None,
-                            listed => Some(listed),
-                        },
-                    )
+                list(&*store, &table).filter_map(async |listed| match listed {
+                    // A table that is not there yet has nothing in it.
+                    Err(Error::NotFound { .. }) => None,
+                    listed => Some(listed),
+                })
             })
             .boxed()
     }

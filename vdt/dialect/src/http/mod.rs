@@ -93,11 +93,10 @@ impl HttpDialect {
         let operation = Self::operation(&parts.method);
         match operation {
             Operation::GetObject | Operation::HeadObject | Operation::Propfind => {
-                let caller = match self.admit(&parts.headers, &location) {
+                let caller = match self.admit(&parts.headers, &location, who) {
                     Ok(caller) => caller,
                     Err(refused) => return *refused,
                 };
-                who.set(caller.principal.as_ref());
                 let store = visible(&self.store, &caller);
                 if operation == Operation::Propfind {
                     propfind::answer(&*store, &parts.headers, &location).await
@@ -122,8 +121,10 @@ impl HttpDialect {
         &self,
         headers: &HeaderMap,
         location: &Location,
+        who: &Who,
     ) -> Result<Caller, Box<Response<DialectBody>>> {
         let caller = self.gate.bearer(headers).map_err(unauthenticated)?;
+        who.set(caller.principal.as_ref());
         let path = match location {
             Location::Root => "",
             Location::Folder(path) | Location::Object(path) => path.as_ref(),

@@ -177,6 +177,21 @@ async fn refusals_are_logged_without_the_secret_that_was_tried() {
 }
 
 #[tokio::test]
+async fn who_was_denied_is_told() {
+    let (text, lines) = logged(get(
+        "/v1/main/docs/other/a.bin",
+        &[("authorization", "Bearer hush-token")],
+    ))
+    .await;
+    let fields = &lines[0]["fields"];
+    assert_eq!(
+        (&fields["status"], &fields["principal"]),
+        (&403.into(), &"analyst".into()),
+        "{text}"
+    );
+}
+
+#[tokio::test]
 async fn other_lines_of_a_request_carry_its_ids() {
     let (text, lines) = logged(get(
         "/v1/main/docs/open/failing.bin",

@@ -8,11 +8,12 @@ use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
-use object_store::{Certificate, ClientOptions, ObjectStoreExt};
+use object_store::{Certificate, ClientOptions, Error, ObjectStoreExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use vdt_dialect::access::{AccessKey, Principal, Secret, Tables};
 use vdt_dialect::tls::TlsError;
-use vdt_dialect::{Limits, PemPair, TlsReload};
+use vdt_dialect::{Access, Edge, KeyRing, Limits, PemPair, TlsReload};
 
 use super::support::tls::{Authority, connect, shown};
 use super::support::{Reply, Served, Setup, Shelf, exchange, serve_setup, shelf};
@@ -36,26 +37,53 @@ async fn serve_tls(authority: &Authority, limits: Limits) -> (Served, Arc<TlsRel
 }
 
 #[tokio::test]
-async fn object_store_reads_over_tls() {
+async fn object_store_signs_and_reads_over_tls_in_both_protocols() {
     let authority = Authority::new();
-    let (served, _, _) = serve_tls(&authority, Limits::default()).await;
+    let analyst = Principal {
+        name: "analyst".to_owned(),
+        access_key: Some(AccessKey {
+            id: "AK".to_owned(),
+            secret: Secret::new("secret"),
+        }),
+        token: None,
+        tables: Tables::new(["main/docs/t".to_owned()]),
+    };
+    let ring = KeyRing::new(vec![analyst], Tables::default()).unwrap();
+    let setup = Setup {
+        edge: Edge {
+            access: Access::Keys(Arc::new(ring)),
+            ..Edge::default()
+        },
+        tls: Some(Arc::new(TlsReload::new(&authority.issue()).unwrap())),
+        ..Setup::default()
+    };
+    let served = serve_setup(shelf(&KEYS).await, setup).await;
     let certificate = Certificate::from_pem(authority.pem().as_bytes()).unwrap();
     for http2 in [false, true] {
         let options = ClientOptions::new().with_root_certificate(certificate.clone());
-        let client = AmazonS3Builder::new()
-            .with_endpoint(format!("https://localhost:{}", served.address.port()))
-            .with_client_options(if http2 {
-                options.with_http2_only()
-            } else {
-                options
-            })
-            .with_bucket_name("main")
-            .with_region("us-east-1")
-            .with_skip_signature(true)
-            .build()
-            .unwrap();
-        let read = client.get(&Path::from("docs/t/a.bin")).await.unwrap();
+        let client = |secret: &str| {
+            AmazonS3Builder::new()
+                .with_endpoint(format!("https://localhost:{}", served.address.port()))
+                .with_client_options(if http2 {
+                    options.clone().with_http2_only()
+                } else {
+                    options.clone()
+                })
+                .with_bucket_name("main")
+                .with_region("us-east-1")
+                .with_access_key_id("AK")
+                .with_secret_access_key(secret)
+                .build()
+                .unwrap()
+        };
+        let path = Path::from("docs/t/a.bin");
+        let read = client("secret").get(&path).await.unwrap();
         assert_eq!(read.bytes().await.unwrap(), "content of main/docs/t/a.bin");
+        let wrong = client("guess").get(&path).await;
+        assert!(
+            matches!(wrong, Err(Error::PermissionDenied { .. })),
+            "{wrong:?}"
+        );
     }
     let metrics = served.metrics();
     assert!(

@@ -1,0 +1,111 @@
+//! Certificate and key of the data listener.
+
+use std::path::PathBuf;
+
+use vdt_crds::{TlsMode, VirtualTable};
+use vdt_dialect::PemPair;
+use vdt_dialect::tls::TlsError;
+
+use super::Problem;
+use super::secrets::{self, Fingerprint, Secrets, Unreadable};
+
+/// Keys of a kubernetes.io/tls Secret.
+const CERTIFICATE: &str = "tls.crt";
+const KEY: &str = "tls.key";
+
+/// Where certificate and key lie, and which manifest says so.
+#[derive(Debug)]
+pub(super) struct Certificate {
+    owner: String,
+    field: &'static str,
+    secret: String,
+    files: [PathBuf; 2],
+}
+
+impl Certificate {
+    /// Reads the manifests; those that say something of TLS say the same, or that is a problem by itself. `None` for plain HTTP.
+    pub(super) fn declared(
+        tables: &[VirtualTable],
+        secrets: &Secrets,
+        problems: &mut Vec<Problem>,
+    ) -> Option<Self> {
+        let (table, tls) = tables
+            .iter()
+            .find_map(|table| Some((table, &table.spec.server.as_ref()?.tls)))?;
+        let (field, secret) = match tls.mode {
+            TlsMode::Disabled => return None,
+            // Which must be set is a rule of the resource.
+            TlsMode::Secret => (
+                "spec.server.tls.secretRef.name",
+                tls.secret_ref.as_ref()?.name.clone(),
+            ),
+            TlsMode::CertManager => ("spec.server.tls.issuerRef", issued_secret(table)),
+        };
+        match secrets.folder(&secret) {
+            Ok(folder) => Some(Self {
+                owner: table.owner(),
+                field,
+                secret,
+                files: [folder.join(CERTIFICATE), folder.join(KEY)],
+            }),
+            Err(Unreadable { message, remedy }) => {
+                problems.push(Problem::new(table, field, message, remedy).with_value(&secret));
+                None
+            }
+        }
+    }
+
+    /// What the files are like now.
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        secrets::fingerprint(&self.files)
+    }
+
+    /// Reads both files.
+    pub(super) fn read(&self, problems: &mut Vec<Problem>) -> Option<PemPair> {
+        let mut read = |path: &PathBuf| match secrets::read(path) {
+            Ok(Some(bytes)) => Some(bytes),
+            Ok(None) => {
+                problems.push(self.problem(
+                    format!("there is no file {}", path.display()),
+                    "put certificate and key there, as tls.crt and tls.key, in PEM",
+                ));
+                None
+            }
+            Err(Unreadable { message, remedy }) => {
+                problems.push(self.problem(message, &remedy));
+                None
+            }
+        };
+        let [certificate, key] = &self.files;
+        let (chain, secret) = (read(certificate), read(key));
+        Some(PemPair {
+            certificate_name: certificate.display().to_string(),
+            certificate: chain?,
+            key_name: key.display().to_string(),
+            key: secret?,
+        })
+    }
+
+    /// A pair that cannot be used.
+    pub(super) fn broken(&self, error: &TlsError) -> Problem {
+        Problem {
+            remedy: None,
+            ..self.problem(error.to_string(), "")
+        }
+    }
+
+    fn problem(&self, message: String, remedy: &str) -> Problem {
+        Problem {
+            manifest: Some(self.owner.clone()),
+            field: self.field.to_owned(),
+            value: Some(self.secret.clone()),
+            message,
+            remedy: Some(remedy.to_owned()),
+        }
+    }
+}
+
+/// The Secret that cert-manager writes: named after the resource, so that nobody has to name it.
+fn issued_secret(table: &VirtualTable) -> String {
+    format!("{}-tls", table.metadata.name.as_deref().unwrap_or_default())
+}

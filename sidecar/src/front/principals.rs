@@ -1,0 +1,257 @@
+//! Principals of all manifests, and what each may read.
+
+use std::path::PathBuf;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use vdt_crds::{AccessMode, VirtualTable};
+use vdt_dialect::access::{AccessKey, Principal, Secret, Tables};
+
+use super::secrets::{self, Fingerprint, Secrets, Unreadable};
+use super::{FrontOptions, Problem};
+
+/// Keys of a principal's Secret.
+const ACCESS_KEY_ID: &str = "accessKeyId";
+const SECRET_ACCESS_KEY: &str = "secretAccessKey";
+const TOKEN: &str = "token";
+
+/// What the manifests say of access.
+#[derive(Debug)]
+pub(super) struct Principals {
+    declared: Vec<Declared>,
+    public: Tables,
+    keyed: bool,
+}
+
+/// One principal of one manifest.
+#[derive(Debug)]
+struct Declared {
+    name: String,
+    owner: String,
+    field: String,
+    secret: String,
+    folder: PathBuf,
+    tables: Tables,
+}
+
+impl Principals {
+    /// Reads the manifests.
+    pub(super) fn declared(
+        tables: &[VirtualTable],
+        options: &FrontOptions,
+        secrets: &Secrets,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
+        let mut all = Self {
+            declared: Vec::new(),
+            public: Tables::default(),
+            keyed: false,
+        };
+        for table in tables {
+            let access = table
+                .spec
+                .server
+                .as_ref()
+                .and_then(|server| server.access.as_ref());
+            let published = published(table);
+            match access {
+                None if options.listen_is_loopback || options.allow_anonymous => {
+                    all.public.extend(&paths(table, &published));
+                }
+                None => problems.push(Problem::new(
+                    table,
+                    "spec.server.access",
+                    "is not written, and the data listener can be reached from other machines",
+                    "write mode Keys with principals, or mode Anonymous if everybody may read; or listen on 127.0.0.1, or give --allow-anonymous",
+                )),
+                Some(access) => match access.mode {
+                    AccessMode::Anonymous => all.public.extend(&paths(table, &published)),
+                    AccessMode::Keys => {
+                        all.keyed = true;
+                        for (index, principal) in access.principals.iter().enumerate() {
+                            all.add(table, &published, index, principal, secrets, problems);
+                        }
+                    }
+                },
+            }
+        }
+        all
+    }
+
+    fn add(
+        &mut self,
+        table: &VirtualTable,
+        published: &[String],
+        index: usize,
+        principal: &vdt_crds::Principal,
+        secrets: &Secrets,
+        problems: &mut Vec<Problem>,
+    ) {
+        let field = format!("spec.server.access.principals[{index}]");
+        let globs = globs(table, &field, &principal.tables, problems);
+        let readable: Vec<String> = published
+            .iter()
+            .filter(|name| principal.tables.is_empty() || globs.is_match(name))
+            .cloned()
+            .collect();
+        if readable.is_empty() {
+            tracing::warn!(
+                principal = %principal.name,
+                manifest = %table.owner(),
+                published = %published.join(", "),
+                "the principal's globs match no published table: it may read nothing"
+            );
+        }
+        match secrets.folder(&principal.secret_ref.name) {
+            Ok(folder) => self.declared.push(Declared {
+                name: principal.name.clone(),
+                owner: table.owner(),
+                field: format!("{field}.secretRef"),
+                secret: principal.secret_ref.name.clone(),
+                folder,
+                tables: paths(table, &readable),
+            }),
+            Err(Unreadable { message, remedy }) => problems.push(
+                Problem::new(table, format!("{field}.secretRef.name"), message, remedy)
+                    .with_value(&principal.secret_ref.name),
+            ),
+        }
+    }
+
+    /// Says whether any manifest asks for keys.
+    pub(super) fn is_needed(&self) -> bool {
+        self.keyed
+    }
+
+    /// What the principals' files are like now.
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        let files: Vec<PathBuf> = self
+            .declared
+            .iter()
+            .flat_map(|one| {
+                [ACCESS_KEY_ID, SECRET_ACCESS_KEY, TOKEN].map(|key| one.folder.join(key))
+            })
+            .collect();
+        secrets::fingerprint(&files)
+    }
+
+    /// Reads the principals' secrets, and says what everybody may read.
+    pub(super) fn read(&self, problems: &mut Vec<Problem>) -> (Vec<Principal>, Tables) {
+        let principals = self
+            .declared
+            .iter()
+            .filter_map(|one| one.read(problems))
+            .collect();
+        (principals, self.public.clone())
+    }
+}
+
+impl Declared {
+    fn read(&self, problems: &mut Vec<Problem>) -> Option<Principal> {
+        let before = problems.len();
+        let mut word = |key: &str| {
+            secrets::read_word(&self.folder.join(key)).unwrap_or_else(|unreadable| {
+                problems.push(self.problem(unreadable.message, unreadable.remedy));
+                None
+            })
+        };
+        let (id, secret, token) = (word(ACCESS_KEY_ID), word(SECRET_ACCESS_KEY), word(TOKEN));
+        if problems.len() > before {
+            return None;
+        }
+        let access_key = match (id, secret) {
+            (None, None) => None,
+            (Some(id), Some(_)) if id.contains(['/', ',']) => {
+                problems.push(self.problem(
+                    format!(
+                        "{ACCESS_KEY_ID} holds a slash or a comma, which no signature can carry"
+                    ),
+                    "make it of letters and digits",
+                ));
+                return None;
+            }
+            (Some(id), Some(secret)) => Some(AccessKey {
+                id,
+                secret: Secret::new(secret),
+            }),
+            (Some(_), None) | (None, Some(_)) => {
+                problems.push(self.problem(
+                    format!(
+                        "{} has one of {ACCESS_KEY_ID} and {SECRET_ACCESS_KEY} and not the other",
+                        self.folder.display()
+                    ),
+                    "write both, or neither and a token",
+                ));
+                return None;
+            }
+        };
+        if access_key.is_none() && token.is_none() {
+            problems.push(self.problem(
+                format!("{} holds no credentials", self.folder.display()),
+                format!("write {ACCESS_KEY_ID} and {SECRET_ACCESS_KEY} for S3 clients, {TOKEN} for the others, or all three, each a file there"),
+            ));
+            return None;
+        }
+        Some(Principal {
+            name: self.name.clone(),
+            access_key,
+            token: token.map(Secret::new),
+            tables: self.tables.clone(),
+        })
+    }
+
+    fn problem(&self, message: impl Into<String>, remedy: impl Into<String>) -> Problem {
+        Problem {
+            manifest: Some(self.owner.clone()),
+            field: self.field.clone(),
+            value: Some(self.secret.clone()),
+            message: message.into(),
+            remedy: Some(remedy.into()),
+        }
+    }
+}
+
+/// The names that a manifest publishes: the table, its metadata, its legs.
+fn published(table: &VirtualTable) -> Vec<String> {
+    let name = table.table_name();
+    let legs = table
+        .spec
+        .legs
+        .iter()
+        .map(|leg| format!("{name}_{}", leg.name));
+    [name.to_owned(), table.meta_table_name()]
+        .into_iter()
+        .chain(legs)
+        .collect()
+}
+
+fn paths(table: &VirtualTable, names: &[String]) -> Tables {
+    let folder = format!("{}/{}", table.catalog(), table.schema_name());
+    Tables::new(names.iter().map(|name| format!("{folder}/{name}")))
+}
+
+fn globs(
+    table: &VirtualTable,
+    field: &str,
+    globs: &[String],
+    problems: &mut Vec<Problem>,
+) -> GlobSet {
+    let mut set = GlobSetBuilder::new();
+    for (index, glob) in globs.iter().enumerate() {
+        match GlobBuilder::new(glob).literal_separator(true).build() {
+            Ok(glob) => {
+                set.add(glob);
+            }
+            Err(error) => problems.push(
+                Problem::new(
+                    table,
+                    format!("{field}.tables[{index}]"),
+                    format!("is not a glob: {}", error.kind()),
+                    "write a published name, with * for any part of it",
+                )
+                .with_value(glob),
+            ),
+        }
+    }
+    // Each glob of it was built alone.
+    set.build().unwrap_or_default()
+}

@@ -1,0 +1,121 @@
+//! Secret files: `<secrets dir>/<secret name>/<key>`, as Kubernetes mounts them and as they lie on a laptop.
+
+use std::fs;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+/// Bytes of one file. A Secret has at most 1 MiB, a certificate chain a few kB.
+const FILE_BYTES_MAX: u64 = 256 * 1024;
+
+/// The folder of all secrets, if there is one.
+#[derive(Debug, Clone)]
+pub(super) struct Secrets {
+    dir: Option<PathBuf>,
+}
+
+/// What files are like: for each its device, inode, size and times, or that it is not there.
+pub(super) type Fingerprint = Vec<Option<[i64; 6]>>;
+
+/// Why a file of a secret cannot be read, and what to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unreadable {
+    pub(super) message: String,
+    pub(super) remedy: String,
+}
+
+impl Secrets {
+    pub(super) fn new(dir: Option<PathBuf>) -> Self {
+        Self { dir }
+    }
+
+    /// The folder of one secret.
+    ///
+    /// # Errors
+    /// When there is no folder of secrets, or the name would lead out of it.
+    pub(super) fn folder(&self, secret: &str) -> Result<PathBuf, Unreadable> {
+        let mut components = Path::new(secret).components();
+        let plain = matches!(
+            (components.next(), components.next()),
+            (Some(Component::Normal(name)), None) if name == secret
+        );
+        if !plain {
+            return Err(Unreadable {
+                message: "is not the name of a Secret".to_owned(),
+                remedy: "write the name alone, without a path".to_owned(),
+            });
+        }
+        match &self.dir {
+            Some(dir) => Ok(dir.join(secret)),
+            None => Err(Unreadable {
+                message: "names a Secret, and there is no folder of secrets".to_owned(),
+                remedy: format!("give --secrets-dir DIR, with the keys as files in DIR/{secret}/"),
+            }),
+        }
+    }
+}
+
+/// Reads a file, `None` when it is not there.
+///
+/// # Errors
+/// When it is there and cannot be read, or is too large to be what it should be.
+pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, Unreadable> {
+    let failed = |message: String| Unreadable {
+        message: format!("{} {message}", path.display()),
+        remedy: "make it a file that this process may read".to_owned(),
+    };
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(format!("cannot be opened: {error}"))),
+    };
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| failed(format!("cannot be read: {error}")))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(failed(format!("has more than {FILE_BYTES_MAX} bytes")));
+    }
+    Ok(Some(bytes))
+}
+
+/// Reads a file of one line of printable ASCII without spaces, `None` when it is not there. Line ends after it are not part of it.
+///
+/// # Errors
+/// As [`read`], and when it holds something else.
+pub(super) fn read_word(path: &Path) -> Result<Option<String>, Unreadable> {
+    let Some(bytes) = read(path)? else {
+        return Ok(None);
+    };
+    let text = String::from_utf8(bytes).unwrap_or_default();
+    let word = text.trim_end_matches(['\r', '\n']);
+    if !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(Some(word.to_owned()));
+    }
+    Err(Unreadable {
+        message: format!(
+            "{} is empty or holds something that is no printable ASCII",
+            path.display()
+        ),
+        remedy: "write one word without spaces into it".to_owned(),
+    })
+}
+
+/// What files are like now, through symbolic links.
+pub(super) fn fingerprint<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Fingerprint {
+    paths
+        .into_iter()
+        .map(|path| {
+            let meta = fs::metadata(path).ok()?;
+            // Bits are compared, not numbers.
+            Some([
+                meta.dev().cast_signed(),
+                meta.ino().cast_signed(),
+                meta.size().cast_signed(),
+                meta.mtime(),
+                meta.mtime_nsec(),
+                meta.ctime_nsec(),
+            ])
+        })
+        .collect()
+}

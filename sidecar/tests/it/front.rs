@@ -1,0 +1,306 @@
+//! The front door, from manifests and secret files: what is refused at the start, who may read, what is taken while it runs.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+use vdt_dialect::{Access, HttpMetrics};
+use vdt_sidecar::front::{Front, FrontOptions, Look, Reload};
+
+use self::support::{Folder, manifest, pair, status};
+
+/// Two principals on manuals, one on its metadata only.
+const KEYS: &str = "{mode: Keys, principals: [{name: analysts, secretRef: {name: analysts-key}}, {name: readers, secretRef: {name: readers-key}, tables: [\"*_meta\"]}]}";
+
+const UNCHANGED: Reload = Reload {
+    keys: Look::Unchanged,
+    certificate: Look::Unchanged,
+};
+
+fn options(folder: &Folder) -> FrontOptions {
+    FrontOptions {
+        secrets_dir: Some(folder.path().to_owned()),
+        ..FrontOptions::default()
+    }
+}
+
+fn problems(tables: &[vdt_crds::VirtualTable], options: &FrontOptions) -> Vec<String> {
+    let problems = Front::load(tables, options).unwrap_err();
+    problems.iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test]
+async fn principals_read_their_manifests_tables_as_far_as_their_globs_go() {
+    let folder = Folder::new();
+    folder.write("analysts-key/token", "analysts\n");
+    folder.write("analysts-key/accessKeyId", "AKA\n");
+    folder.write("analysts-key/secretAccessKey", "s\n");
+    folder.write("readers-key/token", "readers");
+    folder.write("other-key/token", "others");
+    let tables = [
+        manifest("manuals", &format!("access: {KEYS}")),
+        manifest(
+            "prices",
+            "access: {mode: Keys, principals: [{name: others, secretRef: {name: other-key}}]}",
+        ),
+        manifest("open", "access: {mode: Anonymous}"),
+    ];
+    let front = Front::load(&tables, &options(&folder)).unwrap();
+    assert!(matches!(front.access(), Access::Keys(_)) && front.tls().is_none());
+    for (token, expected) in [
+        (None, [401, 401, 401, 401, 200, 200]),
+        (Some("analysts"), [200, 200, 403, 403, 200, 200]),
+        (Some("readers"), [403, 200, 403, 403, 200, 200]),
+        (Some("others"), [403, 403, 200, 200, 200, 200]),
+        (Some("nobody"), [401, 401, 401, 401, 401, 401]),
+    ] {
+        let names = [
+            "manuals",
+            "manuals_meta",
+            "prices",
+            "prices_meta",
+            "open",
+            "open_meta",
+        ];
+        for (name, expected) in names.iter().zip(expected) {
+            assert_eq!(
+                status(&front, name, token).await,
+                expected,
+                "{name} by {token:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once_with_its_field_and_a_remedy() {
+    let folder = Folder::new();
+    folder.write("half/accessKeyId", "AK");
+    folder.write("empty/other", "x");
+    folder.write("odd/token", "two words");
+    folder.write("slash/accessKeyId", "a/b");
+    folder.write("slash/secretAccessKey", "hush");
+    folder.write("tls/tls.crt", "nothing");
+    folder.write("tls/tls.key", &pair().1);
+    let principals = ["half", "empty", "missing", "odd", "../out", "slash"]
+        .map(|name| format!("{{name: p{}, secretRef: {{name: {name:?}}}}}", name.len()))
+        .join(", ");
+    let tables = [
+        manifest(
+            "one",
+            &format!(
+                "access: {{mode: Keys, principals: [{principals}]}}\n    tls: {{mode: Secret, secretRef: {{name: tls}}}}"
+            ),
+        ),
+        manifest("two", "cache: {memory: {capacity: 64Mi}}"),
+        manifest(
+            "three",
+            "access: {mode: Keys, principals: [{name: x, secretRef: {name: half}, tables: [\"a[\"]}]}",
+        ),
+    ];
+    let told = problems(&tables, &options(&folder));
+    let whole = told.join("\n");
+    for expected in [
+        "docs/one: spec.server.access.principals[0].secretRef: ",
+        "has one of accessKeyId and secretAccessKey and not the other",
+        "docs/one: spec.server.access.principals[1].secretRef: ",
+        "holds no credentials",
+        "docs/one: spec.server.access.principals[2].secretRef: ",
+        "write accessKeyId and secretAccessKey for S3 clients, token for the others",
+        "docs/one: spec.server.access.principals[3].secretRef: ",
+        "write one word without spaces into it",
+        "docs/one: spec.server.access.principals[4].secretRef.name: is not the name of a Secret, is \"../out\"",
+        "accessKeyId holds a slash",
+        "docs/one: spec.server.tls.secretRef.name: ",
+        "tls/tls.crt holds no PEM certificate",
+        "docs/two: spec.server.access: is not written, and the data listener can be reached from other machines",
+        "docs/two: spec.server.tls: differs from that of docs/one",
+        "docs/two: spec.server.cache: differs from that of docs/one",
+        "docs/three: spec.server.access.principals[0].tables[0]: is not a glob",
+    ] {
+        assert!(whole.contains(expected), "{expected} in\n{whole}");
+    }
+    for secret in ["hush", "two words", "PRIVATE"] {
+        assert!(!whole.contains(secret), "{whole}");
+    }
+    let nowhere = problems(&tables[..1], &FrontOptions::default());
+    assert!(
+        nowhere
+            .iter()
+            .any(|problem| problem.contains("give --secrets-dir")),
+        "{nowhere:?}"
+    );
+}
+
+#[test]
+fn silence_means_everybody_on_loopback_only() {
+    let tables = [manifest("quiet", "replicas: 1")];
+    for (listen_is_loopback, allow_anonymous, good) in [
+        (true, false, true),
+        (false, true, true),
+        (false, false, false),
+    ] {
+        let options = FrontOptions {
+            listen_is_loopback,
+            allow_anonymous,
+            ..FrontOptions::default()
+        };
+        match Front::load(&tables, &options) {
+            Ok(front) => assert!(good && matches!(front.access(), Access::Anonymous)),
+            Err(problems) => assert!(!good, "{problems:?}"),
+        }
+    }
+}
+
+#[test]
+fn one_key_for_two_principals_is_refused() {
+    let folder = Folder::new();
+    folder.write("shared/accessKeyId", "AK");
+    folder.write("shared/secretAccessKey", "hush");
+    let access = |name: &str| {
+        format!(
+            "access: {{mode: Keys, principals: [{{name: {name}, secretRef: {{name: shared}}}}]}}"
+        )
+    };
+    // One principal of two manifests is one principal.
+    let same = [manifest("a", &access("x")), manifest("b", &access("x"))];
+    assert!(Front::load(&same, &options(&folder)).is_ok());
+    let other = [manifest("a", &access("x")), manifest("b", &access("y"))];
+    let told = problems(&other, &options(&folder));
+    assert!(
+        told[0].contains("AK belongs to x and to y") && !told[0].contains("hush"),
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_secret_that_kubernetes_swaps_is_taken_and_a_broken_one_is_not() {
+    let folder = Folder::new();
+    // As the kubelet mounts it: files are links into ..data, which is a link to a folder.
+    for (version, token) in [
+        ("..one", "first-token"),
+        ("..two", "second-token"),
+        ("..three", ""),
+    ] {
+        folder.write(&format!("analysts-key/{version}/token"), token);
+    }
+    let secret = folder.path().join("analysts-key");
+    let swap = |version: &str| {
+        symlink(version, secret.join("..new")).unwrap();
+        fs::rename(secret.join("..new"), secret.join("..data")).unwrap();
+    };
+    swap("..one");
+    symlink("..data/token", secret.join("token")).unwrap();
+    let (certificate, key) = pair();
+    folder.write("tls/tls.crt", &certificate);
+    folder.write("tls/tls.key", &key);
+    let tables = [manifest(
+        "manuals",
+        "access: {mode: Keys, principals: [{name: analysts, secretRef: {name: analysts-key}}]}\n    tls: {mode: Secret, secretRef: {name: tls}}",
+    )];
+    let front = Front::load(&tables, &options(&folder)).unwrap();
+    let mut registry = Registry::default();
+    let metrics = HttpMetrics::register(&mut registry);
+    assert_eq!(front.reload(&metrics), UNCHANGED);
+    assert_eq!(status(&front, "manuals", Some("first-token")).await, 200);
+
+    swap("..two");
+    assert_eq!(
+        front.reload(&metrics),
+        Reload {
+            keys: Look::Taken,
+            ..UNCHANGED
+        }
+    );
+    assert_eq!(front.reload(&metrics), UNCHANGED);
+    assert_eq!(status(&front, "manuals", Some("first-token")).await, 401);
+    assert_eq!(status(&front, "manuals", Some("second-token")).await, 200);
+
+    // An empty token, then none at all: the last good one goes on, and each is told once.
+    swap("..three");
+    assert_eq!(
+        front.reload(&metrics),
+        Reload {
+            keys: Look::Refused,
+            ..UNCHANGED
+        }
+    );
+    assert_eq!(front.reload(&metrics), UNCHANGED);
+    fs::remove_file(secret.join("token")).unwrap();
+    assert_eq!(
+        front.reload(&metrics),
+        Reload {
+            keys: Look::Refused,
+            ..UNCHANGED
+        }
+    );
+    assert_eq!(status(&front, "manuals", Some("second-token")).await, 200);
+
+    // The certificate without its key, then both.
+    let (certificate, key) = pair();
+    folder.write("tls/tls.crt", &certificate);
+    assert_eq!(
+        front.reload(&metrics),
+        Reload {
+            certificate: Look::Refused,
+            ..UNCHANGED
+        }
+    );
+    folder.write("tls/tls.key", &key);
+    assert_eq!(
+        front.reload(&metrics),
+        Reload {
+            certificate: Look::Taken,
+            ..UNCHANGED
+        }
+    );
+
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    for line in [
+        "vdt_http_reloads_total{what=\"Keys\",outcome=\"Taken\"} 1",
+        "vdt_http_reloads_total{what=\"Keys\",outcome=\"Refused\"} 2",
+        "vdt_http_reloads_total{what=\"Certificate\",outcome=\"Taken\"} 1",
+        "vdt_http_reloads_total{what=\"Certificate\",outcome=\"Refused\"} 1",
+    ] {
+        assert!(text.contains(line), "{line} in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_watch_takes_changes_until_it_is_cancelled() {
+    let folder = Folder::new();
+    folder.write("analysts-key/token", "first-token");
+    let tables = [manifest(
+        "manuals",
+        "access: {mode: Keys, principals: [{name: analysts, secretRef: {name: analysts-key}}]}",
+    )];
+    let front = Arc::new(Front::load(&tables, &options(&folder)).unwrap());
+    let cancel = CancellationToken::new();
+    let watch = tokio::spawn(Arc::clone(&front).watch(HttpMetrics::default(), cancel.clone()));
+    folder.write("analysts-key/token", "second-token!");
+    while status(&front, "manuals", Some("second-token!")).await != 200 {
+        tokio::task::yield_now().await;
+    }
+    cancel.cancel();
+    watch.await.unwrap();
+}
+
+#[test]
+fn a_certificate_of_cert_manager_lies_in_the_secret_named_after_the_resource() {
+    let folder = Folder::new();
+    let (certificate, key) = pair();
+    folder.write("manuals-tls/tls.crt", &certificate);
+    folder.write("manuals-tls/tls.key", &key);
+    let tables = [manifest(
+        "manuals",
+        "access: {mode: Anonymous}\n    tls: {mode: CertManager, issuerRef: {name: ca, kind: Issuer}}",
+    )];
+    let front = Front::load(&tables, &options(&folder)).unwrap();
+    assert!(front.tls().is_some_and(|tls| tls.not_after().is_some()));
+}

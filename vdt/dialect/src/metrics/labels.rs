@@ -1,0 +1,134 @@
+//! Labels of the metrics: fixed sets all of them.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+
+/// A protocol's surface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum DialectLabel {
+    S3,
+    Http,
+}
+
+/// What a request asks for, across dialects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Operation {
+    GetObject,
+    HeadObject,
+    ListObjects,
+    ListBuckets,
+    HeadBucket,
+    GetBucketLocation,
+    Propfind,
+    Options,
+    /// Refused: vdt is read-only.
+    Write,
+    /// Everything else, refused too.
+    Unknown,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OperationLabels {
+    pub(super) dialect: DialectLabel,
+    pub(super) operation: Operation,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct RequestLabels {
+    pub(super) dialect: DialectLabel,
+    pub(super) operation: Operation,
+    pub(super) status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct CutLabels {
+    pub(super) dialect: DialectLabel,
+    pub(super) by: CutBy,
+}
+
+/// Who ended a body before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(super) enum CutBy {
+    /// The client left, was too slow, or the listener was shut down.
+    Client,
+    /// The store failed.
+    Store,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct RefusalLabels {
+    pub(super) dialect: DialectLabel,
+    pub(super) reason: Refused,
+}
+
+/// Why the front door turned a request away, before any dialect answered it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Refused {
+    /// Too many requests at a time: 503.
+    RequestsInFlight,
+    /// Too many bytes wait for their clients: 503.
+    BytesInFlight,
+    /// No credentials, or none that are known: 401, in S3 403.
+    Unauthenticated,
+    /// The principal has no right on what was asked for: 403.
+    Denied,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct EndLabels {
+    pub(super) reason: ConnectionEnd,
+}
+
+/// Why a listener ended a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum ConnectionEnd {
+    /// No request came.
+    Idle,
+    /// A request's headers did not end.
+    SlowHeader,
+    /// The client did not take what it asked for.
+    SlowReader,
+    /// Its place was needed.
+    Evicted,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct HandshakeLabels {
+    pub(super) outcome: Handshake,
+}
+
+/// How a TLS handshake ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Handshake {
+    /// As it should.
+    Completed,
+    /// With an error of either side.
+    Failed,
+    /// Not in time.
+    TimedOut,
+    /// The client does not speak TLS.
+    NotTls,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ReloadLabels {
+    pub(super) what: Reloaded,
+    pub(super) outcome: Outcome,
+}
+
+/// What is read again while a listener runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(super) enum Reloaded {
+    Certificate,
+    Keys,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(super) enum Outcome {
+    Taken,
+    /// What was in use stays in use.
+    Refused,
+}
+
+/// A family of one, so that the gauge is absent until it has a value.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct NoLabels {}

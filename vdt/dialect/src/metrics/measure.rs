@@ -1,0 +1,183 @@
+//! The measure of one request, from its headers to the end of its body.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use ::http::StatusCode;
+use prometheus_client::metrics::counter::Counter;
+
+use super::HttpMetrics;
+use super::labels::{CutBy, CutLabels, DialectLabel, Operation, OperationLabels, RequestLabels};
+
+/// How a body ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyEnd {
+    /// As promised.
+    Whole,
+    /// The client left or was cut.
+    Client,
+    /// The store failed.
+    Store,
+}
+
+impl BodyEnd {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Client => "client",
+            Self::Store => "store",
+        }
+    }
+}
+
+/// The measure of one request. Whatever happens to the request, dropping this closes the books.
+#[derive(Debug)]
+pub(crate) struct Measure {
+    metrics: HttpMetrics,
+    dialect: DialectLabel,
+    operation: Operation,
+    started: Instant,
+    first_byte: Option<Duration>,
+    sent_bytes: u64,
+    /// Bytes of the piece that was handed on last.
+    held: u64,
+    /// The counter of the body's bytes, once the status is chosen.
+    sent: Option<Counter>,
+    end: Option<BodyEnd>,
+}
+
+impl Measure {
+    /// A request's headers are complete.
+    pub(super) fn start(metrics: HttpMetrics, dialect: DialectLabel, operation: Operation) -> Self {
+        metrics.families.in_flight.inc();
+        metrics.families.requests_now.fetch_add(1, Ordering::AcqRel);
+        Self {
+            metrics,
+            dialect,
+            operation,
+            started: Instant::now(),
+            first_byte: None,
+            sent_bytes: 0,
+            held: 0,
+            sent: None,
+            end: None,
+        }
+    }
+
+    /// The status is chosen.
+    pub(crate) fn answered(&mut self, status: StatusCode) {
+        let labels = self.labels();
+        let families = &self.metrics.families;
+        let request = RequestLabels {
+            dialect: self.dialect,
+            operation: self.operation,
+            status: status.as_u16(),
+        };
+        families.requests.get_or_create(&request).inc();
+        let first_byte = self.started.elapsed();
+        families
+            .first_byte
+            .get_or_create(&labels)
+            .observe(first_byte.as_secs_f64());
+        self.first_byte = Some(first_byte);
+        self.sent = Some(families.response_bytes.get_or_create_owned(&labels));
+    }
+
+    /// The connection asks for more: it has taken what it was given.
+    pub(crate) fn taken(&mut self) {
+        if self.held > 0 {
+            let families = &self.metrics.families;
+            families.bytes_now.fetch_sub(self.held, Ordering::AcqRel);
+            families.bytes_in_flight.dec_by(gauge(self.held));
+            self.held = 0;
+        }
+    }
+
+    /// Bytes of the body were handed to the connection.
+    pub(crate) fn sent(&mut self, bytes: u64) {
+        if let Some(counter) = &self.sent {
+            counter.inc_by(bytes);
+        }
+        self.sent_bytes += bytes;
+        self.held += bytes;
+        let families = &self.metrics.families;
+        families.bytes_now.fetch_add(bytes, Ordering::AcqRel);
+        families.bytes_in_flight.inc_by(gauge(bytes));
+    }
+
+    /// The body ended as promised.
+    pub(crate) fn ended(&mut self) {
+        self.end.get_or_insert(BodyEnd::Whole);
+    }
+
+    /// The store failed in the middle of the body.
+    pub(crate) fn failed(&mut self) {
+        if self.end.is_none() {
+            self.cut(CutBy::Store);
+            self.end = Some(BodyEnd::Store);
+        }
+    }
+
+    /// How the body ended; a body that is still under way would end by its client now.
+    pub(crate) fn end(&self) -> BodyEnd {
+        self.end.unwrap_or(BodyEnd::Client)
+    }
+
+    /// Bytes handed to the connection.
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        self.sent_bytes
+    }
+
+    /// Time since the request's headers.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Time from the request's headers to its status.
+    pub(crate) fn first_byte(&self) -> Option<Duration> {
+        self.first_byte
+    }
+
+    pub(crate) fn dialect(&self) -> DialectLabel {
+        self.dialect
+    }
+
+    pub(crate) fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    fn cut(&self, by: CutBy) {
+        let labels = CutLabels {
+            dialect: self.dialect,
+            by,
+        };
+        self.metrics.families.cut.get_or_create(&labels).inc();
+    }
+
+    fn labels(&self) -> OperationLabels {
+        OperationLabels {
+            dialect: self.dialect,
+            operation: self.operation,
+        }
+    }
+}
+
+impl Drop for Measure {
+    fn drop(&mut self) {
+        if self.end.is_none() {
+            self.cut(CutBy::Client);
+        }
+        self.taken();
+        let families = &self.metrics.families;
+        families.in_flight.dec();
+        families.requests_now.fetch_sub(1, Ordering::AcqRel);
+        families
+            .duration
+            .get_or_create(&self.labels())
+            .observe(self.started.elapsed().as_secs_f64());
+    }
+}
+
+fn gauge(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,236 @@
+//! Metrics of the data listener, `vdt_http_...`.
+//!
+//! Labels are bounded: dialects, operations, reasons and the statuses that vdt gives are fixed sets; never a path, a table, a principal or an
+//! error's text. A request counts when its status is chosen; its duration ends with its body.
+
+mod labels;
+mod measure;
+
+pub(crate) use labels::{ConnectionEnd, DialectLabel, Handshake, Operation, Refused};
+pub(crate) use measure::Measure;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use self::labels::{
+    CutLabels, EndLabels, HandshakeLabels, NoLabels, OperationLabels, Outcome, RefusalLabels,
+    ReloadLabels, Reloaded, RequestLabels,
+};
+
+/// Upper bounds in seconds, from a memory hit on loopback to a large file over a slow link.
+const SECONDS: [f64; 16] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
+    30.0, 300.0,
+];
+
+/// The metrics of the data listener. Clones share their values.
+#[derive(Debug, Clone, Default)]
+pub struct HttpMetrics {
+    families: Arc<Families>,
+}
+
+#[derive(Debug)]
+struct Families {
+    requests: Family<RequestLabels, Counter>,
+    response_bytes: Family<OperationLabels, Counter>,
+    duration: Family<OperationLabels, Histogram>,
+    first_byte: Family<OperationLabels, Histogram>,
+    in_flight: Gauge,
+    bytes_in_flight: Gauge,
+    cut: Family<CutLabels, Counter>,
+    refused: Family<RefusalLabels, Counter>,
+    connections: Gauge,
+    connections_ended: Family<EndLabels, Counter>,
+    handshakes: Family<HandshakeLabels, Counter>,
+    certificate_ends: Family<NoLabels, Gauge>,
+    reloads: Family<ReloadLabels, Counter>,
+    /// What admission compares with its limits.
+    requests_now: AtomicU64,
+    bytes_now: AtomicU64,
+}
+
+impl Default for Families {
+    fn default() -> Self {
+        let histogram = || Histogram::new(SECONDS);
+        Self {
+            requests: Family::default(),
+            response_bytes: Family::default(),
+            duration: Family::new_with_constructor(histogram),
+            first_byte: Family::new_with_constructor(histogram),
+            in_flight: Gauge::default(),
+            bytes_in_flight: Gauge::default(),
+            cut: Family::default(),
+            refused: Family::default(),
+            connections: Gauge::default(),
+            connections_ended: Family::default(),
+            handshakes: Family::default(),
+            certificate_ends: Family::default(),
+            reloads: Family::default(),
+            requests_now: AtomicU64::new(0),
+            bytes_now: AtomicU64::new(0),
+        }
+    }
+}
+
+impl HttpMetrics {
+    /// Makes the metrics and registers them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        metrics.families.register(registry);
+        metrics
+    }
+
+    /// Starts the measure of one request.
+    pub(crate) fn start(&self, dialect: DialectLabel, operation: Operation) -> Measure {
+        Measure::start(self.clone(), dialect, operation)
+    }
+
+    /// Requests that were started and have not ended.
+    pub(crate) fn requests_now(&self) -> u64 {
+        self.families.requests_now.load(Ordering::Acquire)
+    }
+
+    /// Bytes handed to connections that may not have taken them yet.
+    pub(crate) fn bytes_now(&self) -> u64 {
+        self.families.bytes_now.load(Ordering::Acquire)
+    }
+
+    /// Counts a request that was turned away.
+    pub(crate) fn refused(&self, dialect: DialectLabel, reason: Refused) {
+        let labels = RefusalLabels { dialect, reason };
+        self.families.refused.get_or_create(&labels).inc();
+    }
+
+    /// Counts a connection until the answer is dropped.
+    pub(crate) fn connected(&self) -> Connected {
+        self.families.connections.inc();
+        Connected(self.families.connections.clone())
+    }
+
+    /// Counts a connection that its listener ended.
+    pub(crate) fn connection_ended(&self, reason: ConnectionEnd) {
+        let labels = EndLabels { reason };
+        self.families.connections_ended.get_or_create(&labels).inc();
+    }
+
+    /// Counts a handshake.
+    pub(crate) fn handshake(&self, outcome: Handshake) {
+        let labels = HandshakeLabels { outcome };
+        self.families.handshakes.get_or_create(&labels).inc();
+    }
+
+    /// Tells when the certificate in use ends, in seconds since the epoch.
+    pub(crate) fn certificate_ends(&self, not_after: i64) {
+        let family = &self.families.certificate_ends;
+        family.get_or_create(&NoLabels {}).set(not_after);
+    }
+
+    /// Counts a certificate that was read again, and taken or not.
+    pub fn certificate_reloaded(&self, taken: bool) {
+        self.reloaded(Reloaded::Certificate, taken);
+    }
+
+    /// Counts keys that were read again, and taken or not.
+    pub fn keys_reloaded(&self, taken: bool) {
+        self.reloaded(Reloaded::Keys, taken);
+    }
+
+    fn reloaded(&self, what: Reloaded, taken: bool) {
+        let outcome = if taken {
+            Outcome::Taken
+        } else {
+            Outcome::Refused
+        };
+        let labels = ReloadLabels { what, outcome };
+        self.families.reloads.get_or_create(&labels).inc();
+    }
+}
+
+impl Families {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "vdt_http_requests",
+            "Requests answered by the data listener",
+            self.requests.clone(),
+        );
+        registry.register_with_unit(
+            "vdt_http_response",
+            "Bytes of bodies sent by the data listener",
+            Unit::Bytes,
+            self.response_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "vdt_http_request_duration",
+            "Time from a request's headers to the end of its body",
+            Unit::Seconds,
+            self.duration.clone(),
+        );
+        registry.register_with_unit(
+            "vdt_http_first_byte",
+            "Time from a request's headers to its status, with the first bytes in hand",
+            Unit::Seconds,
+            self.first_byte.clone(),
+        );
+        registry.register(
+            "vdt_http_requests_in_flight",
+            "Requests whose body has not ended",
+            self.in_flight.clone(),
+        );
+        registry.register(
+            "vdt_http_bytes_in_flight",
+            "Bytes of bodies that were read and not yet taken by connections",
+            self.bytes_in_flight.clone(),
+        );
+        registry.register(
+            "vdt_http_bodies_cut",
+            "Bodies that ended before their promised length",
+            self.cut.clone(),
+        );
+        registry.register(
+            "vdt_http_refused",
+            "Requests turned away by the front door",
+            self.refused.clone(),
+        );
+        registry.register(
+            "vdt_http_connections",
+            "Connections that are open",
+            self.connections.clone(),
+        );
+        registry.register(
+            "vdt_http_connections_ended",
+            "Connections ended by the listener",
+            self.connections_ended.clone(),
+        );
+        registry.register(
+            "vdt_tls_handshakes",
+            "TLS handshakes",
+            self.handshakes.clone(),
+        );
+        registry.register(
+            "vdt_tls_certificate_expiry_timestamp_seconds",
+            "When the certificate in use ends, Unix time",
+            self.certificate_ends.clone(),
+        );
+        registry.register(
+            "vdt_http_reloads",
+            "Certificates and keys that were read again",
+            self.reloads.clone(),
+        );
+    }
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub(crate) struct Connected(Gauge);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
