@@ -1,0 +1,446 @@
+//! The roll of a changed pod template: what to do next, decided from what is seen now.
+//!
+//! ```text
+//! outdated and not ready      replace at once: it serves nobody
+//! outdated and ready          replace if all but `maxUnavailable - 1` others are ready; highest ordinal first
+//! up to date, other CPU or memory    resize in place; what the node cannot do becomes a replacement
+//! ```
+//!
+//! A pod counts as ready again only after its warm-up, which its readiness waits for, so a roll keeps caches as warm as they can be. The plan holds
+//! nothing between two looks: an operator that dies in the middle of a roll goes on with it.
+
+use serde_json::{Value, json};
+
+use crate::names;
+
+/// A pod as it is seen.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PodView {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its identity: a pod of the same name is another one.
+    pub(crate) uid: String,
+    /// Its version, for preconditions.
+    pub(crate) resource_version: String,
+    /// Number at the end of the name.
+    pub(crate) ordinal: u32,
+    /// Whether it takes traffic.
+    pub(crate) is_ready: bool,
+    /// Whether it is on its way out.
+    pub(crate) is_terminating: bool,
+    /// Hash of the template that it was made from.
+    pub(crate) template_hash: Option<String>,
+    /// Value of [`names::RELOAD`].
+    pub(crate) reload: Option<String>,
+    /// Address, once it has one.
+    pub(crate) ip: Option<String>,
+    /// CPU and memory by container.
+    pub(crate) resources: Value,
+    /// Reason of a resize that the node has put off or refused.
+    pub(crate) resize_refused: bool,
+    /// Whether no node takes it.
+    pub(crate) is_unschedulable: bool,
+    /// Reason of a container that waits and will not start by itself, such as an image that does not exist.
+    pub(crate) waiting: Option<String>,
+    /// Images and versions are as last started.
+    pub(crate) phase: String,
+}
+
+/// What to do to a pod.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Step {
+    /// Delete it, so that its StatefulSet makes it anew.
+    Replace {
+        /// Its name.
+        name: String,
+        /// Its identity.
+        uid: String,
+        /// Its version.
+        resource_version: String,
+    },
+    /// Change its CPU and memory.
+    Resize {
+        /// Its name.
+        name: String,
+        /// The patch.
+        patch: Value,
+    },
+}
+
+/// What a roll has to reach, and how.
+pub(crate) struct Target<'a> {
+    /// Pods that should exist.
+    pub(crate) replicas: u32,
+    /// Pods that may be away at once.
+    pub(crate) max_unavailable: u32,
+    /// Hash of the template.
+    pub(crate) template_hash: &'a str,
+    /// CPU and memory by container, as in [`PodView::resources`].
+    pub(crate) resources: &'a Value,
+}
+
+/// Where a roll is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Plan {
+    /// What to do now.
+    pub(crate) steps: Vec<Step>,
+    /// Pods that are as they should be.
+    pub(crate) updated: u32,
+    /// Pods that wait for their turn.
+    pub(crate) outdated: u32,
+}
+
+/// Decides what to do now.
+pub(crate) fn plan(target: &Target<'_>, pods: &[PodView]) -> Plan {
+    let mut plan = Plan::default();
+    let mut pods: Vec<&PodView> = pods
+        .iter()
+        .filter(|pod| pod.ordinal < target.replicas)
+        .collect();
+    pods.sort_by_key(|pod| std::cmp::Reverse(pod.ordinal));
+    let serving = pods
+        .iter()
+        .filter(|pod| pod.is_ready && !pod.is_terminating)
+        .count();
+    // With one replica there is nothing to wait for: it is down while it is replaced.
+    let mut may_go =
+        (serving as u32).saturating_sub(target.replicas.saturating_sub(target.max_unavailable));
+    for pod in pods {
+        let is_current = pod.template_hash.as_deref() == Some(target.template_hash);
+        let fits = is_current && fits(target.resources, &pod.resources);
+        if fits {
+            plan.updated += u32::from(!pod.is_terminating);
+            continue;
+        }
+        plan.outdated += 1;
+        if pod.is_terminating {
+            continue;
+        }
+        if is_current && !pod.resize_refused {
+            plan.steps.push(Step::Resize {
+                name: pod.name.clone(),
+                patch: json!({"spec": target.resources}),
+            });
+            continue;
+        }
+        if pod.is_ready {
+            if may_go == 0 {
+                continue;
+            }
+            may_go -= 1;
+        }
+        plan.steps.push(Step::Replace {
+            name: pod.name.clone(),
+            uid: pod.uid.clone(),
+            resource_version: pod.resource_version.clone(),
+        });
+    }
+    plan
+}
+
+impl PodView {
+    /// Reads a pod. None of what is no pod of a StatefulSet.
+    pub(crate) fn of(pod: &Value) -> Option<Self> {
+        let (metadata, status) = (&pod["metadata"], &pod["status"]);
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let name = text(&metadata["name"])?;
+        let ordinal = name.rsplit_once('-')?.1.parse().ok()?;
+        let condition = |kind: &str| {
+            status["conditions"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .find(|condition| condition["type"] == kind)
+        };
+        let is_true = |kind: &str| condition(kind).is_some_and(|found| found["status"] == "True");
+        let annotation = |name: &str| text(&metadata["annotations"][name]);
+        let waiting = ["initContainerStatuses", "containerStatuses"]
+            .iter()
+            .flat_map(|list| status[*list].as_array().into_iter().flatten())
+            .find_map(|container| {
+                let waiting = &container["state"]["waiting"];
+                let reason = waiting["reason"].as_str()?;
+                let is_stuck = !["PodInitializing", "ContainerCreating"].contains(&reason);
+                let message = waiting["message"].as_str().unwrap_or_default();
+                is_stuck.then(|| {
+                    format!(
+                        "container {} of pod {name}: {reason} {message}",
+                        container["name"].as_str().unwrap_or_default()
+                    )
+                })
+            });
+        let resize = condition("PodResizePending").filter(|found| found["status"] == "True");
+        Some(Self {
+            uid: text(&metadata["uid"])?,
+            resource_version: text(&metadata["resourceVersion"]).unwrap_or_default(),
+            ordinal,
+            is_ready: is_true("Ready"),
+            is_terminating: !metadata["deletionTimestamp"].is_null(),
+            template_hash: annotation(names::TEMPLATE_HASH),
+            reload: annotation(names::RELOAD),
+            ip: text(&status["podIP"]),
+            resources: resources(&pod["spec"]),
+            // Infeasible: never on this node. Deferred may still happen.
+            resize_refused: resize.is_some_and(|found| found["reason"] == "Infeasible"),
+            is_unschedulable: condition("PodScheduled")
+                .is_some_and(|found| found["status"] == "False"),
+            waiting,
+            phase: text(&status["phase"]).unwrap_or_default(),
+            name,
+        })
+    }
+}
+
+/// Says whether a pod has the CPU and memory that are wanted. What a cluster adds by itself, such as containers or limits of a LimitRange, is not looked at.
+fn fits(wanted: &Value, pod: &Value) -> bool {
+    ["initContainers", "containers"].iter().all(|list| {
+        wanted[*list]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .all(|wanted| {
+                let has = pod[*list].as_array().into_iter().flatten();
+                has.filter(|has| has["name"] == wanted["name"])
+                    .any(|has| contains(&wanted["resources"], &has["resources"]))
+            })
+    })
+}
+
+fn contains(wanted: &Value, has: &Value) -> bool {
+    match wanted.as_object() {
+        Some(wanted) => wanted
+            .iter()
+            .all(|(name, wanted)| contains(wanted, &has[name])),
+        None => wanted == has,
+    }
+}
+
+/// CPU and memory of the containers of a pod's or a template's `spec`, in the shape of a patch of a pod's resize.
+pub(crate) fn resources(spec: &Value) -> Value {
+    let mut all = json!({});
+    for list in ["initContainers", "containers"] {
+        let containers: Vec<Value> = spec[list]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|container| {
+                let mut resources = json!({});
+                for part in ["requests", "limits"] {
+                    for name in ["cpu", "memory"] {
+                        if let Some(value) = container["resources"][part][name].as_str() {
+                            resources[part][name] = canonical(value).into();
+                        }
+                    }
+                }
+                json!({"name": container["name"], "resources": resources})
+            })
+            .collect();
+        all[list] = containers.into();
+    }
+    all
+}
+
+/// A quantity as the API server writes it, for the forms that people use.
+fn canonical(text: &str) -> String {
+    let Ok(quantity) = text.parse::<vdt_crds::Quantity>() else {
+        return text.to_owned();
+    };
+    if let Some((whole, fraction)) = text.split_once('.')
+        && fraction.bytes().all(|byte| byte.is_ascii_digit())
+        && fraction.len() <= 3
+    {
+        let milli = whole.parse::<u64>().unwrap_or_default() * 1000
+            + format!("{fraction:0<3}").parse::<u64>().unwrap_or_default();
+        return if milli % 1000 == 0 {
+            (milli / 1000).to_string()
+        } else {
+            format!("{milli}m")
+        };
+    }
+    if let Some(milli) = text
+        .strip_suffix('m')
+        .and_then(|number| number.parse::<u64>().ok())
+    {
+        return if milli % 1000 == 0 {
+            (milli / 1000).to_string()
+        } else {
+            text.to_owned()
+        };
+    }
+    let suffixes = ["Ki", "Mi", "Gi", "Ti", "Pi"];
+    if suffixes.iter().any(|suffix| text.ends_with(suffix)) {
+        let (mut bytes, mut suffix) = (quantity.bytes(), "");
+        for next in suffixes {
+            if bytes == 0 || bytes % 1024 != 0 {
+                break;
+            }
+            (bytes, suffix) = (bytes / 1024, next);
+        }
+        return format!("{bytes}{suffix}");
+    }
+    text.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(ordinal: u32, hash: &str, is_ready: bool) -> PodView {
+        PodView {
+            name: format!("t-{ordinal}"),
+            uid: format!("uid-{ordinal}"),
+            resource_version: "1".to_owned(),
+            ordinal,
+            is_ready,
+            is_terminating: false,
+            template_hash: Some(hash.to_owned()),
+            reload: None,
+            ip: None,
+            resources: json!({}),
+            resize_refused: false,
+            is_unschedulable: false,
+            waiting: None,
+            phase: "Running".to_owned(),
+        }
+    }
+
+    fn replaced(replicas: u32, max_unavailable: u32, pods: &[PodView]) -> Vec<String> {
+        let resources = json!({});
+        let target = Target {
+            replicas,
+            max_unavailable,
+            template_hash: "new",
+            resources: &resources,
+        };
+        plan(&target, pods)
+            .steps
+            .into_iter()
+            .map(|step| match step {
+                Step::Replace { name, .. } => name,
+                Step::Resize { name, .. } => format!("resize {name}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn one_pod_goes_at_a_time_the_highest_first() {
+        let all_old = [
+            pod(0, "old", true),
+            pod(1, "old", true),
+            pod(2, "old", true),
+        ];
+        assert_eq!(replaced(3, 1, &all_old), ["t-2"]);
+        assert_eq!(replaced(3, 2, &all_old), ["t-2", "t-1"]);
+        // The new one does not serve yet.
+        let under_way = [
+            pod(0, "old", true),
+            pod(1, "old", true),
+            pod(2, "new", false),
+        ];
+        assert_eq!(replaced(3, 1, &under_way), [""; 0]);
+        let next = [
+            pod(0, "old", true),
+            pod(1, "old", true),
+            pod(2, "new", true),
+        ];
+        assert_eq!(replaced(3, 1, &next), ["t-1"]);
+        // One of them is missing altogether.
+        assert_eq!(replaced(3, 1, &all_old[..2]), [""; 0]);
+        // Done.
+        assert_eq!(replaced(1, 1, &[pod(0, "new", true)]), [""; 0]);
+    }
+
+    #[test]
+    fn a_single_pod_is_replaced_although_nobody_takes_over() {
+        assert_eq!(replaced(1, 1, &[pod(0, "old", true)]), ["t-0"]);
+    }
+
+    #[test]
+    fn broken_pods_are_replaced_without_waiting() {
+        let broken = [pod(0, "old", true), pod(1, "old", false)];
+        assert_eq!(replaced(2, 1, &broken), ["t-1"]);
+    }
+
+    #[test]
+    fn pods_on_their_way_out_are_waited_for() {
+        let mut leaving = pod(1, "old", true);
+        leaving.is_terminating = true;
+        assert_eq!(replaced(2, 1, &[pod(0, "old", true), leaving]), [""; 0]);
+    }
+
+    #[test]
+    fn pods_beyond_the_wanted_number_are_left_alone() {
+        let pods = [pod(0, "new", true), pod(1, "old", true)];
+        assert_eq!(replaced(1, 1, &pods), [""; 0]);
+    }
+
+    #[test]
+    fn what_a_cluster_adds_to_resources_is_not_looked_at() {
+        let wanted = json!({"containers": [{"name": "sidecar", "resources": {"limits": {"memory": "1Gi"}}}]});
+        let more = json!({"containers": [
+            {"name": "mesh", "resources": {}},
+            {"name": "sidecar", "resources": {"limits": {"memory": "1Gi", "cpu": "1"}}},
+        ]});
+        assert!(fits(&wanted, &more));
+        assert!(!fits(&more, &wanted));
+    }
+
+    #[test]
+    fn other_resources_are_changed_in_place_and_replaced_where_that_cannot_be() {
+        let wanted = json!({"containers": [{"name": "sidecar", "resources": {"limits": {"memory": "2Gi"}}}]});
+        let mut small = pod(0, "new", true);
+        small.resources = json!({"containers": [{"name": "sidecar", "resources": {"limits": {"memory": "1Gi"}}}]});
+        let target = Target {
+            replicas: 1,
+            max_unavailable: 1,
+            template_hash: "new",
+            resources: &wanted,
+        };
+        let steps = plan(&target, std::slice::from_ref(&small)).steps;
+        assert!(matches!(&steps[..], [Step::Resize { patch, .. }] if patch["spec"] == wanted));
+        small.resize_refused = true;
+        assert!(matches!(
+            &plan(&target, &[small]).steps[..],
+            [Step::Replace { .. }]
+        ));
+    }
+
+    #[test]
+    fn quantities_are_written_as_the_api_server_writes_them() {
+        for (written, canonical_form) in [
+            ("1024Mi", "1Gi"),
+            ("1280Mi", "1280Mi"),
+            ("0.5", "500m"),
+            ("1000m", "1"),
+            ("250m", "250m"),
+            ("2", "2"),
+            ("1.50", "1500m"),
+            ("1G", "1G"),
+        ] {
+            assert_eq!(canonical(written), canonical_form, "{written}");
+        }
+    }
+
+    #[test]
+    fn a_pod_is_read() {
+        let seen = json!({
+            "metadata": {"name": "manuals-11", "uid": "u", "resourceVersion": "7", "annotations": {"vdt.io/template-hash": "h"}},
+            "spec": {"containers": [{"name": "sidecar", "resources": {"requests": {"cpu": "1", "memory": "1Gi"}}}]},
+            "status": {"phase": "Running", "podIP": "10.1.2.3", "conditions": [{"type": "Ready", "status": "True"}],
+                "containerStatuses": [{"name": "sidecar", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no"}}}]},
+        });
+        let view = PodView::of(&seen).unwrap();
+        assert_eq!(
+            (view.ordinal, view.is_ready, view.ip.as_deref()),
+            (11, true, Some("10.1.2.3"))
+        );
+        assert_eq!(
+            view.waiting.as_deref(),
+            Some("container sidecar of pod manuals-11: ImagePullBackOff no")
+        );
+        assert_eq!(
+            PodView::of(&json!({"metadata": {"name": "x", "uid": "u"}})),
+            None
+        );
+    }
+}

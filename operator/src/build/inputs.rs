@@ -1,0 +1,117 @@
+//! What the tables of a server refer to, and what its pod template is made from.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use vdt_crds::{Location, State, StateType, TlsMode, VirtualTable};
+
+use super::{Server, hash};
+use crate::names;
+
+/// Objects of the namespace that the pods mount, by name. Sorted, so that the order of sources changes nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct References {
+    /// Secrets with the credentials of sources and of the state: for the server.
+    pub(crate) source_secrets: BTreeSet<String>,
+    /// Secrets with the keys of principals and with certificates: for the front door.
+    pub(crate) front_secrets: BTreeSet<String>,
+    /// ConfigMaps with certificate authorities: for the server.
+    pub(crate) config_maps: BTreeSet<String>,
+    /// Claims that File sources read: for the server.
+    pub(crate) claims: BTreeSet<String>,
+}
+
+impl References {
+    /// Collects what the tables and the server refer to.
+    pub(crate) fn of(server: &Server<'_>, tables: &[&VirtualTable]) -> Self {
+        let mut all = Self::default();
+        for table in tables {
+            table.spec.sources.iter().for_each(|source| {
+                let (credentials, bundle) = match source.location() {
+                    Some(Location::File(file)) => {
+                        all.claims.extend(file.claim_name.clone());
+                        (None, None)
+                    }
+                    Some(Location::S3(s3)) => (s3.credentials.as_ref(), s3.ca_bundle.as_ref()),
+                    Some(Location::Gcs(gcs)) => (gcs.credentials.as_ref(), None),
+                    Some(Location::Azure(azure)) => (azure.credentials.as_ref(), None),
+                    Some(Location::Http(http)) => {
+                        (http.credentials.as_ref(), http.ca_bundle.as_ref())
+                    }
+                    Some(Location::Inventory(inventory)) => (inventory.credentials.as_ref(), None),
+                    Some(Location::Postgres(postgres)) => {
+                        (Some(&postgres.credentials), postgres.ca_bundle.as_ref())
+                    }
+                    None => (None, None),
+                };
+                all.source_secrets
+                    .extend(credentials.map(|credentials| credentials.secret_ref.name.clone()));
+                all.config_maps
+                    .extend(bundle.map(|bundle| bundle.name.clone()));
+            });
+        }
+        if let Some(state) = &server.spec.state {
+            all.add_state(state);
+        }
+        for principal in server
+            .spec
+            .access
+            .iter()
+            .flat_map(|access| &access.principals)
+        {
+            all.front_secrets.insert(principal.secret_ref.name.clone());
+        }
+        let tls = &server.spec.tls;
+        match tls.mode {
+            TlsMode::Disabled => {}
+            TlsMode::Secret => all
+                .front_secrets
+                .extend(tls.secret_ref.iter().map(|secret| secret.name.clone())),
+            TlsMode::CertManager => {
+                all.front_secrets.insert(names::certificate(server.name));
+            }
+        }
+        all
+    }
+
+    fn add_state(&mut self, state: &State) {
+        let credentials = match state.kind {
+            StateType::S3 => state.s3.as_ref().and_then(|s3| s3.credentials.as_ref()),
+            StateType::Gcs => state.gcs.as_ref().and_then(|gcs| gcs.credentials.as_ref()),
+            StateType::Azure => state
+                .azure
+                .as_ref()
+                .and_then(|azure| azure.credentials.as_ref()),
+            StateType::Claim | StateType::Ephemeral => None,
+        };
+        self.source_secrets
+            .extend(credentials.map(|credentials| credentials.secret_ref.name.clone()));
+        let bundle = state.s3.as_ref().and_then(|s3| s3.ca_bundle.as_ref());
+        self.config_maps
+            .extend(bundle.map(|bundle| bundle.name.clone()));
+    }
+
+    /// All Secrets.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &String> {
+        self.source_secrets.union(&self.front_secrets)
+    }
+}
+
+/// Returns the hash of everything in the resources that the pod template depends on. What is not in it, such as the operator's own images, changes no
+/// template before one of these does.
+pub(super) fn inputs(server: &Server<'_>, references: &References) -> String {
+    let spec = server.spec;
+    let parts: Value = json!({
+        "state": spec.state,
+        "images": spec.images,
+        "resources": spec.resources,
+        "cache": spec.cache,
+        "drainSeconds": spec.rollout.drain_seconds,
+        "tls": spec.tls,
+        "serviceAccountName": spec.service_account_name,
+        "podTemplate": spec.pod_template,
+        "references": references,
+    });
+    hash(&parts)
+}

@@ -1,0 +1,273 @@
+//! What a server consists of: a pure function from a server and its tables to the children that a cluster should hold.
+//!
+//! ```text
+//! build(&Server, &[&VirtualTable]) -> Children
+//!   ServiceAccount              without rights, no token mounted
+//!   ConfigMap  NAME-config-v1   the manifests, and the public half of the operator's key
+//!   ConfigMap  NAME-template    the pod template as last rendered
+//!   Service    NAME, NAME-peers
+//!   StatefulSet NAME            front door as main container, server as native sidecar
+//!   PodDisruptionBudget         from two replicas on
+//!   NetworkPolicy, PodMonitor, Certificate   where they are asked for
+//!   PersistentVolumeClaim NAME-state         of state type Claim, without an owner: nothing deletes it
+//! ```
+//!
+//! Same input, same bytes: no clock, no randomness, sorted maps. Children are JSON as it is applied: only fields that the operator owns are in it. The
+//! tests read each of them back through the typed API, so a misspelt field does not get through.
+
+mod config;
+mod inputs;
+mod network;
+mod pod;
+mod volumes;
+mod workload;
+
+#[cfg(test)]
+mod tests;
+
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use vdt_crds::VirtualTable;
+
+pub(crate) use config::read_template;
+pub(crate) use inputs::References;
+pub(crate) use network::{ADMIN_PORT, DATA_PORT};
+
+use crate::names;
+
+/// Seconds that a pod waits for its address to leave all endpoints before it stops to accept, at most.
+pub(crate) const ENDPOINT_SECONDS: u32 = 5;
+/// Seconds that the cache has for its last writes, and the server for its end.
+pub(crate) const STOP_SECONDS: u32 = 20;
+
+/// What an operator brings along: its flags.
+#[derive(Clone, Debug)]
+pub(crate) struct Shipped {
+    /// Image of the server.
+    pub(crate) server_image: String,
+    /// Image of the sidecar.
+    pub(crate) sidecar_image: String,
+    /// Pull policy of both; the cluster's default when unset.
+    pub(crate) pull_policy: Option<String>,
+    /// Public keys that the pods' admin API trusts, as PEM.
+    pub(crate) admin_keys: String,
+    /// Namespace of the operator, which a NetworkPolicy admits.
+    pub(crate) namespace: String,
+}
+
+/// A server: pods that serve tables.
+#[derive(Clone, Debug)]
+pub(crate) struct Server<'a> {
+    /// Namespace of all children.
+    pub(crate) namespace: &'a str,
+    /// Name of the server.
+    pub(crate) name: &'a str,
+    /// How the pods run.
+    pub(crate) spec: &'a vdt_crds::Server,
+    /// Controller reference that the children carry.
+    pub(crate) owner: Value,
+    /// What the operator brings along.
+    pub(crate) shipped: &'a Shipped,
+    /// The template as last rendered, where there is one.
+    pub(crate) rendered: Option<Rendered>,
+}
+
+/// A pod template together with what it was made from, so that another operator can keep it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Rendered {
+    /// SHA-256 of everything in the resources that the template depends on.
+    pub(crate) inputs: String,
+    /// Version of the operator that rendered it.
+    pub(crate) operator: String,
+    /// The pod template.
+    pub(crate) template: Value,
+    /// The claim templates.
+    pub(crate) claims: Value,
+}
+
+/// Kinds of children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// Identity of the pods.
+    ServiceAccount,
+    /// Configuration.
+    ConfigMap,
+    /// The claim of a state.
+    PersistentVolumeClaim,
+    /// Ways to the pods.
+    Service,
+    /// The pods.
+    StatefulSet,
+    /// Budget for evictions.
+    PodDisruptionBudget,
+    /// Who may connect.
+    NetworkPolicy,
+    /// Of the Prometheus operator.
+    PodMonitor,
+    /// Of cert-manager.
+    Certificate,
+}
+
+impl Kind {
+    /// Kinds that every cluster knows, in the order in which they are applied: what pods need comes before them.
+    pub(crate) const BUILT_IN: [Self; 7] = [
+        Self::ServiceAccount,
+        Self::ConfigMap,
+        Self::PersistentVolumeClaim,
+        Self::Service,
+        Self::NetworkPolicy,
+        Self::PodDisruptionBudget,
+        Self::StatefulSet,
+    ];
+
+    fn group_version_kind(self) -> (&'static str, &'static str, &'static str, &'static str) {
+        match self {
+            Self::ServiceAccount => ("", "v1", "ServiceAccount", "serviceaccounts"),
+            Self::ConfigMap => ("", "v1", "ConfigMap", "configmaps"),
+            Self::PersistentVolumeClaim => {
+                ("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+            }
+            Self::Service => ("", "v1", "Service", "services"),
+            Self::StatefulSet => ("apps", "v1", "StatefulSet", "statefulsets"),
+            Self::PodDisruptionBudget => (
+                "policy",
+                "v1",
+                "PodDisruptionBudget",
+                "poddisruptionbudgets",
+            ),
+            Self::NetworkPolicy => (
+                "networking.k8s.io",
+                "v1",
+                "NetworkPolicy",
+                "networkpolicies",
+            ),
+            Self::PodMonitor => ("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors"),
+            Self::Certificate => ("cert-manager.io", "v1", "Certificate", "certificates"),
+        }
+    }
+
+    /// The kind's name.
+    pub(crate) fn as_str(self) -> &'static str {
+        self.group_version_kind().2
+    }
+
+    /// The API group, empty for the core.
+    pub(crate) fn group(self) -> &'static str {
+        self.group_version_kind().0
+    }
+
+    /// How the API calls it.
+    pub(crate) fn resource(self) -> ApiResource {
+        let (group, version, kind, plural) = self.group_version_kind();
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
+    }
+}
+
+/// One object that should exist.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Child {
+    /// Its kind.
+    pub(crate) kind: Kind,
+    /// Its name.
+    pub(crate) name: String,
+    /// The object as it is applied.
+    pub(crate) object: Value,
+}
+
+impl Child {
+    /// Makes a child with the labels of the server, and its owner.
+    fn new(server: &Server<'_>, kind: Kind, name: impl Into<String>, body: Value) -> Self {
+        let name = name.into();
+        let resource = kind.resource();
+        let mut object = json!({
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": {
+                "name": name,
+                "namespace": server.namespace,
+                "labels": names::labels(server.name),
+                "ownerReferences": [server.owner],
+            },
+        });
+        if let (Some(object), Value::Object(body)) = (object.as_object_mut(), body) {
+            object.extend(body);
+        }
+        Self { kind, name, object }
+    }
+
+    /// Writes down what is applied, last of all.
+    fn seal(mut self) -> Self {
+        self.object["metadata"]["annotations"][names::APPLIED] = hash(&self.object).into();
+        self
+    }
+
+    /// The object for the client.
+    pub(crate) fn dynamic(&self) -> Result<DynamicObject, serde_json::Error> {
+        serde_json::from_value(self.object.clone())
+    }
+}
+
+/// Everything that a server consists of.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Children {
+    /// The objects, in the order in which they are applied.
+    pub(crate) objects: Vec<Child>,
+    /// SHA-256 of what the pods are told.
+    pub(crate) config_hash: String,
+    /// SHA-256 of the pod template without CPU and memory.
+    pub(crate) template_hash: String,
+    /// What the pods mount, by name.
+    pub(crate) references: References,
+}
+
+impl Children {
+    /// Returns the child of a kind and name.
+    pub(crate) fn find(&self, kind: Kind, name: &str) -> Option<&Child> {
+        self.objects
+            .iter()
+            .find(|child| child.kind == kind && child.name == name)
+    }
+
+    /// Returns the StatefulSet.
+    pub(crate) fn stateful_set(&self) -> Option<&Child> {
+        self.objects
+            .iter()
+            .find(|child| child.kind == Kind::StatefulSet)
+    }
+}
+
+/// Returns everything that the server consists of. `tables` are valid for a cluster; the first one names nothing more than the others do.
+pub(crate) fn build(server: &Server<'_>, tables: &[&VirtualTable]) -> Children {
+    let references = References::of(server, tables);
+    let config = config::config_map(server, tables);
+    let config_hash = hash(&config.object["data"]);
+    let rendered = workload::render(server, &references);
+    let template_hash = workload::template_hash(&rendered.template);
+
+    let mut objects = Vec::new();
+    objects.extend(config::service_account(server));
+    objects.push(config);
+    objects.push(config::template(server, &rendered));
+    objects.extend(volumes::state_claim(server));
+    objects.push(network::peers(server));
+    objects.push(network::service(server));
+    objects.extend(network::policy(server, tables));
+    objects.extend(network::disruption_budget(server));
+    objects.extend(network::certificate(server));
+    objects.push(workload::stateful_set(server, &rendered, &template_hash));
+    objects.extend(network::pod_monitor(server));
+    Children {
+        objects: objects.into_iter().map(Child::seal).collect(),
+        config_hash,
+        template_hash,
+        references,
+    }
+}
+
+/// SHA-256 of JSON whose maps are sorted, in hex, half of it: 128 bits are enough to tell two texts apart.
+pub(crate) fn hash(value: &Value) -> String {
+    hex::encode(&Sha256::digest(value.to_string().as_bytes())[..16])
+}

@@ -1,0 +1,273 @@
+//! Ways to the pods and who may take them: Services, the budget for evictions, NetworkPolicy, PodMonitor, Certificate.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use vdt_crds::{
+    IssuerKind, Location, NetworkPolicyMode, PodMonitor, ServiceType, StateType, TlsMode,
+    TrafficDistribution, VirtualTable,
+};
+
+use super::{Child, Kind, Server};
+use crate::names;
+
+/// Port of the data listener.
+pub(crate) const DATA_PORT: u16 = 8080;
+/// Port of the admin listener.
+pub(crate) const ADMIN_PORT: u16 = 8081;
+
+/// The headless Service that names pods. It has those that are not ready, too: who asks for a pod by name wants that one.
+pub(super) fn peers(server: &Server<'_>) -> Child {
+    let spec = json!({
+        "clusterIP": "None",
+        "publishNotReadyAddresses": true,
+        "selector": names::selector(server.name),
+        "ports": [data_port(), port("admin", ADMIN_PORT)],
+    });
+    Child::new(
+        server,
+        Kind::Service,
+        names::peers(server.name),
+        json!({"spec": spec}),
+    )
+}
+
+/// The Service that readers use. The admin port is not on it.
+pub(super) fn service(server: &Server<'_>) -> Child {
+    let mut spec = json!({
+        "selector": names::selector(server.name),
+        "ports": [data_port()],
+    });
+    let wanted = server.spec.service.as_ref();
+    let kind = match wanted.and_then(|service| service.kind) {
+        None | Some(ServiceType::ClusterIP) => "ClusterIP",
+        Some(ServiceType::NodePort) => "NodePort",
+        Some(ServiceType::LoadBalancer) => "LoadBalancer",
+    };
+    spec["type"] = kind.into();
+    if let Some(class) = wanted.and_then(|service| service.load_balancer_class.as_ref()) {
+        spec["loadBalancerClass"] = class.as_str().into();
+    }
+    let distribution = server
+        .spec
+        .routing
+        .as_ref()
+        .and_then(|routing| routing.traffic_distribution);
+    if let Some(distribution) = distribution {
+        spec["trafficDistribution"] = match distribution {
+            TrafficDistribution::PreferSameZone => "PreferSameZone",
+            TrafficDistribution::PreferSameNode => "PreferSameNode",
+        }
+        .into();
+    }
+    let mut child = Child::new(server, Kind::Service, server.name, json!({"spec": spec}));
+    for (name, value) in wanted.into_iter().flat_map(|service| &service.annotations) {
+        child.object["metadata"]["annotations"][name] = value.as_str().into();
+    }
+    child
+}
+
+fn data_port() -> Value {
+    port("data", DATA_PORT)
+}
+
+fn port(name: &str, number: u16) -> Value {
+    json!({"name": name, "port": number, "targetPort": name, "protocol": "TCP"})
+}
+
+/// The budget for evictions. There is none below two replicas: it would block every drain. A pod that is not ready can always be evicted.
+pub(super) fn disruption_budget(server: &Server<'_>) -> Option<Child> {
+    (server.spec.replicas >= 2).then(|| {
+        let spec = json!({
+            "maxUnavailable": server.spec.disruption.max_unavailable,
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+            "selector": {"matchLabels": names::selector(server.name)},
+        });
+        Child::new(
+            server,
+            Kind::PodDisruptionBudget,
+            server.name,
+            json!({"spec": spec}),
+        )
+    })
+}
+
+/// Clients to the data port, the operator and peers to both, pods to name servers and to the ports of sources and state.
+pub(super) fn policy(server: &Server<'_>, tables: &[&VirtualTable]) -> Option<Child> {
+    let policy = &server.spec.network_policy;
+    if policy.mode == NetworkPolicyMode::None {
+        return None;
+    }
+    let data = json!({"port": "data", "protocol": "TCP"});
+    let admin = json!({"port": "admin", "protocol": "TCP"});
+    let clients = if policy.client_labels.is_empty() {
+        json!({"podSelector": {}})
+    } else {
+        json!({"namespaceSelector": {}, "podSelector": {"matchLabels": policy.client_labels}})
+    };
+    let operator = json!({
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": server.shipped.namespace}},
+        "podSelector": {"matchLabels": {"app.kubernetes.io/part-of": "vdt", "app.kubernetes.io/component": "operator"}},
+    });
+    let own = json!({"podSelector": {"matchLabels": names::selector(server.name)}});
+    let mut ingress = vec![
+        json!({"from": [clients], "ports": [data]}),
+        json!({"from": [operator, own], "ports": [data, admin]}),
+    ];
+    if server.spec.monitoring.pod_monitor == PodMonitor::Enabled {
+        // Only metrics and health answer without a token there.
+        ingress.push(json!({"from": [{"namespaceSelector": {}}], "ports": [admin]}));
+    }
+    let dns = json!({"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]});
+    let outside: Vec<Value> = egress_ports(server, tables)
+        .into_iter()
+        .map(|port| json!({"port": port, "protocol": "TCP"}))
+        .collect();
+    let mut egress = vec![dns];
+    if !outside.is_empty() {
+        egress.push(json!({"ports": outside}));
+    }
+    let spec = json!({
+        "podSelector": {"matchLabels": names::selector(server.name)},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": ingress,
+        "egress": egress,
+    });
+    Some(Child::new(
+        server,
+        Kind::NetworkPolicy,
+        server.name,
+        json!({"spec": spec}),
+    ))
+}
+
+/// Ports of everything that the server reaches. A policy cannot name hosts, only ports.
+fn egress_ports(server: &Server<'_>, tables: &[&VirtualTable]) -> BTreeSet<u16> {
+    let mut ports = BTreeSet::new();
+    let sources = tables.iter().flat_map(|table| &table.spec.sources);
+    for source in sources {
+        match source.location() {
+            Some(Location::S3(s3)) => {
+                ports.extend(bucket_ports(
+                    s3.endpoint.as_deref(),
+                    s3.credentials.is_none(),
+                ));
+            }
+            Some(Location::Gcs(gcs)) => {
+                ports.extend(bucket_ports(
+                    gcs.endpoint.as_deref(),
+                    gcs.credentials.is_none(),
+                ));
+            }
+            Some(Location::Azure(azure)) => {
+                ports.extend(bucket_ports(
+                    azure.endpoint.as_deref(),
+                    azure.credentials.is_none(),
+                ));
+            }
+            // Artifacts lie anywhere the manifest says, on the usual ports.
+            Some(Location::Http(http)) => ports.extend([80, 443, url_port(&http.url)]),
+            Some(Location::Inventory(inventory)) => ports
+                .insert(url_port(&inventory.url))
+                .then_some(())
+                .into_iter()
+                .for_each(drop),
+            Some(Location::Postgres(postgres)) => {
+                ports.extend(u16::try_from(postgres.port.unwrap_or(5432)));
+            }
+            Some(Location::File(_)) | None => {}
+        }
+    }
+    if let Some(state) = &server.spec.state {
+        match state.kind {
+            StateType::S3 => ports.extend(
+                state
+                    .s3
+                    .iter()
+                    .flat_map(|s3| bucket_ports(s3.endpoint.as_deref(), s3.credentials.is_none())),
+            ),
+            StateType::Gcs => {
+                ports.extend(state.gcs.iter().flat_map(|gcs| {
+                    bucket_ports(gcs.endpoint.as_deref(), gcs.credentials.is_none())
+                }))
+            }
+            StateType::Azure => ports.extend(state.azure.iter().flat_map(|azure| {
+                bucket_ports(azure.endpoint.as_deref(), azure.credentials.is_none())
+            })),
+            StateType::Claim | StateType::Ephemeral => {}
+        }
+    }
+    ports
+}
+
+/// An ambient identity comes from a service of the node or of the cloud, on 80 or 443.
+fn bucket_ports(endpoint: Option<&str>, is_ambient: bool) -> Vec<u16> {
+    let mut ports = vec![endpoint.map_or(443, url_port)];
+    if is_ambient {
+        ports.extend([80, 443]);
+    }
+    ports
+}
+
+/// Returns the port of a URL; 443 where it says nothing else.
+fn url_port(url: &str) -> u16 {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let written = authority
+        .rsplit_once(':')
+        .and_then(|(_, port)| port.parse().ok());
+    written.unwrap_or(if scheme == "http" { 80 } else { 443 })
+}
+
+/// A PodMonitor of the Prometheus operator, where it is asked for.
+pub(super) fn pod_monitor(server: &Server<'_>) -> Option<Child> {
+    let monitoring = &server.spec.monitoring;
+    (monitoring.pod_monitor == PodMonitor::Enabled).then(|| {
+        let spec = json!({
+            "selector": {"matchLabels": names::selector(server.name)},
+            "podMetricsEndpoints": [{"port": "admin", "path": "/metrics"}],
+        });
+        let mut child = Child::new(server, Kind::PodMonitor, server.name, json!({"spec": spec}));
+        for (name, value) in &monitoring.labels {
+            if child.object["metadata"]["labels"][name].is_null() {
+                child.object["metadata"]["labels"][name] = value.as_str().into();
+            }
+        }
+        child
+    })
+}
+
+/// A Certificate of cert-manager for both Services, where it is asked for.
+pub(super) fn certificate(server: &Server<'_>) -> Option<Child> {
+    let tls = &server.spec.tls;
+    if tls.mode != TlsMode::CertManager {
+        return None;
+    }
+    let issuer = tls.issuer_ref.as_ref()?;
+    let (name, namespace) = (server.name, server.namespace);
+    let peers = names::peers(name);
+    let spec = json!({
+        "secretName": names::certificate(name),
+        "dnsNames": [
+            name, format!("{name}.{namespace}"), format!("{name}.{namespace}.svc"),
+            format!("{name}.{namespace}.svc.cluster.local"),
+            format!("*.{peers}.{namespace}.svc"), format!("*.{peers}.{namespace}.svc.cluster.local"),
+        ],
+        "usages": ["digital signature", "key encipherment", "server auth"],
+        "issuerRef": {
+            "group": "cert-manager.io",
+            "kind": match issuer.kind {
+                IssuerKind::Issuer => "Issuer",
+                IssuerKind::ClusterIssuer => "ClusterIssuer",
+            },
+            "name": issuer.name,
+        },
+    });
+    let certificate = names::certificate(name);
+    Some(Child::new(
+        server,
+        Kind::Certificate,
+        certificate,
+        json!({"spec": spec}),
+    ))
+}

@@ -1,0 +1,77 @@
+//! The StatefulSet, and how its pod template outlives an operator.
+//!
+//! `updateStrategy: OnDelete`: pods are rolled by this operator, one at a time and not before the last one serves again. The template is rendered anew
+//! only when something in the resource changes that it depends on; until then another operator's template is kept as it is, byte for byte.
+
+use serde_json::{Value, json};
+use vdt_crds::OnOperatorUpgrade;
+
+use super::{Child, Kind, References, Rendered, Server, hash, inputs::inputs, pod, volumes};
+use crate::names;
+
+/// Returns the template that holds: the last one, or a new one.
+pub(super) fn render(server: &Server<'_>, references: &References) -> Rendered {
+    let inputs = inputs(server, references);
+    let keeps = server.spec.rollout.on_operator_upgrade == OnOperatorUpgrade::OnNextChange;
+    if let Some(last) = &server.rendered
+        && keeps
+        && last.inputs == inputs
+    {
+        return last.clone();
+    }
+    Rendered {
+        inputs,
+        operator: env!("CARGO_PKG_VERSION").to_owned(),
+        template: pod::template(server, references),
+        claims: volumes::claim_templates(server),
+    }
+}
+
+/// Hash of a pod template without what changes in place: CPU and memory.
+pub(crate) fn template_hash(template: &Value) -> String {
+    let mut fixed = template.clone();
+    for list in ["initContainers", "containers"] {
+        for container in fixed["spec"][list].as_array_mut().into_iter().flatten() {
+            for part in ["requests", "limits"] {
+                if let Some(part) = container["resources"][part].as_object_mut() {
+                    part.retain(|name, _| name != "cpu" && name != "memory");
+                }
+            }
+        }
+    }
+    hash(&fixed)
+}
+
+/// Returns the StatefulSet.
+pub(super) fn stateful_set(server: &Server<'_>, rendered: &Rendered, template_hash: &str) -> Child {
+    let replicas = server.spec.replicas;
+    let mut template = rendered.template.clone();
+    template["metadata"]["annotations"][names::TEMPLATE_HASH] = template_hash.into();
+    let mut spec = json!({
+        "replicas": replicas,
+        "serviceName": names::peers(server.name),
+        "podManagementPolicy": "Parallel",
+        "updateStrategy": {"type": "OnDelete"},
+        "revisionHistoryLimit": 2,
+        "selector": {"matchLabels": names::selector(server.name)},
+        "template": template,
+    });
+    if rendered
+        .claims
+        .as_array()
+        .is_some_and(|claims| !claims.is_empty())
+    {
+        spec["volumeClaimTemplates"] = rendered.claims.clone();
+        // Caches go with what they are for; at 0 replicas a table sleeps and wakes up warm.
+        spec["persistentVolumeClaimRetentionPolicy"] = json!({
+            "whenDeleted": "Delete",
+            "whenScaled": if replicas == 0 { "Retain" } else { "Delete" },
+        });
+    }
+    Child::new(
+        server,
+        Kind::StatefulSet,
+        server.name,
+        json!({"spec": spec}),
+    )
+}

@@ -1,0 +1,258 @@
+//! Leader election: one Lease, at most one holder who writes.
+//!
+//! ```text
+//! renew every duration/5, give up at duration*2/3 after the last success ----> a holder that is cut off stops before its lease runs out
+//! others take over at duration after the last renewal that they *saw*, by their own clocks ----> clocks need not agree
+//! SIGTERM: the holder empties the lease, the next one takes it at its next look
+//! ```
+//!
+//! The lease has a client of its own, without retries and with short timeouts, so that nothing else that waits can starve it. Every write names the version
+//! that was read: of two who try, one fails. Who loses the lease ends the process; nothing that it still does is worth the doubt.
+
+use std::time::Duration;
+
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+    jiff::Timestamp,
+};
+use kube::{Api, Client, api::PostParams};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// A lease to compete for.
+pub(crate) struct Election {
+    api: Api<Lease>,
+    name: String,
+    identity: String,
+    duration: Duration,
+    /// Version of the lease as last seen, and when that was.
+    seen: Option<(String, Instant)>,
+}
+
+/// Why a lease is not held.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LeaseError {
+    /// The API server did not take or give it.
+    #[error("lease {name}")]
+    Api {
+        /// Name of the lease.
+        name: String,
+        /// What the API server said.
+        source: Box<kube::Error>,
+    },
+    /// The API server did not answer in time.
+    #[error("lease {name}: no answer within {} ms", waited.as_millis())]
+    Slow {
+        /// Name of the lease.
+        name: String,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+}
+
+impl Election {
+    /// Makes an election. `identity` is unlike every other competitor's.
+    pub(crate) fn new(
+        client: Client,
+        namespace: &str,
+        name: &str,
+        identity: String,
+        duration: Duration,
+    ) -> Self {
+        Self {
+            api: Api::namespaced(client, namespace),
+            name: name.to_owned(),
+            identity,
+            duration,
+            seen: None,
+        }
+    }
+
+    fn period(&self) -> Duration {
+        self.duration / 5
+    }
+
+    /// Waits until the lease is held.
+    pub(crate) async fn acquire(&mut self) {
+        loop {
+            match self.try_acquire().await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot compete for the lease"
+                ),
+            }
+            // Shorter than a renewal: a lease that was given up is taken soon.
+            sleep(self.period() / 2).await;
+        }
+    }
+
+    /// Renews the lease until it is lost, or given up because of `cancel`. Returns whether it was given up.
+    pub(crate) async fn hold(&mut self, cancel: &CancellationToken) -> bool {
+        let mut renewed = Instant::now();
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => {
+                    self.release().await;
+                    return true;
+                }
+                () = sleep(self.period()) => {}
+            }
+            match self.try_acquire().await {
+                Ok(true) => renewed = Instant::now(),
+                Ok(false) => return false,
+                Err(error) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot renew the lease"
+                ),
+            }
+            if renewed.elapsed() >= self.duration * 2 / 3 {
+                return false;
+            }
+        }
+    }
+
+    /// Takes or renews the lease. Returns whether it is held.
+    async fn try_acquire(&mut self) -> Result<bool, LeaseError> {
+        let Some(lease) = self.within(self.api.get_opt(&self.name)).await? else {
+            let new = Lease {
+                metadata: ObjectMeta {
+                    name: Some(self.name.clone()),
+                    ..ObjectMeta::default()
+                },
+                spec: Some(self.mine(None)),
+            };
+            return self.won(
+                self.within(self.api.create(&PostParams::default(), &new))
+                    .await,
+            );
+        };
+        let spec = lease.spec.clone().unwrap_or_default();
+        let version = lease.metadata.resource_version.clone().unwrap_or_default();
+        let is_mine = spec.holder_identity.as_deref() == Some(&self.identity);
+        if !is_mine && !self.is_free(&spec, version) {
+            return Ok(false);
+        }
+        let next = Lease {
+            spec: Some(self.mine(Some(&spec))),
+            ..lease
+        };
+        self.won(
+            self.within(self.api.replace(&self.name, &PostParams::default(), &next))
+                .await,
+        )
+    }
+
+    /// Says whether nobody holds the lease: it was given up, or did not change for its duration while we looked.
+    fn is_free(&mut self, spec: &LeaseSpec, version: String) -> bool {
+        if spec
+            .holder_identity
+            .as_deref()
+            .unwrap_or_default()
+            .is_empty()
+        {
+            return true;
+        }
+        match &self.seen {
+            Some((last, since)) if *last == version => {
+                let seconds = spec
+                    .lease_duration_seconds
+                    .and_then(|seconds| u64::try_from(seconds).ok());
+                since.elapsed() >= seconds.map_or(self.duration, Duration::from_secs)
+            }
+            _ => {
+                self.seen = Some((version, Instant::now()));
+                false
+            }
+        }
+    }
+
+    fn mine(&self, before: Option<&LeaseSpec>) -> LeaseSpec {
+        let now = Some(MicroTime(Timestamp::now()));
+        let is_renewal =
+            before.is_some_and(|spec| spec.holder_identity.as_deref() == Some(&self.identity));
+        let transitions = before
+            .and_then(|spec| spec.lease_transitions)
+            .unwrap_or_default();
+        LeaseSpec {
+            holder_identity: Some(self.identity.clone()),
+            lease_duration_seconds: i32::try_from(self.duration.as_secs()).ok(),
+            acquire_time: if is_renewal {
+                before.and_then(|spec| spec.acquire_time.clone())
+            } else {
+                now.clone()
+            },
+            renew_time: now,
+            lease_transitions: Some(
+                transitions.saturating_add(i32::from(before.is_some() && !is_renewal)),
+            ),
+            ..LeaseSpec::default()
+        }
+    }
+
+    /// Gives the lease up, as well as that can be done.
+    async fn release(&self) {
+        let given_up = async {
+            let lease = self.within(self.api.get(&self.name)).await?;
+            let is_mine = lease
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.holder_identity.as_deref())
+                == Some(&self.identity);
+            if is_mine {
+                let spec = LeaseSpec {
+                    holder_identity: Some(String::new()),
+                    lease_duration_seconds: Some(1),
+                    ..lease.spec.clone().unwrap_or_default()
+                };
+                let next = Lease {
+                    spec: Some(spec),
+                    ..lease
+                };
+                self.within(self.api.replace(&self.name, &PostParams::default(), &next))
+                    .await?;
+            }
+            Ok::<(), LeaseError>(())
+        };
+        match given_up.await {
+            Ok(()) => tracing::info!(lease = self.name, "gave the lease up"),
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot give the lease up; it runs out"
+            ),
+        }
+    }
+
+    /// A conflict means that somebody else was first.
+    fn won(&self, written: Result<Lease, LeaseError>) -> Result<bool, LeaseError> {
+        match written {
+            Ok(_) => Ok(true),
+            Err(LeaseError::Api { source, .. }) if is_conflict(&source) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn within<T>(
+        &self,
+        request: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, LeaseError> {
+        let waited = self.period();
+        match timeout(waited, request).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(source)) => Err(LeaseError::Api {
+                name: self.name.clone(),
+                source: Box::new(source),
+            }),
+            Err(_) => Err(LeaseError::Slow {
+                name: self.name.clone(),
+                waited,
+            }),
+        }
+    }
+}
+
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.is_conflict() || status.is_already_exists())
+}

@@ -1,0 +1,279 @@
+//! `vdt-operator run`: wiring.
+//!
+//! ```text
+//! client --> watches (every replica) --> ready --> lease (one replica) --> looks --> end
+//! SIGTERM: no new look begins, those under way end, the lease is given up
+//! lease lost: the process ends at once
+//! ```
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, bail};
+use futures::StreamExt;
+use kube::{
+    Client, Config,
+    client::ClientBuilder,
+    runtime::{
+        controller,
+        events::{Recorder, Reporter},
+    },
+};
+use prometheus_client::registry::Registry;
+use tokio::{sync::mpsc::UnboundedReceiver, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    args::RunArgs,
+    build::{Kind, Shipped},
+    controller::{Context, reconcile},
+    http::{self, Ready},
+    lease::Election,
+    metrics::{Counting, Metrics},
+    names,
+    status::gather::Pods,
+    token::Signer,
+    watches::{Scope, TableRef, Watches},
+};
+
+/// The API server answers a request within this, or it is tried again.
+const REQUEST: Duration = Duration::from_secs(15);
+/// Looks under way have this long to end after SIGTERM.
+const FINISH: Duration = Duration::from_secs(20);
+/// Events of a table that come closer together than this are one.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+
+/// Runs until interrupted.
+///
+/// # Errors
+/// There is no cluster, an address is in use, the key cannot be made, or the lease was lost.
+pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
+    let mut registry = Registry::default();
+    let metrics = Metrics::new(&mut registry, args.concurrency);
+    let registry = Arc::new(registry);
+    let cancel = CancellationToken::new();
+    let ready = Ready::default();
+    let mut tasks = JoinSet::new();
+    let mut servers: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    for (what, address, router) in [
+        ("metrics", args.metrics_listen, http::metrics(registry)),
+        ("health", args.health_listen, http::health(ready.clone())),
+    ] {
+        let cancel = cancel.clone();
+        servers.spawn(async move {
+            http::serve(address, router, cancel)
+                .await
+                .with_context(|| format!("serving {what} on {address}"))
+        });
+    }
+    tasks.spawn(interrupted(cancel.clone()));
+
+    let config = Config::infer()
+        .await
+        .context("finding a cluster: set KUBECONFIG, or run in a pod")?;
+    let client = client(config.clone(), &metrics)?;
+    let scope = match args.namespace.as_str() {
+        "" => Scope::Cluster,
+        namespace => Scope::Namespace(namespace.to_owned()),
+    };
+    if matches!(scope, Scope::Namespace(_)) {
+        tracing::info!(
+            "one namespace: caches of lost nodes are not healed, for Nodes cannot be seen"
+        );
+    }
+    let signer = tokio::select! {
+        signer = load_key(&client, &args) => signer,
+        () = cancel.cancelled() => return Ok(()),
+        ended = servers.join_next() => return ended_early(ended),
+    };
+    let (watches, queue) = Watches::start(&client, &scope, args.secrets_watch, &mut tasks);
+    tokio::select! {
+        () = watches.synced() => {}
+        () = cancel.cancelled() => return Ok(()),
+        ended = servers.join_next() => return ended_early(ended),
+    }
+    ready.set();
+    tracing::info!(tables = watches.tables.len(), "the stores are full");
+
+    let shipped = Shipped {
+        server_image: args.images.server_image.clone(),
+        sidecar_image: args.images.sidecar_image.clone(),
+        pull_policy: args
+            .images
+            .image_pull_policy
+            .map(|policy| policy.as_str().to_owned()),
+        admin_keys: signer.public_pem().to_owned(),
+        namespace: args.own_namespace.clone(),
+    };
+    let reporter = Reporter {
+        controller: names::OPERATOR.to_owned(),
+        instance: args.identity.clone(),
+    };
+    let context = Arc::new(Context {
+        recorder: Recorder::new(client.clone(), reporter),
+        defined: defined(&client).await,
+        client,
+        watches,
+        pods: Pods::new(args.admin_port),
+        signer,
+        shipped,
+        metrics: metrics.clone(),
+        memory: std::sync::Mutex::new(HashMap::new()),
+    });
+
+    if !args.leader_elect {
+        metrics.lead(&args.lease_name, true);
+        return look(context, queue, &cancel, args.concurrency).await;
+    }
+    metrics.lead(&args.lease_name, false);
+    let identity = match &args.identity {
+        Some(name) => format!("{name}_{}", std::process::id()),
+        None => format!(
+            "{}_{:08x}",
+            std::process::id(),
+            std::process::id().wrapping_mul(0x9E37_79B1)
+        ),
+    };
+    // A connection of its own: what waits elsewhere does not keep the lease waiting.
+    let lease_client = kube::Client::try_from(config).context("a client for the lease")?;
+    let mut election = Election::new(
+        lease_client,
+        &args.own_namespace,
+        &args.lease_name,
+        identity,
+        args.lease_duration(),
+    );
+    tokio::select! {
+        () = election.acquire() => {}
+        () = cancel.cancelled() => return Ok(()),
+        ended = servers.join_next() => return ended_early(ended),
+    }
+    tracing::info!(lease = args.lease_name, "leading");
+    metrics.lead(&args.lease_name, true);
+    // Looks end first, then the lease is given up.
+    let finished = CancellationToken::new();
+    let mut looks = std::pin::pin!(look(context, queue, &cancel, args.concurrency));
+    let mut hold = std::pin::pin!(election.hold(&finished));
+    tokio::select! {
+        result = &mut looks => {
+            finished.cancel();
+            hold.await;
+            result
+        }
+        _ = &mut hold => bail!("lost the lease {}: somebody else leads now", args.lease_name),
+    }
+}
+
+fn ended_early(
+    ended: Option<Result<anyhow::Result<()>, tokio::task::JoinError>>,
+) -> anyhow::Result<()> {
+    match ended {
+        Some(Ok(Err(error))) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A client without retries of its own: whoever asks knows better when to ask again.
+fn client(mut config: Config, metrics: &Metrics) -> anyhow::Result<Client> {
+    config.default_retry = false;
+    config.connect_timeout = Some(REQUEST);
+    config.write_timeout = Some(REQUEST);
+    let builder = ClientBuilder::try_from(config).context("a client for the cluster")?;
+    Ok(builder.with_layer(&Counting(metrics.clone())).build())
+}
+
+/// The key is needed before anything else; a cluster that is not there yet is waited for.
+async fn load_key(client: &Client, args: &RunArgs) -> Signer {
+    let mut wait = Duration::from_millis(500);
+    loop {
+        match Signer::load(client, &args.own_namespace, &args.admin_key_secret).await {
+            Ok(signer) => return signer,
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "waiting for the admin key"
+            ),
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(10));
+    }
+}
+
+/// Returns the kinds of children that not every cluster has and this one does.
+async fn defined(client: &Client) -> std::collections::HashSet<Kind> {
+    let groups = match client.list_api_groups().await {
+        Ok(groups) => groups,
+        Err(error) => {
+            tracing::warn!(%error, "cannot ask which kinds the cluster has");
+            return [Kind::PodMonitor, Kind::Certificate].into();
+        }
+    };
+    [Kind::PodMonitor, Kind::Certificate]
+        .into_iter()
+        .filter(|kind| groups.groups.iter().any(|group| group.name == kind.group()))
+        .collect()
+}
+
+/// Looks at tables until cancelled. Looks that are under way then are waited for.
+async fn look(
+    context: Arc<Context>,
+    queue: UnboundedReceiver<TableRef>,
+    cancel: &CancellationToken,
+    concurrency: u16,
+) -> anyhow::Result<()> {
+    context.watches.lead();
+    let queue = futures::stream::unfold(queue, |mut queue| async move {
+        queue.recv().await.map(|table| (table, queue))
+    })
+    .map(Ok::<_, std::convert::Infallible>)
+    .take_until(cancel.clone().cancelled_owned());
+    let forgetful = context.clone();
+    let looks = controller::applier(
+        |object, context: Arc<Context>| Box::pin(reconcile(object, context)),
+        |_, error, _| match *error {},
+        context.clone(),
+        context.watches.tables.clone(),
+        queue,
+        controller::Config::default()
+            .concurrency(concurrency)
+            .debounce(DEBOUNCE),
+    )
+    .for_each(move |result| {
+        // A table that is gone is no longer in the store.
+        if let Err(controller::Error::ObjectNotFound(table)) = result {
+            let key = crate::watches::table_ref(
+                &table.name,
+                table.namespace.as_deref().unwrap_or_default(),
+            );
+            forgetful.forget(&key);
+        }
+        std::future::ready(())
+    });
+    let mut looks = std::pin::pin!(looks);
+    tokio::select! {
+        () = &mut looks => {}
+        () = cancel.cancelled() => {
+            context.watches.follow();
+            if tokio::time::timeout(FINISH, looks).await.is_err() {
+                tracing::warn!("looks under way did not end in time");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Cancels on SIGINT and SIGTERM.
+async fn interrupted(cancel: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        tracing::warn!("signals cannot be heard");
+        return;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("ending");
+    cancel.cancel();
+}
