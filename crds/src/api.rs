@@ -5,7 +5,7 @@
 //! | `GET /api/v1/tables` | a list of [`TableReport`] |
 //! | `GET /api/v1/tables/<catalog>/<schema>/<table>/files?after=&limit=` | [`FilesReport`] |
 //! | `GET /api/v1/tables/<catalog>/<schema>/<table>/files/<name>` | [`RopeReport`] |
-//! | `GET /api/v1/cache` | [`CacheReport`], or 404 in a process without a cache |
+//! | `GET /api/v1/cache` | [`CacheReport`], or `null` of a process without a cache |
 //!
 //! Fields are camelCase, times RFC 3339 in UTC, unknown values absent.
 

@@ -48,6 +48,10 @@ pub mod reason {
     pub const OWNED_BY_ANOTHER: &str = "OwnedByAnother";
     /// The state store cannot be read or written.
     pub const STATE_UNAVAILABLE: &str = "StateUnavailable";
+    /// Every tier of the cache works as asked for. Why one does not comes from whoever keeps it.
+    pub const CACHE_READY: &str = "CacheReady";
+    /// A tier of the cache is smaller than asked for, or out of use, for a reason of its own.
+    pub const CACHE_DEGRADED: &str = "CacheDegraded";
     /// `spec.suspend` is set.
     pub const SUSPENDED: &str = "Suspended";
 }

@@ -1,10 +1,13 @@
 //! `GET /api/v1/cache`: what the cache holds and what it saved.
 //!
-//! The process that has the cache makes a [`CacheReport`]; a process without one answers 404. Every field has a default, so a reader of another
+//! The process that has the cache makes a [`CacheReport`]; a process without one answers `null`. Every field has a default, so a reader of another
 //! version finds zeros and absent values, never an error. Counts are since the process started, unless they say otherwise.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde::{Deserialize, Serialize};
+
+use super::condition;
+use crate::status::{ConditionStatus, condition as kind, reason};
 
 /// Minutes of history in [`CacheReport::hour`], at most.
 pub const HOUR_MINUTES: usize = 60;
@@ -35,6 +38,39 @@ pub struct CacheReport {
     pub origin: OriginReport,
 }
 
+impl CacheReport {
+    /// The condition `CacheReady`. `started_ms` (Unix, ms) is when tiers that do not say since when they are as they are began.
+    #[must_use]
+    pub fn condition(&self, started_ms: i64) -> Condition {
+        let tiers = [&self.tiers.memory, &self.tiers.disk];
+        let degraded = tiers.iter().find(|tier| tier.state == TierState::Degraded);
+        let mut made = match degraded {
+            Some(tier) => condition(
+                kind::CACHE_READY,
+                ConditionStatus::False,
+                tier.reason.as_deref().unwrap_or(reason::CACHE_DEGRADED),
+                tier.message.clone().unwrap_or_default(),
+                started_ms,
+            ),
+            None => condition(
+                kind::CACHE_READY,
+                ConditionStatus::True,
+                reason::CACHE_READY,
+                "every tier works as asked for",
+                started_ms,
+            ),
+        };
+        let since = match degraded {
+            Some(tier) => tier.since.clone(),
+            None => tiers.iter().filter_map(|tier| tier.since.clone()).max(),
+        };
+        if let Some(since) = since {
+            made.last_transition_time = since;
+        }
+        made
+    }
+}
+
 /// Both tiers.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
@@ -51,6 +87,9 @@ pub struct CacheTiers {
 pub struct TierReport {
     /// Whether it works.
     pub state: TierState,
+    /// Since when it does, or does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
     /// Most bytes that it may hold.
     pub capacity: u64,
     /// Bytes that it holds.
@@ -188,6 +227,27 @@ mod tests {
             (TierState::Ok, 5)
         );
         assert_eq!(report.tiers.disk.state, TierState::Off);
+    }
+
+    #[test]
+    fn a_degraded_tier_is_a_condition() {
+        let mut report = CacheReport::default();
+        let ready = report.condition(0);
+        assert_eq!(
+            (ready.status.as_str(), ready.reason.as_str()),
+            ("True", "CacheReady")
+        );
+        report.tiers.disk = TierReport {
+            state: TierState::Degraded,
+            reason: Some("DiskFull".to_owned()),
+            message: Some("no space is left".to_owned()),
+            ..TierReport::default()
+        };
+        let full = report.condition(0);
+        assert_eq!(
+            (full.status.as_str(), full.reason.as_str()),
+            ("False", "DiskFull")
+        );
     }
 
     #[test]

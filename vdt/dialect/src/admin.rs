@@ -1,19 +1,36 @@
-//! The admin surface: `POST /refresh`, `GET /metrics`, `/healthz`, `/readyz`, `/api/v1/tables`.
+//! The admin surface: the page, its JSON, refreshes, metrics and health.
 //!
-//! Everything but the metrics is JSON, errors too: `{"error": "..."}`. What the answers say comes from the server, through [`Admin`].
-//! The listener is not for the outside world; who may reach it is decided where it is bound.
+//! ```text
+//!   /metrics  /healthz  /readyz                                to all
+//!   /         the page                                      ─┐
+//!   /api/v1/tables                                           │
+//!   /api/v1/tables/<catalog>/<schema>/<table>/files          ├ to this machine, or with a token: see [`Gate`]
+//!   /api/v1/tables/<catalog>/<schema>/<table>/files/<name>   │
+//!   /api/v1/cache                                            │
+//!   POST /refresh                                           ─┘
+//! ```
+//!
+//! Everything but the page and the metrics is JSON, errors too: `{"error": "..."}`. What the answers say comes from the process, through [`Admin`].
+//! [`router`] asks nobody who they are; [`Gate::protect`] does, and belongs around it wherever others can connect.
+
+mod gate;
+mod page;
+mod token;
 
 use std::sync::Arc;
 
 use ::http::header::CONTENT_TYPE;
 use ::http::{HeaderMap, StatusCode};
 use axum::Router;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
+
+pub use gate::Gate;
+pub use token::{KeyFileError, Seconds, Tokens, system_seconds};
 
 /// What prometheus-client's text encoder writes.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -34,13 +51,38 @@ pub trait Admin: Send + Sync + 'static {
     ) -> Result<Vec<RefreshReport>, AdminError>;
 
     /// The body of `GET /api/v1/tables`: an array, one object a table.
-    fn tables(&self) -> serde_json::Value;
+    ///
+    /// # Errors
+    /// [`AdminError::Unavailable`] where another process has to be asked.
+    async fn tables(&self) -> Result<Value, AdminError>;
+
+    /// The files of the version that is served: `<catalog>/<schema>/<table>`, names after `after`, at most `limit` of them (the process may give less).
+    ///
+    /// # Errors
+    /// [`AdminError`], which becomes the status.
+    async fn files(
+        &self,
+        table: &str,
+        after: Option<&str>,
+        limit: Option<usize>,
+    ) -> Result<Value, AdminError>;
+
+    /// What one file is made of. Any retained file of the table, also of older versions.
+    ///
+    /// # Errors
+    /// [`AdminError`], which becomes the status.
+    async fn rope(&self, table: &str, file: &str) -> Result<Value, AdminError>;
+
+    /// The body of `GET /api/v1/cache`; `None`, which is `null`, for a process without a cache.
+    async fn cache(&self) -> Option<Value> {
+        None
+    }
 
     /// Whether requests can be answered.
     fn ready(&self) -> Readiness;
 
-    /// All metrics in Prometheus' text form.
-    fn metrics(&self) -> String;
+    /// All metrics in OpenMetrics' text form.
+    async fn metrics(&self) -> String;
 }
 
 /// What a refresh did to one table, or that it is queued.
@@ -71,7 +113,7 @@ pub struct RefreshReport {
     pub message: Option<String>,
 }
 
-/// Why a refresh was not made.
+/// Why a question was not answered, or a refresh not made.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// 404.
@@ -79,6 +121,14 @@ pub enum AdminError {
     NotFound {
         /// The name asked for.
         table: String,
+    },
+    /// 404.
+    #[error("table {table} has no file {file}")]
+    NoFile {
+        /// The table.
+        table: String,
+        /// The name asked for.
+        file: String,
     },
     /// 409: the table's state forbids it.
     #[error("table {table} was not refreshed: {message}")]
@@ -89,7 +139,7 @@ pub enum AdminError {
         message: String,
     },
     /// 503: try again.
-    #[error("not refreshed: {message}")]
+    #[error("not now: {message}")]
     Unavailable {
         /// What is not available.
         message: String,
@@ -99,7 +149,7 @@ pub enum AdminError {
 impl AdminError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::NotFound { .. } => StatusCode::NOT_FOUND,
+            Self::NotFound { .. } | Self::NoFile { .. } => StatusCode::NOT_FOUND,
             Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -124,7 +174,7 @@ pub struct Reason {
     pub message: String,
 }
 
-/// The routes of the admin listener, to be given to [`serve`](crate::serve).
+/// Every route, for whoever can connect: for a listener that is guarded itself, or to be given to [`Gate::protect`].
 pub fn router(admin: Arc<dyn Admin>) -> Router {
     Router::new()
         .route("/refresh", post(refresh))
@@ -132,6 +182,16 @@ pub fn router(admin: Arc<dyn Admin>) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/api/v1/tables", get(tables))
+        .route(
+            "/api/v1/tables/{catalog}/{schema}/{table}/files",
+            get(files),
+        )
+        .route(
+            "/api/v1/tables/{catalog}/{schema}/{table}/files/{name}",
+            get(rope),
+        )
+        .route("/api/v1/cache", get(cache))
+        .merge(page::routes())
         .fallback(async || error(StatusCode::NOT_FOUND, "there is nothing here"))
         .method_not_allowed_fallback(async || {
             error(
@@ -146,6 +206,12 @@ pub fn router(admin: Arc<dyn Admin>) -> Router {
 struct RefreshQuery {
     table: Option<String>,
     wait: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct FilesQuery {
+    after: Option<String>,
+    limit: Option<usize>,
 }
 
 async fn refresh(
@@ -180,7 +246,7 @@ async fn refresh(
 async fn metrics(State(admin): State<Arc<dyn Admin>>) -> Response {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, ::http::HeaderValue::from_static(METRICS_TYPE));
-    (headers, admin.metrics()).into_response()
+    (headers, admin.metrics().await).into_response()
 }
 
 async fn healthz() -> Response {
@@ -198,7 +264,47 @@ async fn readyz(State(admin): State<Arc<dyn Admin>>) -> Response {
 }
 
 async fn tables(State(admin): State<Arc<dyn Admin>>) -> Response {
-    json(StatusCode::OK, &admin.tables())
+    answer(admin.tables().await)
+}
+
+async fn files(
+    State(admin): State<Arc<dyn Admin>>,
+    path: Result<Path<(String, String, String)>, PathRejection>,
+    query: Result<Query<FilesQuery>, QueryRejection>,
+) -> Response {
+    let Ok(Path((catalog, schema, table))) = path else {
+        return error(StatusCode::BAD_REQUEST, "the path is no UTF-8");
+    };
+    let Ok(Query(FilesQuery { after, limit })) = query else {
+        return error(
+            StatusCode::BAD_REQUEST,
+            "the query takes after= (a file name) and limit= (a number), once each",
+        );
+    };
+    let table = format!("{catalog}/{schema}/{table}");
+    answer(admin.files(&table, after.as_deref(), limit).await)
+}
+
+async fn rope(
+    State(admin): State<Arc<dyn Admin>>,
+    path: Result<Path<(String, String, String, String)>, PathRejection>,
+) -> Response {
+    let Ok(Path((catalog, schema, table, file))) = path else {
+        return error(StatusCode::BAD_REQUEST, "the path is no UTF-8");
+    };
+    let table = format!("{catalog}/{schema}/{table}");
+    answer(admin.rope(&table, &file).await)
+}
+
+async fn cache(State(admin): State<Arc<dyn Admin>>) -> Response {
+    json(StatusCode::OK, &admin.cache().await)
+}
+
+fn answer(answered: Result<Value, AdminError>) -> Response {
+    match answered {
+        Ok(body) => json(StatusCode::OK, &body),
+        Err(failed) => error(failed.status(), &failed.to_string()),
+    }
 }
 
 fn error(status: StatusCode, message: &str) -> Response {

@@ -4,8 +4,8 @@
 //!
 //! ```text
 //!   data listener                                             admin listener
-//!   /<bucket>/<key>                      s3    ─┐             /refresh /metrics /healthz
-//!   /v1/<catalog>/<schema>/<table>/...   http  ─┤             /readyz /api/v1/tables
+//!   /<bucket>/<key>                      s3    ─┐             / /api/ /refresh
+//!   /v1/<catalog>/<schema>/<table>/...   http  ─┤             /metrics /healthz /readyz
 //!                                               │                     │
 //!                                            answer ── ObjectStore   Admin (a trait)
 //! ```
@@ -17,7 +17,7 @@
 //! - Bodies stream; memory does not grow with the size of an object.
 //! - Nothing a client sends makes the process panic or hold a connection for ever.
 //!
-//! [`DataSurface`] is the service of the data listener, [`admin::router`] that of the admin listener, and
+//! [`DataSurface`] is the service of the data listener, [`admin::router`] behind an [`admin::Gate`] that of the admin listener, and
 //! [`listener::serve`] runs either of them on a socket. What stands before the data listener is in [`Edge`]: [`access`] says who may read what,
 //! [`Limits`] how much at a time; [`tls`] is the listener's.
 

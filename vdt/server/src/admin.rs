@@ -1,14 +1,22 @@
 //! The admin surface over the tables that this process serves.
 
-use std::sync::Arc;
+mod files;
+mod report;
+mod rope;
+
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use chrono::DateTime;
-use serde_json::{Value, json};
+use object_store::path::Path;
+use serde_json::Value;
+use vdt_crds::api::CacheReport;
 use vdt_dialect::{Admin, AdminError, Readiness, Reason, RefreshReport};
-use vdt_store::{Origin, Outcome, Refresher, RequestError, TableStatus, chain};
+use vdt_store::{Origin, Outcome, Refresher, RequestError, StateStore, chain};
 
 use crate::{clock::now_ms, metrics::Metrics};
+
+/// Says how the cache is doing.
+pub(crate) type CacheReporter = Arc<dyn Fn() -> CacheReport + Send + Sync>;
 
 /// A served table and the handle of its refreshes.
 #[derive(Debug, Clone)]
@@ -29,20 +37,65 @@ impl Served {
 }
 
 /// What the admin listener shows.
-#[derive(Debug)]
 pub(crate) struct AdminState {
     tables: Vec<Served>,
+    state: StateStore,
     origin: Arc<Origin>,
     metrics: Arc<Metrics>,
+    files: files::Files,
+    cache: Option<CacheReporter>,
+    started_ms: i64,
+}
+
+impl fmt::Debug for AdminState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminState")
+            .field("tables", &self.tables)
+            .finish_non_exhaustive()
+    }
 }
 
 impl AdminState {
-    /// The admin surface of `tables`.
-    pub(crate) fn new(tables: Vec<Served>, origin: Arc<Origin>, metrics: Arc<Metrics>) -> Self {
+    /// The admin surface of `tables`, whose logs and ropes lie in `state`.
+    pub(crate) fn new(
+        tables: Vec<Served>,
+        state: StateStore,
+        origin: Arc<Origin>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             tables,
+            state,
             origin,
             metrics,
+            files: files::Files::default(),
+            cache: None,
+            started_ms: now_ms(),
+        }
+    }
+
+    /// Shows what `cache` says, too.
+    #[must_use]
+    #[expect(dead_code, reason = "for the process that has a cache")]
+    pub(crate) fn with_cache(self, cache: CacheReporter) -> Self {
+        Self {
+            cache: Some(cache),
+            ..self
+        }
+    }
+
+    /// The served table behind a path, or behind that of its metadata twin, and the path.
+    fn log_path(&self, table: &str) -> Result<(&Served, Path), AdminError> {
+        let base = table
+            .strip_suffix(vdt_crds::META_SUFFIX)
+            .filter(|base| self.tables.iter().any(|served| served.path == *base))
+            .unwrap_or(table);
+        let served = self.tables.iter().find(|served| served.path == base);
+        match (served, Path::parse(table)) {
+            (Some(served), Ok(path)) => Ok((served, path)),
+            _ => Err(AdminError::NotFound {
+                table: table.to_owned(),
+            }),
         }
     }
 }
@@ -80,14 +133,49 @@ impl Admin for AdminState {
         Ok(reports)
     }
 
-    fn tables(&self) -> Value {
-        let now = now_ms();
-        Value::from(
-            self.tables
-                .iter()
-                .map(|served| table(served, &served.refresher.status(), now))
-                .collect::<Vec<_>>(),
+    async fn tables(&self) -> Result<Value, AdminError> {
+        let cache = self.cache.as_ref().map(|cache| cache());
+        let report = |served: &Served| {
+            let status = served.refresher.status();
+            report::table(
+                &served.path,
+                &status,
+                cache.as_ref(),
+                now_ms(),
+                self.started_ms,
+            )
+        };
+        to_json(&self.tables.iter().map(report).collect::<Vec<_>>())
+    }
+
+    async fn files(
+        &self,
+        table: &str,
+        after: Option<&str>,
+        limit: Option<usize>,
+    ) -> Result<Value, AdminError> {
+        let (served, path) = self.log_path(table)?;
+        // The twin has versions of its own.
+        let last = served.refresher.status().last;
+        let shown = last
+            .filter(|_| served.path == table)
+            .map(|last| last.version);
+        to_json(
+            &self
+                .files
+                .page(&self.state, path, shown, after, limit)
+                .await?,
         )
+    }
+
+    async fn rope(&self, table: &str, file: &str) -> Result<Value, AdminError> {
+        let (_, path) = self.log_path(table)?;
+        to_json(&self.files.draw(&self.state, path, file).await?)
+    }
+
+    async fn cache(&self) -> Option<Value> {
+        let cache = self.cache.as_ref()?;
+        to_json(&cache()).ok()
     }
 
     fn ready(&self) -> Readiness {
@@ -106,13 +194,19 @@ impl Admin for AdminState {
         }
     }
 
-    fn metrics(&self) -> String {
+    async fn metrics(&self) -> String {
         let tables = self
             .tables
             .iter()
             .map(|served| (served.path.clone(), served.refresher.status()));
         self.metrics.encode(tables, self.origin.source_reads())
     }
+}
+
+fn to_json(report: &impl serde::Serialize) -> Result<Value, AdminError> {
+    serde_json::to_value(report).map_err(|error| AdminError::Unavailable {
+        message: error.to_string(),
+    })
 }
 
 fn unavailable(error: RequestError) -> AdminError {
@@ -139,7 +233,7 @@ fn report(served: &Served, refreshed: &Outcome) -> RefreshReport {
             };
         }
     };
-    let held = held(done);
+    let held = report::held(done);
     let name = match (held.is_empty(), done.committed) {
         (false, _) => "Held",
         (true, true) => "Committed",
@@ -154,50 +248,4 @@ fn report(served: &Served, refreshed: &Outcome) -> RefreshReport {
         message: (!held.is_empty()).then(|| held.join("; ")),
         ..outcome(served, name)
     }
-}
-
-/// Sources that the newest version does not show as they are, and why.
-fn held(report: &vdt_store::RefreshReport) -> Vec<String> {
-    let sources = report.sources.iter().filter(|source| !source.is_current());
-    sources
-        .map(|source| format!("{}: {}", source.name, source.message))
-        .collect()
-}
-
-/// A table as the operator reads it: numbers, lag, and conditions in the shape of the resource's status.
-fn table(served: &Served, status: &TableStatus, now_ms: i64) -> Value {
-    let last = status.last.as_deref();
-    let lag = status
-        .last_success_ms
-        .map(|success| (now_ms - success).max(0) as f64 / 1000.0);
-    let stale = last.map(held).unwrap_or_default();
-    let (ready, reason, message) = match (&status.error, stale.is_empty()) {
-        (Some((reason, message)), _) => ("False", *reason, message.clone()),
-        (None, false) => ("False", "SourcesHeld", stale.join("; ")),
-        (None, true) => (
-            "True",
-            "Listed",
-            "every source is shown as it was listed".to_owned(),
-        ),
-    };
-    let time = status
-        .last_success_ms
-        .and_then(DateTime::from_timestamp_millis)
-        .map(|time| time.to_rfc3339());
-    json!({
-        "table": served.path,
-        "version": last.map(|last| last.version),
-        "artifacts": last.map(|last| last.artifacts),
-        "lagSeconds": lag,
-        "lastSuccess": time,
-        "conditions": [
-            {"type": "SourcesReady", "status": ready, "reason": reason, "message": message},
-        ],
-        "sources": last.map(|last| last.sources.iter().map(|source| json!({
-            "name": source.name,
-            "status": if source.is_current() { "True" } else { "False" },
-            "reason": source.reason,
-            "message": source.message,
-        })).collect::<Vec<_>>()),
-    })
 }

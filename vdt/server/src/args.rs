@@ -106,6 +106,15 @@ pub(crate) struct ServeArgs {
         value_name = "ADDR"
     )]
     pub(crate) admin_listen: SocketAddr,
+    /// Public keys (PEM, Ed25519) whose bearer tokens open the page, /api/ and /refresh to other machines. Read again when they change
+    #[arg(
+        long,
+        env = "VDT_ADMIN_KEYS",
+        value_name = "FILE",
+        value_delimiter = ',',
+        value_hint = ValueHint::FilePath
+    )]
+    pub(crate) admin_keys: Vec<PathBuf>,
     /// Serve without credentials on an address that other machines reach
     #[arg(long)]
     pub(crate) allow_anonymous: bool,

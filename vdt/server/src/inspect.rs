@@ -107,7 +107,7 @@ pub(crate) async fn run(args: InspectArgs) -> anyhow::Result<()> {
             files: snapshot
                 .files
                 .into_iter()
-                .map(|AddedFile { path, size }| FileSummary { path, bytes: size })
+                .map(|AddedFile { path, size, .. }| FileSummary { path, bytes: size })
                 .collect(),
         };
         return print_table(&detail, args.output);

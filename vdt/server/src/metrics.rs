@@ -5,7 +5,10 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
-use std::sync::{Mutex, PoisonError, atomic::AtomicU64};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 use vdt_dialect::HttpMetrics;
 use vdt_store::{TableStatus, origin::SourceReads};
 
@@ -30,16 +33,16 @@ pub(crate) struct Metrics {
     artifacts: Family<TableLabels, Gauge>,
     artifact_bytes: Family<TableLabels, Gauge>,
     unsettled: Family<TableLabels, Gauge>,
-    refreshes: Family<TableLabels, Gauge>,
-    failures: Family<TableLabels, Gauge>,
+    refreshes: Family<TableLabels, Counter>,
+    failures: Family<TableLabels, Counter>,
     last_success: Family<TableLabels, Gauge<f64, AtomicU64>>,
     duration: Family<TableLabels, Gauge<f64, AtomicU64>>,
     current: Family<SourceLabels, Gauge>,
     skipped: Family<SourceLabels, Gauge>,
     /// Reads that met a changed source.
     pub(crate) drift: Counter,
-    source_requests: Gauge,
-    source_bytes: Gauge,
+    source_requests: Counter,
+    source_bytes: Counter,
 }
 
 impl Metrics {
@@ -60,8 +63,8 @@ impl Metrics {
             current: Family::default(),
             skipped: Family::default(),
             drift: Counter::default(),
-            source_requests: Gauge::default(),
-            source_bytes: Gauge::default(),
+            source_requests: Counter::default(),
+            source_bytes: Counter::default(),
         };
         metrics.register(&mut registry);
         let metrics = Self {
@@ -148,8 +151,8 @@ impl Metrics {
         for (table, status) in tables {
             self.observe(&table, &status);
         }
-        self.source_requests.set(to_gauge(reads.requests));
-        self.source_bytes.set(to_gauge(reads.bytes));
+        set(&self.source_requests, reads.requests);
+        set(&self.source_bytes, reads.bytes);
         let mut text = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         match encode(&mut text, &registry) {
@@ -163,12 +166,8 @@ impl Metrics {
         let labels = TableLabels {
             table: table.to_owned(),
         };
-        self.refreshes
-            .get_or_create(&labels)
-            .set(to_gauge(status.refreshes));
-        self.failures
-            .get_or_create(&labels)
-            .set(to_gauge(status.failures));
+        set(&self.refreshes.get_or_create(&labels), status.refreshes);
+        set(&self.failures.get_or_create(&labels), status.failures);
         if let Some(time_ms) = status.last_success_ms {
             self.last_success
                 .get_or_create(&labels)
@@ -200,6 +199,11 @@ impl Metrics {
             self.skipped.get_or_create(&labels).set(to_gauge(skipped));
         }
     }
+}
+
+/// Shows a count that is kept elsewhere.
+fn set(counter: &Counter, count: u64) {
+    counter.inner().store(count, Ordering::Relaxed);
 }
 
 fn to_gauge(count: u64) -> i64 {

@@ -8,7 +8,11 @@
 //! unless other tables can be served. The state is consistent wherever the process ends.
 
 use std::{
-    collections::HashMap, io::ErrorKind, net::SocketAddr, path::Path as FsPath, sync::Arc,
+    collections::HashMap,
+    io::ErrorKind,
+    net::SocketAddr,
+    path::{Path as FsPath, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,7 +26,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use vdt_crds::AccessMode;
-use vdt_dialect::DataSurface;
+use vdt_dialect::{
+    DataSurface,
+    admin::{Gate, Tokens, system_seconds},
+};
 use vdt_rope::{Drift, RopeStore, RopeStoreOptions};
 use vdt_store::{
     Clock, Definition, OpenMode, Origin, RefreshReport, Refresher, StateStore, StoreError,
@@ -60,6 +67,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     check_access(&args, &declared)?;
     let (data, listen) = bind(args.listen, "--listen").await?;
     let (admin, admin_listen) = bind(args.admin_listen, "--admin-listen").await?;
+    let gate = gate(&args.admin_keys, &declared).await?;
     let state = open_state(&args, &declared).await?;
     let origin = Arc::new(Origin::new(state.clone()));
     let opened = open_tables(&declared, &state, &origin).await?;
@@ -82,7 +90,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     }
     let store = RopeStore::new(origin.clone(), rope_options(&tables, metrics.clone()));
     let surface = DataSurface::new(Arc::new(store), http_metrics);
-    let admin_state = Arc::new(AdminState::new(tables, origin, metrics));
+    let admin_state = Arc::new(AdminState::new(tables, state, origin, metrics));
 
     let drain = Duration::from_secs(args.drain_seconds);
     let serve_data = tokio::spawn(vdt_dialect::serve(
@@ -91,7 +99,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         stop.clone().cancelled_owned(),
         drain,
     ));
-    let admin_router = vdt_dialect::admin::router(admin_state);
+    let admin_router = gate.protect(vdt_dialect::admin::router(admin_state));
     let serve_admin = tokio::spawn(vdt_dialect::serve(
         admin,
         admin_router,
@@ -155,6 +163,26 @@ fn check_access(args: &ServeArgs, declared: &[Declared]) -> anyhow::Result<()> {
         args.listen
     ))
     .into())
+}
+
+/// Who may see the admin surface: this machine, and bearers of tokens for one of the resources.
+async fn gate(keys: &[PathBuf], declared: &[Declared]) -> anyhow::Result<Gate> {
+    if keys.is_empty() {
+        return Ok(Gate::local());
+    }
+    let audiences: Vec<String> = declared
+        .iter()
+        .map(|one| {
+            let metadata = &one.table.metadata;
+            let namespace = metadata.namespace.as_deref().unwrap_or("default");
+            format!(
+                "{namespace}/{}",
+                metadata.name.as_deref().unwrap_or_default()
+            )
+        })
+        .collect();
+    let tokens = Tokens::open(keys, &audiences, system_seconds());
+    Ok(Gate::local().with_tokens(tokens.await.context("--admin-keys")?))
 }
 
 async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
@@ -357,7 +385,7 @@ fn announce(tables: &[ReadyTable], listen: SocketAddr, admin: SocketAddr) {
     for table in tables {
         println!("  {:<12} {}   {}", table.name, table.s3, table.http);
     }
-    println!("  admin        http://{admin}/metrics");
+    println!("  admin        http://{admin}/");
     if let Some(table) = tables.first() {
         print!("{}", snippets(listen, &table.s3));
     }

@@ -61,6 +61,8 @@ pub struct AddedFile {
     pub path: String,
     /// `add.size`, bytes.
     pub size: u64,
+    /// `numRecords` of its statistics.
+    pub rows: Option<u64>,
 }
 
 /// One version of a table.
@@ -198,6 +200,7 @@ impl TableLog {
             .map(|file| AddedFile {
                 path: file.path().into_owned(),
                 size: u64::try_from(file.size()).unwrap_or_default(),
+                rows: file.num_records().map(|rows| rows as u64),
             })
             .collect();
         files.sort_unstable_by(|a, b| a.path.cmp(&b.path));

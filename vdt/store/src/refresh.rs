@@ -239,7 +239,7 @@ impl TableRefresh {
                 .map_err(|source| StoreError::task("planning", source))?;
         for outcome in &mut outcomes {
             if let Some(Hold::Shrunk { dropped, known }) = plan.held.get(outcome.name.as_str()) {
-                outcome.reason = "Shrunk";
+                outcome.reason = report::SHRUNK;
                 outcome.message = format!(
                     "the listing lacks {dropped} of {known} artifacts, so the last state is kept; \
                      if that is meant, set spec.refresh.onShrink to Apply"

@@ -47,6 +47,8 @@ pub struct TableStatus {
     pub last_success_ms: Option<i64>,
     /// Why the newest refresh failed, if it did: reason and message.
     pub error: Option<(&'static str, String)>,
+    /// When [`TableStatus::is_current`] last changed, Unix time in milliseconds; `None` before a refresh has ended.
+    pub since_ms: Option<i64>,
     /// Refreshes that ended, well or not.
     pub refreshes: u64,
     /// Refreshes that failed.
@@ -232,6 +234,7 @@ impl RefreshTask {
 /// Writes an outcome into the status, and into the log when it is news.
 fn record(status: &watch::Sender<TableStatus>, outcome: &Outcome, now_ms: i64) {
     status.send_modify(|status| {
+        let was = (status.refreshes > 0).then(|| status.is_current());
         status.refreshes += 1;
         match outcome {
             Ok(report) => {
@@ -270,6 +273,9 @@ fn record(status: &watch::Sender<TableStatus>, outcome: &Outcome, now_ms: i64) {
                 status.error = Some(news);
             }
         }
+        if was != Some(status.is_current()) {
+            status.since_ms = Some(now_ms);
+        }
     });
 }
 
@@ -287,8 +293,16 @@ impl TableStatus {
             last: Some(Arc::new(report)),
             last_success_ms: Some(now_ms),
             error: None,
+            since_ms: Some(now_ms),
             refreshes: 1,
             failures: 0,
         }
+    }
+
+    /// Whether the newest version shows every source as it was last listed.
+    pub fn is_current(&self) -> bool {
+        let last = self.last.as_ref();
+        self.error.is_none()
+            && last.is_some_and(|last| last.sources.iter().all(|source| source.is_current()))
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use vdt_dialect::admin::Gate;
 use vdt_dialect::{Admin, AdminError, Readiness, Reason, RefreshReport, serve};
 
 use super::support::request;
@@ -42,8 +43,24 @@ impl Admin for Straw {
         }
     }
 
-    fn tables(&self) -> serde_json::Value {
-        json!([{"table": "main.docs.t", "version": 7}])
+    async fn tables(&self) -> Result<Value, AdminError> {
+        Ok(json!([{"table": "main.docs.t", "version": 7}]))
+    }
+
+    async fn files(
+        &self,
+        table: &str,
+        after: Option<&str>,
+        limit: Option<usize>,
+    ) -> Result<Value, AdminError> {
+        Ok(json!([table, after, limit]))
+    }
+
+    async fn rope(&self, table: &str, file: &str) -> Result<Value, AdminError> {
+        Err(AdminError::NoFile {
+            table: table.to_owned(),
+            file: file.to_owned(),
+        })
     }
 
     fn ready(&self) -> Readiness {
@@ -58,7 +75,7 @@ impl Admin for Straw {
         }
     }
 
-    fn metrics(&self) -> String {
+    async fn metrics(&self) -> String {
         "# EOF\n".into()
     }
 }
@@ -67,7 +84,7 @@ async fn admin() -> (Arc<Straw>, SocketAddr) {
     let straw = Arc::new(Straw::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = vdt_dialect::admin::router(straw.clone());
+    let router = Gate::local().protect(vdt_dialect::admin::router(straw.clone()));
     tokio::spawn(serve(
         listener,
         router,
@@ -115,7 +132,7 @@ async fn refreshes_and_errors_are_json() {
             "POST",
             "/refresh?table=down",
             503,
-            r#"{"error":"not refreshed: the state store is away"}"#,
+            r#"{"error":"not now: the state store is away"}"#,
         ),
         (
             "POST",
@@ -148,7 +165,37 @@ async fn refreshes_and_errors_are_json() {
             404,
             r#"{"error":"there is nothing here"}"#,
         ),
-        ("GET", "/", 404, r#"{"error":"there is nothing here"}"#),
+        (
+            "GET",
+            "/api/v1/tables/main/docs/t%20t/files?after=a.parquet&limit=3",
+            200,
+            r#"["main/docs/t t","a.parquet",3]"#,
+        ),
+        (
+            "GET",
+            "/api/v1/tables/main/docs/t/files",
+            200,
+            r#"["main/docs/t",null,null]"#,
+        ),
+        (
+            "GET",
+            "/api/v1/tables/main/docs/t/files?limit=-1",
+            400,
+            r#"{"error":"the query takes after= (a file name) and limit= (a number), once each"}"#,
+        ),
+        (
+            "GET",
+            "/api/v1/tables/main/docs/%ff/files",
+            400,
+            r#"{"error":"the path is no UTF-8"}"#,
+        ),
+        (
+            "GET",
+            "/api/v1/tables/main/docs/t/files/x.parquet",
+            404,
+            r#"{"error":"table main/docs/t has no file x.parquet"}"#,
+        ),
+        ("GET", "/api/v1/cache", 200, "null"),
     ] {
         let reply = request(address, method, target, &[]).await;
         assert_eq!(
@@ -190,4 +237,71 @@ async fn metrics_are_openmetrics() {
         Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
     );
     assert_eq!(reply.text(), "# EOF\n");
+}
+
+#[tokio::test]
+async fn the_page_loads_its_own_files_and_nothing_else() {
+    let (_, address) = admin().await;
+    let page = request(address, "GET", "/", &[]).await;
+    assert_eq!(
+        (page.status, page.header("content-type")),
+        (200, Some("text/html; charset=utf-8"))
+    );
+    let policy = page.header("content-security-policy").unwrap();
+    for part in [
+        "default-src 'none'",
+        "script-src 'self'",
+        "frame-ancestors 'none'",
+    ] {
+        assert!(policy.contains(part), "{part} in {policy}");
+    }
+    assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+    let mut files: Vec<String> = vec!["page/main.js".into()];
+    let mut seen = 0;
+    let text = page.text();
+    assert!(!text.contains("style=") && !text.contains("<script>") && !text.contains("//"));
+    files.extend(named(&text, "href=\"page/").map(|name| format!("page/{name}")));
+    while let Some(file) = files.pop() {
+        let reply = request(address, "GET", &format!("/{file}"), &[]).await;
+        assert_eq!(reply.status, 200, "{file}");
+        let text = reply.text();
+        if file.ends_with(".js") {
+            files.extend(named(&text, "from \"./").map(|name| format!("page/{name}")));
+        }
+        seen += 1;
+        assert!(seen < 50, "scripts import each other in circles");
+    }
+    assert!(seen >= 8, "{seen}");
+}
+
+/// What stands between `before` and the next quote.
+fn named<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
+    text.split(before)
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+}
+
+#[tokio::test]
+async fn other_sites_and_foreign_names_see_metrics_and_nothing_else() {
+    let (_, address) = admin().await;
+    let foreign = ("origin", "http://evil.example");
+    for (method, target, headers, status) in [
+        ("POST", "/refresh", [foreign], 403),
+        ("GET", "/api/v1/tables", [foreign], 403),
+        ("GET", "/", [("sec-fetch-site", "cross-site")], 403),
+        ("GET", "/", [("authorization", "Bearer a.b.c")], 401),
+        ("GET", "/metrics", [foreign], 200),
+        ("GET", "/healthz", [foreign], 200),
+    ] {
+        let reply = request(address, method, target, &headers).await;
+        assert_eq!(reply.status, status, "{method} {target} {headers:?}");
+        assert_eq!(
+            reply.header("www-authenticate").is_some(),
+            status == 401,
+            "{target}"
+        );
+    }
+    let own = format!("http://{address}");
+    let reply = request(address, "POST", "/refresh", &[("origin", &own)]).await;
+    assert_eq!(reply.status, 202);
 }

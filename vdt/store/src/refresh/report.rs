@@ -30,9 +30,15 @@ impl SourceOutcome {
     pub fn is_current(&self) -> bool {
         self.reason == LISTED
     }
+
+    /// Whether the source is held at its last state because it shrank.
+    pub fn is_held(&self) -> bool {
+        self.reason == SHRUNK
+    }
 }
 
 const LISTED: &str = "Listed";
+pub(super) const SHRUNK: &str = "Shrunk";
 
 /// What a refresh did.
 #[derive(Debug, Clone, Serialize)]
