@@ -18,12 +18,14 @@ if have flock; then
     flock -w 1800 9
 fi
 
-python_of() { # NAME REQUIREMENTS...: a virtual environment that holds exactly these requirements
-    local venv="$cache/$1" stamp
+python_of() { # NAME REQUIREMENTS...: a virtual environment that holds exactly these requirements. Checkouts with other ones have their own
+    local name=$1 venv stamp
     shift
     stamp=$(cat "$@" | sha256sum | cut -c1-16)-$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-    if [ "$(cat "$venv/stamp" 2>/dev/null)" != "$stamp" ]; then
-        say "Python packages of $(basename "$venv") into $venv"
+    venv="$cache/$name-$stamp"
+    if [ ! -e "$venv/stamp" ]; then
+        find "$cache" -maxdepth 1 -name "$name-*" -mtime +30 -exec rm -rf {} +
+        say "Python packages of $name into $venv"
         rm -rf "$venv"
         if ! python3 -m venv "$venv" >&2; then
             # Debian and Ubuntu keep venv in a package of its own.
@@ -56,6 +58,22 @@ spark_jars() { # copies the jars of spark/pom.xml, 570 MB, into the cache
     echo "$stamp" >"$jars/stamp"
 }
 
+chromium() { # a browser for the admin page: Debian's, where we may install it
+    for name in chromium chromium-browser google-chrome google-chrome-stable chrome; do
+        if have "$name"; then return; fi
+    done
+    if [ -n "${VDT_CHROMIUM:-}" ]; then return; fi
+    if [ "$(id -u)" = 0 ] && have apt-get; then
+        say "Chromium is missing: installing it"
+        { apt-get update -q && apt-get install -y -q --no-install-recommends chromium fonts-dejavu-core; } >&2 && return
+    fi
+    if [ "${CI:-}" = true ]; then
+        say "Chromium is missing, and CI=true needs it for the admin page: apt-get install chromium"
+        exit 1
+    fi
+    say "no Chromium: the tests of the admin page will be skipped (apt-get install chromium, or name one in \$VDT_CHROMIUM)"
+}
+
 have python3 || { say "python3 is missing: sudo apt-get install python3 python3-venv"; exit 1; }
 
 case $what in
@@ -71,6 +89,7 @@ all)
     else
         say "no Java or no Maven: the Spark tests will be skipped"
     fi
+    chromium
     python_of venv "${requirements[@]}"
     ;;
 *)
