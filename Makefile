@@ -1,7 +1,8 @@
 # Everything a checkout needs: `make demo` to see it work, `make test` to trust it. What is installed or downloaded for
 # that lies in a cache outside of the checkout (e2e/setup.sh); Rust comes by rustup (rust-toolchain.toml).
 .DEFAULT_GOAL := help
-.PHONY: help build release fmt lint fmt-check clippy docs dependencies deny test test-rust test-e2e demo bench clean
+.PHONY: help build release fmt lint fmt-check clippy docs dependencies deny generated test test-rust test-e2e \
+	e2e-cluster charts images generate demo bench clean
 
 CARGO := cargo
 LOCKED := --locked
@@ -18,7 +19,7 @@ release: ## the vdt binary, optimised: target/release/vdt
 fmt: ## format the code
 	$(CARGO) fmt --all
 
-lint: fmt-check clippy docs dependencies deny ## formatting, clippy, docs, dependency rules, licences
+lint: fmt-check clippy docs dependencies deny generated ## formatting, clippy, docs, dependency rules, licences
 
 fmt-check:
 	$(CARGO) fmt --all --check
@@ -45,6 +46,12 @@ deny:
 		else echo "deny: no advisory database here (cargo deny fetch): advisories not checked"; fi; \
 	fi
 
+generate: ## what is made from other files and committed: the chart's README and copies
+	charts/generate.py
+
+generated:
+	charts/generate.py --check
+
 test: test-rust test-e2e ## every test: Rust, real clients, kill -9, bad input
 
 test-rust: ## the tests of the crates, those of the S3 source against a real S3 service
@@ -52,6 +59,15 @@ test-rust: ## the tests of the crates, those of the S3 source against a real S3 
 
 test-e2e: build ## real clients against the real binary
 	VDT="$${CARGO_TARGET_DIR:-$(CURDIR)/target}/debug/vdt" e2e/test.sh
+
+charts: ## lint, goldens and refusals of the chart, without a cluster
+	charts/test.sh
+
+e2e-cluster: ## the operator and the chart on a real Kubernetes on this machine (root)
+	e2e/cluster/test.sh
+
+images: ## OCI archives of server, sidecar and operator: target/images
+	image/build.py $(IMAGES_FLAGS)
 
 demo: ## sample PDFs, served and queried with DuckDB
 	e2e/demo.sh

@@ -40,7 +40,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- /* The metadata of an object: (list root name {labels} {annotations}), without its namespace. */}}
 {{- define "vdt.metadata" -}}
-{{- $root := index . 0 }}
+{{- $root := index . 0 -}}
 name: {{ index . 1 }}
 labels:
   {{- include "vdt.labels" $root | nindent 2 }}

@@ -1,0 +1,101 @@
+"""The cluster of all tests below, started once; and a namespace for each test.
+
+`E2E_KUBECONFIG` names a cluster of your own instead (kind, k3d, anything): nothing is started then, images must be there,
+and tests that stop nodes or components are skipped. `E2E_CLUSTER_KEEP=1` leaves the cluster running afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from harness import cli  # noqa: E402  (this folder is on no path when pytest starts above it)
+from harness.node import Node  # noqa: E402
+from harness.settings import Settings, binaries  # noqa: E402
+from kube import Kube, keep, namespace  # noqa: E402
+
+ARTIFACTS = Path(os.environ.get("E2E_ARTIFACTS") or "target/e2e")
+
+
+class Machine:
+    """The cluster's nodes and components, where they are ours to stop."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+
+    def node(self, name: str) -> Node:
+        return Node(self.settings, name)
+
+    def load(self, *archives: Path) -> None:
+        from harness import images
+
+        images.load(self.settings, [self.node(n) for n in self.settings.names()], list(archives))
+
+
+@pytest.fixture(scope="session")
+def own_machine():
+    """Our cluster, or None when the tests run in another."""
+    if os.environ.get("E2E_KUBECONFIG"):
+        yield None
+        return
+    settings = Settings.from_environment()
+    held = cli.lock(settings)
+    try:
+        cli.up(settings, [])
+        yield Machine(settings)
+    finally:
+        if os.environ.get("E2E_CLUSTER_KEEP") != "1":
+            kept = ARTIFACTS / "cluster"
+            shutil.rmtree(kept, ignore_errors=True)
+            for name in settings.names():
+                shutil.copytree(settings.work / name / "log", kept / name, dirs_exist_ok=True)
+            cli.down(settings)
+        del held
+
+
+@pytest.fixture
+def machine(own_machine):
+    if own_machine is None:
+        pytest.skip("E2E_KUBECONFIG: its nodes are not ours to stop")
+    return own_machine
+
+
+@pytest.fixture(scope="session")
+def cluster(own_machine) -> Kube:
+    """kubectl as administrator."""
+    if own_machine is None:
+        return Kube(Path(os.environ["E2E_KUBECONFIG"]).resolve(), binaries())
+    return Kube(own_machine.settings.kubeconfig, own_machine.settings.bin)
+
+
+@pytest.fixture(scope="session")
+def definitions(cluster):
+    """The CustomResourceDefinition, as committed."""
+    for file in sorted((Path(__file__).resolve().parents[2] / "crds").glob("*.yaml")):
+        cluster("apply", "--server-side", "--force-conflicts", "-f", str(file))
+    cluster("wait", "crd/virtualtables.vdt.io", "--for=condition=Established", "--timeout=30s")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.when == "call":
+        item.failed = report.failed
+    return report
+
+
+@pytest.fixture
+def kube(cluster, request):
+    """kubectl in a namespace of the test's own, with restricted pod security. What explains a failure is kept."""
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")[:50].strip("-")
+    with namespace(cluster, f"e2e-{name}") as inside:
+        yield inside
+        if getattr(request.node, "failed", False):
+            keep(inside, ARTIFACTS / name)

@@ -1,0 +1,136 @@
+"""The cluster itself: what the other tests rely on."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from kube import Refused, until
+
+RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+
+
+def pod(name: str, *, init: list[dict] | None = None, node: str | None = None, **container) -> dict:
+    spec = {
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 1,
+        "containers": [busybox(name="main", **container)],
+    }
+    if init:
+        spec["initContainers"] = init
+    if node:
+        spec["nodeSelector"] = {"kubernetes.io/hostname": node}
+    metadata = {"name": name, "labels": {"app": name}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def busybox(**container) -> dict:
+    base = {"image": "registry.local/busybox:1", "imagePullPolicy": "Never", "securityContext": RESTRICTED}
+    return base | container
+
+
+def serve(text: str) -> list[str]:
+    return ["sh", "-c", f"echo {text} > /tmp/index.html && exec httpd -f -p 8080 -h /tmp"]
+
+
+SCRATCH = {"volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}]}
+
+
+def web(name: str, node: str) -> dict:
+    made = pod(name, node=node, command=serve(name), **SCRATCH)
+    made["spec"]["volumes"] = [{"name": "tmp", "emptyDir": {"medium": "Memory"}}]
+    return made
+
+
+def test_pods_of_both_nodes_reach_a_service_by_name(kube, machine):
+    kube.apply(
+        web("one", "n1"),
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "one"},
+         "spec": {"selector": {"app": "one"}, "ports": [{"port": 80, "targetPort": 8080}]}},
+    )  # fmt: skip
+    kube.wait("pod/one", "condition=Ready")
+    address = f"http://one.{kube.namespace}.svc.cluster.local/"
+    for node in ("n1", "n2"):
+        ask = f"until wget -q -T 2 -O - {address}; do sleep 0.2; done"
+        made = pod(f"ask-{node}", node=node, command=["sh", "-c", ask])
+        made["spec"]["restartPolicy"] = "Never"
+        kube.apply(made)
+        kube.wait(f"pod/ask-{node}", "jsonpath={.status.phase}=Succeeded")
+        assert kube("logs", f"ask-{node}").strip() == "one"
+
+
+def test_a_native_sidecar_starts_before_the_main_container_and_stops_after_it(kube):
+    end = "trap 'echo {0} ends; exit 0' TERM; echo {0} starts; while :; do sleep 0.1; done"
+    sidecar = busybox(
+        name="sidecar", restartPolicy="Always", command=["sh", "-c", end.format("sidecar")],
+        startupProbe={"exec": {"command": ["true"]}, "periodSeconds": 1},
+    )  # fmt: skip
+    made = pod("two", init=[sidecar], command=["sh", "-c", end.format("main")])
+    made["spec"]["terminationGracePeriodSeconds"] = 10
+    kube.apply(made)
+    kube.wait("pod/two", "condition=Ready")
+    state = kube.get("pod", "two")["status"]
+    began = [c[0]["state"]["running"]["startedAt"] for c in (state["initContainerStatuses"], state["containerStatuses"])]
+    assert began[0] <= began[1]
+
+
+def test_a_pod_with_privileges_is_refused_here(kube):
+    made = pod("bad", command=["true"])
+    made["spec"]["containers"][0]["securityContext"] = {"privileged": True}
+    with pytest.raises(Refused, match="violates PodSecurity"):
+        kube.apply(made, dry_run=True)
+
+
+def test_a_stateful_set_keeps_its_claims_on_local_volumes(kube, machine):
+    machine.node("n2").exec("mkdir", "-p", "/var/lib/kubelet/e2e-local/v0")
+    machine.node("n2").exec("chmod", "0777", "/var/lib/kubelet/e2e-local/v0")
+    on_n2 = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["n2"]}]}
+    kube.apply(
+        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "e2e-smoke"},
+         "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "e2e-smoke",
+                  "persistentVolumeReclaimPolicy": "Delete", "local": {"path": "/var/lib/kubelet/e2e-local/v0"},
+                  "nodeAffinity": {"required": {"nodeSelectorTerms": [on_n2]}}}},
+    )  # fmt: skip
+    template = pod("set", command=["sh", "-c", "date >> /data/starts; exec sleep 1000"],
+                   volumeMounts=[{"name": "data", "mountPath": "/data"}])  # fmt: skip
+    del template["apiVersion"], template["kind"], template["metadata"]["name"]
+    claim = {"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "e2e-smoke",
+                                                    "resources": {"requests": {"storage": "1Gi"}}}}  # fmt: skip
+    kube.apply(
+        {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "set"},
+         "spec": {"serviceName": "set", "replicas": 1, "selector": {"matchLabels": {"app": "set"}},
+                  "template": template, "volumeClaimTemplates": [claim]}},
+    )  # fmt: skip
+    until("the pod", lambda: kube.exists("pod", "set-0"))
+    kube.wait("pod/set-0", "condition=Ready")
+    kube("delete", "pod", "set-0")
+    until("the next pod", lambda: kube.exists("pod", "set-0"))
+    kube.wait("pod/set-0", "condition=Ready")
+    assert len(kube("exec", "set-0", "--", "cat", "/data/starts").splitlines()) == 2
+    kube("delete", "pv", "e2e-smoke", "--wait=false")
+
+
+def test_requests_of_service_accounts_stand_in_the_audit_log(kube, machine):
+    kube.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot"}})
+    robot = f"system:serviceaccount:{kube.namespace}:robot"
+    with pytest.raises(Refused, match="Forbidden"):
+        kube("get", "secrets", f"--as={robot}")
+    entries = [json.loads(line) for line in machine.settings.audit_log.read_text().splitlines() if robot in line]
+    assert any(e["responseStatus"]["code"] == 403 for e in entries)
+
+
+def test_the_api_server_comes_back(kube, machine):
+    node = machine.node("n1")
+    before = node.pid_of("kube-apiserver")
+    node.stop("kube-apiserver")
+    node.start_again("kube-apiserver")
+
+    def answers() -> bool:
+        try:
+            return kube("get", "--raw", "/readyz") == "ok"
+        except Refused:
+            return False
+
+    until("the API server", answers)
+    assert node.pid_of("kube-apiserver") != before
