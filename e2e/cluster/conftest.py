@@ -1,7 +1,8 @@
 """The cluster of all tests below, started once; and a namespace for each test.
 
 `E2E_KUBECONFIG` names a cluster of your own instead (kind, k3d, anything): nothing is started then, images must be there,
-and tests that stop nodes or components are skipped. `E2E_CLUSTER_KEEP=1` leaves the cluster running afterwards.
+and tests that stop nodes or components are skipped. `E2E_CLUSTER_KEEP=1` leaves the cluster running afterwards, and takes
+one that runs.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness import cli  # noqa: E402  (this folder is on no path when pytest starts above it)
+from harness import cli, control  # noqa: E402  (this folder is on no path when pytest starts above it)
 from harness.node import Node  # noqa: E402
 from harness.settings import Settings, binaries  # noqa: E402
 from kube import Kube, keep, namespace  # noqa: E402
 
 ARTIFACTS = Path(os.environ.get("E2E_ARTIFACTS") or "target/e2e")
+KEEP = os.environ.get("E2E_CLUSTER_KEEP") == "1"
 
 
 class Machine:
@@ -48,14 +50,15 @@ def own_machine():
     settings = Settings.from_environment()
     held = cli.lock(settings)
     try:
-        cli.up(settings, [])
+        if not (KEEP and settings.kubeconfig.exists() and control.nodes_ready(settings)):
+            cli.up(settings, [])
         yield Machine(settings)
     finally:
-        if os.environ.get("E2E_CLUSTER_KEEP") != "1":
+        if not KEEP:
             kept = ARTIFACTS / "cluster"
             shutil.rmtree(kept, ignore_errors=True)
-            for name in settings.names():
-                shutil.copytree(settings.work / name / "log", kept / name, dirs_exist_ok=True)
+            for logs in settings.work.glob("n*/log"):
+                shutil.copytree(logs, kept / logs.parent.name)
             cli.down(settings)
         del held
 

@@ -79,6 +79,14 @@ def processes(name: str) -> set[int]:
     return found - {os.getpid()}
 
 
+def runs(pid: int) -> bool:
+    """Whether a process is alive; one that nobody reaped yet is not."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+    except OSError:
+        return False
+
+
 def leftovers(prefix: str) -> list[str]:
     """Nodes whose cgroups exist."""
     parents = [directories("x")[0].parent]

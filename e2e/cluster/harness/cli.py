@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
+import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -146,6 +147,6 @@ def change(settings: Settings, given: argparse.Namespace) -> None:
         case "stop":
             Node(settings, given.node).stop(given.component)
         case "kill":
-            Node(settings, given.node).stop(given.component, number=9)
+            Node(settings, given.node).stop(given.component, number=signal.SIGKILL)
         case "start":
             Node(settings, given.node).start_again(given.component)

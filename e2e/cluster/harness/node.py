@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -161,15 +162,21 @@ class Node:
         pids = {int(pid) for pid in children}
         return next(iter(pids & cgroups.processes(self.cgroup)), None)
 
-    def stop(self, component: str, *, number: int = 15, seconds: float = 20) -> None:
-        """Ends a component and waits for that."""
+    def stop(self, component: str, *, number: int = signal.SIGTERM, seconds: float = 10) -> None:
+        """Ends a component and waits for that; kills it when it takes longer than `seconds`.
+
+        The API server does: it lets the requests of others run out, up to a minute.
+        """
         pid = self.pid_of(component)
         if pid is None:
             return
         os.kill(pid, number)
         end = time.monotonic() + seconds
-        while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
-            if time.monotonic() > end:
+        while cgroups.runs(pid):
+            if time.monotonic() > end and number != signal.SIGKILL:
+                number, end = signal.SIGKILL, time.monotonic() + seconds
+                os.kill(pid, number)
+            elif time.monotonic() > end:
                 raise TimeoutError(f"{component} on {self.name} does not end")
             time.sleep(0.02)
 
@@ -187,7 +194,11 @@ def clean(settings: Settings) -> None:
     for line in listed.splitlines():
         if str(settings.work) in line:
             subprocess.run(["losetup", "-d", line.split(":")[0]], check=False)
-    if Path(f"/sys/class/net/{settings.bridge}").exists():
-        run("ip", "link", "del", settings.bridge)
+    # A cable goes with its node's network, but the kernel takes its time.
+    for link in Path("/sys/class/net").glob(f"{settings.bridge}*"):
+        subprocess.run(["ip", "link", "del", link.name], check=False, capture_output=True)
+    end = time.monotonic() + 10
+    while any(Path("/sys/class/net").glob(f"{settings.bridge}*")) and time.monotonic() < end:
+        time.sleep(0.05)
     for folder in settings.work.glob("n*"):
         shutil.rmtree(folder, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -73,15 +74,19 @@ def test_a3_every_bad_manifest_is_refused_with_our_sentence(docs):
 @pytest.mark.parametrize("file", sorted((EXAMPLES / "transitions").glob("*.yaml")), ids=lambda f: f.stem)
 def test_a4_transition(docs, file):
     expected = expectation(file)
-    before, after = yaml.safe_load_all(file.read_text())
+    before, change = [d for d in yaml.safe_load_all(file.read_text()) if d]
     docs("delete", "vt", before["metadata"]["name"], "--ignore-not-found", "--wait=true")
     docs.create(before)
+
+    def patch() -> None:
+        docs("patch", "vt", before["metadata"]["name"], "--type=merge", "-p", json.dumps(change))
+
     try:
         if expected == "accepted":
-            docs("replace", "-f", "-", stdin=yaml.safe_dump(after))
+            patch()
         else:
             with pytest.raises(Refused) as refused:
-                docs("replace", "-f", "-", stdin=yaml.safe_dump(after))
+                patch()
             assert expected in refused.value.stderr
     finally:
         docs("delete", "vt", before["metadata"]["name"], "--ignore-not-found", "--wait=false")

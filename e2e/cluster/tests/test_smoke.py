@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+import yaml
+from harness.settings import Settings
 from kube import Refused, until
 
 RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
@@ -41,6 +44,13 @@ def web(name: str, node: str) -> dict:
     made = pod(name, node=node, command=serve(name), **SCRATCH)
     made["spec"]["volumes"] = [{"name": "tmp", "emptyDir": {"medium": "Memory"}}]
     return made
+
+
+def account_config(settings: Settings, token: str, out: Path) -> None:
+    """A kubeconfig with a service account's token instead of the administrator's certificate."""
+    config = yaml.safe_load(settings.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": token}
+    out.write_text(yaml.safe_dump(config))
 
 
 def test_pods_of_both_nodes_reach_a_service_by_name(kube, machine):
@@ -114,8 +124,10 @@ def test_a_stateful_set_keeps_its_claims_on_local_volumes(kube, machine):
 def test_requests_of_service_accounts_stand_in_the_audit_log(kube, machine):
     kube.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot"}})
     robot = f"system:serviceaccount:{kube.namespace}:robot"
-    with pytest.raises(Refused, match="Forbidden"):
-        kube("get", "secrets", f"--as={robot}")
+    config = machine.settings.work / "robot.kubeconfig"
+    account_config(machine.settings, kube("create", "token", "robot").strip(), config)
+    with pytest.raises(Refused, match="forbidden"):
+        kube("get", "secrets", f"--kubeconfig={config}")
     entries = [json.loads(line) for line in machine.settings.audit_log.read_text().splitlines() if robot in line]
     assert any(e["responseStatus"]["code"] == 403 for e in entries)
 
