@@ -4,10 +4,7 @@
 //! every field: silently serving less than was declared (or to more people) would be worse.
 
 use crate::{
-    spec::{
-        AccessMode, ArtifactAttribute, ChecksumMode, Source, SourceType, TlsMode, Versions,
-        VirtualTable,
-    },
+    spec::{AccessMode, ArtifactAttribute, ChecksumMode, SourceType, TlsMode, VirtualTable},
     violation::{Violation, ViolationKind},
 };
 
@@ -33,13 +30,6 @@ pub fn unsupported(table: &VirtualTable) -> Vec<Violation> {
                 format!("{} sources are not built yet", source.kind.as_str()),
                 "remove it and list the artifacts themselves by a File or S3 source",
             ),
-        }
-        if let Some(member) = pinned_member(source) {
-            refuse(
-                format!("{path}.{member}.versions"),
-                "Pinned versions are not built yet".to_owned(),
-                "leave it out or write Current: an overwritten object then fails reads of old versions loudly",
-            );
         }
     }
     let mut has_data = false;
@@ -105,20 +95,4 @@ pub fn unsupported(table: &VirtualTable) -> Vec<Violation> {
         }
     }
     found
-}
-
-/// Returns the member that asks for pinned versions.
-fn pinned_member(source: &Source) -> Option<&'static str> {
-    let asked = [
-        ("s3", source.s3.as_ref().and_then(|s3| s3.versions)),
-        ("gcs", source.gcs.as_ref().and_then(|gcs| gcs.versions)),
-        (
-            "azure",
-            source.azure.as_ref().and_then(|azure| azure.versions),
-        ),
-    ];
-    asked
-        .into_iter()
-        .find(|(_, versions)| *versions == Some(Versions::Pinned))
-        .map(|(member, _)| member)
 }

@@ -22,7 +22,7 @@ pub use problem::Problem;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio_util::sync::CancellationToken;
 use vdt_crds::VirtualTable;
@@ -117,6 +117,7 @@ impl Front {
         if !problems.is_empty() {
             return Err(problems);
         }
+        tls.iter().for_each(|tls| warn_of_expiry(tls));
         if keys.is_some() && tls.is_none() && !options.listen_is_loopback {
             tracing::warn!(
                 "access is by keys and the data listener has no TLS: tokens and data can be read on the way, unless something in front encrypts"
@@ -200,6 +201,18 @@ impl Front {
                 tracing::error!(%error, "the secrets could not be looked at");
             }
         }
+    }
+}
+
+/// A certificate that has ended is served all the same: clients say so better than a listener that is not there.
+fn warn_of_expiry(tls: &TlsReload) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |now| now.as_secs().cast_signed());
+    if let Some(not_after) = tls.not_after().filter(|not_after| *not_after <= now) {
+        tracing::warn!(
+            not_after,
+            "the certificate of the data listener has ended; clients will refuse it"
+        );
     }
 }
 

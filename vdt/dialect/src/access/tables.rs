@@ -112,4 +112,29 @@ mod tests {
         assert_eq!(tables.below("").count(), 4);
         assert_eq!(tables.below("m/d/a").collect::<Vec<_>>(), ["m/d/a/"]);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn folders_and_tables_are_what_a_search_through_all_finds(
+            names in proptest::collection::btree_set("[ab-]{1,2}/[a_]{1,2}/[a.-]{1,3}", 0..8),
+            path in "([ab-]{1,2}(/[a_]{1,2}(/[a.-]{1,3}(/[a-]{1,2})?)?)?)?",
+        ) {
+            let tables = Tables::new(names.iter().cloned());
+            let folder = format!("{path}/");
+            let within = names.iter().any(|name| folder.starts_with(&format!("{name}/")));
+            let below: Vec<String> = names
+                .iter()
+                .map(|name| format!("{name}/"))
+                .filter(|name| path.is_empty() || name.starts_with(&folder))
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect();
+            proptest::prop_assert_eq!(tables.contains(&path), within);
+            proptest::prop_assert_eq!(tables.below(&path).collect::<Vec<_>>(), below.clone());
+            proptest::prop_assert_eq!(
+                tables.may_name(&path),
+                path.is_empty() || within || !below.is_empty()
+            );
+        }
+    }
 }

@@ -144,3 +144,69 @@ impl ObjectStore for Visible {
         read_only()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::TryStreamExt;
+    use object_store::ObjectStoreExt;
+    use object_store::memory::InMemory;
+    use proptest::prelude::*;
+
+    const TABLE: &str = "[ab]{1,2}/[a_-]{1,2}/[ab_-]{1,2}";
+
+    async fn names(listed: BoxStream<'static, Result<ObjectMeta>>) -> Vec<String> {
+        let all: Vec<_> = listed.try_collect().await.expect("memory does not fail");
+        all.iter().map(|meta| meta.location.to_string()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whoever may read some tables sees the listing of a store that holds nothing else.
+        #[test]
+        fn listings_are_those_of_a_store_without_the_rest(
+            readable in prop::collection::btree_set(TABLE, 0..5),
+            hidden in prop::collection::btree_set(TABLE, 0..5),
+            files in prop::collection::vec("[a-c](/[a-c-]{1,2})?", 1..4),
+            prefix in "([ab]{1,2}(/[a_-]{1,2}(/[ab_-]{1,2}(/[a-c])?)?)?)?",
+            offset in "[ab]{1,2}/[a_-]{1,2}/[ab_-]{1,2}/[a-c]",
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            runtime.block_on(async {
+                let (all, own) = (InMemory::new(), InMemory::new());
+                for (table, file) in readable.union(&hidden).flat_map(|table| files.iter().map(move |file| (table, file))) {
+                    // A file is no folder too.
+                    let path = Path::from(format!("{table}/{}/{file}", file.len()));
+                    all.put(&path, "x".into()).await.expect("put");
+                    if readable.contains(table) {
+                        own.put(&path, "x".into()).await.expect("put");
+                    }
+                }
+                let caller = Caller {
+                    principal: None,
+                    tables: Some(Arc::new(Tables::new(readable.iter().cloned()))),
+                };
+                let all: Arc<dyn ObjectStore> = Arc::new(all);
+                let seen = visible(&all, &caller);
+                let prefix = (!prefix.is_empty()).then(|| Path::from(prefix.as_str()));
+                let (prefix, offset) = (prefix.as_ref(), Path::from(offset));
+                assert_eq!(names(seen.list(prefix)).await, names(own.list(prefix)).await);
+                assert_eq!(
+                    names(seen.list_with_offset(prefix, &offset)).await,
+                    names(own.list_with_offset(prefix, &offset)).await
+                );
+                let (level, expected) = (
+                    seen.list_with_delimiter(prefix).await.expect("listed"),
+                    own.list_with_delimiter(prefix).await.expect("listed"),
+                );
+                assert_eq!(level.common_prefixes, expected.common_prefixes);
+                assert_eq!(level.objects.len(), expected.objects.len());
+                for path in names(all.list(None)).await {
+                    let path = Path::from(path);
+                    assert_eq!(seen.get(&path).await.is_ok(), own.get(&path).await.is_ok());
+                }
+            });
+        }
+    }
+}
