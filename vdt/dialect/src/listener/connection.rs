@@ -170,7 +170,7 @@ async fn serve<IO, S, B>(
             .http1()
             .timer(TokioTimer::new())
             // Behind the clocks of the connection, which tell headers and idling apart.
-            .header_read_timeout(limits.header_timeout + limits.idle_timeout)
+            .header_read_timeout(limits.header_timeout.saturating_add(limits.idle_timeout))
             .max_buf_size(header_bytes);
     }
     let service = Counted {

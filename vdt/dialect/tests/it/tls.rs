@@ -208,7 +208,7 @@ async fn plain_http_on_a_tls_port_is_told_so() {
 async fn a_handshake_that_does_not_end_is_ended() {
     let authority = Authority::new();
     let limits = Limits {
-        handshake_timeout: Duration::from_millis(100),
+        handshake_timeout: Duration::from_secs(1),
         ..Limits::default()
     };
     let (served, _, _) = serve_tls(&authority, limits).await;
