@@ -24,7 +24,6 @@ use std::{
 };
 
 use bytes::Bytes;
-#[cfg(test)]
 use equivalent::Equivalent;
 use foyer::{Code, Error, ErrorKind};
 use serde::Serialize;
@@ -63,18 +62,15 @@ impl Hash for Key {
 }
 
 /// Finds an entry by the hash of its key alone, which is all that the index of the disk knows.
-#[cfg(test)]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ByHash(pub(crate) u64);
 
-#[cfg(test)]
 impl Hash for ByHash {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.0);
     }
 }
 
-#[cfg(test)]
 impl Equivalent<Key> for ByHash {
     fn equivalent(&self, key: &Key) -> bool {
         key.hash64() == self.0

@@ -15,7 +15,7 @@ use foyer::{Cache, CacheBuilder, Event, EventListener, EvictionConfig, FifoConfi
 
 use super::{
     Class, Insert, Key,
-    entry::{Held, KeyHash},
+    entry::{ByHash, Held, KeyHash},
     stats::{Counters, MemoryStats},
 };
 
@@ -95,6 +95,14 @@ impl Memory {
                 }
             }
         }
+    }
+
+    /// Returns an entry by the hash of its key.
+    pub(super) fn find(&self, hash: u64) -> Option<(Key, Held)> {
+        [&self.metadata, &self.hot, &self.passing]
+            .into_iter()
+            .find_map(|pool| pool.get(&ByHash(hash)))
+            .map(|found| (*found.key(), found.value().clone()))
     }
 
     pub(super) fn stats(&self) -> MemoryStats {

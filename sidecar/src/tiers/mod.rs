@@ -20,7 +20,12 @@ mod stats;
 
 use std::sync::Arc;
 
-use self::{disk::Disk, entry::Held, memory::Memory, stats::Counters};
+use self::{
+    disk::{Budget, Disk},
+    entry::Held,
+    memory::Memory,
+    stats::Counters,
+};
 pub use self::{
     entry::{Class, Entry, EntryMeta, Insert, Key, MAX_ENTRY_BYTES, MAX_TEXT_BYTES, Tier},
     error::TiersError,
@@ -31,7 +36,7 @@ pub use self::{
 /// The tiers. Shared by `Arc`.
 #[derive(Debug)]
 pub struct Tiers {
-    memory: Memory,
+    memory: Arc<Memory>,
     disk: Option<Disk>,
     counters: Arc<Counters>,
 }
@@ -47,11 +52,23 @@ impl Tiers {
     /// as asked.
     pub async fn open(options: TiersOptions) -> Result<Self, TiersError> {
         let counters = Arc::new(Counters::default());
-        let disk = match &options.disk {
-            Some(disk) => Some(Disk::open(disk).await?),
-            None => None,
+        let budget = options
+            .disk
+            .as_ref()
+            .map(|disk| Budget::of(options.memory_bytes, disk));
+        let reserved = budget.map_or(0, Budget::reserved_bytes);
+        let memory = Memory::new(
+            options.memory_bytes.saturating_sub(reserved),
+            options.metadata_share,
+            &counters,
+        );
+        let memory = Arc::new(memory);
+        let disk = match (&options.disk, budget) {
+            (Some(disk), Some(budget)) => {
+                Some(Disk::open(disk, budget, memory.clone(), counters.clone()).await?)
+            }
+            _ => None,
         };
-        let memory = Memory::new(options.memory_bytes, options.metadata_share, &counters);
         Ok(Self {
             memory,
             disk,
@@ -72,7 +89,7 @@ impl Tiers {
             return Some((entry, Tier::Memory));
         }
         let found = match &self.disk {
-            Some(disk) => disk.get(key, &self.counters).await,
+            Some(disk) => disk.get(key, how).await,
             None => None,
         };
         match found.filter(|held| held.class == class) {
@@ -94,9 +111,9 @@ impl Tiers {
     }
 
     fn memory_get(&self, class: Class, key: Key, how: Insert) -> Option<Entry> {
-        let found = self
-            .memory
-            .get(class, key, &self.counters, how)
+        let held = self.memory.get(class, key, &self.counters, how);
+        let found = held
+            .or_else(|| self.disk.as_ref()?.waiting(key))
             .filter(|held| held.class == class);
         match found {
             Some(held) => {
@@ -117,7 +134,7 @@ impl Tiers {
         let held = Held { class, entry };
         self.memory.insert(key, held.clone(), &self.counters, how);
         if let Some(disk) = &self.disk {
-            disk.insert(key, held, &self.counters);
+            disk.insert(key, held, how);
         }
     }
 
@@ -125,11 +142,15 @@ impl Tiers {
     pub fn stats(&self) -> TiersStats {
         TiersStats {
             memory: self.memory.stats(),
-            disk: self
-                .disk
-                .as_ref()
-                .map_or_else(DiskStats::off, |disk| disk.stats(&self.counters)),
+            disk: self.disk.as_ref().map_or_else(DiskStats::off, Disk::stats),
             classes: self.counters.class_stats(),
+        }
+    }
+
+    /// Looks at the cache directory now, in place of within seconds: a disk tier that is broken is left, one that was left is tried again.
+    pub async fn check_disk(&self) {
+        if let Some(disk) = &self.disk {
+            disk.check().await;
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   <dir>/vdt-cache.lock     held with flock while a process uses the directory
-//!   <dir>/v1/layout.json     {"cache":"vdt","blockBytes":..}: written first, so that a folder that has it is ours
+//!   <dir>/v1/layout.json     {"cache":"vdt","regionBytes":..}: written first, so that a folder that has it is ours
 //!   <dir>/v1/foyer-...       one file for each region, filled in turn
 //! ```
 //!
@@ -33,8 +33,9 @@ pub(super) const REGION_PREFIX: &str = "foyer-storage-direct-fs-";
 const FULL_ENTRY_BYTES: u64 = (1 << 20) + 4096;
 /// What a region begins with: an index of the entries that follow, bytes.
 pub(super) const BLOB_INDEX_BYTES: u64 = 4096;
-/// Regions at most, for each is an open file; and at least, for one is being written and one freed.
+/// Regions wanted at most, for each is an open file; ever; and at least, for one is being written and one freed.
 const REGIONS_MAX: u64 = 384;
+const REGIONS_EVER: u64 = 1024;
 const REGIONS_MIN: u64 = 4;
 /// Regions wanted before regions of more than two entries are made.
 const REGIONS_WANTED: u64 = 32;
@@ -47,14 +48,14 @@ const REGION_ENTRIES_MIN: u64 = 2;
 pub(super) struct Layout {
     dir: PathBuf,
     /// Lets go of the directory when it is dropped.
-    _lock: File,
+    lock: File,
 }
 
 #[derive(Debug, Serialize, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 struct Marker {
     cache: String,
-    block_bytes: u64,
+    region_bytes: u64,
 }
 
 /// How the volume is cut.
@@ -79,7 +80,7 @@ impl Geometry {
         }
         let region_bytes = region(entries);
         debug_assert!(region_bytes > MAX_ENTRY_BYTES as u64 + BLOB_INDEX_BYTES + 4096);
-        let regions = (bytes / region_bytes).min(REGIONS_MAX * 16);
+        let regions = (bytes / region_bytes).min(REGIONS_EVER);
         if regions < REGIONS_MIN {
             Err(REGIONS_MIN * region_bytes)
         } else {
@@ -97,17 +98,19 @@ impl Geometry {
 }
 
 impl Layout {
-    /// Takes the directory for this process.
+    /// Takes the directory for this process, and makes it if `create` says so.
     ///
     /// # Errors
     ///
     /// [`TiersError::Locked`] where another process has it, [`TiersError::Directory`] where it cannot be made or written.
-    pub(super) fn lock(dir: &Path) -> Result<Self, TiersError> {
+    pub(super) fn lock(dir: &Path, create: bool) -> Result<Self, TiersError> {
         let failed = |source: io::Error| TiersError::Directory {
             dir: dir.to_owned(),
             source,
         };
-        fs::create_dir_all(dir).map_err(failed)?;
+        if create {
+            fs::create_dir_all(dir).map_err(failed)?;
+        }
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -117,7 +120,7 @@ impl Layout {
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self {
                 dir: dir.to_owned(),
-                _lock: lock,
+                lock,
             }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(TiersError::Locked {
                 dir: dir.to_owned(),
@@ -129,6 +132,31 @@ impl Layout {
     /// Returns the folder with the regions.
     pub(super) fn regions_dir(&self) -> PathBuf {
         self.dir.join(VERSION_DIR)
+    }
+
+    /// Returns whether the lock is still the one that others would find.
+    pub(super) fn is_current(&self) -> bool {
+        let held = self.lock.metadata().map(|meta| (meta.dev(), meta.ino()));
+        let found = fs::metadata(self.dir.join(LOCK)).map(|meta| (meta.dev(), meta.ino()));
+        matches!((held, found), (Ok(held), Ok(found)) if held == found)
+    }
+
+    /// Cuts `bytes` into regions: of the size that is there already, if that makes a fair number of them, for it keeps what they hold.
+    pub(super) fn geometry(&self, bytes: u64) -> Result<Geometry, u64> {
+        let fresh = Geometry::of(bytes)?;
+        let region_bytes = read_marker(&self.regions_dir()).map_or(0, |marker| marker.region_bytes);
+        let is_ours = region_bytes % FULL_ENTRY_BYTES == BLOB_INDEX_BYTES
+            && region_bytes >= REGION_ENTRIES_MIN * FULL_ENTRY_BYTES;
+        let regions = if is_ours { bytes / region_bytes } else { 0 };
+        let fair = fresh.regions.min(REGIONS_WANTED / 2)..=REGIONS_EVER;
+        Ok(if fair.contains(&regions) {
+            Geometry {
+                region_bytes,
+                regions,
+            }
+        } else {
+            fresh
+        })
     }
 
     /// Returns the bytes that the cache may use: of the volume, what is free and what the cache has already.
@@ -156,7 +184,7 @@ impl Layout {
         fs::create_dir_all(&dir)?;
         let marker = Marker {
             cache: "vdt".to_owned(),
-            block_bytes: geometry.region_bytes,
+            region_bytes: geometry.region_bytes,
         };
         if read_marker(&dir).as_ref() != Some(&marker) {
             let stale = region_files(&dir)?;

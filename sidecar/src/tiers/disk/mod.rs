@@ -1,161 +1,444 @@
 //! The disk tier: foyer's block engine over a directory that this process has to itself.
+//!
+//! ```text
+//!   insert -> doorkeeper -> queue -> writer -> foyer's flusher -> regions, filled in turn
+//!                                      ^                             |
+//!   get <- foyer's index and regions   +---- hot entries again <-----+ the oldest region is freed
+//! ```
+//!
+//! **What stays.** Regions are freed whole, the oldest first. An entry lives on if it is hot: one that a lookup reads from the older half
+//! of the regions is written again, and so is one that memory holds when its region is freed, up to half of that region.
+//!
+//! **Faults.** An entry that does not verify or cannot be read is dropped. A directory that is full, read-only, gone or broken is left: the
+//! tier closes, says why, and is tried again after a while that doubles; a full one comes back smaller. Lookups never see an error.
+//!
+//! **Crash.** What was written before is found again, verified entry by entry as it is read. What waited in the queue is lost.
 
+mod census;
+mod doorkeeper;
+mod fault;
 mod layout;
+mod queue;
+mod scan;
+mod store;
+mod writer;
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use foyer::{
-    BlockEngineConfig, DeviceBuilder, FifoPicker, FsDeviceBuilder, HybridCache, HybridCacheBuilder,
-    HybridCachePolicy, Load, PsyncIoEngineConfig, RecoverMode, Spawner,
-};
+use arc_swap::ArcSwapOption;
+use foyer::{Age, Load};
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
-use tracing::warn;
+use tokio::{
+    sync::Semaphore,
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
-use self::layout::{BLOB_INDEX_BYTES, Geometry, Layout};
+use self::{
+    doorkeeper::Doorkeeper,
+    fault::Fault,
+    layout::Layout,
+    queue::{Job, Queue},
+    store::{Opened, Prepared, clean_regions},
+};
 use super::{
-    DiskOptions, DiskState, Key, TiersError,
-    entry::{Held, KeyHash},
+    DiskOptions, DiskState, Insert, Key, TiersError,
+    entry::{ByHash, Held},
+    memory::Memory,
     reason,
     stats::{Counters, DiskStats},
 };
 
-type Store = HybridCache<Key, Held, KeyHash>;
-type Loading = Shared<BoxFuture<'static, Option<Held>>>;
-
+/// How long closing may take: what waits is written, then foyer is closed.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
+/// How often the directory is looked at without being written to.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
+/// How long a tier that was left is left alone, at first and at most.
+const RETRY_MIN: Duration = Duration::from_secs(5);
+const RETRY_MAX: Duration = Duration::from_secs(300);
+/// Reads of the disk at once: more only wait in the kernel, each on a thread.
+const READS_MAX: usize = 64;
+/// Reads that fail one after another before the tier is left.
+const READ_ERRORS_MAX: u32 = 16;
+/// What an entry on the disk costs in memory, bytes: foyer's index and the census.
+const INDEX_ENTRY_BYTES: u64 = 160;
+
+type Loading = Shared<BoxFuture<'static, Option<Loaded>>>;
+
+#[derive(Debug, Clone)]
+struct Loaded {
+    held: Held,
+    /// It lies in the older half of the regions.
+    is_old: bool,
+}
+
+/// Memory that the disk tier uses, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Budget {
+    /// For the index of what is on the disk.
+    index_bytes: u64,
+    /// For each of the two buffers that foyer writes from.
+    buffer_bytes: u64,
+    /// For entries that wait to be written; most of them are in the memory tier too.
+    queue_bytes: u64,
+}
+
+impl Budget {
+    /// Divides the memory of the tiers: at most an eighth for the index, a sixteenth for the buffers.
+    pub(super) fn of(memory_bytes: u64, options: &DiskOptions) -> Self {
+        const MIB: u64 = 1 << 20;
+        let entries = options.capacity / 8192;
+        Self {
+            index_bytes: (memory_bytes / 8).min(entries * INDEX_ENTRY_BYTES),
+            buffer_bytes: (memory_bytes / 32).clamp(4 * MIB, 32 * MIB),
+            queue_bytes: (memory_bytes / 16).clamp(16 * MIB, 64 * MIB),
+        }
+    }
+
+    /// Returns what is taken from the memory for entries.
+    pub(super) fn reserved_bytes(self) -> u64 {
+        self.index_bytes + 2 * self.buffer_bytes
+    }
+
+    fn entries_max(self) -> u64 {
+        self.index_bytes / INDEX_ENTRY_BYTES
+    }
+}
 
 /// The disk tier.
 #[derive(Debug)]
 pub(super) struct Disk {
+    inner: Arc<Inner>,
+    stop: CancellationToken,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Inner {
     options: DiskOptions,
-    state: DiskState,
-    store: Option<Store>,
-    capacity_bytes: u64,
+    budget: Budget,
+    memory: Arc<Memory>,
+    counters: Arc<Counters>,
+    opened: ArcSwapOption<Opened>,
+    status: Mutex<Status>,
+    /// Held while the tier is opened again.
+    opening: tokio::sync::Mutex<()>,
+    queue: Queue,
+    doorkeeper: Doorkeeper,
     loading: Mutex<HashMap<Key, Loading>>,
-    _layout: Option<Layout>,
+    reads: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Status {
+    state: DiskState,
+    layout: Option<Arc<Layout>>,
+    /// Closes what was left.
+    closing: Option<JoinHandle<()>>,
+    retry_at: Instant,
+    retry_after: Duration,
+    /// Bytes written and read by what was left.
+    past_bytes: (u64, u64),
 }
 
 impl Disk {
     /// Opens the disk tier. A broken one is reported in its state, unless the options are strict; a locked one is an error always.
-    pub(super) async fn open(options: &DiskOptions) -> Result<Self, TiersError> {
-        let mut disk = Self {
-            options: options.clone(),
+    pub(super) async fn open(
+        options: &DiskOptions,
+        budget: Budget,
+        memory: Arc<Memory>,
+        counters: Arc<Counters>,
+    ) -> Result<Self, TiersError> {
+        let status = Status {
             state: DiskState::Ok,
-            store: None,
-            capacity_bytes: 0,
-            loading: Mutex::default(),
-            _layout: None,
+            layout: None,
+            closing: None,
+            retry_at: Instant::now(),
+            retry_after: RETRY_MIN,
+            past_bytes: (0, 0),
         };
-        match disk.try_open().await {
+        let inner = Arc::new(Inner {
+            options: options.clone(),
+            budget,
+            memory,
+            counters,
+            opened: ArcSwapOption::empty(),
+            status: Mutex::new(status),
+            opening: tokio::sync::Mutex::default(),
+            queue: Queue::new(budget.queue_bytes),
+            doorkeeper: Doorkeeper::new(options.capacity),
+            loading: Mutex::default(),
+            reads: Arc::new(Semaphore::new(READS_MAX)),
+        });
+        match inner.open(true).await {
             Ok(()) => {}
             Err(error @ TiersError::Locked { .. }) => return Err(error),
             Err(error) if options.strict => return Err(error),
-            Err(error) => {
-                warn!(dir = %options.dir.display(), %error, "disk cache is off");
-                let reason = match error {
-                    TiersError::TooSmall { .. } => reason::DISK_TOO_SMALL,
-                    _ => reason::DISK_FAILED,
-                };
-                disk.state = DiskState::Degraded {
-                    reason,
-                    message: error.to_string(),
-                };
-            }
+            Err(_) => {}
         }
-        Ok(disk)
+        let stop = CancellationToken::new();
+        let tasks = vec![
+            tokio::spawn(writer::run(inner.clone())),
+            tokio::spawn(watch(inner.clone(), stop.clone())),
+        ];
+        Ok(Self {
+            inner,
+            stop,
+            tasks: Mutex::new(tasks),
+        })
     }
 
-    async fn try_open(&mut self) -> Result<(), TiersError> {
-        let dir = &self.options.dir;
-        let layout = Layout::lock(dir)?;
-        let failed = |source| TiersError::Directory {
-            dir: dir.clone(),
-            source,
-        };
-        let room = layout.usable_bytes(&self.options).map_err(failed)?;
-        if room.usable < room.wanted {
-            let error = TiersError::Smaller {
-                dir: dir.clone(),
-                wanted_bytes: room.wanted,
-                usable_bytes: room.usable,
-            };
-            if self.options.strict {
-                return Err(error);
-            }
-            warn!(dir = %dir.display(), %error, "disk cache is smaller than asked");
-            self.state = DiskState::Degraded {
-                reason: reason::CACHE_SMALLER,
-                message: error.to_string(),
-            };
-        }
-        let geometry = Geometry::of(room.usable).map_err(|needed_bytes| TiersError::TooSmall {
-            dir: dir.clone(),
-            usable_bytes: room.usable,
-            needed_bytes,
-        })?;
-        layout.prepare(geometry).map_err(failed)?;
-        let store = open_store(&layout, geometry)
-            .await
-            .map_err(|source| TiersError::Store {
-                dir: dir.clone(),
-                source,
-            })?;
-        self.store = Some(store);
-        self.capacity_bytes = geometry.bytes();
-        self._layout = Some(layout);
-        Ok(())
+    /// Returns an entry that waits to be written.
+    pub(super) fn waiting(&self, key: Key) -> Option<Held> {
+        self.inner.queue.get(key)
     }
 
-    /// Returns what is held under a key. Errors are misses.
-    pub(super) async fn get(&self, key: Key, counters: &Counters) -> Option<Held> {
-        let store = self.store.as_ref()?;
-        if !store.storage().may_contains(&key) {
+    /// Returns what the disk holds under a key. Errors are misses.
+    pub(super) async fn get(&self, key: Key, how: Insert) -> Option<Held> {
+        let opened = self.inner.opened.load_full()?;
+        if !opened.store.storage().may_contains(&key) {
             return None;
         }
         let loading = self
-            .loading
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+            .inner
+            .loading()
             .entry(key)
-            .or_insert_with(|| load(store.clone(), key))
+            .or_insert_with(|| load(&self.inner, opened, key))
             .clone();
-        let found = loading.await;
-        self.loading
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&key);
-        if found.is_none() {
-            counters.bad_entries.fetch_add(1, Relaxed);
+        let loaded = loading.await;
+        self.inner.loading().remove(&key);
+        let Loaded { held, is_old } = loaded?;
+        if is_old && how == Insert::Resident {
+            // A full queue means that there is enough that is new.
+            let _ = self.inner.queue.push(Job {
+                key,
+                held: held.clone(),
+                rescue: true,
+            });
         }
-        found
+        Some(held)
     }
 
-    /// Hands an entry to the disk.
-    pub(super) fn insert(&self, key: Key, held: Held, counters: &Counters) {
-        let Some(store) = &self.store else { return };
-        if held.is_storable() && !store.storage().may_contains(&key) {
-            counters.writes.fetch_add(1, Relaxed);
-            store.storage_writer(key).force().insert(held);
+    /// Hands an entry to the disk, if it is to be there and is not.
+    pub(super) fn insert(&self, key: Key, held: Held, how: Insert) {
+        let Some(opened) = self.inner.opened.load_full() else {
+            return;
+        };
+        if !held.is_storable() || opened.store.storage().may_contains(&key) {
+            return;
+        }
+        let counters = &self.inner.counters;
+        let job = Job {
+            key,
+            held,
+            rescue: false,
+        };
+        let has_room = opened.census.clean() > clean_regions(opened.geometry) as u64;
+        if how == Insert::Candidate
+            && !has_room
+            && !self.inner.doorkeeper.knows(key.hash64(), job.disk_bytes())
+        {
+            counters.rejected_writes.fetch_add(1, Relaxed);
+        } else if self.inner.queue.push(job).is_err() {
+            counters.dropped_writes.fetch_add(1, Relaxed);
         }
     }
 
-    pub(super) fn stats(&self, counters: &Counters) -> DiskStats {
-        let device = self.store.as_ref().map(|store| store.statistics());
-        DiskStats {
-            state: self.state.clone(),
-            engine: "psync",
+    /// Looks at the directory now; leaves the tier where it is broken, tries it again where it was left.
+    pub(super) async fn check(&self) {
+        self.inner.check(true).await;
+    }
+
+    pub(super) fn stats(&self) -> DiskStats {
+        self.inner.stats()
+    }
+
+    /// Writes what waits and closes, within a deadline. The directory is free afterwards.
+    pub(super) async fn close(&self) {
+        let deadline = Instant::now() + CLOSE_DEADLINE;
+        self.stop.cancel();
+        self.inner.queue.close();
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for mut task in tasks {
+            if timeout_at(deadline, &mut task).await.is_err() {
+                warn!("cache entries that wait for the disk are given up");
+                task.abort();
+            }
+        }
+        if let Some(opened) = self.inner.opened.swap(None) {
+            self.inner.status().past_bytes_of(&opened);
+            match timeout_at(deadline, opened.store.close()).await {
+                Ok(Ok(())) => {
+                    info!(dir = %self.inner.options.dir.display(), "disk cache is closed")
+                }
+                Ok(Err(error)) => warn!(%error, "disk cache did not close cleanly"),
+                Err(_) => warn!("disk cache did not close in time"),
+            }
+        }
+        self.inner.status().layout = None;
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.inner.queue.close();
+    }
+}
+
+impl Status {
+    fn past_bytes_of(&mut self, opened: &Opened) {
+        let device = opened.store.statistics();
+        self.past_bytes.0 += device.disk_write_bytes() as u64;
+        self.past_bytes.1 += device.disk_read_bytes() as u64;
+    }
+}
+
+impl Inner {
+    fn status(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn loading(&self) -> MutexGuard<'_, HashMap<Key, Loading>> {
+        self.loading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens the tier; what keeps it from opening is its state from then on.
+    async fn open(&self, first: bool) -> Result<(), TiersError> {
+        let layout = self.status().layout.take();
+        match self.try_open(layout, first).await {
+            Ok(opened) => {
+                let room = opened.room;
+                let mut status = self.status();
+                status.layout = Some(opened.layout.clone());
+                status.state = if room.usable < room.wanted {
+                    let error = TiersError::Smaller {
+                        dir: self.options.dir.clone(),
+                        wanted_bytes: room.wanted,
+                        usable_bytes: room.usable,
+                    };
+                    warn!(%error, "disk cache is smaller than asked");
+                    DiskState::Degraded {
+                        reason: reason::CACHE_SMALLER,
+                        message: error.to_string(),
+                    }
+                } else {
+                    DiskState::Ok
+                };
+                drop(status);
+                self.opened.store(Some(Arc::new(opened)));
+                Ok(())
+            }
+            Err(error) => {
+                let fault = Fault::of_error(&error);
+                if first {
+                    warn!(reason = fault.reason, error = %fault.message, "disk cache is off");
+                }
+                self.status().state = DiskState::Degraded {
+                    reason: fault.reason,
+                    message: fault.message,
+                };
+                Err(error)
+            }
+        }
+    }
+
+    async fn try_open(
+        &self,
+        layout: Option<Arc<Layout>>,
+        first: bool,
+    ) -> Result<Opened, TiersError> {
+        let options = self.options.clone();
+        let prepared =
+            tokio::task::spawn_blocking(move || Prepared::new(&options, layout, first)).await;
+        let prepared = prepared.map_err(|error| TiersError::Directory {
+            dir: self.options.dir.clone(),
+            source: std::io::Error::other(error),
+        })??;
+        prepared.open(&self.options, self.budget).await
+    }
+
+    /// Leaves a tier that is broken.
+    fn leave(&self, opened: &Arc<Opened>, fault: &Fault) {
+        if opened.is_left.swap(true, Relaxed) {
+            return;
+        }
+        warn!(reason = fault.reason, error = %fault.message, "disk cache is left");
+        self.opened.store(None);
+        let mut status = self.status();
+        status.past_bytes_of(opened);
+        status.state = DiskState::Degraded {
+            reason: fault.reason,
+            message: fault.message.clone(),
+        };
+        status.retry_at = Instant::now() + status.retry_after;
+        status.retry_after = (status.retry_after * 2).min(RETRY_MAX);
+        let opened = opened.clone();
+        status.closing = Some(tokio::spawn(async move {
+            // What does not close holds its files open until the process ends.
+            let _ = timeout(CLOSE_DEADLINE, opened.store.close()).await;
+        }));
+    }
+
+    /// Looks at the directory; leaves the tier where it is broken, and tries one that was left again once it is time, or `now`.
+    async fn check(&self, now: bool) {
+        if let Some(opened) = self.opened.load_full() {
+            if let Err(fault) = self.inspect(&opened, 0).await {
+                self.leave(&opened, &fault);
+            }
+            return;
+        }
+        let _opening = self.opening.lock().await;
+        if self.opened.load().is_some() || (!now && Instant::now() < self.status().retry_at) {
+            return;
+        }
+        let closing = self.status().closing.take();
+        if let Some(closing) = closing {
+            let _ = closing.await;
+        }
+        match self.open(false).await {
+            Ok(()) => info!(dir = %self.options.dir.display(), "disk cache is back"),
+            Err(_) => {
+                let mut status = self.status();
+                status.retry_at = Instant::now() + status.retry_after;
+                status.retry_after = (status.retry_after * 2).min(RETRY_MAX);
+            }
+        }
+    }
+
+    /// Takes note of a read that failed.
+    async fn read_failed(&self, opened: &Arc<Opened>, error: &foyer::Error) {
+        let errors = opened.read_errors.fetch_add(1, Relaxed) + 1;
+        if let Err(fault) = self.inspect(opened, 0).await {
+            self.leave(opened, &fault);
+        } else if errors >= READ_ERRORS_MAX {
+            let message = format!(
+                "{errors} reads of the cache directory failed in a row, the last one with: {error}."
+            );
+            self.leave(opened, &Fault::new(reason::DISK_FAILED, message));
+        }
+    }
+
+    fn stats(&self) -> DiskStats {
+        let opened = self.opened.load();
+        let status = self.status();
+        let (mut write_bytes, mut read_bytes) = status.past_bytes;
+        let counters = &self.counters;
+        let mut stats = DiskStats {
+            state: status.state.clone(),
             wanted_bytes: self.options.capacity,
-            capacity_bytes: self.capacity_bytes,
+            entries_max: self.budget.entries_max(),
+            index_bytes_max: self.budget.index_bytes,
             writes: counters.writes.load(Relaxed),
-            write_bytes: device.map_or(0, |device| device.disk_write_bytes() as u64),
-            read_bytes: device.map_or(0, |device| device.disk_read_bytes() as u64),
             dropped_writes: counters.dropped_writes.load(Relaxed),
             rejected_writes: counters.rejected_writes.load(Relaxed),
             rescued_writes: counters.rescued_writes.load(Relaxed),
@@ -163,30 +446,68 @@ impl Disk {
             bad_entries: counters.bad_entries.load(Relaxed),
             failed_writes: counters.failed_writes.load(Relaxed),
             ..DiskStats::off()
+        };
+        if let Some(opened) = opened.as_ref() {
+            let device = opened.store.statistics();
+            write_bytes += device.disk_write_bytes() as u64;
+            read_bytes += device.disk_read_bytes() as u64;
+            stats.engine = opened.engine;
+            stats.capacity_bytes = opened.geometry.bytes();
+            stats.bytes = opened
+                .geometry
+                .regions
+                .saturating_sub(opened.census.clean())
+                * opened.geometry.region_bytes;
+            stats.entries = opened.census.entries();
         }
-    }
-
-    pub(super) async fn close(&self) {
-        if let Some(store) = &self.store {
-            match tokio::time::timeout(CLOSE_DEADLINE, store.close()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => warn!(%error, "disk cache did not close cleanly"),
-                Err(_) => warn!("disk cache did not close in time"),
-            }
+        DiskStats {
+            write_bytes,
+            read_bytes,
+            ..stats
         }
     }
 }
 
-/// Loads on a task of its own: one that ends whoever leaves, for what it reads into must outlive the read.
-fn load(store: Store, key: Key) -> Loading {
+/// Loads on a task of its own: it ends whoever leaves, for what is read into must outlive the read.
+fn load(inner: &Arc<Inner>, opened: Arc<Opened>, key: Key) -> Loading {
+    let inner = inner.clone();
     let task = tokio::spawn(async move {
-        match store.storage().load(&key).await {
-            Ok(Load::Entry { value, .. }) => Some(value),
-            Ok(Load::Piece { piece, .. }) => Some(piece.value().clone()),
-            Ok(Load::Miss | Load::Throttled) => None,
+        let _permit = inner.reads.clone().acquire_owned().await.ok()?;
+        let found = opened.store.storage().load(&key).await;
+        if found.is_ok() {
+            opened.read_errors.store(0, Relaxed);
+        }
+        match found {
+            Ok(Load::Entry {
+                value, populated, ..
+            }) => Some(Loaded {
+                held: value,
+                is_old: populated.age == Age::Old,
+            }),
+            Ok(Load::Piece { piece, .. }) => Some(Loaded {
+                held: piece.value().clone(),
+                is_old: false,
+            }),
+            Ok(Load::Miss | Load::Throttled) => {
+                let hash = key.hash64();
+                // foyer has removed what does not verify. What was freed in between is no fault.
+                if !opened.holds(hash)
+                    && !opened.census.is_leaving(hash)
+                    && opened.census.gone(hash)
+                {
+                    inner.counters.bad_entries.fetch_add(1, Relaxed);
+                    warn!(
+                        "an entry of the disk cache was not what had been written and is dropped"
+                    );
+                }
+                None
+            }
             Err(error) => {
-                warn!(%error, "disk cache: an entry cannot be read");
-                store.storage().delete(&key);
+                inner.counters.bad_entries.fetch_add(1, Relaxed);
+                warn!(%error, "an entry of the disk cache cannot be read and is dropped");
+                opened.store.storage().delete(&ByHash(key.hash64()));
+                opened.census.gone(key.hash64());
+                inner.read_failed(&opened, &error).await;
                 None
             }
         }
@@ -194,26 +515,14 @@ fn load(store: Store, key: Key) -> Loading {
     async move { task.await.ok().flatten() }.boxed().shared()
 }
 
-async fn open_store(layout: &Layout, geometry: Geometry) -> foyer::Result<Store> {
-    let device = FsDeviceBuilder::new(layout.regions_dir())
-        .with_capacity(usize::try_from(geometry.bytes()).unwrap_or(usize::MAX))
-        .build()?;
-    let engine = BlockEngineConfig::new(device)
-        .with_block_size(geometry.region_bytes as usize)
-        .with_blob_index_size(BLOB_INDEX_BYTES as usize)
-        .with_eviction_pickers(vec![Box::new(FifoPicker::new(0.5))]);
-    HybridCacheBuilder::new()
-        .with_name("vdt")
-        .with_policy(HybridCachePolicy::WriteOnInsertion)
-        .with_flush_on_close(false)
-        .memory(1)
-        .with_shards(1)
-        .with_hash_builder(KeyHash::default())
-        .storage()
-        .with_io_engine_config(PsyncIoEngineConfig::new())
-        .with_engine_config(engine)
-        .with_recover_mode(RecoverMode::Quiet)
-        .with_spawner(Spawner::current())
-        .build()
-        .await
+/// Looks at the directory from time to time.
+async fn watch(inner: Arc<Inner>, stop: CancellationToken) {
+    let mut ticks = interval(CHECK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => inner.check(false).await,
+        }
+    }
 }

@@ -1,0 +1,266 @@
+//! What the disk holds: how many entries, in which order they came, which region is the oldest.
+//!
+//! foyer's engine keeps an index in memory, about 130 bytes an entry, without a bound and without a count. It does tell, through the
+//! two traits implemented here, when a region is full and when it is about to be freed with which entries. From that the census
+//! follows, and with it a bound: where the memory for the index is used up, the oldest entries leave before their region does.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use foyer::{
+    EvictionInfo, EvictionPicker, Statistics, StorageFilterCondition, StorageFilterResult,
+};
+
+use crate::tiers::entry::KeyHash;
+
+/// Counts what the disk holds. Shared with foyer.
+#[derive(Debug, Default)]
+pub(super) struct Census {
+    /// Regions without entries.
+    clean: AtomicU64,
+    inside: Mutex<Inside>,
+}
+
+#[derive(Debug, Default)]
+struct Inside {
+    /// Hashes of the entries that can be found.
+    held: HashSet<u64, KeyHash>,
+    /// The same in the order in which they came, with places of some that have left.
+    order: VecDeque<u64>,
+    /// How many more places a hash has further back, for entries that were written again.
+    again: HashMap<u64, u32, KeyHash>,
+    /// Hashes in regions that are being freed, and those taken last.
+    leaving: Vec<u64>,
+    left: HashSet<u64, KeyHash>,
+}
+
+impl Inside {
+    /// Takes the first place off; returns its hash, and whether that has no other place further back.
+    fn pop(&mut self) -> Option<(u64, bool)> {
+        let hash = self.order.pop_front()?;
+        let Some(more) = self.again.get_mut(&hash) else {
+            return Some((hash, true));
+        };
+        *more -= 1;
+        if *more == 0 {
+            self.again.remove(&hash);
+        }
+        Some((hash, false))
+    }
+}
+
+impl Census {
+    /// Starts with entries that were recovered, the oldest first.
+    pub(super) fn start(&self, hashes: Vec<u64>) {
+        let mut inside = self.inside();
+        inside.held = hashes.iter().copied().collect();
+        inside.order = hashes.into();
+    }
+
+    /// Returns the number of entries that can be found.
+    pub(super) fn entries(&self) -> u64 {
+        self.inside().held.len() as u64
+    }
+
+    /// Returns the number of regions without entries.
+    pub(super) fn clean(&self) -> u64 {
+        self.clean.load(Relaxed)
+    }
+
+    /// Takes note of an entry that was written, perhaps not for the first time.
+    pub(super) fn written(&self, hash: u64) {
+        let mut inside = self.inside();
+        inside.order.push_back(hash);
+        if !inside.held.insert(hash) {
+            *inside.again.entry(hash).or_default() += 1;
+        }
+    }
+
+    /// Takes note of an entry that can no longer be found. Returns whether it could before.
+    pub(super) fn gone(&self, hash: u64) -> bool {
+        self.inside().held.remove(&hash)
+    }
+
+    /// Takes the oldest entry that can still be found, for it to be removed.
+    pub(super) fn pop_oldest(&self) -> Option<u64> {
+        let mut inside = self.inside();
+        while let Some((hash, last)) = inside.pop() {
+            if last && inside.held.remove(&hash) {
+                return Some(hash);
+            }
+        }
+        None
+    }
+
+    /// Takes the hashes in regions freed since the last call. They leave the index when the freeing ends.
+    pub(super) fn take_leaving(&self) -> Vec<u64> {
+        let mut inside = self.inside();
+        let leaving = std::mem::take(&mut inside.leaving);
+        if !leaving.is_empty() {
+            inside.left = leaving.iter().copied().collect();
+        }
+        leaving
+    }
+
+    /// Forgets places at the front of the order whose entries have left.
+    pub(super) fn trim(&self) {
+        let mut inside = self.inside();
+        while inside
+            .order
+            .front()
+            .is_some_and(|hash| inside.again.contains_key(hash) || !inside.held.contains(hash))
+        {
+            inside.pop();
+        }
+    }
+
+    /// Returns whether an entry was in a region that is being freed, or was freed just now.
+    pub(super) fn is_leaving(&self, hash: u64) -> bool {
+        let inside = self.inside();
+        inside.left.contains(&hash) || inside.leaving.contains(&hash)
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Told of each entry of a region that is about to be freed. Lets all go.
+///
+/// foyer would write again what this admits, but under its old sequence number, and recovery takes a number that goes back for the end
+/// of a region: a restart would lose what lies behind. Hot entries are written anew before, see the module's parent.
+#[derive(Debug)]
+pub(super) struct Leaving(pub(super) Arc<Census>);
+
+impl StorageFilterCondition for Leaving {
+    fn filter(&self, _: &Arc<Statistics>, hash: u64, _: usize) -> StorageFilterResult {
+        self.0.inside().leaving.push(hash);
+        StorageFilterResult::Reject
+    }
+}
+
+/// Frees the region that was written first, across restarts, and marks the older half as on probation: what is read from there is
+/// told to be old, so that it can be written anew.
+#[derive(Debug)]
+pub(super) struct OldestFirst {
+    census: Arc<Census>,
+    /// The newest sequence number of each region that was recovered.
+    recovered: HashMap<u32, u64>,
+    /// Regions in the order of their age.
+    order: BTreeSet<(u8, u64, u32)>,
+    places: HashMap<u32, (u8, u64, u32)>,
+    written: u64,
+    regions: usize,
+}
+
+impl OldestFirst {
+    pub(super) fn new(census: Arc<Census>, recovered: HashMap<u32, u64>) -> Self {
+        Self {
+            census,
+            recovered,
+            order: BTreeSet::new(),
+            places: HashMap::new(),
+            written: 0,
+            regions: 0,
+        }
+    }
+
+    fn mark(&self, info: &EvictionInfo<'_>) {
+        self.census.clean.store(info.clean as u64, Relaxed);
+        let old = (self.regions / 2).saturating_sub(info.clean);
+        for (_, _, id) in self.order.iter().take(old) {
+            if let Some(region) = info.blocks.get(*id as usize) {
+                region.statistics().probation.store(true, Relaxed);
+            }
+        }
+    }
+}
+
+impl EvictionPicker for OldestFirst {
+    fn init(&mut self, regions: &[u32], _: usize) {
+        self.regions = regions.len();
+        self.census.clean.store(regions.len() as u64, Relaxed);
+    }
+
+    fn pick(&mut self, info: EvictionInfo<'_>) -> Option<u32> {
+        self.mark(&info);
+        self.order
+            .iter()
+            .map(|(_, _, id)| *id)
+            .find(|id| info.evictable.contains(id))
+    }
+
+    fn on_block_evictable(&mut self, info: EvictionInfo<'_>, region: u32) {
+        let place = match self.recovered.remove(&region) {
+            Some(sequence) => (0, sequence, region),
+            None => {
+                self.written += 1;
+                (1, self.written, region)
+            }
+        };
+        self.order.insert(place);
+        self.places.insert(region, place);
+        self.mark(&info);
+    }
+
+    fn on_block_evict(&mut self, info: EvictionInfo<'_>, region: u32) {
+        self.recovered.remove(&region);
+        if let Some(place) = self.places.remove(&region) {
+            self.order.remove(&place);
+        }
+        self.mark(&info);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_counted_once_however_often_they_are_written() {
+        let census = Census::default();
+        census.start(vec![1, 2]);
+        census.written(2);
+        census.written(3);
+        assert_eq!(census.entries(), 3);
+        assert!(census.gone(1));
+        assert!(!census.gone(1));
+        assert_eq!(census.entries(), 2);
+    }
+
+    #[test]
+    fn the_oldest_goes_first_and_what_was_written_again_is_young() {
+        let census = Census::default();
+        census.start(vec![1, 2, 3]);
+        census.written(1);
+        census.gone(2);
+        assert_eq!(census.pop_oldest(), Some(3));
+        assert_eq!(census.pop_oldest(), Some(1));
+        assert_eq!(census.pop_oldest(), None);
+        assert_eq!(census.entries(), 0);
+    }
+
+    #[test]
+    fn places_of_what_has_left_are_forgotten() {
+        let census = Census::default();
+        census.start(vec![1, 2, 3, 4]);
+        census.written(2);
+        census.gone(1);
+        census.trim();
+        assert_eq!(census.inside().order, [3, 4, 2]);
+    }
+
+    #[test]
+    fn what_leaves_is_known_until_others_leave() {
+        let census = Arc::new(Census::default());
+        Leaving(census.clone()).0.inside().leaving.push(9);
+        assert!(census.is_leaving(9));
+        assert_eq!(census.take_leaving(), [9]);
+        assert!(census.is_leaving(9), "until the next are taken");
+    }
+}

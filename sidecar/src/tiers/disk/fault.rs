@@ -1,0 +1,131 @@
+//! What may be wrong with the directory, asked of the file system.
+//!
+//! Asked before each batch of writes: a full, read-only or vanished file system is seen here, before a write of foyer's fails. foyer 0.22
+//! survives failed writes badly: its flusher may lose a buffer and end in a panic of its task (contained by the runtime; the writer
+//! sees that nothing was written and closes the tier).
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
+};
+
+use rustix::fs::StatVfsMountFlags;
+
+use crate::tiers::{TiersError, reason};
+
+/// Why the disk tier is left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// A reason of a condition.
+    pub(super) reason: &'static str,
+    /// A sentence.
+    pub(super) message: String,
+}
+
+impl Fault {
+    pub(super) fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+        }
+    }
+
+    /// Says what an error of the system means for the tier.
+    pub(super) fn of(what: &str, error: &io::Error) -> Self {
+        let reason = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => reason::DISK_FULL,
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+                reason::DISK_READ_ONLY
+            }
+            io::ErrorKind::NotFound => reason::DISK_GONE,
+            _ => reason::DISK_FAILED,
+        };
+        Self::new(reason, format!("{what}: {error}."))
+    }
+}
+
+impl Fault {
+    /// Says what keeps the tier from opening.
+    pub(super) fn of_error(error: &TiersError) -> Self {
+        match error {
+            TiersError::Directory { dir, source } => {
+                Self::of(&format!("cannot use {}", dir.display()), source)
+            }
+            TiersError::TooSmall { .. } | TiersError::Smaller { .. } => {
+                Self::new(reason::DISK_TOO_SMALL, format!("{error}."))
+            }
+            TiersError::Locked { .. } => Self::new(reason::DISK_FAILED, format!("{error}.")),
+            TiersError::Store { source, .. } => {
+                Self::new(reason::DISK_FAILED, format!("{error}: {source}."))
+            }
+        }
+    }
+}
+
+/// The folder of regions as it was when it was opened.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    dir: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Place {
+    pub(super) fn of(dir: PathBuf) -> io::Result<Self> {
+        let meta = fs::metadata(&dir)?;
+        Ok(Self {
+            dir,
+            device: meta.dev(),
+            inode: meta.ino(),
+        })
+    }
+
+    /// Looks whether the folder is still there, can be written, and has room for `bytes` more.
+    pub(super) fn inspect(&self, bytes: u64) -> Result<(), Fault> {
+        let dir = self.dir.display();
+        let is_same = |meta: &fs::Metadata| meta.dev() == self.device && meta.ino() == self.inode;
+        match fs::metadata(&self.dir) {
+            Ok(meta) if is_same(&meta) => {}
+            Ok(_) => {
+                return Err(Fault::new(
+                    reason::DISK_GONE,
+                    format!("{dir} is another folder than the one that was opened."),
+                ));
+            }
+            Err(error) => return Err(Fault::of(&format!("cannot find {dir}"), &error)),
+        }
+        let volume = rustix::fs::statvfs(&self.dir)
+            .map_err(|errno| Fault::of(&format!("cannot look at {dir}"), &errno.into()))?;
+        if volume.f_flag.contains(StatVfsMountFlags::RDONLY) {
+            return Err(Fault::new(
+                reason::DISK_READ_ONLY,
+                format!("the file system of {dir} is read-only."),
+            ));
+        }
+        let free = volume.f_bavail.saturating_mul(volume.f_frsize);
+        if free < bytes {
+            return Err(Fault::new(
+                reason::DISK_FULL,
+                format!("the file system of {dir} has {free} bytes left."),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Writes a file and asks the system to put it on the disk: finds what [`Place::inspect`] cannot see.
+    pub(super) fn probe(&self) -> Result<(), Fault> {
+        let path = self.dir.join("probe");
+        let write = || {
+            let file = File::create(&path)?;
+            io::Write::write_all(&mut &file, &[0u8; 4096])?;
+            file.sync_all()
+        };
+        let written = write();
+        // Left behind, the probe is overwritten by the next one.
+        let _ = fs::remove_file(&path);
+        written
+            .map_err(|error| Fault::of(&format!("cannot write to {}", self.dir.display()), &error))
+    }
+}

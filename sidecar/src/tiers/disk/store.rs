@@ -1,0 +1,220 @@
+//! Opens foyer's store over a directory.
+
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32},
+    },
+};
+
+use foyer::{
+    BlockEngineConfig, DeviceBuilder, FsDeviceBuilder, HybridCache, HybridCacheBuilder,
+    HybridCachePolicy, IoEngineConfig, PsyncIoEngineConfig, RecoverMode, Spawner, StorageFilter,
+};
+use tracing::info;
+
+use super::{
+    Budget,
+    census::{Census, Leaving, OldestFirst},
+    fault::Place,
+    layout::{BLOB_INDEX_BYTES, Geometry, Layout, Usable},
+    scan::{Recovered, scan},
+};
+use crate::tiers::{
+    DiskOptions, IoUring, Key, TiersError,
+    entry::{ByHash, Held, KeyHash},
+};
+
+/// foyer's hybrid cache, of which only the disk is used: the memory tier is ours, for it has three parts and outlives a broken disk.
+pub(super) type Store = HybridCache<Key, Held, KeyHash>;
+
+/// Shards of foyer's index.
+const INDEX_SHARDS: usize = 64;
+/// Regions that foyer recovers at once.
+const RECOVER_CONCURRENCY: usize = 8;
+
+/// A disk tier that works.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) store: Store,
+    pub(super) census: Arc<Census>,
+    pub(super) geometry: Geometry,
+    pub(super) room: Usable,
+    pub(super) place: Place,
+    /// How files are read and written.
+    pub(super) engine: &'static str,
+    /// Reads that failed since one succeeded.
+    pub(super) read_errors: AtomicU32,
+    /// Set when it is left, so that its faults are reported once.
+    pub(super) is_left: AtomicBool,
+    /// The directory is held as long as anything may be written to it.
+    pub(super) layout: Arc<Layout>,
+}
+
+impl Opened {
+    /// Returns whether an entry can be found by the hash of its key.
+    pub(super) fn holds(&self, hash: u64) -> bool {
+        self.store.storage().may_contains(&ByHash(hash))
+    }
+}
+
+/// What is found out about a directory before foyer opens it. Blocks.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    layout: Arc<Layout>,
+    geometry: Geometry,
+    room: Usable,
+    place: Place,
+    recovered: Recovered,
+}
+
+impl Prepared {
+    /// Takes the directory, or keeps `layout` if that still holds it, and reads what it has. With `create`, makes it.
+    pub(super) fn new(
+        options: &DiskOptions,
+        layout: Option<Arc<Layout>>,
+        create: bool,
+    ) -> Result<Self, TiersError> {
+        let dir = || options.dir.clone();
+        let failed = |source: io::Error| TiersError::Directory { dir: dir(), source };
+        let layout = match layout.filter(|layout| layout.is_current()) {
+            Some(layout) => layout,
+            None => Arc::new(Layout::lock(&options.dir, create)?),
+        };
+        let room = layout.usable_bytes(options).map_err(failed)?;
+        if options.strict && room.usable < room.wanted {
+            return Err(TiersError::Smaller {
+                dir: dir(),
+                wanted_bytes: room.wanted,
+                usable_bytes: room.usable,
+            });
+        }
+        let geometry =
+            layout
+                .geometry(room.usable)
+                .map_err(|needed_bytes| TiersError::TooSmall {
+                    dir: dir(),
+                    usable_bytes: room.usable,
+                    needed_bytes,
+                })?;
+        layout.prepare(geometry).map_err(failed)?;
+        let place = Place::of(layout.regions_dir()).map_err(failed)?;
+        let recovered = scan(&layout.regions_dir(), geometry);
+        Ok(Self {
+            layout,
+            geometry,
+            room,
+            place,
+            recovered,
+        })
+    }
+
+    /// Opens the store and recovers what the regions hold.
+    pub(super) async fn open(
+        self,
+        options: &DiskOptions,
+        budget: Budget,
+    ) -> Result<Opened, TiersError> {
+        let Self {
+            layout,
+            geometry,
+            room,
+            place,
+            recovered,
+        } = self;
+        let census = Arc::new(Census::default());
+        let picker = OldestFirst::new(census.clone(), recovered.regions);
+        let (store, engine) = open_store(
+            &layout.regions_dir(),
+            geometry,
+            options.io_uring,
+            budget,
+            &census,
+            picker,
+        )
+        .await
+        .map_err(|source| TiersError::Store {
+            dir: options.dir.clone(),
+            source,
+        })?;
+        let opened = Opened {
+            store,
+            census,
+            geometry,
+            room,
+            place,
+            engine,
+            read_errors: AtomicU32::new(0),
+            is_left: AtomicBool::new(false),
+            layout,
+        };
+        let mut hashes = recovered.hashes;
+        hashes.retain(|hash| opened.holds(*hash));
+        opened.census.start(hashes);
+        info!(
+            dir = %options.dir.display(),
+            engine,
+            bytes = geometry.bytes(),
+            entries = opened.census.entries(),
+            "disk cache is open"
+        );
+        Ok(opened)
+    }
+}
+
+async fn open_store(
+    dir: &Path,
+    geometry: Geometry,
+    io_uring: IoUring,
+    budget: Budget,
+    census: &Arc<Census>,
+    picker: OldestFirst,
+) -> foyer::Result<(Store, &'static str)> {
+    let device = FsDeviceBuilder::new(dir)
+        .with_capacity(size(geometry.bytes()))
+        .build()?;
+    // One flusher: recovery takes entries of a region only as long as their sequence numbers ascend.
+    let engine = BlockEngineConfig::new(device)
+        .with_block_size(size(geometry.region_bytes))
+        .with_blob_index_size(size(BLOB_INDEX_BYTES))
+        .with_indexer_shards(INDEX_SHARDS)
+        .with_recover_concurrency(RECOVER_CONCURRENCY)
+        .with_flushers(1)
+        .with_reclaimers(1)
+        .with_clean_block_threshold(clean_regions(geometry))
+        .with_buffer_pool_size(size(budget.buffer_bytes))
+        .with_submit_queue_size_threshold(usize::MAX / 2)
+        .with_eviction_pickers(vec![Box::new(picker)])
+        .with_reinsertion_filter(StorageFilter::new().with_condition(Leaving(census.clone())));
+    let (io, name) = io_engine(io_uring);
+    let store = HybridCacheBuilder::new()
+        .with_name("vdt")
+        .with_policy(HybridCachePolicy::WriteOnInsertion)
+        .with_flush_on_close(false)
+        .memory(1)
+        .with_shards(1)
+        .with_hash_builder(KeyHash::default())
+        .storage()
+        .with_io_engine_config(io)
+        .with_engine_config(engine)
+        .with_recover_mode(RecoverMode::Quiet)
+        .with_spawner(Spawner::current())
+        .build()
+        .await?;
+    Ok((store, name))
+}
+
+/// Regions that foyer keeps free, so that writing does not wait for freeing.
+pub(super) fn clean_regions(geometry: Geometry) -> usize {
+    if geometry.regions >= 16 { 2 } else { 1 }
+}
+
+fn io_engine(_: IoUring) -> (Box<dyn IoEngineConfig>, &'static str) {
+    (PsyncIoEngineConfig::new().boxed(), "psync")
+}
+
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}

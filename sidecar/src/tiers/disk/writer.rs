@@ -1,0 +1,189 @@
+//! Hands entries to foyer as fast as it writes them, and no faster.
+//!
+//! foyer copies entries into a buffer of fixed size while another is being written, and drops what does not fit. So no more than a
+//! buffer full is handed over before all of it lies on the disk; then each entry is looked for, and one that is not there has not been
+//! written. All comes from one task: sequence numbers ascend in each region, as recovery wants.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::{
+    Inner,
+    fault::Fault,
+    queue::Job,
+    store::{Opened, clean_regions},
+};
+use crate::tiers::{Class, entry::ByHash, reason};
+
+/// How long a batch may take. A disk that needs longer for a few megabytes is of no use.
+const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Writes what comes through the queue, until that is closed and empty.
+pub(super) async fn run(inner: Arc<Inner>) {
+    loop {
+        let opened = inner.opened.load_full();
+        let bytes = opened.as_ref().map_or(inner.budget.buffer_bytes, |opened| {
+            batch_bytes(&inner, opened)
+        });
+        let jobs = inner.queue.next(bytes).await;
+        if jobs.is_empty() {
+            return;
+        }
+        match inner.opened.load_full() {
+            Some(opened) => write(&inner, &opened, jobs).await,
+            None => {
+                inner
+                    .counters
+                    .failed_writes
+                    .fetch_add(jobs.len() as u64, Relaxed);
+            }
+        }
+    }
+}
+
+/// Bytes handed over at once: what fits the buffer, and not so much that a small disk would go round.
+fn batch_bytes(inner: &Inner, opened: &Opened) -> u64 {
+    inner.budget.buffer_bytes.min(opened.geometry.bytes() / 8)
+}
+
+async fn write(inner: &Inner, opened: &Arc<Opened>, jobs: Vec<Job>) {
+    let counters = &inner.counters;
+    let fail = |fault: Fault, count: usize| {
+        counters.failed_writes.fetch_add(count as u64, Relaxed);
+        inner.leave(opened, &fault);
+    };
+    if let Err(fault) = inner
+        .inspect(opened, jobs.iter().map(Job::disk_bytes).sum())
+        .await
+    {
+        return fail(fault, jobs.len());
+    }
+    let storage = opened.store.storage();
+    // Leaving regions are freed by the time that the wait below ends, since it waits for that too.
+    let leaving = opened.census.take_leaving();
+    let jobs: Vec<Job> = jobs
+        .into_iter()
+        .filter(|job| job.rescue || !storage.may_contains(&job.key))
+        .collect();
+    make_room(inner, opened, jobs.len() as u64);
+    let written: Vec<(u64, bool)> = jobs
+        .iter()
+        .map(|job| (job.key.hash64(), job.rescue))
+        .collect();
+    for job in jobs {
+        opened
+            .store
+            .storage_writer(job.key)
+            .force()
+            .insert(job.held);
+    }
+    if timeout(WRITE_DEADLINE, storage.wait()).await.is_err() {
+        return fail(
+            Fault::new(
+                reason::DISK_FAILED,
+                "writes to the cache directory do not end.",
+            ),
+            written.len(),
+        );
+    }
+    settle(inner, opened, &leaving);
+    let mut failed = 0;
+    for (hash, rescued) in &written {
+        if !opened.holds(*hash) {
+            failed += 1;
+            continue;
+        }
+        opened.census.written(*hash);
+        counters.writes.fetch_add(1, Relaxed);
+        if *rescued {
+            counters.rescued_writes.fetch_add(1, Relaxed);
+        }
+    }
+    if failed == 0 {
+        return;
+    }
+    match inner.probe(opened).await {
+        Err(fault) => fail(fault, failed),
+        // A flusher that failed once is not to be trusted with more.
+        Ok(()) => fail(
+            Fault::new(reason::DISK_FAILED, "writes to the cache directory fail."),
+            failed,
+        ),
+    }
+}
+
+/// Takes note of what has left, and queues what memory holds of it, up to half: memory holds what is hot.
+fn settle(inner: &Inner, opened: &Opened, leaving: &[u64]) {
+    let mut found = Vec::new();
+    for hash in leaving {
+        // An entry that was written again since is held elsewhere.
+        if opened.holds(*hash) || !opened.census.gone(*hash) {
+            continue;
+        }
+        match inner.memory.find(*hash) {
+            Some(entry) => found.push(entry),
+            None => drop(inner.counters.disk_evictions.fetch_add(1, Relaxed)),
+        }
+    }
+    opened.census.trim();
+    found.sort_by_key(|(_, held)| held.class != Class::Metadata);
+    for (at, (key, held)) in found.into_iter().enumerate() {
+        // A full queue means that there is enough that is new.
+        if at >= leaving.len().div_ceil(2)
+            || inner
+                .queue
+                .push(Job {
+                    key,
+                    held,
+                    rescue: true,
+                })
+                .is_err()
+        {
+            inner.counters.disk_evictions.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// Removes the oldest entries where the memory for the index would be exceeded.
+fn make_room(inner: &Inner, opened: &Opened, coming: u64) {
+    let over = (opened.census.entries() + coming).saturating_sub(inner.budget.entries_max());
+    for _ in 0..over {
+        let Some(hash) = opened.census.pop_oldest() else {
+            return;
+        };
+        opened.store.storage().delete(&ByHash(hash));
+        inner.counters.disk_evictions.fetch_add(1, Relaxed);
+    }
+}
+
+impl Inner {
+    /// Looks at the directory before `bytes` are written.
+    pub(super) async fn inspect(&self, opened: &Arc<Opened>, bytes: u64) -> Result<(), Fault> {
+        // Once every region has been written, the files grow no more.
+        let grows = opened.census.clean() > clean_regions(opened.geometry) as u64;
+        let bytes = if grows { bytes } else { 0 };
+        let place = opened.place.clone();
+        blocking(move || place.inspect(bytes)).await
+    }
+
+    /// Looks at the directory and tries to write to it.
+    pub(super) async fn probe(&self, opened: &Arc<Opened>) -> Result<(), Fault> {
+        let place = opened.place.clone();
+        blocking(move || place.inspect(0).and_then(|()| place.probe())).await
+    }
+}
+
+async fn blocking(look: impl FnOnce() -> Result<(), Fault> + Send + 'static) -> Result<(), Fault> {
+    match tokio::task::spawn_blocking(look).await {
+        Ok(found) => found,
+        Err(error) => {
+            warn!(%error, "cache directory cannot be looked at");
+            Ok(())
+        }
+    }
+}
