@@ -147,6 +147,13 @@ impl Tiers {
         }
     }
 
+    /// Waits until what was inserted so far is on the disk, or given up. Insertions that go on meanwhile are waited for too.
+    pub async fn flush(&self) {
+        if let Some(disk) = &self.disk {
+            disk.flush().await;
+        }
+    }
+
     /// Looks at the cache directory now, in place of within seconds: a disk tier that is broken is left, one that was left is tried again.
     pub async fn check_disk(&self) {
         if let Some(disk) = &self.disk {

@@ -27,7 +27,7 @@ const LOCK: &str = "vdt-cache.lock";
 const LAYOUT: &str = "layout.json";
 const VERSION_DIR: &str = "v1";
 /// How foyer names the files of a directory.
-pub(super) const REGION_PREFIX: &str = "foyer-storage-direct-fs-";
+const REGION_PREFIX: &str = "foyer-storage-direct-fs-";
 
 /// What an entry of 1 MiB takes on the disk with its headers, bytes.
 const FULL_ENTRY_BYTES: u64 = (1 << 20) + 4096;
@@ -246,6 +246,11 @@ pub(super) struct Usable {
 fn read_marker(dir: &Path) -> Option<Marker> {
     let marker: Marker = serde_json::from_slice(&fs::read(dir.join(LAYOUT)).ok()?).ok()?;
     (marker.cache == "vdt").then_some(marker)
+}
+
+/// Returns where a region lies.
+pub(super) fn region_path(dir: &Path, id: u32) -> PathBuf {
+    dir.join(format!("{REGION_PREFIX}{id:08}"))
 }
 
 /// Returns the region files of a folder with their numbers, in order. None where the folder is not there.

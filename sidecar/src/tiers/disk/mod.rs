@@ -258,6 +258,11 @@ impl Disk {
         self.inner.check(true).await;
     }
 
+    /// Waits until all that was handed over is written, or given up.
+    pub(super) async fn flush(&self) {
+        self.inner.queue.idle().await;
+    }
+
     pub(super) fn stats(&self) -> DiskStats {
         self.inner.stats()
     }

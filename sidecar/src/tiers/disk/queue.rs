@@ -33,6 +33,7 @@ impl Job {
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     changed: Notify,
+    idle: Notify,
     bytes_max: u64,
 }
 
@@ -41,6 +42,8 @@ struct Waiting {
     order: VecDeque<Key>,
     jobs: HashMap<Key, Job>,
     bytes: u64,
+    /// Entries that were taken and are not yet done with.
+    taken: usize,
     closed: bool,
 }
 
@@ -53,6 +56,7 @@ impl Queue {
         Self {
             waiting: Mutex::default(),
             changed: Notify::new(),
+            idle: Notify::new(),
             bytes_max,
         }
     }
@@ -98,6 +102,26 @@ impl Queue {
         }
     }
 
+    /// Takes note that so many entries that were taken are written, or given up.
+    pub(super) fn done(&self, jobs: usize) {
+        self.waiting().taken -= jobs;
+        self.idle.notify_waiters();
+    }
+
+    /// Waits until nothing waits and nothing is being written.
+    pub(super) async fn idle(&self) {
+        loop {
+            let idle = self.idle.notified();
+            {
+                let waiting = self.waiting();
+                if waiting.order.is_empty() && waiting.taken == 0 {
+                    return;
+                }
+            }
+            idle.await;
+        }
+    }
+
     /// Takes nothing more; what waits is still handed out.
     pub(super) fn close(&self) {
         self.waiting().closed = true;
@@ -124,6 +148,7 @@ impl Waiting {
             self.bytes -= size;
             jobs.extend(job);
         }
+        self.taken += jobs.len();
         jobs
     }
 }

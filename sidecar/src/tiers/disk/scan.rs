@@ -23,7 +23,7 @@ use std::{
 
 use twox_hash::XxHash64;
 
-use super::layout::{BLOB_INDEX_BYTES, Geometry, region_files};
+use super::layout::{BLOB_INDEX_BYTES, Geometry, region_files, region_path};
 
 const PAGE_BYTES: u64 = 4096;
 const FIRST: usize = 12;
@@ -75,6 +75,34 @@ pub(super) fn scan(dir: &Path, geometry: Geometry) -> Recovered {
     Recovered {
         hashes: entries.into_iter().map(|(_, hash)| hash).collect(),
         regions,
+    }
+}
+
+impl Recovered {
+    /// Empties the oldest regions until `clean` of them are empty.
+    ///
+    /// foyer 0.22 frees regions only as it takes empty ones. Opened without any, as after a shrink of the directory or a crash at the
+    /// wrong moment, it would wait for one for ever.
+    ///
+    /// # Errors
+    ///
+    /// What the system says where a region cannot be written.
+    pub(super) fn empty_oldest(
+        &mut self,
+        dir: &Path,
+        geometry: Geometry,
+        clean: u64,
+    ) -> io::Result<()> {
+        while geometry.regions.saturating_sub(self.regions.len() as u64) < clean {
+            let oldest = self.regions.iter().min_by_key(|(_, sequence)| **sequence);
+            let Some(id) = oldest.map(|(id, _)| *id) else {
+                return Ok(());
+            };
+            let file = File::options().write(true).open(region_path(dir, id))?;
+            file.write_all_at(&[0; BLOB_INDEX_BYTES as usize], 0)?;
+            self.regions.remove(&id);
+        }
+        Ok(())
     }
 }
 

@@ -101,7 +101,11 @@ impl Prepared {
                 })?;
         layout.prepare(geometry).map_err(failed)?;
         let place = Place::of(layout.regions_dir()).map_err(failed)?;
-        let recovered = scan(&layout.regions_dir(), geometry);
+        let mut recovered = scan(&layout.regions_dir(), geometry);
+        let clean = clean_regions(geometry) as u64;
+        recovered
+            .empty_oldest(&layout.regions_dir(), geometry, clean)
+            .map_err(failed)?;
         Ok(Self {
             layout,
             geometry,

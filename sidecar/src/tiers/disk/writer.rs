@@ -34,15 +34,17 @@ pub(super) async fn run(inner: Arc<Inner>) {
         if jobs.is_empty() {
             return;
         }
+        let taken = jobs.len();
         match inner.opened.load_full() {
             Some(opened) => write(&inner, &opened, jobs).await,
             None => {
                 inner
                     .counters
                     .failed_writes
-                    .fetch_add(jobs.len() as u64, Relaxed);
+                    .fetch_add(taken as u64, Relaxed);
             }
         }
+        inner.queue.done(taken);
     }
 }
 

@@ -1,18 +1,29 @@
 //! The tiers over real directories.
 
-use bytes::Bytes;
-use vdt_sidecar::tiers::{
-    Class, DiskOptions, DiskState, Entry, EntryMeta, Insert, Key, Tier, Tiers, TiersError,
-    TiersOptions,
-};
+mod admission;
+mod basics;
+mod faults;
+mod recovery;
+mod volumes;
 
-/// An entry whose bytes follow from its number.
+use std::path::Path;
+
+use bytes::Bytes;
+use vdt_sidecar::tiers::{Class, DiskOptions, Entry, EntryMeta, Insert, Key, Tiers, TiersOptions};
+
+const MIB: u64 = 1 << 20;
+
+/// An entry whose bytes follow from its number, and differ from those of other numbers.
 fn entry(number: u64, length: usize) -> Entry {
-    let bytes: Vec<u8> = (0..length)
-        .map(|at| (number as usize + at * 7 + at / 251) as u8)
-        .collect();
+    let mut bytes = Vec::with_capacity(length + 8);
+    let mut word = number;
+    while bytes.len() < length {
+        word = word.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23) ^ number;
+        bytes.extend(word.to_le_bytes());
+    }
+    bytes.truncate(length);
     let meta = EntryMeta {
-        size: length as u64,
+        size: length as u64 * 3,
         last_modified_ms: number as i64,
         etag: Some(format!("\"{number}\"").into()),
         version: None,
@@ -23,7 +34,11 @@ fn entry(number: u64, length: usize) -> Entry {
     }
 }
 
-fn options(dir: &std::path::Path, memory_bytes: u64, disk_bytes: u64) -> TiersOptions {
+fn key(number: u64) -> Key {
+    Key(u128::from(number))
+}
+
+fn options(dir: &Path, memory_bytes: u64, disk_bytes: u64) -> TiersOptions {
     TiersOptions {
         memory_bytes,
         disk: Some(DiskOptions::new(dir, disk_bytes)),
@@ -31,47 +46,47 @@ fn options(dir: &std::path::Path, memory_bytes: u64, disk_bytes: u64) -> TiersOp
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_entry_is_found_in_memory_and_after_a_restart_on_the_disk() {
-    let dir = tempfile::tempdir().expect("a directory");
-    for round in 0..2 {
-        let tiers = Tiers::open(options(dir.path(), 32 << 20, 128 << 20))
-            .await
-            .expect("it opens");
-        assert_eq!(tiers.stats().disk.state, DiskState::Ok);
-        for number in 0..20 {
-            let key = Key(u128::from(number));
-            let expected = entry(number, 100_000);
-            if round == 0 {
-                assert_eq!(tiers.get(Class::Block, key).await, None);
-                tiers.insert(Class::Block, key, expected.clone(), Insert::Resident);
-                assert_eq!(
-                    tiers.get(Class::Block, key).await,
-                    Some((expected, Tier::Memory))
-                );
-            } else {
-                assert_eq!(
-                    tiers.get(Class::Block, key).await,
-                    Some((expected.clone(), Tier::Disk))
-                );
-                assert_eq!(tiers.get_memory(Class::Block, key), Some(expected));
-            }
-        }
-        tiers.close().await;
-    }
+async fn open(dir: &Path, memory_bytes: u64, disk_bytes: u64) -> Tiers {
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_test_writer()
+        .try_init();
+    Tiers::open(options(dir, memory_bytes, disk_bytes))
+        .await
+        .expect("the tiers open")
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_second_user_of_a_directory_is_refused() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let first = Tiers::open(options(dir.path(), 32 << 20, 128 << 20))
-        .await
-        .expect("it opens");
-    let second = Tiers::open(options(dir.path(), 32 << 20, 128 << 20)).await;
-    assert!(
-        matches!(second, Err(TiersError::Locked { .. })),
-        "{second:?}"
-    );
-    first.close().await;
-    drop(first);
+/// Inserts entries of one length and waits until they are on the disk.
+async fn fill(tiers: &Tiers, numbers: std::ops::Range<u64>, length: usize) {
+    for number in numbers {
+        tiers.insert(
+            Class::Block,
+            key(number),
+            entry(number, length),
+            Insert::Resident,
+        );
+        // The queue holds 16 MiB.
+        if number % 8 == 7 {
+            tiers.flush().await;
+        }
+    }
+    tiers.flush().await;
+}
+
+/// Looks numbers up; returns those found, and asserts that they are what was inserted.
+async fn found(tiers: &Tiers, numbers: std::ops::Range<u64>, length: usize) -> Vec<u64> {
+    let mut found = Vec::new();
+    for number in numbers {
+        if let Some((got, _)) = tiers
+            .get_for(Class::Block, key(number), Insert::Candidate)
+            .await
+        {
+            assert!(
+                got == entry(number, length),
+                "entry {number} is not what was inserted"
+            );
+            found.push(number);
+        }
+    }
+    found
 }

@@ -1,0 +1,1 @@
+//! What a scan does to the hot set.

@@ -1,0 +1,204 @@
+//! Small real file systems: full, read-only, smaller than asked.
+//!
+//! Mounting needs rights that not every machine gives; a test says so and passes without them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use vdt_sidecar::tiers::{Class, DiskState, Tiers, TiersError, reason};
+
+use super::{MIB, fill, found, key, open, options};
+
+const LENGTH: usize = 200_000;
+
+/// A mounted file system that is unmounted when dropped.
+struct Volume {
+    path: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Volume {
+    fn tmpfs(mib: u64) -> Option<Self> {
+        let size = format!("size={mib}m");
+        Self::mount(|path| {
+            run(Command::new("mount")
+                .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+                .arg(path))
+        })
+    }
+
+    fn ext4(mib: u64) -> Option<Self> {
+        Self::mount(|path| {
+            let image = path.with_extension("img");
+            fs::File::create(&image)
+                .and_then(|file| file.set_len(mib * MIB))
+                .ok()?;
+            run(Command::new("mkfs.ext4")
+                .args(["-q", "-m", "0"])
+                .arg(&image))?;
+            run(Command::new("mount")
+                .args(["-o", "loop"])
+                .arg(&image)
+                .arg(path))
+        })
+    }
+
+    fn mount(mount: impl FnOnce(&Path) -> Option<()>) -> Option<Self> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("volume");
+        fs::create_dir(&path).expect("it is made");
+        if mount(&path).is_none() {
+            eprintln!("skipped: this machine does not let the test mount a file system");
+            return None;
+        }
+        Some(Self { path, _dir: dir })
+    }
+
+    fn remount(&self, options: &str) -> bool {
+        run(Command::new("mount").args(["-o", options]).arg(&self.path)).is_some()
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
+    }
+}
+
+fn run(command: &mut Command) -> Option<()> {
+    let output = command.output().ok()?;
+    output.status.success().then_some(())
+}
+
+fn why(tiers: &Tiers) -> &'static str {
+    match tiers.stats().disk.state {
+        DiskState::Degraded { reason, .. } => reason,
+        state => panic!("{state:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_smaller_volume_is_used_as_far_as_it_goes() {
+    let Some(volume) = Volume::tmpfs(64) else {
+        return;
+    };
+    let mut options = options(&volume.path, 32 * MIB, 1024 * MIB);
+    options.disk.as_mut().expect("it is set").strict = true;
+    let refused = Tiers::open(options.clone()).await;
+    assert!(
+        matches!(refused, Err(TiersError::Smaller { .. })),
+        "{refused:?}"
+    );
+    options.disk.as_mut().expect("it is set").strict = false;
+
+    let tiers = Tiers::open(options).await.expect("it opens");
+    assert_eq!(why(&tiers), reason::CACHE_SMALLER);
+    let capacity = tiers.stats().disk.capacity_bytes;
+    assert!(capacity > 48 * MIB && capacity < 60 * MIB, "{capacity}");
+    // More than three times round.
+    fill(&tiers, 0..1000, LENGTH).await;
+    let stats = tiers.stats().disk;
+    assert_eq!(
+        (stats.failed_writes, stats.dropped_writes),
+        (0, 0),
+        "{stats:?}"
+    );
+    assert!(stats.entries > 200, "{stats:?}");
+    assert!(found(&tiers, 900..1000, LENGTH).await.len() == 100);
+    tiers.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_too_small_for_any_cache_is_reported() {
+    let Some(volume) = Volume::tmpfs(4) else {
+        return;
+    };
+    let tiers = open(&volume.path, 32 * MIB, 1024 * MIB).await;
+    assert_eq!(why(&tiers), reason::DISK_TOO_SMALL);
+    tiers.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_others_fill_is_left_and_comes_back_smaller() {
+    let Some(volume) = Volume::tmpfs(96) else {
+        return;
+    };
+    let tiers = open(&volume.path, 32 * MIB, 96 * MIB).await;
+    fill(&tiers, 0..150, LENGTH).await;
+    assert_eq!(tiers.stats().disk.entries, 150);
+    // Another program takes all that is left.
+    let hog = volume.path.join("hog");
+    let mut file = fs::File::create(&hog).expect("it is made");
+    let megabyte = vec![7u8; MIB as usize];
+    while std::io::Write::write_all(&mut file, &megabyte).is_ok() {}
+    drop(file);
+
+    fill(&tiers, 150..300, LENGTH).await;
+    assert_eq!(why(&tiers), reason::DISK_FULL);
+    assert!(
+        tiers.get_memory(Class::Block, key(299)).is_some(),
+        "memory goes on"
+    );
+    tiers.check_disk().await;
+    assert_eq!(why(&tiers), reason::CACHE_SMALLER);
+    // It lives with what it has, whatever comes.
+    let failed = tiers.stats().disk.failed_writes;
+    fill(&tiers, 300..600, LENGTH).await;
+    let stats = tiers.stats().disk;
+    assert_eq!(stats.failed_writes, failed, "{stats:?}");
+    assert_eq!(why(&tiers), reason::CACHE_SMALLER);
+    assert!(found(&tiers, 560..600, LENGTH).await.len() == 40);
+    tiers.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_made_read_only_is_left_and_comes_back() {
+    let Some(volume) = Volume::ext4(96) else {
+        return;
+    };
+    let tiers = open(&volume.path, 32 * MIB, 64 * MIB).await;
+    fill(&tiers, 0..100, LENGTH).await;
+    // Files open for writing keep a file system from being made read-only, so the system is told to force it as it does on errors.
+    if !volume.remount("remount,ro")
+        && run(Command::new("sh")
+            .arg("-c")
+            .arg("echo u > /proc/sysrq-trigger-disabled"))
+        .is_none()
+    {
+        eprintln!("skipped: the file system cannot be made read-only while it is in use");
+        tiers.close().await;
+        return;
+    }
+    fill(&tiers, 100..150, LENGTH).await;
+    assert_eq!(why(&tiers), reason::DISK_READ_ONLY);
+    assert!(
+        tiers.get_memory(Class::Block, key(149)).is_some(),
+        "memory goes on"
+    );
+    tiers.check_disk().await;
+    assert_eq!(why(&tiers), reason::DISK_READ_ONLY);
+
+    assert!(volume.remount("remount,rw"));
+    tiers.check_disk().await;
+    assert_eq!(tiers.stats().disk.state, DiskState::Ok);
+    assert!(found(&tiers, 0..100, LENGTH).await.len() > 50);
+    tiers.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_system_that_says_it_has_more_than_it_takes_is_left() {
+    // An ext4 with errors on the device below: what statvfs promises cannot be written.
+    let Some(volume) = Volume::tmpfs(64) else {
+        return;
+    };
+    let tiers = open(&volume.path, 32 * MIB, 40 * MIB).await;
+    fill(&tiers, 0..50, LENGTH).await;
+    // A limit on inodes or quotas shows in no statvfs; the size below what is used does the same to tmpfs.
+    assert!(volume.remount("remount,size=16m"));
+    fill(&tiers, 50..150, LENGTH).await;
+    assert_eq!(why(&tiers), reason::DISK_FULL);
+    tiers.close().await;
+}
