@@ -15,10 +15,13 @@ mod disk;
 mod entry;
 mod error;
 mod memory;
+mod metrics;
 mod options;
 mod stats;
 
 use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
 
 use self::{
     disk::{Budget, Disk},
@@ -136,6 +139,11 @@ impl Tiers {
         if let Some(disk) = &self.disk {
             disk.insert(key, held, how);
         }
+    }
+
+    /// Adds the metrics `vdt_cache_*` to a registry that puts no prefix before names. They last as long as the tiers.
+    pub fn register(self: &Arc<Self>, registry: &mut Registry) {
+        metrics::register(self, registry);
     }
 
     /// Returns what the tiers hold and did.

@@ -1,1 +1,219 @@
-//! What a scan does to the hot set.
+//! What a scan does to the hot set: traces of Zipf lookups, with and without a scan in between.
+
+use vdt_sidecar::tiers::{Class, Insert, Tiers, TiersOptions};
+
+use super::{MIB, entry, found, key, open};
+
+/// Lookups whose popularity follows Zipf's law with exponent 0.99, the same in every run.
+struct Zipf {
+    sums: Vec<f64>,
+    state: u64,
+}
+
+impl Zipf {
+    fn new(keys: u64) -> Self {
+        let mut sum = 0.0;
+        let weigh = |rank: u64| {
+            sum += 1.0 / (rank as f64).powf(0.99);
+            sum
+        };
+        Self {
+            sums: (1..=keys).map(weigh).collect(),
+            state: 1,
+        }
+    }
+
+    fn random(&mut self) -> u64 {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        self.state
+    }
+
+    fn next(&mut self) -> u64 {
+        let at =
+            (self.random() >> 11) as f64 / (1u64 << 53) as f64 * self.sums[self.sums.len() - 1];
+        self.sums.partition_point(|sum| *sum < at) as u64
+    }
+}
+
+/// A load of lookups, and what is scanned meanwhile.
+struct Trace {
+    keys: u64,
+    length: usize,
+    lookups: u64,
+    /// Blocks scanned for each lookup, and scanned in all before the scan starts again.
+    scanned: u64,
+    scan_blocks: u64,
+}
+
+/// Runs a trace; returns the hit ratio of the second half of the lookups.
+async fn hit_ratio(tiers: &Tiers, trace: &Trace) -> f64 {
+    let mut zipf = Zipf::new(trace.keys);
+    let (mut hits, mut cursor) = (0, 0u64);
+    for lookup in 0..trace.lookups {
+        let number = zipf.next();
+        match tiers.get(Class::Block, key(number)).await {
+            Some(_) if lookup >= trace.lookups / 2 => hits += 1,
+            Some(_) => {}
+            None => tiers.insert(
+                Class::Block,
+                key(number),
+                entry(number, trace.length),
+                Insert::Resident,
+            ),
+        }
+        for _ in 0..trace.scanned {
+            // A scan is recognised after its first blocks.
+            let how = if cursor % trace.scan_blocks < 8 {
+                Insert::Resident
+            } else {
+                Insert::Candidate
+            };
+            let number = (1 << 32) + cursor % trace.scan_blocks;
+            // The reader takes each block in four ranges.
+            for range in 0..4 {
+                if tiers
+                    .get_for(Class::Block, key(number), how)
+                    .await
+                    .is_none()
+                    && range == 0
+                {
+                    tiers.insert(Class::Block, key(number), entry(number, trace.length), how);
+                }
+            }
+            cursor += 1;
+        }
+        if lookup % 16 == 0 {
+            tiers.flush().await;
+        }
+    }
+    f64::from(hits) / (trace.lookups / 2) as f64
+}
+
+#[tokio::test]
+async fn a_scan_leaves_nine_tenths_of_the_hits_in_memory() {
+    let open = || {
+        Tiers::open(TiersOptions {
+            memory_bytes: 8 * MIB,
+            ..TiersOptions::default()
+        })
+    };
+    let quiet = Trace {
+        keys: 8000,
+        length: 4096,
+        lookups: 20_000,
+        scanned: 0,
+        scan_blocks: 10_000,
+    };
+    let without = hit_ratio(&open().await.expect("it opens"), &quiet).await;
+    for scanned in [1, 4] {
+        let with = hit_ratio(
+            &open().await.expect("it opens"),
+            &Trace { scanned, ..quiet },
+        )
+        .await;
+        println!("memory, {scanned} blocks scanned a lookup: {with:.3} of {without:.3}");
+        assert!(with >= 0.9 * without, "{with} of {without}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_leaves_nine_tenths_of_the_hits_on_the_disk() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let quiet = Trace {
+        keys: 3000,
+        length: 60_000,
+        lookups: 6000,
+        scanned: 0,
+        scan_blocks: 4000,
+    };
+    let mut ratios = Vec::new();
+    for scanned in [0, 2] {
+        let tiers = open(&dir.path().join(scanned.to_string()), 8 * MIB, 64 * MIB).await;
+        ratios.push(hit_ratio(&tiers, &Trace { scanned, ..quiet }).await);
+        let stats = tiers.stats().disk;
+        println!(
+            "disk, {scanned} blocks scanned a lookup: {:.3}; {stats:?}",
+            ratios[ratios.len() - 1]
+        );
+        assert_eq!(stats.dropped_writes, 0);
+        tiers.close().await;
+    }
+    assert!(ratios[1] >= 0.9 * ratios[0], "{ratios:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hot_entries_outlive_their_region() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let length = 100_000;
+    let tiers = open(dir.path(), 8 * MIB, 64 * MIB).await;
+    let hot = 0..40;
+    for number in hot.clone() {
+        tiers.insert(
+            Class::Block,
+            key(number),
+            entry(number, length),
+            Insert::Resident,
+        );
+        tiers.flush().await;
+    }
+    // Four times the disk goes by, while the hot set is asked for now and then: less often than memory keeps it.
+    for number in 1000..3400 {
+        tiers.insert(
+            Class::Block,
+            key(number),
+            entry(number, length),
+            Insert::Resident,
+        );
+        if number % 100 == 0 {
+            for number in hot.clone() {
+                tiers.get(Class::Block, key(number)).await;
+            }
+        }
+        tiers.flush().await;
+    }
+    tiers.close().await;
+    let tiers = open(dir.path(), 8 * MIB, 64 * MIB).await;
+    let kept = found(&tiers, hot, length).await.len();
+    assert!(kept >= 36, "{kept} of 40; {:?}", tiers.stats().disk);
+    tiers.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn candidates_fill_a_disk_with_room_and_wait_for_a_second_sight_when_it_is_full() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let length = 500_000;
+    let tiers = open(dir.path(), 8 * MIB, 64 * MIB).await;
+    let insert = async |number| {
+        tiers.insert(
+            Class::Block,
+            key(number),
+            entry(number, length),
+            Insert::Candidate,
+        );
+        tiers.flush().await;
+    };
+    for number in 0..50 {
+        insert(number).await;
+    }
+    let stats = tiers.stats().disk;
+    assert_eq!(
+        (stats.entries, stats.rejected_writes),
+        (50, 0),
+        "there is room"
+    );
+    for number in 100..200 {
+        insert(number).await;
+    }
+    let stats = tiers.stats().disk;
+    assert_eq!(stats.evictions, 0, "nothing had to go: {stats:?}");
+    assert_eq!(stats.entries + stats.rejected_writes, 150, "{stats:?}");
+    insert(199).await;
+    assert_eq!(
+        tiers.stats().disk.rejected_writes,
+        stats.rejected_writes,
+        "it was seen before"
+    );
+    tiers.close().await;
+}

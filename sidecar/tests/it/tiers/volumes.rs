@@ -40,7 +40,7 @@ impl Volume {
                 .args(["-q", "-m", "0"])
                 .arg(&image))?;
             run(Command::new("mount")
-                .args(["-o", "loop"])
+                .args(["-o", "loop,errors=remount-ro"])
                 .arg(&image)
                 .arg(path))
         })
@@ -55,6 +55,19 @@ impl Volume {
             return None;
         }
         Some(Self { path, _dir: dir })
+    }
+
+    /// Makes ext4 believe that its device failed.
+    fn fail(&self) -> Option<()> {
+        let mounts = fs::read_to_string("/proc/mounts").ok()?;
+        let is_ours = |line: &&str| {
+            line.split(' ')
+                .nth(1)
+                .is_some_and(|path| Path::new(path) == self.path)
+        };
+        let device = mounts.lines().find(is_ours)?.split(' ').next()?;
+        let name = device.strip_prefix("/dev/")?;
+        fs::write(format!("/sys/fs/ext4/{name}/trigger_fs_error"), "1").ok()
     }
 
     fn remount(&self, options: &str) -> bool {
@@ -155,48 +168,62 @@ async fn a_volume_that_others_fill_is_left_and_comes_back_smaller() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_volume_made_read_only_is_left_and_comes_back() {
+async fn a_file_system_that_turns_read_only_is_left() {
     let Some(volume) = Volume::ext4(96) else {
         return;
     };
     let tiers = open(&volume.path, 32 * MIB, 64 * MIB).await;
     fill(&tiers, 0..100, LENGTH).await;
-    // Files open for writing keep a file system from being made read-only, so the system is told to force it as it does on errors.
-    if !volume.remount("remount,ro")
-        && run(Command::new("sh")
-            .arg("-c")
-            .arg("echo u > /proc/sysrq-trigger-disabled"))
-        .is_none()
-    {
-        eprintln!("skipped: the file system cannot be made read-only while it is in use");
+    // What ext4 does when the device below it fails. Newer kernels do not tell statvfs, so foyer's writes fail.
+    if volume.fail().is_none() {
+        eprintln!("skipped: this kernel does not let ext4 be told to fail");
         tiers.close().await;
         return;
     }
     fill(&tiers, 100..150, LENGTH).await;
-    assert_eq!(why(&tiers), reason::DISK_READ_ONLY);
+    assert_eq!(
+        why(&tiers),
+        reason::DISK_READ_ONLY,
+        "{:?}",
+        tiers.stats().disk
+    );
     assert!(
         tiers.get_memory(Class::Block, key(149)).is_some(),
         "memory goes on"
     );
     tiers.check_disk().await;
-    assert_eq!(why(&tiers), reason::DISK_READ_ONLY);
-
-    assert!(volume.remount("remount,rw"));
-    tiers.check_disk().await;
-    assert_eq!(tiers.stats().disk.state, DiskState::Ok);
-    assert!(found(&tiers, 0..100, LENGTH).await.len() > 50);
+    assert_eq!(
+        why(&tiers),
+        reason::DISK_READ_ONLY,
+        "{:?}",
+        tiers.stats().disk
+    );
     tiers.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_system_that_says_it_has_more_than_it_takes_is_left() {
-    // An ext4 with errors on the device below: what statvfs promises cannot be written.
+async fn a_directory_that_cannot_be_written_is_reported() {
+    let Some(volume) = Volume::tmpfs(96) else {
+        return;
+    };
+    assert!(volume.remount("remount,ro"));
+    let tiers = open(&volume.path, 32 * MIB, 64 * MIB).await;
+    assert_eq!(why(&tiers), reason::DISK_READ_ONLY);
+    assert!(volume.remount("remount,rw"));
+    tiers.check_disk().await;
+    assert_eq!(tiers.stats().disk.state, DiskState::Ok);
+    fill(&tiers, 0..10, LENGTH).await;
+    assert_eq!(tiers.stats().disk.entries, 10);
+    tiers.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_shrinks_is_left() {
     let Some(volume) = Volume::tmpfs(64) else {
         return;
     };
     let tiers = open(&volume.path, 32 * MIB, 40 * MIB).await;
     fill(&tiers, 0..50, LENGTH).await;
-    // A limit on inodes or quotas shows in no statvfs; the size below what is used does the same to tmpfs.
     assert!(volume.remount("remount,size=16m"));
     fill(&tiers, 50..150, LENGTH).await;
     assert_eq!(why(&tiers), reason::DISK_FULL);
