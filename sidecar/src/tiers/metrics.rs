@@ -172,15 +172,18 @@ fn family(
         ConstGauge::new(0i64).metric_type()
     };
     let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+    let encode = |value: u64, encoder: MetricEncoder<'_>| {
+        if counts {
+            ConstCounter::new(value).encode(encoder)
+        } else {
+            ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(encoder)
+        }
+    };
     for (labels, value) in series {
-        let encode = |encoder: MetricEncoder<'_>| {
-            if counts {
-                ConstCounter::new(*value).encode(encoder)
-            } else {
-                ConstGauge::new(i64::try_from(*value).unwrap_or(i64::MAX)).encode(encoder)
-            }
-        };
-        encode(family.encode_family(labels)?)?;
+        if labels.is_empty() {
+            return encode(*value, family);
+        }
+        encode(*value, family.encode_family(labels)?)?;
     }
     Ok(())
 }

@@ -116,6 +116,12 @@ impl Place {
 
     /// Writes a file and asks the system to put it on the disk: finds what [`Place::inspect`] cannot see.
     pub(super) fn probe(&self) -> Result<(), Fault> {
+        let what = || format!("cannot write to {}", self.dir.display());
+        self.try_write().map_err(|error| Fault::of(&what(), &error))
+    }
+
+    /// Writes a file.
+    pub(super) fn try_write(&self) -> io::Result<()> {
         let path = self.dir.join("probe");
         let write = || {
             let file = File::create(&path)?;
@@ -126,6 +132,5 @@ impl Place {
         // Left behind, the probe is overwritten by the next one.
         let _ = fs::remove_file(&path);
         written
-            .map_err(|error| Fault::of(&format!("cannot write to {}", self.dir.display()), &error))
     }
 }

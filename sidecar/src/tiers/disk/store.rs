@@ -101,6 +101,7 @@ impl Prepared {
                 })?;
         layout.prepare(geometry).map_err(failed)?;
         let place = Place::of(layout.regions_dir()).map_err(failed)?;
+        place.try_write().map_err(failed)?;
         let mut recovered = scan(&layout.regions_dir(), geometry);
         let clean = clean_regions(geometry) as u64;
         recovered
