@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ::http::Extensions;
 use ::http::header::AUTHORIZATION;
 use ::http::request::Parts;
+use percent_encoding::percent_decode_str;
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{Credentials, S3Auth, SecretKey};
 use s3s::{S3Error, S3Result, s3_error};
@@ -52,8 +53,8 @@ pub(crate) fn check_form(parts: &Parts) -> Result<(), Form> {
     }
     let mut presigned = false;
     for (name, value) in parameters(&parts.uri) {
-        // As s3s reads them: names are decoded there.
-        let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+        // As s3s reads them: decoded.
+        let [name, value] = [name, value].map(|text| percent_decode_str(text).decode_utf8_lossy());
         match &*name {
             "Signature" | "AWSAccessKeyId" => return Err(Form::Version2),
             "X-Amz-Signature" => presigned = true,
@@ -64,12 +65,7 @@ pub(crate) fn check_form(parts: &Parts) -> Result<(), Form> {
             {
                 return Err(Form::TooLong);
             }
-            "X-Amz-Credential" => {
-                let value = percent_encoding::percent_decode_str(value).decode_utf8_lossy();
-                if !value.ends_with(SCOPE) {
-                    return Err(Form::Scope);
-                }
-            }
+            "X-Amz-Credential" if !value.ends_with(SCOPE) => return Err(Form::Scope),
             _ => {}
         }
     }
@@ -203,6 +199,10 @@ mod tests {
         assert_eq!(form("/b/k", &[SIGNED, SIGNED]), Err(Form::Several));
         assert_eq!(
             form(&presigned.replace("604800", "604801"), &[]),
+            Err(Form::TooLong)
+        );
+        assert_eq!(
+            form(&presigned.replace("604800", "%36048000"), &[]),
             Err(Form::TooLong)
         );
         assert_eq!(
