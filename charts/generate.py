@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "charts" / "vdt"
 COPIES = {  # from the repository: into the chart
     "crds/*.yaml": "files/crds",
-    "deploy/monitoring/dashboards/*.json": "files/dashboards",
-    "deploy/monitoring/rules/*.yaml": "files/rules",
+    "deploy/monitoring/*.json": "files/dashboards",
+    "deploy/monitoring/*.yaml": "files/rules",
 }
 KEY = re.compile(r"^(?P<indent> *)(?P<key>[A-Za-z][A-Za-z0-9]*):(?: (?P<value>.*))?$")
 

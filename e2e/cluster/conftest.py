@@ -86,6 +86,17 @@ def definitions(cluster):
     cluster("wait", "crd/virtualtables.vdt.io", "--for=condition=Established", "--timeout=30s")
 
 
+@pytest.fixture(scope="session")
+def images(own_machine) -> list[str]:
+    """helm's arguments for the images of this checkout, which every node has: those below `E2E_IMAGES`, as `test.sh` builds them."""
+    if own_machine is not None:
+        folder = os.environ.get("E2E_IMAGES")
+        if not folder:
+            pytest.fail("E2E_IMAGES names no folder with the archives of image/build.py: run e2e/cluster/test.sh")
+        own_machine.load(*sorted(Path(folder).glob("vdt-*.tar")))
+    return ["--set=images.registry=registry.local,images.pullPolicy=Never"]
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield

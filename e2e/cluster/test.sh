@@ -17,4 +17,13 @@ python=$("$here/../setup.sh" all | tail -n 1)
 cd "$here/.."
 if [ $# -eq 0 ]; then set -- cluster/tests; fi
 export E2E_ARTIFACTS=${E2E_ARTIFACTS:-$here/../../target/e2e}
+
+if [ -z "${E2E_KUBECONFIG:-}" ] && [ -z "${E2E_IMAGES:-}" ]; then
+    # The binaries of the other tests, with the libraries they need: what ships is built by `make images`, minutes later.
+    root=$here/../..
+    (cd "$root" && cargo build --locked --bin vdt --bin vdt-sidecar --bin vdt-operator)
+    export E2E_IMAGES=$root/target/e2e-images
+    "$root/image/build.py" --binaries "${CARGO_TARGET_DIR:-$root/target}/debug" --with-libraries \
+        --prefix registry.local/ --out "$E2E_IMAGES"
+fi
 exec "$python" -m pytest "$@"

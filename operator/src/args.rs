@@ -24,6 +24,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Reconcile VirtualTables until interrupted
     Run(Box<RunArgs>),
+    /// Check the definition, the account's rights and the leader, and print what was found
+    Check(CheckArgs),
     /// Print the CustomResourceDefinition as YAML
     Crd,
     /// Print the children that a manifest would get, without a cluster
@@ -167,6 +169,33 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// Options of `vdt-operator check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Namespace whose tables are reconciled; empty: all
+    #[arg(
+        long,
+        env = "VDT_NAMESPACE",
+        default_value = "",
+        value_name = "NAMESPACE"
+    )]
+    pub(crate) namespace: String,
+    /// Name of the Lease that somebody must hold; unset: there is no election
+    #[arg(long, env = "VDT_LEASE_NAME", value_name = "NAME")]
+    pub(crate) lease_name: Option<String>,
+    /// The operator watches the metadata of Secrets
+    #[arg(long, env = "VDT_SECRETS_WATCH")]
+    pub(crate) secrets_watch: bool,
+    /// Namespace of the operator itself
+    #[arg(
+        long,
+        env = "POD_NAMESPACE",
+        default_value = "vdt-system",
+        value_name = "NAMESPACE"
+    )]
+    pub(crate) own_namespace: String,
 }
 
 /// Options of `vdt-operator render`.

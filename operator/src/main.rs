@@ -11,6 +11,7 @@ mod apply;
 mod args;
 mod backoff;
 mod build;
+mod check;
 mod controller;
 mod dereference;
 mod http;
@@ -50,6 +51,12 @@ fn start(command: Command) -> anyhow::Result<()> {
                 .enable_all()
                 .build()?;
             runtime.block_on(run::run(*args))
+        }
+        Command::Check(args) => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(check::run(&args))
         }
         Command::Crd => {
             print!("{}", vdt_crds::crd_yaml());

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .node import Node
@@ -63,11 +64,15 @@ def load(settings: Settings, nodes: list[Node], archives: list[Path]) -> None:
             shutil.copyfile(each, inside)
         (top,) = index_of(each)
         name = top["annotations"]["io.containerd.image.name"]
-        for node in nodes:
-            ctr = ("ctr", "-n", "k8s.io", "images")
-            node.exec(*ctr, "import", inside, capture=True)
-            repository = name.rsplit(":", 1)[0]
-            node.exec(*ctr, "tag", "--force", name, f"{repository}@{top['digest']}", capture=True)
+        by_digest = f"{name.rsplit(':', 1)[0]}@{top['digest']}"
+        with ThreadPoolExecutor(len(nodes)) as pool:
+            list(pool.map(lambda node: import_on(node, inside, name, by_digest), nodes))  # noqa: B023
+
+
+def import_on(node: Node, archive: Path, name: str, by_digest: str) -> None:
+    ctr = ("ctr", "-n", "k8s.io", "images")
+    node.exec(*ctr, "import", archive, capture=True)
+    node.exec(*ctr, "tag", "--force", name, by_digest, capture=True)
 
 
 def index_of(path: Path) -> list[dict]:
