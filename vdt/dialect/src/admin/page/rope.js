@@ -14,7 +14,11 @@ export function drawRope(report) {
   const size = Math.max(report.bytes, 1);
   const x = (offset) => (offset / size) * WIDTH;
   const marker = svg("rect", { class: "marker", y: 0, height: HEIGHT, width: 0 });
-  const bars = spans.flatMap((span) => pieces(span, x));
+  let odd = false;
+  const bars = spans.flatMap((span) => {
+    if (span.references) odd = !odd;
+    return pieces(span, x, odd);
+  });
   const readout = h("output", { class: "readout" });
   const summary = describe(report);
   const show = (index) => {
@@ -56,12 +60,12 @@ export function drawRope(report) {
   return h("div", { class: "drawn" }, rope, readout, h("span", { class: "share" }, `${percent(total.reference / size)} not copied`));
 }
 
-/** The bars of a span: one, or one a kind where several segments share it. */
-function pieces(span, x) {
+/** The bars of a span: one, or one a kind where several segments share it. Neighbouring artifacts differ in shade. */
+function pieces(span, x, odd) {
   const parts = span.of ? KINDS.map((kind) => [kind, span.of[kind]]) : [[span.kind, span.length]];
   let offset = span.offset;
   return parts.filter(([, length]) => length > 0).map(([kind, length]) => {
-    const bar = svg("rect", { class: kind, x: x(offset), y: 0, width: x(length), height: HEIGHT });
+    const bar = svg("rect", { class: kind === "reference" && odd ? "reference odd" : kind, x: x(offset), y: 0, width: x(length), height: HEIGHT });
     offset += length;
     return bar;
   });
