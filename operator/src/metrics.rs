@@ -175,6 +175,8 @@ impl Metrics {
         drop(metrics.terminal_errors.get_or_create(&controller));
         drop(metrics.panics.get_or_create(&controller));
         drop(metrics.active.get_or_create(&controller));
+        drop(metrics.queue_adds.get_or_create(&queue()));
+        drop(metrics.queue_retries.get_or_create(&queue()));
         for result in ["success", "requeue", "requeue_after", "error"] {
             let outcome = Outcome {
                 controller: CONTROLLER,

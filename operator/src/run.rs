@@ -134,7 +134,9 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         ),
     };
     // A connection of its own: what waits elsewhere does not keep the lease waiting.
-    let lease_client = kube::Client::try_from(config).context("a client for the lease")?;
+    let mut config = config;
+    config.default_retry = false;
+    let lease_client = Client::try_from(config).context("a client for the lease")?;
     let mut election = Election::new(
         lease_client,
         &args.own_namespace,

@@ -26,7 +26,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{ApiResource, DynamicObject, PartialObjectMeta},
+    api::{ApiResource, DynamicObject, PartialObjectMeta, TypeMeta},
     runtime::{
         WatchStreamExt,
         reflector::{self, ObjectRef, Store},
@@ -240,7 +240,7 @@ fn start_tables(
     let all = store.clone();
     let stream = watcher::watcher(api, config())
         .default_backoff()
-        .modify(prune);
+        .modify(|table| prune(table, &table_resource()));
     tasks.spawn(async move {
         let mut acted_upon: HashMap<TableRef, (Option<i64>, Option<String>)> = HashMap::new();
         let mut stream = Box::pin(reflector::reflector(writer, stream));
@@ -278,12 +278,12 @@ fn start_owned(
 ) -> Store<DynamicObject> {
     let writer = reflector::store::Writer::new(resource.clone());
     let store = writer.as_reader();
-    let are_pods = resource.kind == "Pod";
+    let (of, are_pods) = (resource.clone(), resource.kind == "Pod");
     let config = config().labels(&format!("{}={}", names::MANAGED_BY, names::OPERATOR));
     let stream = watcher::watcher(api, config)
         .default_backoff()
         .modify(move |object| {
-            prune(object);
+            prune(object, &of);
             if are_pods {
                 prune_pod(object);
             }
@@ -308,8 +308,13 @@ fn start_owned(
     store
 }
 
-fn prune(object: &mut DynamicObject) {
+/// Drops what nobody reads, and says what the object is: items of a list do not.
+fn prune(object: &mut DynamicObject, resource: &ApiResource) {
     object.metadata.managed_fields = None;
+    object.types = Some(TypeMeta {
+        api_version: resource.api_version.clone(),
+        kind: resource.kind.clone(),
+    });
 }
 
 /// Keeps what a pod is judged by.

@@ -275,7 +275,15 @@ impl Cluster<'_> {
         self.api(child.kind)
             .patch(&child.name, &manager, &Patch::Apply(&object))
             .await
-            .map_err(ApplyError::api("apply", kind, &child.name))?;
+            .map_err(|error| {
+                if is_namespace_going(&error) {
+                    return ApplyError::Terminating {
+                        kind: "Namespace",
+                        name: self.namespace.to_owned(),
+                    };
+                }
+                ApplyError::api("apply", kind, &child.name)(error)
+            })?;
         tracing::info!(
             kind,
             name = child.name,
@@ -541,6 +549,17 @@ fn preconditions(live: &DynamicObject) -> Preconditions {
 
 pub(crate) fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.is_not_found())
+}
+
+/// A namespace that is being deleted takes nothing new; its tables go with it.
+fn is_namespace_going(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes
+        .into_iter()
+        .any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// Reads the pods of a server.

@@ -1,0 +1,126 @@
+"""One control plane for all tests; an operator, a proxy and a namespace for each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import urllib.request
+import uuid
+from pathlib import Path
+
+import pytest
+import yaml
+from control_plane import BIN, ControlPlane, Process, free_port, wait
+from pods import Pods
+from proxy import Proxy
+
+ROOT = Path(__file__).resolve().parents[2]
+LEASE_SECONDS = 4
+
+
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory):
+    plane = ControlPlane(tmp_path_factory.mktemp("plane")).start()
+    plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds/virtualtables.vdt.io.yaml"))
+    plane.kubectl("wait", "--for=condition=Established", "crd/virtualtables.vdt.io")
+    plane.kubectl("create", "namespace", "vdt-system")
+    chart = subprocess.run(
+        [BIN / "helm", "template", "vdt-operator", os.environ.get("VDT_CHART", ROOT / "charts/vdt"), "-n", "vdt-system", "--set", "crds.enabled=false",
+         "--set", "serviceAccount.name=vdt-operator", "--set", "secrets.watch=true"],
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    roles = [one for one in yaml.safe_load_all(chart) if one and one["kind"] in ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")]
+    plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(roles))
+    yield plane
+    plane.stop()
+
+
+@pytest.fixture(scope="session")
+def api(plane):
+    return plane.api
+
+
+@pytest.fixture(scope="session")
+def pods(api):
+    pods = Pods(api)
+    yield pods
+    pods.stop()
+
+
+@pytest.fixture
+def proxy(plane):
+    proxy = Proxy(plane.port, plane.folder / "ca.crt")
+    yield proxy
+    proxy.cut()
+
+
+class Operator:
+    """Processes of the operator."""
+
+    def __init__(self, plane, pods, folder: Path, kubeconfig: Path):
+        self.plane, self.pods, self.folder, self.kubeconfig = plane, pods, folder, kubeconfig
+        self.running: list[Process] = []
+        self.metrics_port = 0
+
+    def start(self, *args: str, name: str = "one", ready: bool = True, env: dict | None = None) -> Process:
+        self.metrics_port, health = free_port(), free_port()
+        process = Process(
+            self.folder / f"operator-{name}-{len(self.running)}.log", os.environ["VDT_OPERATOR"], "run", "--lease-seconds", LEASE_SECONDS,
+            "--lease-name=vdt-operator-leader", "--admin-key-secret=vdt-operator-admin-key", f"--metrics-listen=127.0.0.1:{self.metrics_port}",
+            f"--health-listen=127.0.0.1:{health}", f"--admin-port={self.pods.port}", "--log-format=text", "--log=info,vdt_operator=debug", *args,
+            env={"KUBECONFIG": str(self.kubeconfig), "POD_NAMESPACE": "vdt-system", "POD_NAME": name, **(env or {})},
+        )  # fmt: skip
+        process.metrics_port, process.health_port = self.metrics_port, health
+        self.running.append(process)
+        if ready:
+            wait("the operator is ready", lambda: get(f"http://127.0.0.1:{health}/readyz") == "ok\n", 20)
+        return process
+
+    def metrics(self) -> str:
+        return get(f"http://127.0.0.1:{self.metrics_port}/metrics") or ""
+
+    def stop(self):
+        for process in self.running:
+            process.stop()
+
+
+def get(url: str) -> str | None:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.read().decode()
+    except OSError:
+        return None
+
+
+def fresh(pods):
+    pods.ready = True
+    pods.reports.clear()
+    pods.cache = {"tiers": {"memory": {"state": "Ok"}, "disk": {"state": "Ok"}}}
+    pods.least_ready.clear()
+
+
+@pytest.fixture
+def operator(plane, pods, tmp_path, namespace):
+    fresh(pods)
+    operator = Operator(plane, pods, tmp_path, plane.kubeconfig("operator"))
+    yield operator
+    operator.stop()
+
+
+@pytest.fixture
+def behind(plane, pods, proxy, tmp_path, namespace):
+    """An operator behind the proxy."""
+    fresh(pods)
+    operator = Operator(plane, pods, tmp_path, plane.kubeconfig("operator", proxy.url))
+    yield operator
+    operator.stop()
+
+
+@pytest.fixture
+def namespace(api):
+    """A namespace that takes restricted pods only."""
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    api.create("Namespace", {"metadata": {"name": name, "labels": labels}}, None)
+    yield name
+    api.delete("Namespace", name, None)

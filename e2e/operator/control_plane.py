@@ -1,0 +1,268 @@
+"""etcd, the API server and its controllers as processes of the host, on ports that nobody uses."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import time
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+BIN = Path(os.environ["KUBERNETES_BIN"])
+OPERATOR = "system:serviceaccount:vdt-system:vdt-operator"
+GROUPS = {
+    "VirtualTable": ("apis/vdt.io/v1alpha1", "virtualtables"),
+    "StatefulSet": ("apis/apps/v1", "statefulsets"),
+    "PodDisruptionBudget": ("apis/policy/v1", "poddisruptionbudgets"),
+    "NetworkPolicy": ("apis/networking.k8s.io/v1", "networkpolicies"),
+    "Lease": ("apis/coordination.k8s.io/v1", "leases"),
+    "Event": ("apis/events.k8s.io/v1", "events"),
+    "Namespace": ("api/v1", "namespaces"),
+    "Pod": ("api/v1", "pods"),
+    "Service": ("api/v1", "services"),
+    "ServiceAccount": ("api/v1", "serviceaccounts"),
+    "ConfigMap": ("api/v1", "configmaps"),
+    "Secret": ("api/v1", "secrets"),
+    "Node": ("api/v1", "nodes"),
+    "PersistentVolume": ("api/v1", "persistentvolumes"),
+    "PersistentVolumeClaim": ("api/v1", "persistentvolumeclaims"),
+}
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def wait(what: str, done, seconds: float = 30, pause: float = 0.1):
+    """Polls until `done` returns something, and returns it."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            result = done()
+        except ApiError:
+            result = None
+        if result:
+            return result
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {seconds:.0f} s: {what}")
+        time.sleep(pause)
+
+
+class ApiError(Exception):
+    def __init__(self, code: int, message: str):
+        super().__init__(f"{code}: {message}")
+        self.code = code
+
+
+class Process:
+    """A process of its own session, whose output is kept."""
+
+    def __init__(self, log: Path, *args, env: dict | None = None):
+        self.log = log
+        with log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [str(arg) for arg in args], stdout=out, stderr=out, start_new_session=True, env={**os.environ, **(env or {})}
+            )
+
+    def stop(self, how: int = signal.SIGTERM, seconds: float = 20) -> int | None:
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+            try:
+                self.process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(10)
+        return self.process.returncode
+
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+class Api:
+    """Kubernetes' API as its administrator, by plain JSON."""
+
+    def __init__(self, host: str, port: int, ca: Path, token: str = "admin"):
+        self.host, self.port, self.token = host, port, token
+        self.tls = ssl.create_default_context(cafile=str(ca))
+
+    def call(self, method: str, path: str, body=None, kind: str = "application/json"):
+        connection = http.client.HTTPSConnection(self.host, self.port, context=self.tls, timeout=30)
+        try:
+            data = None if body is None else json.dumps(body)
+            headers = {"Authorization": f"Bearer {self.token}", "Content-Type": kind, "Accept": "application/json"}
+            connection.request(method, "/" + path, data, headers)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        finally:
+            connection.close()
+        if answer.status >= 300:
+            try:
+                text = json.loads(text).get("message", text)
+            except ValueError:
+                pass
+            raise ApiError(answer.status, text)
+        return json.loads(text) if text.startswith("{") else text
+
+    @staticmethod
+    def path(kind: str, namespace: str | None = None, name: str | None = None, sub: str = "") -> str:
+        group, plural = GROUPS[kind]
+        parts = [group]
+        if namespace:
+            parts.append(f"namespaces/{namespace}")
+        parts.append(plural)
+        if name:
+            parts.append(quote(name))
+        return "/".join(parts) + sub
+
+    def get(self, kind: str, name: str, namespace: str | None = "docs"):
+        try:
+            return self.call("GET", self.path(kind, namespace, name))
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise
+
+    def list(self, kind: str, namespace: str | None = "docs", **query):
+        suffix = "?" + urlencode(query) if query else ""
+        return self.call("GET", self.path(kind, namespace) + suffix)["items"]
+
+    def create(self, kind: str, body: dict, namespace: str | None = "docs"):
+        return self.call("POST", self.path(kind, namespace), body)
+
+    def apply(self, kind: str, body: dict, namespace: str | None = "docs", manager: str = "kubectl"):
+        path = self.path(kind, namespace, body["metadata"]["name"]) + f"?fieldManager={manager}&force=true"
+        return self.call("PATCH", path, body, "application/apply-patch+yaml")
+
+    def patch(self, kind: str, name: str, body: dict, namespace: str | None = "docs", sub: str = ""):
+        return self.call("PATCH", self.path(kind, namespace, name, sub), body, "application/merge-patch+json")
+
+    def delete(self, kind: str, name: str, namespace: str | None = "docs", body: dict | None = None):
+        try:
+            return self.call("DELETE", self.path(kind, namespace, name), body)
+        except ApiError as error:
+            if error.code != 404:
+                raise
+
+
+class ControlPlane:
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.port, self.etcd_port = free_port(), free_port()
+        self.audit = folder / "audit.log"
+        self.parts: list[Process] = []
+
+    def start(self) -> ControlPlane:
+        self._keys()
+        etcd = f"http://127.0.0.1:{self.etcd_port}"
+        (self.folder / "tokens.csv").write_text(
+            'admin,admin,admin,"system:masters"\n'
+            f'operator,{OPERATOR},operator,"system:serviceaccounts,system:authenticated"\n'
+        )
+        (self.folder / "audit.yaml").write_text(
+            json.dumps(
+                {
+                    "apiVersion": "audit.k8s.io/v1",
+                    "kind": "Policy",
+                    "omitStages": ["RequestReceived"],
+                    "rules": [{"level": "Metadata", "users": [OPERATOR]}, {"level": "None"}],
+                }
+            )
+        )
+        self.parts.append(
+            Process(
+                self.folder / "etcd.log", "etcd", "--data-dir", self.folder / "etcd", "--listen-client-urls", etcd,
+                "--advertise-client-urls", etcd, "--listen-peer-urls", f"http://127.0.0.1:{free_port()}", "--unsafe-no-fsync",
+            )
+        )  # fmt: skip
+        self.start_api()
+        self.parts.append(
+            Process(
+                self.folder / "controllers.log", BIN / "kube-controller-manager", f"--kubeconfig={self.kubeconfig('admin')}",
+                f"--service-account-private-key-file={self.folder}/sa.key", f"--root-ca-file={self.folder}/ca.crt",
+                "--leader-elect=false", f"--secure-port={free_port()}", "--bind-address=127.0.0.1",
+            )
+        )  # fmt: skip
+        return self
+
+    def start_api(self):
+        f = self.folder
+        self.server = Process(
+            f / "api.log", BIN / "kube-apiserver", f"--etcd-servers=http://127.0.0.1:{self.etcd_port}", f"--secure-port={self.port}",
+            "--bind-address=127.0.0.1", "--service-cluster-ip-range=10.77.0.0/16", "--authorization-mode=RBAC",
+            f"--token-auth-file={f}/tokens.csv", f"--client-ca-file={f}/ca.crt", f"--tls-cert-file={f}/api.crt",
+            f"--tls-private-key-file={f}/api.key", f"--service-account-key-file={f}/sa.pub", f"--service-account-signing-key-file={f}/sa.key",
+            "--service-account-issuer=https://kubernetes.default.svc", f"--audit-policy-file={f}/audit.yaml",
+            f"--audit-log-path={self.audit}", "--audit-log-mode=blocking",
+        )  # fmt: skip
+        self.api = Api("127.0.0.1", self.port, f / "ca.crt")
+
+        def answers():
+            try:
+                return self.api.call("GET", "readyz") == "ok" and self.api.get("Namespace", "default", None)
+            except OSError:
+                return False
+
+        wait("the API server answers", answers, 120)
+
+    def _keys(self):
+        def run(*args):
+            subprocess.run(["openssl", *args], check=True, capture_output=True, cwd=self.folder)
+
+        run("genrsa", "-out", "sa.key", "2048")
+        run("rsa", "-in", "sa.key", "-pubout", "-out", "sa.pub")
+        run("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=ca", "-days", "30")
+        run("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "api.key", "-out", "api.csr", "-subj", "/CN=kube-apiserver")
+        (self.folder / "san").write_text("subjectAltName=IP:127.0.0.1,IP:10.77.0.1,DNS:kubernetes.default.svc\n")
+        run("x509", "-req", "-in", "api.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-out", "api.crt", "-days", "30", "-extfile", "san")
+
+    def kubeconfig(self, token: str, server: str | None = None) -> Path:
+        path = self.folder / f"{token}-{(server or 'direct').rsplit(':', 1)[-1]}.kubeconfig"
+        cluster = {"server": server} if server else {"server": f"https://127.0.0.1:{self.port}", "certificate-authority": f"{self.folder}/ca.crt"}
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "c", "cluster": cluster}],
+            "users": [{"name": "u", "user": {"token": token}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        }
+        path.write_text(json.dumps(config))
+        return path
+
+    def kubectl(self, *args: str, check: bool = True, stdin: str | None = None) -> str:
+        out = subprocess.run(
+            [BIN / "kubectl", f"--kubeconfig={self.kubeconfig('admin')}", *args], input=stdin, capture_output=True, text=True, check=False
+        )
+        assert not check or out.returncode == 0, f"kubectl {' '.join(args)}: {out.stderr}"
+        return out.stdout + out.stderr
+
+    def requests(self, since: int = 0, namespace: str | None = None) -> list[tuple[str, str, str, int]]:
+        """What the operator asked for: verb, resource, name, code. Leases left out."""
+        found = []
+        for line in self.audit.read_text().splitlines()[since:]:
+            entry = json.loads(line)
+            about = entry.get("objectRef", {})
+            if about.get("resource") == "leases" or namespace and about.get("namespace") != namespace:
+                continue
+            resource = "/".join(filter(None, [about.get("resource", ""), about.get("subresource")]))
+            found.append((entry["verb"], resource, about.get("name", ""), entry["responseStatus"]["code"]))
+        return found
+
+    def forbidden(self) -> list[str]:
+        """What the operator asked for and no role allows. (A namespace that goes refuses new objects with the same code.)"""
+        entries = [json.loads(line) for line in self.audit.read_text().splitlines()]
+        return [one["requestURI"] for one in entries if one.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid"]
+
+    def mark(self) -> int:
+        return len(self.audit.read_text().splitlines())
+
+    def stop(self):
+        for part in [*reversed(self.parts), self.server]:
+            part.stop(signal.SIGKILL)

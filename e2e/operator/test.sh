@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Runs the operator's tests against a real API server without nodes. VDT_OPERATOR names the binary.
+# Usage: e2e/operator/test.sh [pytest arguments]
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+bin=$("$here/../cluster/binaries.sh" --offline-tools | tail -n 1)
+python=$("$here/../setup.sh" all | tail -n 1)
+if [ -z "${VDT_OPERATOR:-}" ]; then
+    (cd "$root" && cargo build --locked -q -p vdt-operator)
+    VDT_OPERATOR=${CARGO_TARGET_DIR:-$root/target}/debug/vdt-operator
+fi
+export VDT_OPERATOR KUBERNETES_BIN=$bin
+cd "$here"
+exec "$python" -m pytest -c pytest.ini "$@"

@@ -1,0 +1,121 @@
+"""Checks behind the proxy: errors, cuts, stale watches, crashes between any two writes, partitions."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+from conftest import LEASE_SECONDS
+from control_plane import wait
+from tables import children, holder, is_ready, table, until_ready
+
+
+@pytest.mark.parametrize("code", [409, 429, 500, 503, 504])
+def test_b22_errors_are_waited_out(api, proxy, behind, namespace, code):
+    behind.start()
+    left = {"count": 10}
+
+    def rule(request):
+        if request.is_write and left["count"] > 0:
+            left["count"] -= 1
+            return code
+        return None
+
+    proxy.rule = rule
+    api.apply("VirtualTable", table(), namespace)
+    until_ready(api, namespace, seconds=60)
+    assert left["count"] == 0 or code == 409  # a conflict of a status is left to the next look
+
+
+def test_b22_a_table_that_always_fails_is_no_hot_loop(api, proxy, behind, namespace):
+    behind.start()
+    proxy.rule = lambda request: 500 if request.is_write and "statefulsets" in request.path else None
+    api.apply("VirtualTable", table(), namespace)
+    time.sleep(8)
+    proxy.requests.clear()
+    time.sleep(12)
+    about = [one for one in proxy.requests if "/leases" not in one[2] and "watch=true" not in one[2]]
+    assert len(about) < 12, about
+    found = api.get("VirtualTable", "manuals", namespace)
+    assert found["status"]["observedGeneration"] == -1 or is_ready(api, namespace) is None
+    proxy.rule = None
+    # Another spec does not wait for the back-off of this one.
+    api.patch("VirtualTable", "manuals", {"spec": {"refresh": {"intervalSeconds": 61}}}, namespace)
+    until_ready(api, namespace, seconds=20)
+
+
+def test_b22_cut_watches_and_a_slow_server(api, proxy, behind, namespace):
+    behind.start()
+    api.apply("VirtualTable", table(), namespace)
+    until_ready(api, namespace)
+    proxy.rule = lambda request: time.sleep(0.5)
+    for _ in range(3):
+        proxy.cut()
+        time.sleep(0.5)
+    api.patch("Service", "manuals", {"spec": {"selector": {"app.kubernetes.io/instance": "other"}}}, namespace)
+    wait("put back", lambda: api.get("Service", "manuals", namespace)["spec"]["selector"]["app.kubernetes.io/instance"] == "manuals", 30)
+
+
+def test_b23_a_crash_after_any_write_converges(api, proxy, behind, namespace):
+    """SIGKILL after the n-th write, for every n; the next operator ends where an undisturbed one does."""
+    undisturbed = behind.start()
+    api.apply("VirtualTable", table("calm"), namespace)
+    until_ready(api, namespace, "calm")
+    undisturbed.stop()
+    wanted = {kind for kind, child in children(api, namespace, "calm").items() if child}
+    for n in range(1, 16):
+        name = f"t{n}"
+        writes = {"count": 0}
+        process = behind.start(name=name)
+
+        def after(request, n=n, process=process, writes=writes):
+            writes["count"] += 1
+            if writes["count"] == n:
+                process.process.send_signal(signal.SIGKILL)
+
+        proxy.after = after
+        api.apply("VirtualTable", table(name), namespace)
+        try:
+            wait("it was killed", lambda: process.process.poll() is not None, 8)
+            killed = True
+        except AssertionError:
+            killed = False
+        proxy.after = None
+        if killed:
+            process = behind.start(name=f"{name}-next")
+        until_ready(api, namespace, name)
+        found = {kind for kind, child in children(api, namespace, name).items() if child}
+        assert {(kind, found_name.replace(name, "calm", 1)) for kind, found_name in found} == wanted
+        process.stop()
+        api.delete("VirtualTable", name, namespace)
+        if not killed:
+            assert n > 8, "there were fewer writes than children"
+            break
+
+
+def test_b24_a_stale_watch_deletes_nothing(api, proxy, behind, namespace):
+    behind.start()
+    api.apply("VirtualTable", table(replicas=1), namespace)
+    until_ready(api, namespace)
+    proxy.frozen = True
+    time.sleep(1)
+    # The operator goes on believing in one replica, without a budget, and in the old template.
+    api.patch("VirtualTable", "manuals", {"spec": {"server": {"replicas": 2, "rollout": {"drainSeconds": 8}}}}, namespace)
+    proxy.requests.clear()
+    time.sleep(25)
+    assert [one for one in proxy.requests if one[1] == "DELETE"] == []
+    proxy.frozen = False
+    until_ready(api, namespace, seconds=40)
+
+
+def test_b25_a_leader_that_is_cut_off_stops_before_its_lease_runs_out(api, proxy, behind, namespace):
+    process = behind.start("--leader-elect", name="cut")
+    wait("it leads", lambda: holder(api).startswith("cut"), 20)
+    time.sleep(1)
+    proxy.partitioned = True
+    began = time.monotonic()
+    wait("it ends", lambda: process.process.poll() is not None, LEASE_SECONDS * 2, 0.05)
+    assert time.monotonic() - began < LEASE_SECONDS
+    assert process.process.returncode == 1
+    proxy.partitioned = False

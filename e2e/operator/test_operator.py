@@ -1,0 +1,372 @@
+"""Checks of a healthy cluster: children, drift, references, suspend, status, events, metrics, RBAC, deletion."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+
+import pytest
+from conftest import LEASE_SECONDS, get
+from control_plane import wait
+from tables import CHILDREN, children, condition, holder, is_ready, table, until, until_ready, versions
+
+
+def test_b14_children_are_made_with_owner_labels_and_one_manager(api, operator, namespace):
+    operator.start()
+    made = api.apply("VirtualTable", table(), namespace)
+    began = time.monotonic()
+    until_ready(api, namespace, seconds=15)
+    assert time.monotonic() - began < 10
+    for (kind, name), child in children(api, namespace).items():
+        meta = child["metadata"]
+        owner = meta["ownerReferences"][0]
+        assert (owner["uid"], owner["controller"]) == (made["metadata"]["uid"], True), (kind, name)
+        assert meta["labels"]["app.kubernetes.io/managed-by"] == "vdt-operator"
+        assert meta["labels"]["app.kubernetes.io/instance"] == "manuals"
+        assert "vdt-operator" in [one["manager"] for one in meta["managedFields"]], (kind, name)
+        assert "finalizers" not in meta
+    found = api.get("VirtualTable", "manuals", namespace)
+    assert "finalizers" not in found["metadata"]
+    assert (found["status"]["artifacts"], found["status"]["version"]) == (412, 3)
+
+
+def test_b14_a_single_pod_has_no_budget_and_loses_it(api, operator, namespace):
+    operator.start()
+    api.apply("VirtualTable", table(), namespace)
+    until_ready(api, namespace)
+    api.patch("VirtualTable", "manuals", {"spec": {"server": {"replicas": 1}}}, namespace)
+    wait("the budget is gone", lambda: api.get("PodDisruptionBudget", "manuals", namespace) is None)
+    until_ready(api, namespace)
+
+
+def test_b15_pods_are_admitted_by_the_restricted_profile(api, plane, operator, namespace):
+    operator.start()
+    out = plane.kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(table()))
+    until_ready(api, namespace)
+    assert "Warning" not in out
+    template = api.get("StatefulSet", "manuals", namespace)["spec"]["template"]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"}, "spec": template["spec"]}
+    out = plane.kubectl("-n", namespace, "create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
+    assert "arning" not in out
+    assert len(api.list("Pod", namespace)) == 2
+
+
+def test_b16_a_second_look_sends_no_write(api, plane, operator, namespace):
+    one = operator.start()
+    api.apply("VirtualTable", table(), namespace)
+    until_ready(api, namespace)
+    time.sleep(3)
+    before, mark = versions(api, namespace), plane.mark()
+    # Something happens to the table, and the operator starts anew: nothing is written.
+    api.patch("VirtualTable", "manuals", {"metadata": {"annotations": {"vdt.io/paused": "false"}}}, namespace)
+    time.sleep(3)
+    one.stop()
+    operator.start(name="two")
+    time.sleep(5)
+    assert versions(api, namespace) == before
+    writes = [one for one in plane.requests(mark, namespace) if one[0] in ("create", "update", "patch", "delete")]
+    assert writes == []
+
+
+@pytest.mark.parametrize("kind, pattern", CHILDREN)
+def test_b17_a_deleted_child_comes_back(api, operator, namespace, kind, pattern):
+    operator.start()
+    api.apply("VirtualTable", table(), namespace)
+    until_ready(api, namespace)
+    name = pattern.format("manuals")
+    uid = api.get(kind, name, namespace)["metadata"]["uid"]
+    api.delete(kind, name, namespace)
+    wait("it is back", lambda: (api.get(kind, name, namespace) or {"metadata": {"uid": uid}})["metadata"]["uid"] != uid, 5)
+
+
+def test_b17_changed_fields_are_put_back_and_foreign_ones_stay(api, operator, namespace):
+    operator.start()
+    api.apply("VirtualTable", table(), namespace)
+    until_ready(api, namespace)
+    changes = [
+        ("Service", "manuals", {"spec": {"selector": {"app.kubernetes.io/instance": "other"}}}, lambda o: o["spec"]["selector"]["app.kubernetes.io/instance"] == "manuals"),
+        ("ConfigMap", "manuals-config-v1", {"data": {"tables.yaml": "x"}}, lambda o: o["data"]["tables.yaml"].startswith("---")),
+        ("PodDisruptionBudget", "manuals", {"spec": {"maxUnavailable": 2}}, lambda o: o["spec"]["maxUnavailable"] == 1),
+        ("ServiceAccount", "manuals", {"automountServiceAccountToken": True}, lambda o: o["automountServiceAccountToken"] is False),
+        ("StatefulSet", "manuals", {"spec": {"replicas": 5}}, lambda o: o["spec"]["replicas"] == 2),
+        ("StatefulSet", "manuals", {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 20}}}}, lambda o: o["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 55),
+        ("Service", "manuals", {"metadata": {"labels": {"app.kubernetes.io/managed-by": None}}}, lambda o: o["metadata"]["labels"].get("app.kubernetes.io/managed-by") == "vdt-operator"),
+    ]  # fmt: skip
+    api.patch("Service", "manuals", {"metadata": {"labels": {"team": "data"}, "annotations": {"note": "theirs"}}}, namespace)
+    for kind, name, patch, holds in changes:
+        api.patch(kind, name, patch, namespace)
+        wait(f"{kind} {name} is put back", lambda: holds(api.get(kind, name, namespace)), 5)
+    service = api.get("Service", "manuals", namespace)
+    assert (service["metadata"]["labels"]["team"], service["metadata"]["annotations"]["note"]) == ("data", "theirs")
+
+
+def test_b17_replicas_of_an_autoscaler_survive_a_file_without_them(api, plane, operator, namespace):
+    operator.start()
+    file = table()
+    del file["spec"]["server"]["replicas"]
+    api.apply("VirtualTable", file, namespace)
+    until_ready(api, namespace)
+    plane.kubectl("-n", namespace, "scale", "vt/manuals", "--replicas=3")
+    wait("three pods", lambda: api.get("StatefulSet", "manuals", namespace)["spec"]["replicas"] == 3, 5)
+    api.apply("VirtualTable", file, namespace)
+    time.sleep(2)
+    assert api.get("StatefulSet", "manuals", namespace)["spec"]["replicas"] == 3
+    scale = api.call("GET", api.path("VirtualTable", namespace, "manuals", "/scale"))
+    assert "app.kubernetes.io/instance=manuals" in scale["status"]["selector"]
+
+
+def test_b18_a_deleted_table_takes_its_children_along_but_not_its_state(api, operator, namespace):
+    operator.start()
+    api.apply("VirtualTable", table(state={"type": "Claim", "claim": {}}, replicas=1), namespace)
+    until_ready(api, namespace)
+    assert "ownerReferences" not in api.get("PersistentVolumeClaim", "manuals-state", namespace)["metadata"]
+    api.delete("VirtualTable", "manuals", namespace)
+    wait("all are gone", lambda: not any(children(api, namespace).values()), 30)
+    assert api.get("PersistentVolumeClaim", "manuals-state", namespace)
+
+
+def test_b18_a_namespace_goes_while_the_operator_is_away(api, operator, namespace):
+    one = operator.start()
+    api.apply("VirtualTable", table(), namespace)
+    until_ready(api, namespace)
+    one.stop()
+    api.delete("Namespace", namespace, None)
+    wait("the namespace is gone", lambda: api.get("Namespace", namespace, None) is None, 60)
+
+
+def test_b19_a_missing_secret_is_named_and_its_arrival_seen(api, operator, namespace):
+    operator.start()
+    api.apply("VirtualTable", table(credentials="corp-ro"), namespace)
+    sources = until(api, namespace, "SourcesReady", "False", "SecretNotFound", seconds=5)
+    assert "corp-ro" in sources["message"]
+    api.create("Secret", {"metadata": {"name": "corp-ro"}, "stringData": {"accessKeyId": "a", "secretAccessKey": "hunter2"}}, namespace)
+    began = time.monotonic()
+    until_ready(api, namespace, seconds=10)
+    assert time.monotonic() - began < 6
+
+
+@pytest.mark.parametrize("watch", [True, False])
+def test_b19_a_rotated_secret_touches_the_pods_and_leaks_nowhere(api, operator, namespace, watch):
+    process = operator.start(*(["--secrets-watch"] if watch else []))
+    api.create("Secret", {"metadata": {"name": "corp-ro"}, "stringData": {"accessKeyId": "a", "secretAccessKey": "hunter2-old"}}, namespace)
+    api.apply("VirtualTable", table(credentials="corp-ro"), namespace)
+    until_ready(api, namespace)
+    reload = lambda: {p["metadata"]["name"]: p["metadata"]["annotations"].get("vdt.io/reload") for p in api.list("Pod", namespace)}  # noqa: E731
+    wait("pods have heard", lambda: all(reload().values()))
+    before, uids = reload(), {p["metadata"]["uid"] for p in api.list("Pod", namespace)}
+    api.patch("Secret", "corp-ro", {"stringData": {"secretAccessKey": "hunter2-new"}}, namespace)
+    if watch:
+        wait("the pods are touched", lambda: all(reload()[name] != before[name] for name in before), 5)
+    else:
+        # Without a watch the kubelet brings it within a minute; the operator sees it at a change of the spec, or within ten minutes.
+        api.patch("VirtualTable", "manuals", {"spec": {"refresh": {"intervalSeconds": 61}}}, namespace)
+        wait("the pods are touched", lambda: all(reload()[name] != before[name] for name in before), 5)
+    assert {p["metadata"]["uid"] for p in api.list("Pod", namespace)} == uids
+    everything = process.text() + json.dumps([api.get("VirtualTable", "manuals", namespace), api.list("Pod", namespace), api.list("Event", namespace), list(children(api, namespace).values())])
+    assert "hunter2" not in everything
+
+
+@pytest.mark.parametrize("how", ["suspend", "paused"])
+def test_b20_suspend_holds_writes_and_keeps_status(api, plane, pods, operator, namespace, how):
+    operator.start()
+    api.apply("VirtualTable", table(), namespace)
+    until_ready(api, namespace)
+    hold = {"spec": {"suspend": True}} if how == "suspend" else {"metadata": {"annotations": {"vdt.io/paused": "true"}}}
+    api.patch("VirtualTable", "manuals", hold, namespace)
+    until(api, namespace, "Ready", "True", "Suspended" if how == "suspend" else "Paused")
+    if how == "suspend":
+        # The pods are told to stop refreshing: the one thing that is written.
+        wait("pods are told", lambda: "suspend: true" in api.get("ConfigMap", "manuals-config-v1", namespace)["data"]["tables.yaml"], 5)
+    before = versions(api, namespace)
+    api.patch("VirtualTable", "manuals", {"spec": {"server": {"rollout": {"drainSeconds": 7}, "replicas": 3}}}, namespace)
+    api.delete("PodDisruptionBudget", "manuals", namespace)
+    audience = f"{namespace}/manuals"
+    pods.reports[audience] = pods.healthy(audience, Ready={"status": "False", "reason": "StateUnavailable"})
+    until(api, namespace, "Ready", "False", "StateUnavailable", seconds=30)
+    before["PodDisruptionBudget", "manuals"] = None
+    assert versions(api, namespace) == before
+    pods.reports.clear()
+    api.patch("VirtualTable", "manuals", {"spec": {"suspend": False}, "metadata": {"annotations": {"vdt.io/paused": None}}}, namespace)
+    wait("it converges", lambda: is_ready(api, namespace) and api.get("StatefulSet", "manuals", namespace)["spec"]["replicas"] == 3, 40)
+    assert api.get("PodDisruptionBudget", "manuals", namespace)
+    assert "suspend: false" in api.get("ConfigMap", "manuals-config-v1", namespace)["data"]["tables.yaml"]
+
+
+def test_b21_observed_generation_and_times(api, operator, namespace):
+    operator.start()
+    api.apply("VirtualTable", table(), namespace)
+    seen = []
+
+    def look():
+        found = api.get("VirtualTable", "manuals", namespace)
+        generation = found["metadata"]["generation"]
+        for one in found["status"]["conditions"]:
+            assert one.get("observedGeneration", 0) <= generation
+        assert found["status"]["observedGeneration"] <= generation
+        seen.append(found)
+        return is_ready(api, namespace)
+
+    wait("ready", look)
+    for interval in (61, 62, 63):
+        api.patch("VirtualTable", "manuals", {"spec": {"refresh": {"intervalSeconds": interval}}}, namespace)
+        wait("ready again", look)
+    times: dict = {}
+    for found in seen:
+        for one in found["status"]["conditions"]:
+            status, at = times.get(one["type"], (one["status"], one["lastTransitionTime"]))
+            if status == one["status"] and one["type"] in times:
+                assert at == one["lastTransitionTime"], one
+            times[one["type"]] = (one["status"], one["lastTransitionTime"])
+
+
+def test_b25_one_of_two_leads_and_hands_over(api, plane, operator, namespace):
+    one = operator.start("--leader-elect", name="one")
+    wait("one leads", lambda: holder(api).startswith("one"), 20)
+    two = operator.start("--leader-elect", name="two")
+    time.sleep(LEASE_SECONDS)
+    assert holder(api).startswith("one")
+    began = time.monotonic()
+    one.process.send_signal(signal.SIGTERM)
+    wait("two leads", lambda: holder(api).startswith("two"), 5, 0.02)
+    assert time.monotonic() - began < 1
+    assert one.stop() == 0
+    api.apply("VirtualTable", table(), namespace)
+    until_ready(api, namespace)
+    three = operator.start("--leader-elect", name="three")
+    began = time.monotonic()
+    two.stop(signal.SIGKILL)
+    wait("three leads", lambda: holder(api).startswith("three"), LEASE_SECONDS * 3, 0.02)
+    assert time.monotonic() - began <= LEASE_SECONDS * 1.5
+    metrics = get(f"http://127.0.0.1:{three.metrics_port}/metrics")
+    assert 'leader_election_master_status{name="vdt-operator-leader"} 1' in metrics
+
+
+def test_b26_nothing_is_forbidden(plane, operator, api, namespace):
+    """Of everything that was asked for in this whole run, nothing was."""
+    operator.start("--secrets-watch")
+    api.apply("VirtualTable", table(credentials="corp-ro"), namespace)
+    until(api, namespace, "SourcesReady", "False", "SecretNotFound")
+    assert plane.forbidden() == []
+
+
+def test_b31_metrics_and_readiness(api, operator, namespace):
+    process = operator.start()
+    api.apply("VirtualTable", table(), namespace)
+    until_ready(api, namespace)
+    text = operator.metrics()
+    names = set(re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE))
+    assert {
+        "controller_runtime_reconcile", "controller_runtime_reconcile_errors", "controller_runtime_terminal_reconcile_errors",
+        "controller_runtime_reconcile_panics", "controller_runtime_reconcile_time_seconds", "controller_runtime_max_concurrent_reconciles",
+        "controller_runtime_active_workers", "workqueue_adds", "workqueue_retries", "rest_client_requests", "leader_election_master_status",
+        "vdt_virtualtable_condition",
+    } <= names  # fmt: skip
+    assert f'vdt_virtualtable_condition{{namespace="{namespace}",name="manuals",type="Ready",status="True"}} 1.0' in text
+    assert re.search(r'rest_client_requests_total\{code="200",method="PATCH",host="127.0.0.1:\d+"\}', text)
+    api.delete("VirtualTable", "manuals", namespace)
+    wait("it is forgotten", lambda: f'namespace="{namespace}"' not in operator.metrics(), 10)
+    assert process.stop() == 0
+
+
+def test_b32_events_tell_of_transitions_only(api, operator, namespace):
+    operator.start()
+    api.apply("VirtualTable", table(credentials="corp-ro"), namespace)
+    until(api, namespace, "SourcesReady", "False", "SecretNotFound")
+    api.create("Secret", {"metadata": {"name": "corp-ro"}, "stringData": {"accessKeyId": "a", "secretAccessKey": "b"}}, namespace)
+    until_ready(api, namespace)
+    ours = lambda: [one for one in api.list("Event", namespace) if one.get("regarding", {}).get("kind") == "VirtualTable"]  # noqa: E731
+    time.sleep(2)
+    before = ours()
+    reasons = [one["reason"] for one in before]
+    assert "SecretNotFound" in reasons and "Serving" in reasons
+    assert len(reasons) == len(set(reasons)), reasons
+    assert {one["reason"]: one["type"] for one in before}["SecretNotFound"] == "Warning"
+    time.sleep(25)
+    assert len(ours()) == len(before)
+
+
+def test_names_that_are_taken_stall_and_are_left_alone(api, operator, namespace):
+    operator.start()
+    theirs = {"metadata": {"name": "manuals"}, "spec": {"ports": [{"port": 80}], "selector": {"app": "theirs"}}}
+    api.create("Service", theirs, namespace)
+    api.apply("VirtualTable", table(), namespace)
+    until(api, namespace, "Stalled", "True", "NameTaken")
+    assert api.get("Service", "manuals", namespace)["spec"]["selector"] == {"app": "theirs"}
+    api.delete("Service", "manuals", namespace)
+    api.patch("VirtualTable", "manuals", {"metadata": {"annotations": {"vdt.io/paused": "false"}}}, namespace)
+    until_ready(api, namespace, seconds=40)
+
+
+def test_a_roll_takes_one_pod_at_a_time(api, pods, operator, namespace):
+    operator.start()
+    api.apply("VirtualTable", table(replicas=3), namespace)
+    until_ready(api, namespace)
+    uids = {p["metadata"]["uid"] for p in api.list("Pod", namespace)}
+    pods.least_ready[f"{namespace}/manuals"] = 3
+    api.patch("VirtualTable", "manuals", {"spec": {"server": {"rollout": {"drainSeconds": 9}}}}, namespace)
+    until(api, namespace, "Reconciling", "True", "RollingOut", seconds=5)
+    until_ready(api, namespace, seconds=60)
+    assert not uids & {p["metadata"]["uid"] for p in api.list("Pod", namespace)}
+    assert pods.least_ready[f"{namespace}/manuals"] >= 2
+    assert api.get("VirtualTable", "manuals", namespace)["status"]["updatedReplicas"] == 3
+
+
+def test_a_roll_stops_at_the_first_pod_that_does_not_come_back(api, pods, operator, namespace):
+    operator.start()
+    api.apply("VirtualTable", table(replicas=3), namespace)
+    until_ready(api, namespace)
+    uids = {p["metadata"]["uid"] for p in api.list("Pod", namespace)}
+    api.patch("VirtualTable", "manuals", {"spec": {"server": {"podTemplate": {"annotations": {"test/unplayed": "yes"}}}}}, namespace)
+    until(api, namespace, "Reconciling", "True", "RollingOut", seconds=5)
+    time.sleep(8)
+    assert len(uids & {p["metadata"]["uid"] for p in api.list("Pod", namespace)}) == 2
+    # Putting it right goes on with the broken one first.
+    api.patch("VirtualTable", "manuals", {"spec": {"server": {"podTemplate": {"annotations": {"test/unplayed": None, "test/fixed": "yes"}}}}}, namespace)
+    until_ready(api, namespace, seconds=60)
+
+
+def test_dropping_warm_caches_is_refused_and_names_the_field(api, operator, namespace):
+    operator.start()
+    claim = {"disk": {"capacity": "1Gi", "volume": {"type": "PersistentVolumeClaim"}}}
+    api.apply("VirtualTable", table(cache=claim), namespace)
+    until_ready(api, namespace)
+    before = versions(api, namespace)
+    api.patch("VirtualTable", "manuals", {"spec": {"server": {"cache": {"disk": {"volume": {"type": "EmptyDir"}}}}}}, namespace)
+    stalled = until(api, namespace, "Stalled", "True", "WouldDropCache")
+    assert "spec.server.cache.disk.volume.type" in stalled["message"]
+    assert versions(api, namespace) == before
+    api.patch("VirtualTable", "manuals", {"spec": {"server": {"rollout": {"cachePolicy": "Discard"}}}}, namespace)
+    until_ready(api, namespace, seconds=60)
+    wait("claims are gone", lambda: not api.list("PersistentVolumeClaim", namespace), 30)
+
+
+def test_b28_another_operator_rolls_nothing(api, operator, namespace):
+    one = operator.start("--server-image=registry.test/server:1")
+    api.apply("VirtualTable", table(), namespace)
+    until_ready(api, namespace)
+    before = api.get("StatefulSet", "manuals", namespace)["spec"]["template"]
+    one.stop()
+    operator.start("--server-image=registry.test/server:2", name="two")
+    time.sleep(4)
+    assert api.get("StatefulSet", "manuals", namespace)["spec"]["template"] == before
+    # Drift is repaired with the template that was.
+    api.patch("StatefulSet", "manuals", {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 20}}}}, namespace)
+    wait("put back", lambda: api.get("StatefulSet", "manuals", namespace)["spec"]["template"] == before, 5)
+    api.patch("VirtualTable", "manuals", {"spec": {"server": {"rollout": {"drainSeconds": 31}}}}, namespace)
+    wait("the next change takes it", lambda: "server:2" in json.dumps(api.get("StatefulSet", "manuals", namespace)["spec"]["template"]), 5)
+
+
+def test_an_object_of_another_version_is_a_condition(api, operator, namespace):
+    """The message names the field; fixing it converges."""
+    operator.start()
+    odd = table(spec={"legs": []})
+    odd["spec"]["sources"][0]["include"] = ["[z-a]"]  # no API server can tell
+    api.apply("VirtualTable", odd, namespace)
+    stalled = until(api, namespace, "Stalled", "True", "InvalidSpec")
+    assert "spec.sources[0].include" in stalled["message"]
+    fixed = table()
+    api.apply("VirtualTable", fixed, namespace)
+    until_ready(api, namespace)
+    assert condition(api.get("VirtualTable", "manuals", namespace), "Stalled") == {}
