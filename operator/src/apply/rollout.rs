@@ -251,7 +251,7 @@ fn canonical(text: &str) -> String {
     {
         let milli = whole.parse::<u64>().unwrap_or_default() * 1000
             + format!("{fraction:0<3}").parse::<u64>().unwrap_or_default();
-        return if milli % 1000 == 0 {
+        return if milli.is_multiple_of(1000) {
             (milli / 1000).to_string()
         } else {
             format!("{milli}m")
@@ -261,7 +261,7 @@ fn canonical(text: &str) -> String {
         .strip_suffix('m')
         .and_then(|number| number.parse::<u64>().ok())
     {
-        return if milli % 1000 == 0 {
+        return if milli.is_multiple_of(1000) {
             (milli / 1000).to_string()
         } else {
             text.to_owned()
@@ -271,7 +271,7 @@ fn canonical(text: &str) -> String {
     if suffixes.iter().any(|suffix| text.ends_with(suffix)) {
         let (mut bytes, mut suffix) = (quantity.bytes(), "");
         for next in suffixes {
-            if bytes == 0 || bytes % 1024 != 0 {
+            if bytes == 0 || !bytes.is_multiple_of(1024) {
                 break;
             }
             (bytes, suffix) = (bytes / 1024, next);

@@ -386,7 +386,7 @@ fn resources(wanted: Option<&ContainerResources>, memory: &str, limit: &str) -> 
 fn in_bytes(bytes: u64) -> String {
     let mut number = bytes;
     for suffix in ["", "Ki", "Mi", "Gi", "Ti", "Pi"] {
-        if number == 0 || number % 1024 != 0 || suffix == "Pi" {
+        if number == 0 || !number.is_multiple_of(1024) || suffix == "Pi" {
             return format!("{number}{suffix}");
         }
         number /= 1024;
