@@ -8,6 +8,7 @@
 //!   read:<entries>:<bytes>    looks random ones up
 //!   idle                      CPU time of three seconds without work
 //!   abort                     ends as kill -9 does
+//! With IO_URING set, files are read and written through io_uring.
 //! ```
 
 use std::{
@@ -17,7 +18,7 @@ use std::{
 
 use bytes::Bytes;
 use vdt_sidecar::tiers::{
-    Class, DiskOptions, Entry, EntryMeta, Insert, Key, Tier, Tiers, TiersOptions,
+    Class, DiskOptions, Entry, EntryMeta, Insert, IoUring, Key, Tier, Tiers, TiersOptions,
 };
 
 const MIB: u64 = 1 << 20;
@@ -77,7 +78,10 @@ async fn main() -> anyhow::Result<()> {
     };
     let dir = PathBuf::from(next()?);
     let memory_bytes = next()?.parse::<u64>()? * MIB;
-    let disk = DiskOptions::new(dir, next()?.parse::<u64>()? * MIB);
+    let mut disk = DiskOptions::new(dir, next()?.parse::<u64>()? * MIB);
+    if std::env::var_os("IO_URING").is_some() {
+        disk.io_uring = IoUring::On;
+    }
     let start = Instant::now();
     let tiers = Tiers::open(TiersOptions {
         memory_bytes,

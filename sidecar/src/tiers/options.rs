@@ -52,11 +52,16 @@ impl DiskOptions {
 }
 
 /// Whether files are read and written through io_uring.
+///
+/// foyer 0.22's io_uring engine asks its queue without ever sleeping: it keeps a core busy, work or none. So it is used where it is asked
+/// for, on machines that have a core to give, and not by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum IoUring {
     /// pread and pwrite on threads.
     Off,
-    /// io_uring where the kernel and seccomp allow it, else pread and pwrite.
+    /// Whatever serves most machines best: pread and pwrite on threads, as long as foyer's engine spins.
     #[default]
     Auto,
+    /// io_uring where the kernel and seccomp allow it, else pread and pwrite.
+    On,
 }

@@ -12,6 +12,7 @@ use std::{
 use foyer::{
     BlockEngineConfig, DeviceBuilder, FsDeviceBuilder, HybridCache, HybridCacheBuilder,
     HybridCachePolicy, IoEngineConfig, PsyncIoEngineConfig, RecoverMode, Spawner, StorageFilter,
+    UringIoEngineConfig,
 };
 use tracing::info;
 
@@ -130,20 +131,29 @@ impl Prepared {
             recovered,
         } = self;
         let census = Arc::new(Census::default());
-        let picker = OldestFirst::new(census.clone(), recovered.regions);
-        let (store, engine) = open_store(
-            &layout.regions_dir(),
-            geometry,
-            options.io_uring,
-            budget,
-            &census,
-            picker,
-        )
-        .await
-        .map_err(|source| TiersError::Store {
+        let failed = |source| TiersError::Store {
             dir: options.dir.clone(),
             source,
-        })?;
+        };
+        let dir = layout.regions_dir();
+        let open = |io: Box<dyn IoEngineConfig>| {
+            let picker = OldestFirst::new(census.clone(), recovered.regions.clone());
+            open_store(&dir, geometry, io, budget, &census, picker)
+        };
+        let uring = match options.io_uring {
+            IoUring::On => open(UringIoEngineConfig::new().boxed())
+                .await
+                .inspect_err(|error| info!(%error, "io_uring is not to be had, psync is used"))
+                .ok(),
+            IoUring::Auto | IoUring::Off => None,
+        };
+        let (store, engine) = match uring {
+            Some(store) => (store, "io_uring"),
+            None => {
+                let psync = open(PsyncIoEngineConfig::new().boxed()).await;
+                (psync.map_err(failed)?, "psync")
+            }
+        };
         let opened = Opened {
             store,
             census,
@@ -172,11 +182,11 @@ impl Prepared {
 async fn open_store(
     dir: &Path,
     geometry: Geometry,
-    io_uring: IoUring,
+    io: Box<dyn IoEngineConfig>,
     budget: Budget,
     census: &Arc<Census>,
     picker: OldestFirst,
-) -> foyer::Result<(Store, &'static str)> {
+) -> foyer::Result<Store> {
     let device = FsDeviceBuilder::new(dir)
         .with_capacity(size(geometry.bytes()))
         .build()?;
@@ -193,8 +203,7 @@ async fn open_store(
         .with_submit_queue_size_threshold(usize::MAX / 2)
         .with_eviction_pickers(vec![Box::new(picker)])
         .with_reinsertion_filter(StorageFilter::new().with_condition(Leaving(census.clone())));
-    let (io, name) = io_engine(io_uring);
-    let store = HybridCacheBuilder::new()
+    HybridCacheBuilder::new()
         .with_name("vdt")
         .with_policy(HybridCachePolicy::WriteOnInsertion)
         .with_flush_on_close(false)
@@ -207,17 +216,12 @@ async fn open_store(
         .with_recover_mode(RecoverMode::Quiet)
         .with_spawner(Spawner::current())
         .build()
-        .await?;
-    Ok((store, name))
+        .await
 }
 
 /// Regions that foyer keeps free, so that writing does not wait for freeing.
 pub(super) fn clean_regions(geometry: Geometry) -> usize {
     if geometry.regions >= 16 { 2 } else { 1 }
-}
-
-fn io_engine(_: IoUring) -> (Box<dyn IoEngineConfig>, &'static str) {
-    (PsyncIoEngineConfig::new().boxed(), "psync")
 }
 
 fn size(bytes: u64) -> usize {
