@@ -81,6 +81,14 @@ impl Memory {
         Some(found)
     }
 
+    /// Returns whether something is held under a key.
+    pub(super) fn holds(&self, class: Class, key: Key) -> bool {
+        if class == Class::Metadata {
+            return self.metadata.contains(&key);
+        }
+        self.hot.contains(&key) || self.passing.contains(&key)
+    }
+
     /// Keeps an entry, if it fits.
     pub(super) fn insert(&self, key: Key, held: Held, counters: &Counters, how: Insert) {
         match (held.class, how) {

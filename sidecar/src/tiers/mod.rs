@@ -108,6 +108,11 @@ impl Tiers {
         }
     }
 
+    /// Returns whether an entry seems to be held, without reading it or counting a lookup: an answer may be wrong when hashes collide.
+    pub fn may_hold(&self, class: Class, key: Key) -> bool {
+        self.memory.holds(class, key) || self.disk.as_ref().is_some_and(|disk| disk.may_hold(key))
+    }
+
     /// Looks a key up in memory alone.
     pub fn get_memory(&self, class: Class, key: Key) -> Option<Entry> {
         self.memory_get(class, key, Insert::Resident)

@@ -1,4 +1,5 @@
 //! Integration tests of the sidecar, one binary.
 
+mod cache;
 mod front;
 mod tiers;

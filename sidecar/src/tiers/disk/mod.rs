@@ -228,6 +228,13 @@ impl Disk {
         Some(held)
     }
 
+    /// Returns whether the index knows the key, or the entry waits to be written.
+    pub(super) fn may_hold(&self, key: Key) -> bool {
+        let opened = self.inner.opened.load();
+        let is_there = |opened: &Arc<Opened>| opened.store.storage().may_contains(&key);
+        opened.as_ref().is_some_and(is_there) || self.waiting(key).is_some()
+    }
+
     /// Hands an entry to the disk, if it is to be there and is not.
     pub(super) fn insert(&self, key: Key, held: Held, how: Insert) {
         let Some(opened) = self.inner.opened.load_full() else {

@@ -1,0 +1,308 @@
+//! The entries that one request fills.
+//!
+//! A [`Fill`] deals the bytes that come out to the flights that wait for them, and ends each of them once: complete, or failed. An entry
+//! becomes resident before its flight ends, so whoever finds no flight finds the entry.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    ops::Range,
+    pin::pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use bytes::Bytes;
+use futures::{StreamExt, stream::BoxStream};
+use object_store::path::Path;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    Shared,
+    error::{CacheError, Failure},
+    fetch::Object,
+    flight::{Flight, Interest, Registry, Wanted, given_up},
+};
+use crate::tiers::{Class, Entry, EntryMeta, Insert, Key};
+
+/// One entry that a fetch brings.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) key: Key,
+    pub(super) class: Class,
+    pub(super) flight: Arc<Flight>,
+    /// What is known of it before; `None`: what the origin answers.
+    pub(super) meta: Option<Arc<EntryMeta>>,
+    /// Where its bytes lie in what the origin sends, in order and half-open.
+    pub(super) spans: VecDeque<Range<u64>>,
+}
+
+impl Target {
+    pub(super) fn new(
+        key: Key,
+        class: Class,
+        meta: Option<Arc<EntryMeta>>,
+        spans: impl IntoIterator<Item = Range<u64>>,
+    ) -> Self {
+        let spans: VecDeque<_> = spans.into_iter().collect();
+        let length = spans.iter().map(|span| span.end - span.start).sum();
+        Self {
+            key,
+            class,
+            flight: Flight::new(length),
+            meta,
+            spans,
+        }
+    }
+}
+
+/// The entries that a fetch fills. Dropped, it fails those that are not complete.
+pub(super) struct Fill {
+    pub(super) shared: Arc<Shared>,
+    location: Path,
+    pub(super) targets: VecDeque<Target>,
+    interest: Arc<Interest>,
+    how: Insert,
+    budget: Option<OwnedSemaphorePermit>,
+    meta: Option<Arc<EntryMeta>>,
+    pub(super) is_run: bool,
+}
+
+impl Fill {
+    /// Registers `targets`, which have no flights yet: the caller holds the registry since it looked.
+    pub(super) fn start(
+        shared: &Arc<Shared>,
+        registry: &mut Registry<'_>,
+        location: Path,
+        targets: VecDeque<Target>,
+        how: Insert,
+    ) -> Self {
+        let interest = Arc::new(Interest::default());
+        for target in &targets {
+            registry.start(target.key, &target.flight, &interest);
+        }
+        Self {
+            shared: Arc::clone(shared),
+            location,
+            targets,
+            interest,
+            how,
+            budget: None,
+            meta: None,
+            is_run: false,
+        }
+    }
+
+    pub(super) fn want(&self) -> Wanted {
+        self.interest.want()
+    }
+
+    fn keys(&self) -> impl Iterator<Item = Key> + '_ {
+        self.targets.iter().map(|target| target.key)
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.targets.iter().map(|it| it.flight.length()).sum()
+    }
+
+    /// The result of `work`, or `None` when nobody wants it any longer, or the store closes.
+    pub(super) async fn unless_lost<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return Some(done),
+                () = self.shared.stop.cancelled() => return None,
+                () = self.interest.lost() => {
+                    if self.shared.flights.give_up(&self.interest, self.keys()) {
+                        self.shared.counters.given_up.fetch_add(1, Relaxed);
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the bytes from the budget.
+    pub(super) async fn admit(&mut self) -> Option<()> {
+        let all = self
+            .shared
+            .budget_units(self.shared.options.fill_budget_bytes);
+        let units = self.shared.budget_units(self.bytes()).min(all);
+        let budget = Arc::clone(&self.shared.budget);
+        let permit = self.unless_lost(budget.acquire_many_owned(units)).await?;
+        self.budget = permit.ok();
+        Some(())
+    }
+
+    pub(super) fn answered(&mut self, meta: EntryMeta) {
+        let meta = Arc::new(meta);
+        for target in &self.targets {
+            target
+                .flight
+                .answered(target.meta.as_ref().unwrap_or(&meta));
+        }
+        self.meta = Some(meta);
+    }
+
+    /// Deals out bytes that lie at `at` of what the origin sends.
+    fn feed(&mut self, at: u64, chunk: &Bytes) {
+        let end = at + chunk.len() as u64;
+        while let Some(target) = self.targets.front_mut() {
+            while let Some(span) = target.spans.front_mut() {
+                let part = span.start.max(at)..span.end.min(end);
+                if part.is_empty() {
+                    if span.end > at {
+                        return;
+                    }
+                    target.spans.pop_front();
+                    continue;
+                }
+                let slice = (part.start - at) as usize..(part.end - at) as usize;
+                target.flight.push(chunk.slice(slice));
+                span.start = part.end;
+                if !span.is_empty() {
+                    return;
+                }
+                target.spans.pop_front();
+            }
+            if self.targets.len() == 1 {
+                return;
+            }
+            self.complete_front();
+        }
+    }
+
+    /// The entry at the front has all its bytes: it becomes resident, then its flight ends.
+    fn complete_front(&mut self) {
+        let Some(target) = self.targets.pop_front() else {
+            return;
+        };
+        let Some(meta) = target.meta.as_ref().or(self.meta.as_ref()) else {
+            target.flight.fail(given_up(&self.location));
+            return;
+        };
+        let entry = Entry {
+            meta: (**meta).clone(),
+            bytes: target.flight.assemble(),
+        };
+        let (shared, bytes) = (&self.shared, entry.bytes.clone());
+        shared
+            .tiers
+            .insert(target.class, target.key, entry, self.how);
+        shared.flights.remove(target.key);
+        target.flight.complete(bytes);
+        let units = shared.budget_units(target.flight.length()) as usize;
+        drop(self.budget.as_mut().and_then(|budget| budget.split(units)));
+    }
+
+    /// The body has ended where it was to end.
+    fn finish(mut self) {
+        while self
+            .targets
+            .front()
+            .is_some_and(|target| target.flight.missing() == 0)
+        {
+            self.complete_front();
+        }
+    }
+
+    pub(super) fn fail(mut self, failure: Failure) {
+        let failure = if self.is_run {
+            failure.of_run()
+        } else {
+            failure
+        };
+        self.fail_all(&failure);
+    }
+
+    fn fail_all(&mut self, failure: &Failure) {
+        for target in self.targets.drain(..) {
+            self.shared.flights.remove(target.key);
+            target.flight.fail(failure.clone());
+        }
+    }
+
+    /// Takes a body of the bytes `range` to its end.
+    pub(super) async fn pump(
+        mut self,
+        range: Range<u64>,
+        mut body: BoxStream<'static, object_store::Result<Bytes>>,
+        is_cut: bool,
+    ) {
+        let mut at = range.start;
+        loop {
+            let Some(next) = self.unless_lost(body.next()).await else {
+                return;
+            };
+            match next {
+                Some(Ok(chunk)) => {
+                    self.shared.counters.came(chunk.len() as u64);
+                    let end = at + chunk.len() as u64;
+                    if end > range.end && !is_cut {
+                        let failure = self.wrong_length(&range, end, true);
+                        return self.fail(failure);
+                    }
+                    self.feed(at, &chunk);
+                    at = end;
+                    if is_cut && at >= range.end {
+                        return self.finish();
+                    }
+                }
+                Some(Err(error)) => return self.fail(Failure::new(error)),
+                None if at < range.end => {
+                    let failure = self.wrong_length(&range, at, false);
+                    return self.fail(failure);
+                }
+                None => return self.finish(),
+            }
+        }
+    }
+
+    fn wrong_length(&self, range: &Range<u64>, at: u64, is_more: bool) -> Failure {
+        Failure::new(CacheError::Length {
+            location: self.location.clone(),
+            expected: range.end - range.start,
+            found: at - range.start,
+            is_more,
+        })
+    }
+}
+
+impl Drop for Fill {
+    fn drop(&mut self) {
+        if !self.targets.is_empty() {
+            let failure = given_up(&self.location);
+            self.fail_all(&failure);
+        }
+    }
+}
+
+impl Fill {
+    /// Flights for the blocks that lie wholly in `range` and have none.
+    pub(super) fn open_blocks(&mut self, object: &Object, range: Range<u64>) {
+        let (shared, interest) = (Arc::clone(&self.shared), Arc::clone(&self.interest));
+        let block_bytes = shared.options.block_bytes;
+        let mut registry = shared.flights.lock();
+        let first = range.start.div_ceil(block_bytes);
+        for block in (first..).take_while(|block| block * block_bytes < range.end) {
+            let span = block * block_bytes..object.meta.size.min((block + 1) * block_bytes);
+            if span.end > range.end {
+                break;
+            }
+            let key = object.identity.block_key(block_bytes, block);
+            if !registry.contains(key) {
+                let target = Target::new(key, object.class, None, [span]);
+                registry.start(key, &target.flight, &interest);
+                self.targets.push_back(target);
+            }
+        }
+    }
+
+    /// Ends the flight of the name.
+    pub(super) fn complete_opening(&mut self) {
+        if let Some(target) = self.targets.pop_front() {
+            self.shared.flights.remove(target.key);
+            target.flight.complete(Bytes::new());
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Single flight: what is being fetched, and who waits for it.
+//!
+//! A [`Flight`] is an entry under way: a buffer that grows, which any number of readers follow from any offset. [`Flights`] finds it by
+//! the entry's key. Every fetch has one [`Interest`], which counts those who want any of its flights; when nobody does, the
+//! fetch may end. Both change under the lock of [`Flights`] alone, so nobody joins what is being given up.
+//!
+//! A reader never holds a flight back: the buffer grows as fast as the origin sends. It is bounded by the entry's size, and all
+//! flights together by the fill budget.
+
+use std::{
+    collections::HashMap,
+    ops::Range,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+};
+
+use bytes::{Bytes, BytesMut};
+use object_store::{Error, path::Path};
+use tokio::sync::{Notify, watch};
+
+use super::error::{CacheError, Failure};
+use crate::tiers::{EntryMeta, Key};
+
+/// An entry under way.
+#[derive(Debug)]
+pub(super) struct Flight {
+    /// Bytes of the entry.
+    length: u64,
+    state: watch::Sender<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What the origin said of the object.
+    meta: Option<Arc<EntryMeta>>,
+    /// What has come, each with its offset.
+    chunks: Vec<(u64, Bytes)>,
+    filled: u64,
+    end: Option<Result<(), Failure>>,
+}
+
+impl Flight {
+    pub(super) fn new(length: u64) -> Arc<Self> {
+        Arc::new(Self {
+            length,
+            state: watch::Sender::new(State::default()),
+        })
+    }
+
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The origin has answered.
+    pub(super) fn answered(&self, meta: &Arc<EntryMeta>) {
+        self.state
+            .send_modify(|state| state.meta = Some(Arc::clone(meta)));
+    }
+
+    /// More bytes; never more than the entry has.
+    pub(super) fn push(&self, chunk: Bytes) {
+        self.state.send_modify(|state| {
+            let at = state.filled;
+            state.filled += chunk.len() as u64;
+            debug_assert!(state.filled <= self.length);
+            state.chunks.push((at, chunk));
+        });
+    }
+
+    pub(super) fn missing(&self) -> u64 {
+        self.length - self.state.borrow().filled
+    }
+
+    /// All bytes as one buffer of their own.
+    pub(super) fn assemble(&self) -> Bytes {
+        let state = self.state.borrow();
+        let mut whole = BytesMut::with_capacity(state.filled as usize);
+        for (_, chunk) in &state.chunks {
+            whole.extend_from_slice(chunk);
+        }
+        whole.freeze()
+    }
+
+    /// The entry is complete and verified.
+    pub(super) fn complete(&self, whole: Bytes) {
+        self.state.send_modify(|state| {
+            state.chunks = vec![(0, whole)];
+            state.end = Some(Ok(()));
+        });
+    }
+
+    pub(super) fn fail(&self, failure: Failure) {
+        self.state.send_modify(|state| {
+            state.end.get_or_insert(Err(failure));
+        });
+    }
+}
+
+/// One reader of a flight. Whoever drops it no longer wants the flight.
+#[derive(Debug)]
+pub(super) struct Follower {
+    flight: Arc<Flight>,
+    changes: watch::Receiver<State>,
+    _wanted: Wanted,
+}
+
+impl Follower {
+    fn new(flight: Arc<Flight>, wanted: Wanted) -> Self {
+        Self {
+            changes: flight.state.subscribe(),
+            flight,
+            _wanted: wanted,
+        }
+    }
+
+    /// Waits until the origin has answered.
+    pub(super) async fn meta(&mut self) -> Result<Arc<EntryMeta>, Failure> {
+        loop {
+            {
+                let state = self.changes.borrow_and_update();
+                match (&state.meta, &state.end) {
+                    (_, Some(Err(failure))) => return Err(failure.clone()),
+                    (Some(meta), _) => return Ok(Arc::clone(meta)),
+                    (None, _) => {}
+                }
+            }
+            self.changed().await?;
+        }
+    }
+
+    /// The next bytes of the half-open `range` of the entry, which is then advanced; `None` at its end. The last bytes of an entry
+    /// are passed on only when the fetch has verified that they are.
+    pub(super) async fn next(&mut self, range: &mut Range<u64>) -> Option<Result<Bytes, Failure>> {
+        if range.is_empty() {
+            return None;
+        }
+        loop {
+            {
+                let state = self.changes.borrow_and_update();
+                let is_complete = matches!(state.end, Some(Ok(())));
+                let found = state
+                    .chunks
+                    .partition_point(|(at, _)| *at <= range.start)
+                    .checked_sub(1)
+                    .map(|at| &state.chunks[at])
+                    .filter(|(at, chunk)| range.start < at + chunk.len() as u64);
+                if let Some((at, chunk)) = found {
+                    let end = range.end.min(at + chunk.len() as u64);
+                    if end < self.flight.length || is_complete {
+                        let part = (range.start - at) as usize..(end - at) as usize;
+                        range.start = end;
+                        return Some(Ok(chunk.slice(part)));
+                    }
+                }
+                if let Some(Err(failure)) = &state.end {
+                    return Some(Err(failure.clone()));
+                }
+            }
+            if let Err(failure) = self.changed().await {
+                return Some(Err(failure));
+            }
+        }
+    }
+
+    async fn changed(&mut self) -> Result<(), Failure> {
+        // The follower holds the flight, and so its sender.
+        self.changes
+            .changed()
+            .await
+            .map_err(|_| given_up(&Path::default()))
+    }
+}
+
+pub(super) fn given_up(location: &Path) -> Failure {
+    Failure::new(Error::from(CacheError::GivenUp {
+        location: location.clone(),
+    }))
+}
+
+/// Who wants what one fetch brings.
+#[derive(Debug, Default)]
+pub(super) struct Interest {
+    wanted: AtomicUsize,
+    lost: Notify,
+}
+
+impl Interest {
+    /// Waits until nobody may want it any longer.
+    pub(super) async fn lost(&self) {
+        self.lost.notified().await;
+    }
+
+    pub(super) fn want(self: &Arc<Self>) -> Wanted {
+        self.wanted.fetch_add(1, SeqCst);
+        Wanted(Arc::clone(self))
+    }
+}
+
+/// Somebody wants it.
+#[derive(Debug)]
+pub(super) struct Wanted(Arc<Interest>);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        if self.0.wanted.fetch_sub(1, SeqCst) == 1 {
+            self.0.lost.notify_one();
+        }
+    }
+}
+
+type Slots = HashMap<Key, (Arc<Flight>, Arc<Interest>)>;
+
+/// What is being fetched.
+#[derive(Debug, Default)]
+pub(super) struct Flights {
+    slots: Mutex<Slots>,
+}
+
+impl Flights {
+    /// The lock is never held over an await. Every state between two statements is a valid one.
+    pub(super) fn lock(&self) -> Registry<'_> {
+        Registry(self.slots.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn follow(&self, key: Key) -> Option<Follower> {
+        self.lock().follow(key)
+    }
+
+    pub(super) fn remove(&self, key: Key) {
+        self.lock().0.remove(&key);
+    }
+
+    /// Removes `keys` if nobody wants them; whether it did.
+    pub(super) fn give_up(&self, interest: &Interest, keys: impl Iterator<Item = Key>) -> bool {
+        let mut registry = self.lock();
+        let is_unwanted = interest.wanted.load(SeqCst) == 0;
+        if is_unwanted {
+            for key in keys {
+                registry.0.remove(&key);
+            }
+        }
+        is_unwanted
+    }
+
+    /// Flights under way.
+    pub(super) fn len(&self) -> usize {
+        self.lock().0.len()
+    }
+}
+
+/// The flights, locked.
+pub(super) struct Registry<'a>(MutexGuard<'a, Slots>);
+
+impl Registry<'_> {
+    pub(super) fn contains(&self, key: Key) -> bool {
+        self.0.contains_key(&key)
+    }
+
+    pub(super) fn follow(&self, key: Key) -> Option<Follower> {
+        let (flight, interest) = self.0.get(&key)?;
+        Some(Follower::new(Arc::clone(flight), interest.want()))
+    }
+
+    /// A new flight, if there is none under this key.
+    pub(super) fn start(&mut self, key: Key, flight: &Arc<Flight>, interest: &Arc<Interest>) {
+        self.0
+            .entry(key)
+            .or_insert_with(|| (Arc::clone(flight), Arc::clone(interest)));
+    }
+}

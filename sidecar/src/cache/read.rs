@@ -1,0 +1,375 @@
+//! Reading an object: block by block, from the tiers, from a fetch that is under way, or from one that is begun.
+//!
+//! [`Body`] holds the block that is passed on and at most the next one. Dropping it leaves its fetches; those that nobody else follows
+//! end.
+
+use std::{
+    ops::Range,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures::{
+    FutureExt, Stream, StreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
+use object_store::Result as ObjectResult;
+use vdt_rope::ReadContext;
+
+use super::{
+    Shared,
+    error::Failure,
+    fetch::{self, Object},
+    fill::{Fill, Target},
+    flight::{Follower, given_up},
+};
+use crate::tiers::{Class, Entry, EntryMeta, Insert, Tier};
+
+/// A read of an object.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) shared: Arc<Shared>,
+    pub(super) object: Object,
+    /// What it is for; source objects only.
+    pub(super) context: Option<ReadContext>,
+    pub(super) how: Insert,
+}
+
+/// One block, or where it will be.
+pub(super) enum Piece {
+    /// The block's bytes.
+    Held(Arc<EntryMeta>, Bytes),
+    /// A fetch, and where the block begins in its entry.
+    Flying(Follower, u64),
+    /// The same in a pack, of which the object's properties are no part.
+    Packed(Follower, u64, Arc<EntryMeta>),
+}
+
+impl Piece {
+    /// What is known of the object, when the origin has answered.
+    pub(super) async fn meta(&mut self) -> Result<Arc<EntryMeta>, Failure> {
+        match self {
+            Self::Held(meta, _) => Ok(Arc::clone(meta)),
+            Self::Flying(follower, _) => follower.meta().await,
+            Self::Packed(follower, _, meta) => {
+                follower.meta().await?;
+                Ok(Arc::clone(meta))
+            }
+        }
+    }
+
+    /// The bytes of a half-open range of the block.
+    fn into_stream(self, range: Range<u64>) -> BoxStream<'static, Result<Bytes, Failure>> {
+        let (follower, base) = match self {
+            Self::Held(_, bytes) => {
+                let bytes = bytes.slice(range.start as usize..range.end as usize);
+                return stream::once(std::future::ready(Ok(bytes))).boxed();
+            }
+            Self::Flying(follower, base) | Self::Packed(follower, base, _) => (follower, base),
+        };
+        let range = base + range.start..base + range.end;
+        let state = Some((follower, range));
+        stream::unfold(state, |state| async move {
+            let (mut follower, mut range) = state?;
+            let next = follower.next(&mut range).await?;
+            let state = next.is_ok().then_some((follower, range));
+            Some((next, state))
+        })
+        .boxed()
+    }
+}
+
+impl Read {
+    pub(super) fn block_of(&self, at: u64) -> u64 {
+        at / self.shared.options.block_bytes
+    }
+
+    /// The bytes of a block, half-open.
+    fn span(&self, block: u64) -> Range<u64> {
+        let start = block * self.shared.options.block_bytes;
+        start
+            ..self
+                .object
+                .meta
+                .size
+                .min(start + self.shared.options.block_bytes)
+    }
+
+    /// A block; `last` is the last one that this read wants. `alone`: not by a run.
+    pub(super) async fn piece(&self, block: u64, last: u64, alone: bool) -> Result<Piece, Failure> {
+        match &self.context {
+            Some(context) if self.object.meta.size <= self.shared.options.block_bytes && !alone => {
+                self.neighbour(context).await
+            }
+            _ => self.block(block, last).await,
+        }
+    }
+
+    fn held(&self, class: Class, entry: Entry, tier: Tier) -> Piece {
+        self.shared.counters.hit(class, tier);
+        Piece::Held(Arc::new(entry.meta), entry.bytes)
+    }
+
+    /// A block of an entry of its own. Missing ones behind it, up to `last`, come with the same request.
+    async fn block(&self, block: u64, last: u64) -> Result<Piece, Failure> {
+        let (shared, object) = (&self.shared, &self.object);
+        let block_bytes = shared.options.block_bytes;
+        let (class, key_of) = (object.class, |block| {
+            object.identity.block_key(block_bytes, block)
+        });
+        let key = key_of(block);
+        if let Some((entry, tier)) = shared.tiers.get_for(class, key, self.how).await
+            && entry.bytes.len() as u64 == self.span(block).end - self.span(block).start
+        {
+            return Ok(self.held(class, entry, tier));
+        }
+        let (fill, range, follower) = {
+            let mut registry = shared.flights.lock();
+            if let Some(follower) = registry.follow(key) {
+                shared.counters.joined();
+                return Ok(Piece::Flying(follower, 0));
+            }
+            // It may have become resident since.
+            if let Some(entry) = shared.held_now(class, key) {
+                return Ok(self.held(class, entry, Tier::Memory));
+            }
+            let end = (last + 1).min(block.saturating_add(shared.options.segment_blocks));
+            let behind = (block + 1..end).take_while(|&next| {
+                let key = key_of(next);
+                !registry.contains(key) && !shared.may_hold(class, key)
+            });
+            let blocks = block..block + 1 + behind.count() as u64;
+            let targets = blocks
+                .clone()
+                .map(|block| Target::new(key_of(block), class, None, [self.span(block)]));
+            let fill = Fill::start(
+                shared,
+                &mut registry,
+                object.location.clone(),
+                targets.collect(),
+                self.how,
+            );
+            let range = self.span(blocks.start).start..self.span(blocks.end - 1).end;
+            let Some(follower) = registry.follow(key) else {
+                return Err(given_up(&object.location));
+            };
+            (fill, range, follower)
+        };
+        shared.counters.miss(class);
+        shared
+            .tasks
+            .spawn(fetch::segment(fill, object.clone(), range));
+        Ok(Piece::Flying(follower, 0))
+    }
+
+    /// A small object in a file: by itself, in a pack, or in a run of its neighbours.
+    async fn neighbour(&self, context: &ReadContext) -> Result<Piece, Failure> {
+        let (shared, object) = (&self.shared, &self.object);
+        let block_bytes = shared.options.block_bytes;
+        let key = object.identity.block_key(block_bytes, 0);
+        let is_tiny = object.meta.size < shared.options.tiny_bytes;
+        if !is_tiny {
+            if let Some((entry, tier)) = shared.tiers.get_for(Class::Block, key, self.how).await {
+                return Ok(self.held(Class::Block, entry, tier));
+            }
+        } else if self.how == Insert::Resident
+            && let Some(entry) = shared.tiers.get_memory(Class::Block, key)
+        {
+            return Ok(self.held(Class::Block, entry, Tier::Memory));
+        }
+        // A frame that cannot be read again is no reason to fail: the object is read by itself.
+        let Ok(Some(frame)) = context.map.frame(context.at).await else {
+            return self.block(0, 0).await;
+        };
+        let layout = shared.layout(context, &frame);
+        if is_tiny && let Some(piece) = self.tiny(context, &layout).await {
+            return Ok(piece);
+        }
+        let joined = shared.flights.follow(key).map(|follower| (follower, 0));
+        let is_join = joined.is_some();
+        let found = joined.or_else(|| shared.fetch_asked(context, &frame, &layout, key, self.how));
+        match found {
+            Some((follower, base)) => {
+                if is_join {
+                    shared.counters.joined();
+                } else {
+                    shared.counters.miss(Class::Block);
+                }
+                let meta = Arc::clone(&object.meta);
+                Ok(Piece::Packed(follower, base, meta))
+            }
+            None => self.block(0, 0).await,
+        }
+    }
+
+    /// A tiny object that is held or under way, alone or in its pack.
+    async fn tiny(&self, context: &ReadContext, layout: &super::pack::Layout) -> Option<Piece> {
+        let (shared, object) = (&self.shared, &self.object);
+        let key = object.identity.block_key(shared.options.block_bytes, 0);
+        let pack = layout
+            .find(context.at)
+            .filter(|(_, member)| member.object == context.object);
+        let unpack = |entry: &Entry, offset: u64| {
+            let start = usize::try_from(offset).ok()?;
+            let end = start.checked_add(object.meta.size as usize)?;
+            let is_in = end <= entry.bytes.len();
+            is_in.then(|| Piece::Held(Arc::clone(&object.meta), entry.bytes.slice(start..end)))
+        };
+        if self.how == Insert::Resident
+            && let Some((pack, member)) = pack
+            && let Some(entry) = shared.tiers.get_memory(Class::Pack, pack.key)
+        {
+            shared.counters.hit(Class::Pack, Tier::Memory);
+            return unpack(&entry, member.offset);
+        }
+        {
+            let registry = shared.flights.lock();
+            if let Some(follower) = registry.follow(key) {
+                shared.counters.joined();
+                let meta = Arc::clone(&object.meta);
+                return Some(Piece::Packed(follower, 0, meta));
+            }
+            if let Some((pack, member)) = pack
+                && let Some(follower) = registry.follow(pack.key)
+            {
+                shared.counters.joined();
+                let meta = Arc::clone(&object.meta);
+                return Some(Piece::Packed(follower, member.offset, meta));
+            }
+        }
+        if let Some((entry, tier)) = shared.tiers.get_for(Class::Block, key, self.how).await {
+            return Some(self.held(Class::Block, entry, tier));
+        }
+        let (pack, member) = pack?;
+        let (entry, tier) = shared
+            .tiers
+            .get_for(Class::Pack, pack.key, self.how)
+            .await?;
+        shared.counters.hit(Class::Pack, tier);
+        unpack(&entry, member.offset)
+    }
+}
+
+/// The bytes of a range of an object. After an error or the end it yields nothing more.
+pub(super) struct Body {
+    read: Arc<Read>,
+    /// What is left, half-open.
+    range: Range<u64>,
+    current: Option<BoxStream<'static, Result<Bytes, Failure>>>,
+    /// The block that comes next, and the work to get it.
+    block: u64,
+    next: Option<BoxFuture<'static, Result<Piece, Failure>>>,
+    ready: Option<Result<Piece, Failure>>,
+    /// Whether a run has failed and the object is read by itself.
+    is_alone: bool,
+    is_over: bool,
+}
+
+impl Body {
+    /// `first` is the block that the range begins in.
+    pub(super) fn new(
+        read: Arc<Read>,
+        range: Range<u64>,
+        first: Option<Piece>,
+        is_alone: bool,
+    ) -> Self {
+        let block = read.block_of(range.start);
+        Self {
+            read,
+            range,
+            current: None,
+            block,
+            next: None,
+            ready: first.map(Ok),
+            is_alone,
+            is_over: false,
+        }
+    }
+
+    fn last(&self) -> u64 {
+        self.read.block_of(self.range.end - 1)
+    }
+
+    fn begin_next(&mut self) {
+        if self.next.is_none() && self.ready.is_none() && self.block <= self.last() {
+            let (read, block, last, alone) = (
+                Arc::clone(&self.read),
+                self.block,
+                self.last(),
+                self.is_alone,
+            );
+            self.next = Some(async move { read.piece(block, last, alone).await }.boxed());
+        }
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) {
+        self.begin_next();
+        if let Some(next) = &mut self.next
+            && let Poll::Ready(piece) = next.poll_unpin(cx)
+        {
+            (self.next, self.ready) = (None, Some(piece));
+        }
+    }
+
+    /// After the failure of a run the object is read by itself, from where the body stands; else the error.
+    fn failed(&mut self, failure: &Failure) -> Option<object_store::Error> {
+        if failure.is_of_run && !self.is_alone {
+            self.is_alone = true;
+            (self.current, self.next, self.ready) = (None, None, None);
+            self.block = self.read.block_of(self.range.start);
+            return None;
+        }
+        self.is_over = true;
+        (self.current, self.next, self.ready) = (None, None, None);
+        Some(failure.share())
+    }
+}
+
+impl Stream for Body {
+    type Item = ObjectResult<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            if this.is_over || this.range.is_empty() {
+                return Poll::Ready(None);
+            }
+            this.poll_ready(cx);
+            if let Some(current) = &mut this.current {
+                match ready!(current.poll_next_unpin(cx)) {
+                    Some(Ok(chunk)) => {
+                        let bytes = chunk.len() as u64;
+                        this.range.start += bytes;
+                        this.read.shared.counters.served.fetch_add(bytes, Relaxed);
+                        return Poll::Ready(Some(Ok(chunk)));
+                    }
+                    Some(Err(failure)) => {
+                        if let Some(error) = this.failed(&failure) {
+                            return Poll::Ready(Some(Err(error)));
+                        }
+                    }
+                    None => this.current = None,
+                }
+                continue;
+            }
+            match this.ready.take() {
+                Some(Ok(piece)) => {
+                    let span = this.read.span(this.block);
+                    let range =
+                        this.range.start - span.start..this.range.end.min(span.end) - span.start;
+                    this.current = Some(piece.into_stream(range));
+                    this.block += 1;
+                }
+                Some(Err(failure)) => {
+                    if let Some(error) = this.failed(&failure) {
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                }
+                None => return Poll::Pending,
+            }
+        }
+    }
+}

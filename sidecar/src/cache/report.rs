@@ -1,0 +1,77 @@
+//! What the cache holds and did, as the admin API tells it.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use vdt_crds::api::{
+    CacheReport, CacheTiers, ClassReport, OriginReport, TierCounts, TierReport, TierState,
+};
+
+use super::CacheStore;
+use crate::tiers::{Class, DiskState, Tier};
+
+impl CacheStore {
+    /// What the cache holds and what it saved. Whether the origin is up is not known here.
+    pub fn stats(&self) -> CacheReport {
+        let (counters, tiers) = (&self.shared.counters, self.shared.tiers.stats());
+        let (state, reason) = match &tiers.disk.state {
+            DiskState::Off => (TierState::Off, None),
+            DiskState::Ok => (TierState::Ok, None),
+            DiskState::Degraded { reason, message } => (
+                TierState::Degraded,
+                Some(((*reason).to_owned(), message.clone())),
+            ),
+        };
+        let (reason, message) = reason.unzip();
+        let class = |class: Class| {
+            let memory = tiers.classes.iter().find(|stats| stats.class == class);
+            ClassReport {
+                class: class.label().to_owned(),
+                memory_entries: memory.map_or(0, |stats| stats.memory_entries),
+                memory_bytes: memory.map_or(0, |stats| stats.memory_bytes),
+                hits: TierCounts {
+                    memory: counters.hits_of(class, Tier::Memory),
+                    disk: counters.hits_of(class, Tier::Disk),
+                },
+                misses: counters.misses_of(class),
+            }
+        };
+        CacheReport {
+            tiers: CacheTiers {
+                memory: TierReport {
+                    state: TierState::Ok,
+                    capacity: tiers.memory.capacity_bytes,
+                    bytes: tiers.memory.bytes,
+                    entries: tiers.memory.entries,
+                    evictions: tiers.classes.iter().map(|it| it.memory_evictions).sum(),
+                    ..TierReport::default()
+                },
+                disk: TierReport {
+                    state,
+                    capacity: tiers.disk.capacity_bytes,
+                    bytes: tiers.disk.bytes,
+                    entries: tiers.disk.entries,
+                    evictions: tiers.disk.evictions,
+                    dropped_writes: tiers.disk.dropped_writes,
+                    reason,
+                    message,
+                    ..TierReport::default()
+                },
+            },
+            classes: Class::ALL.map(class).into(),
+            hits: TierCounts {
+                memory: counters.hits(Tier::Memory),
+                disk: counters.hits(Tier::Disk),
+            },
+            misses: counters.misses(),
+            joins: counters.joins.load(Relaxed),
+            read_ahead_bytes: counters.read_ahead.load(Relaxed),
+            hour: counters.hour(),
+            hottest: counters.hottest(),
+            origin: OriginReport {
+                requests: counters.requests.load(Relaxed),
+                bytes: counters.bytes.load(Relaxed),
+                ..OriginReport::default()
+            },
+        }
+    }
+}

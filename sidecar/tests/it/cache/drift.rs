@@ -1,0 +1,116 @@
+//! Objects that are overwritten while they are cached.
+
+use std::sync::Arc;
+
+use object_store::{Error, ObjectStore, ObjectStoreExt};
+use vdt_sidecar::cache::CacheOptions;
+
+use super::fixture::{
+    Stack, TABLE, content, memory, put_artifacts, put_source, ranged, read, source_path,
+};
+
+#[tokio::test]
+async fn old_blocks_stay_right_for_the_old_etag_and_never_meet_new_ones() {
+    let origin = memory();
+    let (old, new) = (content(1, 100_000), content(2, 100_000));
+    let before = put_source(&*origin, "a", old.clone()).await;
+    let options = CacheOptions {
+        block_bytes: 16_384,
+        segment_blocks: 1,
+        ..CacheOptions::default()
+    };
+    let stack = Stack::new(Arc::clone(&origin) as _, false, options).await;
+    let (path, tag) = (source_path("a"), before.etag.as_deref());
+    read(&stack.cache, &path, ranged(0..20_000, tag))
+        .await
+        .unwrap();
+    let after = put_source(&*origin, "a", new.clone()).await;
+
+    assert_eq!(
+        read(&stack.cache, &path, ranged(0..20_000, tag))
+            .await
+            .unwrap(),
+        &old[..20_000]
+    );
+    let mixed = read(&stack.cache, &path, ranged(0..100_000, tag)).await;
+    assert!(
+        matches!(mixed, Err(Error::Precondition { .. })),
+        "{mixed:?}"
+    );
+    let tag = after.etag.as_deref();
+    assert_eq!(
+        read(&stack.cache, &path, ranged(0..100_000, tag))
+            .await
+            .unwrap(),
+        new
+    );
+    let tag = before.etag.as_deref();
+    assert_eq!(
+        read(&stack.cache, &path, ranged(0..20_000, tag))
+            .await
+            .unwrap(),
+        &old[..20_000]
+    );
+}
+
+#[tokio::test]
+async fn a_source_without_an_etag_is_known_by_size_and_time() {
+    let inner = memory();
+    let untagged = vdt_rope::testing::Altered::new(Arc::clone(&inner) as _, "sources").altering(
+        |mut result| {
+            result.meta.e_tag = None;
+            result
+        },
+    );
+    let origin: Arc<dyn ObjectStore> = Arc::new(untagged);
+    let (path, file) = put_artifacts(&*origin, &[5_000; 3]).await;
+    let stack = Stack::new(Arc::clone(&origin), false, CacheOptions::default()).await;
+    let whole = || ranged(0..file.len() as u64, None);
+    for _ in 0..2 {
+        assert!(read(&stack.ropes, &path, whole()).await.unwrap() == file);
+    }
+    stack.settle().await;
+    assert!(stack.asked().len() <= 3);
+    // Another time is another object.
+    tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+    let (again, changed) = put_artifacts(&*origin, &[5_001; 3]).await;
+    assert!(
+        read(&stack.ropes, &again, ranged(0..changed.len() as u64, None))
+            .await
+            .unwrap()
+            == changed
+    );
+}
+
+#[tokio::test]
+async fn a_log_object_that_was_written_again_is_noticed_and_then_read_anew() {
+    let origin = memory();
+    let path =
+        object_store::path::Path::parse(format!("log/{TABLE}/{}-7.rope", "ab".repeat(16))).unwrap();
+    let (old, new) = (content(1, 100_000), content(2, 100_000));
+    origin.put(&path, old.clone().into()).await.unwrap();
+    let options = CacheOptions {
+        block_bytes: 16_384,
+        segment_blocks: 1,
+        ..CacheOptions::default()
+    };
+    let stack = Stack::new(Arc::clone(&origin) as _, false, options).await;
+    assert_eq!(
+        read(&stack.cache, &path, ranged(0..10, None))
+            .await
+            .unwrap(),
+        &old[..10]
+    );
+    origin.put(&path, new.clone().into()).await.unwrap();
+    let mixed = read(&stack.cache, &path, ranged(0..100_000, None)).await;
+    assert!(
+        matches!(mixed, Err(Error::Precondition { .. })),
+        "{mixed:?}"
+    );
+    assert_eq!(
+        read(&stack.cache, &path, ranged(0..100_000, None))
+            .await
+            .unwrap(),
+        new
+    );
+}

@@ -1,0 +1,11 @@
+//! `CacheStore` over origins that count, delay, cut short and fail.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod conformance;
+mod drift;
+mod fixture;
+mod flights;
+mod log;
+mod proptests;
+mod runs;

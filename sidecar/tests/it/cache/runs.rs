@@ -1,0 +1,254 @@
+//! Neighbours in a file: runs, packs, read-ahead.
+
+use std::{ops::Range, sync::Arc};
+
+use futures::future::join_all;
+use object_store::{ObjectStore, ObjectStoreExt, path::Path};
+use vdt_rope::testing::{Altered, Request};
+use vdt_sidecar::cache::CacheOptions;
+
+use super::fixture::{Stack, content, memory, put_artifacts, ranged, read, source_path};
+
+/// Where an artifact of a file of equal ones lies.
+fn place(number: u64, bytes: u64) -> Range<u64> {
+    let start = number * (bytes + 4) + 4;
+    start..start + bytes
+}
+
+async fn check(stack: &Stack, path: &Path, file: &[u8], range: Range<u64>) {
+    let got = read(&stack.ropes, path, ranged(range.clone(), None))
+        .await
+        .unwrap();
+    assert!(
+        got == file[range.start as usize..range.end as usize],
+        "{range:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_lookup_costs_its_artifact_once() {
+    for (bytes, composed) in [
+        (5_000, false),
+        (5_000, true),
+        (100_000, false),
+        (100_000, true),
+    ] {
+        let origin = memory();
+        let (path, file) = put_artifacts(&*origin, &[bytes; 60]).await;
+        let stack = Stack::new(origin, composed, CacheOptions::default()).await;
+        for repeat in 0..3 {
+            let before = stack.origin.bytes();
+            check(&stack, &path, &file, place(7, bytes as u64)).await;
+            stack.settle().await;
+            let asked = stack.asked();
+            assert_eq!(asked.len(), usize::from(repeat == 0), "{asked:?}");
+            assert!(stack.files.take().is_empty());
+            if repeat == 0 {
+                assert!(stack.origin.bytes() - before < bytes as u64 + 20_000);
+            }
+        }
+        let stats = stack.cache.stats();
+        assert_eq!(stats.hottest[0].key, "a/7");
+        assert_eq!((stats.hottest[0].reads, stats.hottest.len()), (3, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_run_of_misses_is_one_request_of_the_file() {
+    for bytes in [5_000, 60_000, 100_000] {
+        let origin = memory();
+        let (path, file) = put_artifacts(&*origin, &[bytes; 60]).await;
+        let options = CacheOptions {
+            read_ahead_bytes: 0,
+            ..CacheOptions::default()
+        };
+        let stack = Stack::new(origin, true, options).await;
+        let body = place(20, bytes as u64).start..place(39, bytes as u64).end;
+        check(&stack, &path, &file, body.clone()).await;
+        stack.settle().await;
+        assert!(stack.asked().is_empty());
+        let asked = stack.files.take();
+        assert_eq!(
+            asked,
+            [Request::get(path.as_ref(), body.clone(), None)],
+            "{bytes}"
+        );
+
+        // Each of them is there: in a run, alone, in part.
+        check(&stack, &path, &file, body).await;
+        for number in 20..40 {
+            check(&stack, &path, &file, place(number, bytes as u64)).await;
+        }
+        check(
+            &stack,
+            &path,
+            &file,
+            place(25, bytes as u64).start + 100..place(30, bytes as u64).start + 7,
+        )
+        .await;
+        assert!(stack.asked().is_empty() && stack.files.take().is_empty());
+        // Fewer than eight misses are read one by one.
+        check(
+            &stack,
+            &path,
+            &file,
+            place(37, bytes as u64).start..place(43, bytes as u64).end,
+        )
+        .await;
+        stack.settle().await;
+        assert_eq!(stack.asked().len(), 4);
+        assert!(stack.files.take().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn tiny_artifacts_share_packs_and_other_files_share_them() {
+    for composed in [false, true] {
+        let origin = memory();
+        let sizes = [2_000; 600];
+        let (path, file) = put_artifacts(&*origin, &sizes).await;
+        let stack = Stack::new(Arc::clone(&origin) as _, composed, CacheOptions::default()).await;
+        check(&stack, &path, &file, 0..file.len() as u64).await;
+        stack.settle().await;
+        stack.asked();
+        stack.files.take();
+        let entries: u64 = stack
+            .cache
+            .stats()
+            .classes
+            .iter()
+            .map(|class| class.memory_entries)
+            .sum();
+        assert!(entries < 100, "{entries} entries for 600 artifacts");
+
+        // Laid out again without the first two artifacts.
+        let (again, file) = {
+            let mut segments = Vec::new();
+            let mut bytes = Vec::new();
+            for number in 2..600u32 {
+                let meta = origin
+                    .head(&source_path(&format!("a/{number}")))
+                    .await
+                    .unwrap();
+                let object = vdt_rope::SourceObject {
+                    source: super::fixture::SOURCE.into(),
+                    key: format!("a/{number}").into(),
+                    size: meta.size,
+                    etag: meta.e_tag.as_deref().map(Into::into),
+                    last_modified_ms: 0,
+                    version: None,
+                };
+                segments.push(vdt_rope::Segment::Literal(
+                    number.to_be_bytes().to_vec().into(),
+                ));
+                segments.push(vdt_rope::Segment::Reference(vdt_rope::Reference::whole(
+                    Arc::new(object),
+                )));
+                bytes.extend_from_slice(&number.to_be_bytes());
+                bytes.extend_from_slice(&content(number as usize, 2_000));
+            }
+            (super::fixture::put_rope(&*origin, segments).await, bytes)
+        };
+        let before = (stack.origin.bytes(), stack.files.bytes());
+        check(&stack, &again, &file, 0..file.len() as u64).await;
+        stack.settle().await;
+        let again = stack.origin.bytes() - before.0 + stack.files.bytes() - before.1;
+        assert!(
+            again < file.len() as u64 * 7 / 10,
+            "{again} of {} bytes fetched again",
+            file.len()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_changed_neighbour_does_not_spoil_a_run() {
+    let origin = memory();
+    let (path, file) = put_artifacts(&*origin, &[50_000; 40]).await;
+    origin
+        .put(&source_path("a/13"), content(99, 50_000).into())
+        .await
+        .unwrap();
+    let stack = Stack::new(origin, true, CacheOptions::default()).await;
+    let whole = read(&stack.ropes, &path, ranged(0..file.len() as u64, None)).await;
+    assert!(
+        matches!(whole, Err(object_store::Error::Precondition { .. })),
+        "{whole:?}"
+    );
+    stack.settle().await;
+    for number in (0..40).filter(|number| *number != 13) {
+        check(&stack, &path, &file, place(number, 50_000)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_cut_run_leaves_nothing_incomplete() {
+    let origin = memory();
+    let (path, file) = put_artifacts(&*origin, &[50_000; 40]).await;
+    let stack = Stack::new(Arc::clone(&origin) as _, true, CacheOptions::default()).await;
+    let files = Arc::new(Altered::new(Arc::clone(&stack.files) as _, "main").cutting(333_333));
+    let options = CacheOptions {
+        files: Some(files),
+        ..CacheOptions::default()
+    };
+    let cache = vdt_sidecar::cache::CacheStore::new(
+        Arc::clone(&stack.origin) as _,
+        super::fixture::tiers().await,
+        options,
+    );
+    let ropes = vdt_rope::RopeStore::new(Arc::new(cache.clone()), Default::default());
+    for _ in 0..2 {
+        let got = read(&ropes, &path, ranged(0..file.len() as u64, None))
+            .await
+            .unwrap();
+        assert!(got == file);
+    }
+}
+
+#[tokio::test]
+async fn a_scan_is_read_ahead_and_a_lookup_is_not() {
+    for composed in [false, true] {
+        let origin = memory();
+        let (path, file) = put_artifacts(&*origin, &[100_000; 200]).await;
+        let stack = Stack::new(origin, composed, CacheOptions::default()).await;
+        let group = |n: u64| place(n * 10, 100_000).start..place(n * 10 + 9, 100_000).end;
+        for n in 0..2 {
+            check(&stack, &path, &file, group(n)).await;
+        }
+        stack.settle().await;
+        assert_eq!(stack.cache.stats().read_ahead_bytes, 0);
+        check(&stack, &path, &file, group(2)).await;
+        // The read-ahead may still have frames to find.
+        while stack.cache.stats().read_ahead_bytes < 7_000_000 {
+            tokio::task::yield_now().await;
+        }
+        stack.settle().await;
+        stack.asked();
+        stack.files.take();
+        assert!(stack.cache.stats().read_ahead_bytes <= (8 << 20) + 200_000);
+        check(&stack, &path, &file, group(3)).await;
+        check(&stack, &path, &file, group(4)).await;
+        stack.settle().await;
+        let before = stack.origin.bytes() + stack.files.bytes();
+        for n in 5..20 {
+            check(&stack, &path, &file, group(n)).await;
+        }
+        stack.settle().await;
+        let bytes = stack.origin.bytes() + stack.files.bytes() - before;
+        assert!(bytes <= file.len() as u64, "each byte is fetched once");
+    }
+}
+
+#[tokio::test]
+async fn many_readers_of_one_group_ask_once() {
+    let origin = memory();
+    let (path, file) = put_artifacts(&*origin, &[5_000; 400]).await;
+    let stack = Stack::new(origin, true, CacheOptions::default()).await;
+    let body = 0..file.len() as u64;
+    join_all((0..8).map(|_| check(&stack, &path, &file, body.clone()))).await;
+    stack.settle().await;
+    assert!(stack.asked().is_empty());
+    let asked = stack.files.take().len();
+    assert!(asked <= 2, "{asked} requests for 2 MB");
+    let _: &dyn ObjectStore = &stack.cache;
+}
