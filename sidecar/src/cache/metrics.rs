@@ -1,4 +1,6 @@
 //! Metrics of the cache, for Prometheus.
+//!
+//! A lookup is what a reader wants; the tiers count their probes by themselves (`vdt_cache_hits`), and a lookup may take several.
 
 use prometheus_client::{
     collector::Collector,
@@ -31,7 +33,7 @@ impl Collector for CacheMetrics {
         {
             let hits = ConstCounter::new(0u64);
             let mut family = encoder.encode_descriptor(
-                "vdt_cache_hits",
+                "vdt_cache_lookup_hits",
                 "Lookups that the cache answered",
                 None,
                 hits.metric_type(),
@@ -47,7 +49,7 @@ impl Collector for CacheMetrics {
         {
             let misses = ConstCounter::new(0u64);
             let mut family = encoder.encode_descriptor(
-                "vdt_cache_misses",
+                "vdt_cache_lookup_misses",
                 "Lookups that went to the origin",
                 None,
                 misses.metric_type(),
