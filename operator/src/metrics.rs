@@ -290,7 +290,12 @@ fn queue() -> Named {
 
 /// Counts requests to the API server.
 #[derive(Clone)]
-pub(crate) struct Counting(pub(crate) Metrics);
+pub(crate) struct Counting {
+    /// What is counted with.
+    pub(crate) metrics: Metrics,
+    /// Host and port of the API server. Requests do not know it yet where they are counted.
+    pub(crate) host: String,
+}
 
 impl<S> Layer<S> for Counting {
     type Service = CountingService<S>;
@@ -298,7 +303,8 @@ impl<S> Layer<S> for Counting {
     fn layer(&self, inner: S) -> Self::Service {
         CountingService {
             inner,
-            metrics: self.0.clone(),
+            metrics: self.metrics.clone(),
+            host: self.host.clone(),
         }
     }
 }
@@ -308,6 +314,7 @@ impl<S> Layer<S> for Counting {
 pub(crate) struct CountingService<S> {
     inner: S,
     metrics: Metrics,
+    host: String,
 }
 
 impl<S, I, O> Service<Request<I>> for CountingService<S>
@@ -329,10 +336,7 @@ where
 
     fn call(&mut self, request: Request<I>) -> Self::Future {
         let method = request.method().to_string();
-        let host = request
-            .uri()
-            .authority()
-            .map_or_else(String::new, ToString::to_string);
+        let host = self.host.clone();
         let calls = self.metrics.calls.clone();
         self.inner
             .call(request)

@@ -179,8 +179,17 @@ fn client(mut config: Config, metrics: &Metrics) -> anyhow::Result<Client> {
     config.default_retry = false;
     config.connect_timeout = Some(REQUEST);
     config.write_timeout = Some(REQUEST);
+    let host = config
+        .cluster_url
+        .authority()
+        .map_or_else(String::new, ToString::to_string);
     let builder = ClientBuilder::try_from(config).context("a client for the cluster")?;
-    Ok(builder.with_layer(&Counting(metrics.clone())).build())
+    Ok(builder
+        .with_layer(&Counting {
+            metrics: metrics.clone(),
+            host,
+        })
+        .build())
 }
 
 /// The key is needed before anything else; a cluster that is not there yet is waited for.

@@ -152,7 +152,7 @@ fn server_container(
     volumes: &Volumes,
     extra: &PodTemplate,
 ) -> Value {
-    let socket = format!("{}/origin.sock", volumes::RUN);
+    let socket = volumes::SOCKET.to_owned();
     let spec = server.spec;
     let image = spec
         .images
@@ -162,7 +162,7 @@ fn server_container(
         .resources
         .as_ref()
         .and_then(|resources| resources.server.as_ref());
-    let mut args = vec![
+    let args = vec![
         "serve".to_owned(),
         format!("--manifests={}", volumes::TABLES),
         format!("--origin-socket={socket}"),
@@ -170,11 +170,11 @@ fn server_container(
         format!("--secrets-dir={}", volumes::SECRETS),
         format!("--scratch={}", volumes::SCRATCH),
     ];
-    if !references.claims.is_empty() {
-        args.push(format!("--claims-dir={}", volumes::CLAIMS));
-    }
     let mut env = vec![json!({"name": "VDT_LOG", "value": "info"})];
     env.extend(spec.state.iter().flat_map(state_env));
+    if !references.claims.is_empty() {
+        env.push(json!({"name": "VDT_CLAIMS_DIR", "value": volumes::CLAIMS}));
+    }
     let mut container = json!({
         "name": names::SERVER,
         "image": image.unwrap_or(&server.shipped.server_image),
@@ -207,7 +207,7 @@ fn sidecar_container(server: &Server<'_>, volumes: &Volumes, extra: &PodTemplate
         .and_then(|resources| resources.sidecar.as_ref());
     let drain = spec.rollout.drain_seconds;
     let mut args = vec![
-        format!("--origin=unix:{}/origin.sock", volumes::RUN),
+        format!("--origin=unix:{}", volumes::SOCKET),
         format!("--config={}/{}", volumes::TABLES, config::MANIFESTS),
         format!("--secrets-dir={}", volumes::SECRETS),
         format!("--listen=0.0.0.0:{DATA_PORT}"),

@@ -20,6 +20,8 @@ use super::{Child, Kind, References, Server, config};
 use crate::names;
 
 pub(super) const RUN: &str = "/run/vdt";
+/// In a folder that the server makes for itself: the volume's own is open to the pod's group.
+pub(super) const SOCKET: &str = "/run/vdt/private/origin.sock";
 pub(super) const TABLES: &str = "/etc/vdt/tables";
 pub(super) const ADMIN: &str = "/etc/vdt/admin";
 pub(super) const SECRETS: &str = "/etc/vdt/secrets";

@@ -1,0 +1,91 @@
+"""One truth table for Argo CD, Flux, kstatus and kubectl (deploy/gitops/truth.yaml). B30.
+
+Argo CD's script runs in Lua 5.1 (Argo CD has gopher-lua, of the same language), Flux's expressions in a reading of the few forms that they have,
+kstatus in a port of its rules for resources with conditions: not by the tools themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+GITOPS = Path(__file__).resolve().parents[2] / "deploy/gitops"
+ROWS = yaml.safe_load((GITOPS / "truth.yaml").read_text())
+
+
+def resource(row: dict) -> dict:
+    conditions = [{"type": kind, "status": status, "message": kind} for kind, status in row["status"]["conditions"].items()]
+    return {
+        "metadata": {"generation": 2}, "spec": {"suspend": row.get("suspend", False)},
+        "status": {"observedGeneration": row["status"]["observedGeneration"], "conditions": conditions},
+    }  # fmt: skip
+
+
+def status_of(found: dict, kind: str) -> str | None:
+    return next((one["status"] for one in found["status"]["conditions"] if one["type"] == kind), None)
+
+
+def kstatus(found: dict) -> str:
+    """sigs.k8s.io/cli-utils pkg/kstatus, `checkGenericProperties`."""
+    if found["status"]["observedGeneration"] != found["metadata"]["generation"]:
+        return "InProgress"
+    if status_of(found, "Reconciling") == "True":
+        return "InProgress"
+    if status_of(found, "Stalled") == "True":
+        return "Failed"
+    return {"True": "Current", None: "Current"}.get(status_of(found, "Ready"), "InProgress")
+
+
+def flux(found: dict) -> str:
+    checks = yaml.safe_load((GITOPS / "flux/healthCheckExprs.yaml").read_text())["healthCheckExprs"][0]
+
+    def holds(expression: str) -> bool:
+        text = re.sub(r"status\.conditions\.exists\(e, e\.type == '(\w+)' && e\.status == '(\w+)'\)", r"(has('\1') == '\2')", expression)
+        text = text.replace("status.observedGeneration", "seen").replace("metadata.generation", "now").replace("&&", "and").replace("||", "or")
+        assert not re.search(r"[{}\[\]]|\bself\b|\bobject\b", text), f"a form that this does not read: {expression}"
+        names = {"has": lambda kind: status_of(found, kind), "seen": found["status"]["observedGeneration"], "now": found["metadata"]["generation"]}
+        return bool(eval(text, {"__builtins__": {}}, names))
+
+    # Flux's order: current, failed, in progress.
+    for field, result in [("inProgress", "InProgress"), ("failed", "Failed"), ("current", "Current")]:
+        if holds(checks[field]):
+            return result
+    return "InProgress"
+
+
+def lua(value) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"[{lua(key)}] = {lua(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "{" + ", ".join(lua(one) for one in value) + "}"
+    return {True: "true", False: "false"}.get(value, repr(value)) if isinstance(value, bool) else repr(value)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"].replace(" ", "-"))
+def test_b30_kstatus_flux_and_kubectl(row):
+    found = resource(row)
+    assert kstatus(found) == row["expect"]["kstatus"]
+    assert flux(found) == row["expect"]["flux"]
+    assert (status_of(found, "Ready") == "True") == row["expect"]["wait"]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"].replace(" ", "-"))
+def test_b30_argo(row):
+    interpreter = shutil.which("lua5.1") or shutil.which("luajit")
+    if not interpreter:
+        assert os.environ.get("CI") != "true", "apt-get install lua5.1"
+        pytest.skip("no lua5.1")
+    script = f"obj = {lua(resource(row))}\nlocal function health()\n{(GITOPS / 'argocd/health.lua').read_text()}\nend\nprint(health().status)"
+    out = subprocess.run([interpreter, "-"], input=script, capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == row["expect"]["argo"]
+
+
+def test_b30_the_config_map_holds_the_script():
+    data = yaml.safe_load((GITOPS / "argocd/argocd-cm.yaml").read_text())["data"]
+    assert data["resource.customizations.health.vdt.io_VirtualTable"] == (GITOPS / "argocd/health.lua").read_text()
