@@ -12,7 +12,7 @@ export VDT=${VDT:-${CARGO_TARGET_DIR:-$root/target}/release/vdt}
 
 pipeline() {
     printf '\n### A million listing entries to a committed version of the table and its meta table\n\n```json\n'
-    (cd "$root" && cargo bench --quiet --locked --workspace --bench pipeline -- 1000000)
+    (cd "$root" && cargo run --quiet --locked --release --bin vdt-pipeline -- 1000000)
     printf '```\n'
 }
 

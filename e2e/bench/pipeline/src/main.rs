@@ -1,10 +1,12 @@
 //! Listing entries in memory to a committed version of `t` and `t_meta` on a local state store.
 //!
-//! `cargo bench -p vdt-store --bench pipeline -- [ARTIFACTS]` prints one line of JSON: artifacts a second, peak memory, and bytes of
-//! state for each artifact. Keys have 60 characters, sizes are log-normal around 500 kB.
+//! `cargo run --release --bin vdt-pipeline -- [ARTIFACTS]` prints one line of JSON: artifacts a second, CPU time (user and
+//! system) and bytes of state for each artifact, peak memory. Keys have 60 characters, sizes are log-normal around 500 kB,
+//! or around `$VDT_BENCH_BYTES`. The state lies in the folder for temporary files (`$TMPDIR`).
 
 use std::{env, fs, path::Path, sync::Arc, time::Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use vdt_store::{
     Clock, Definition, OpenMode, SourceEnv, StateStore, TableRefresh,
     source::{Entry, Listing},
@@ -45,18 +47,20 @@ async fn run(artifacts: u64, median_bytes: f64) {
     let listing = listing(artifacts, median_bytes);
     let bytes = listing.bytes;
     let before_kib = resident_kib();
-    let started = Instant::now();
+    let (started, cpu_before) = (Instant::now(), cpu_seconds());
     let report = refresh
         .run_listed(vec![Ok(listing)])
         .await
         .expect("it commits")
         .expect("nobody else commits");
     let seconds = started.elapsed().as_secs_f64();
+    let cpu_seconds = cpu_seconds() - cpu_before;
     assert_eq!(report.artifacts, artifacts);
     let state_bytes = folder_bytes(state_folder.path());
     println!(
-        "{{\"artifacts\": {artifacts}, \"seconds\": {seconds:.3}, \"artifactsPerSecond\": {:.0}, \"listingMiB\": {}, \"peakMiB\": {}, \"stateBytesPerArtifact\": {:.1}, \"stateShare\": {:.6}}}",
+        "{{\"artifacts\": {artifacts}, \"seconds\": {seconds:.3}, \"artifactsPerSecond\": {:.0}, \"cpuMicrosPerArtifact\": {:.2}, \"listingMiB\": {}, \"peakMiB\": {}, \"stateBytesPerArtifact\": {:.1}, \"stateShare\": {:.6}}}",
         artifacts as f64 / seconds,
+        cpu_seconds * 1e6 / artifacts as f64,
         before_kib / 1024,
         peak_kib() / 1024,
         state_bytes as f64 / artifacts as f64,
@@ -119,6 +123,12 @@ fn folder_bytes(folder: &Path) -> u64 {
             }
         })
         .sum()
+}
+
+/// User and system time of the whole process.
+fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 fn status_kib(field: &str) -> u64 {
