@@ -37,9 +37,6 @@ fn benches(criterion: &mut Criterion) {
     group
         .throughput(Throughput::Elements(ARTIFACTS))
         .sample_size(20);
-    group.bench_function("fingerprint", |bencher| {
-        bencher.iter(|| black_box(&rope).file_name(b""))
-    });
     group.bench_function("encode", |bencher| {
         bencher.iter(|| encode(black_box(&rope), b""))
     });

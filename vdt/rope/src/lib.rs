@@ -6,7 +6,7 @@
 //! before one artifact byte has been read.
 //!
 //! - [`Rope`], [`RopeBuilder`], [`Segment`]: the algebra (length, slices, concatenation), pure.
-//! - [`FileName`]: the fingerprint of a rope and the size of its file. A file's name *is* its content, so a virtual
+//! - [`FileName`]: the hash of a stored rope and the size of its file. A file's name *is* its content, so a virtual
 //!   path, once served, always has the same bytes.
 //! - [`stored`]: the stored form, framed so that a reader fetches by range only what a request touches.
 //! - `store` (feature `store`): `RopeStore`, the `ObjectStore` that shows `<name>.parquet` where the store below it
@@ -15,7 +15,6 @@
 //! Without its features the crate neither awaits nor does any I/O.
 
 mod builder;
-mod fingerprint;
 mod name;
 mod rope;
 mod segment;
@@ -35,4 +34,6 @@ pub use segment::{MAX_OBJECT_TEXT_BYTES, Reference, Segment, SourceObject};
 pub use store::{
     Drift, DriftReason, FileMap, Frame, ReadContext, RopeStore, RopeStoreError, RopeStoreOptions,
 };
-pub use stored::{Index, StoredError, StoredRope, Tail, decode, encode};
+pub use stored::{
+    Compression, Encoder, Index, StoredError, StoredRope, Tail, decode, encode, encode_with,
+};

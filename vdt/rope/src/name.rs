@@ -1,6 +1,6 @@
 //! Names of virtual files: `<32 hex digits>-<bytes in decimal>`.
 //!
-//! The digits are the fingerprint of the rope, the number is the size of the virtual file. So LIST and HEAD need no
+//! The digits are a hash of the stored rope, the number is the size of the virtual file. So LIST and HEAD need no
 //! rope, and a server that has not seen the newest version still serves its files. Only one spelling of a name parses.
 
 use std::fmt;
@@ -18,7 +18,7 @@ const HASH_DIGITS: usize = 32;
 /// Name of a virtual file, without a suffix.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileName {
-    /// First 16 bytes of SHA-256 over the rope and its annotation.
+    /// First 16 bytes of SHA-256 over the stored rope before its trailer.
     pub hash: [u8; 16],
     /// Size of the virtual file in bytes.
     pub size: u64,
@@ -33,7 +33,7 @@ pub struct NameError {
 }
 
 impl FileName {
-    /// The fingerprint as 32 lower-case hex digits: the ETag of the virtual file.
+    /// The hash as 32 lower-case hex digits: the ETag of the virtual file.
     pub fn hash_hex(&self) -> String {
         hex::encode(self.hash)
     }

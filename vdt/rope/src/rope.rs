@@ -6,9 +6,9 @@
 use std::ops::Range;
 
 use crate::builder::RopeBuilder;
-use crate::fingerprint;
 use crate::name::FileName;
 use crate::segment::Segment;
+use crate::stored;
 
 /// Most bytes of a virtual file: sizes in a Delta log are signed 64-bit numbers.
 pub const MAX_LENGTH: u64 = i64::MAX as u64;
@@ -92,12 +92,9 @@ impl Rope {
         builder.finish()
     }
 
-    /// The name of this file: a fingerprint of every segment and of the `annotation` stored with it, and the size.
+    /// The name of this file stored with `annotation`: see [`encode`](crate::encode), which is what this costs.
     pub fn file_name(&self, annotation: &[u8]) -> FileName {
-        FileName {
-            hash: fingerprint::fingerprint(&self.segments, annotation),
-            size: self.len(),
-        }
+        stored::encode(self, annotation).name
     }
 }
 

@@ -113,7 +113,7 @@ fn targets() {
                 let laid = lay_out(&schema, &layout, file).unwrap();
                 groups += laid.row_groups;
                 tail += laid
-                    .rope
+                    .rope()
                     .segments()
                     .last()
                     .map_or(0, vdt_rope::Segment::len);

@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
-
 use crate::schema::ColumnType;
 
 /// Least and greatest value seen. Bytes lie in [`ChunkValues::values`].
@@ -58,11 +56,6 @@ impl ChunkValues {
         &self.values
     }
 
-    /// Takes the values out; counts and bounds stay, bounds of bytes with nothing to point to.
-    pub(crate) fn take_values(&mut self) -> Bytes {
-        Bytes::from(std::mem::take(&mut self.values))
-    }
-
     /// For every row, whether it has a value.
     pub(crate) fn valid(&self) -> &[bool] {
         &self.valid
@@ -78,6 +71,32 @@ impl ChunkValues {
 
     pub(crate) fn bounds(&self) -> &Bounds {
         &self.bounds
+    }
+
+    /// Appends the bounds to the arena as PLAIN values without length, and returns where they lie.
+    pub(crate) fn put_bounds(&self, arena: &mut Vec<u8>) -> Option<(Range<usize>, Range<usize>)> {
+        let mut put = |bytes: &[u8]| {
+            let start = arena.len();
+            arena.extend_from_slice(bytes);
+            start..arena.len()
+        };
+        match &self.bounds {
+            Bounds::None => None,
+            Bounds::Double(min, max) => Some((put(&min.to_le_bytes()), put(&max.to_le_bytes()))),
+            Bounds::Integer(min, max) => {
+                let width = match self.column_type {
+                    ColumnType::Boolean => 1,
+                    ColumnType::Integer | ColumnType::Date => 4,
+                    _ => 8,
+                };
+                let (min, max) = (min.to_le_bytes(), max.to_le_bytes());
+                Some((put(&min[..width]), put(&max[..width])))
+            }
+            Bounds::Bytes(min, max) => Some((
+                put(&self.values[min.clone()]),
+                put(&self.values[max.clone()]),
+            )),
+        }
     }
 
     pub(crate) fn push_null(&mut self) {
@@ -145,10 +164,11 @@ impl ChunkValues {
     fn widen_bytes(&mut self, value: Range<usize>) {
         match &mut self.bounds {
             Bounds::Bytes(min, max) => {
-                if self.values[value.clone()] < self.values[min.clone()] {
-                    *min = value;
-                } else if self.values[value.clone()] > self.values[max.clone()] {
+                // Names ascend: most values are the greatest so far.
+                if self.values[value.clone()] > self.values[max.clone()] {
                     *max = value;
+                } else if self.values[value.clone()] < self.values[min.clone()] {
+                    *min = value;
                 }
             }
             _ => self.bounds = Bounds::Bytes(value.clone(), value),

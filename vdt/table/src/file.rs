@@ -20,14 +20,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use vdt_rope::{FileName, Reference, Rope, RopeBuilder};
+use vdt_rope::{Compression, Encoder, FileName, Rope};
 
 use crate::artifact::{Artifact, FileGroup};
 use crate::attribute::Attribute;
-use crate::chunk::{Bounds, ChunkValues};
+use crate::chunk::ChunkValues;
 use crate::fill::{Rows, filename};
-use crate::footer::{ChunkMeta, FileMeta, MAGIC, RowGroupMeta};
+use crate::footer::{ChunkMeta, Codec, FileMeta, MAGIC, RowGroupMeta};
 use crate::index::{self, OffsetIndex};
 use crate::layout::{Layout, ROW_GROUPS_MAX, RowGroupCut};
 use crate::page;
@@ -77,14 +76,6 @@ pub enum LayoutError {
         /// Rows of the group.
         rows: usize,
     },
-    /// The `parquet` crate refused to write a file.
-    #[error("the Parquet writer refused a file of source {source_name}: {reason}")]
-    Parquet {
-        /// Name of the source.
-        source_name: Arc<str>,
-        /// What it said.
-        reason: String,
-    },
 }
 
 /// A file that exists as a rope only.
@@ -94,8 +85,6 @@ pub struct VirtualFile {
     pub name: FileName,
     /// The bytes of the `.rope`, annotation included.
     pub stored: Vec<u8>,
-    /// What the file is made of.
-    pub rope: Rope,
     /// What [`read_rows`](crate::read_rows) needs beside the rope; empty for a `_meta` file.
     pub annotation: Vec<u8>,
     /// Rows.
@@ -113,6 +102,12 @@ pub struct VirtualFile {
 }
 
 impl VirtualFile {
+    /// Decodes what the file is made of.
+    pub fn rope(&self) -> Rope {
+        let decoded = vdt_rope::decode(&self.stored);
+        decoded.expect("what was just encoded decodes").0
+    }
+
     /// Returns the `add` action of the file, wrapped: `{"add": {...}}` (Delta PROTOCOL "Add File and Remove File").
     pub fn add(&self, modification_time_ms: i64, data_change: bool) -> serde_json::Value {
         serde_json::json!({"add": {
@@ -232,7 +227,7 @@ struct FileWriter<'a> {
     /// Columns in the order in which their chunks lie.
     order: Vec<usize>,
     paged_by_row: bool,
-    rope: RopeBuilder,
+    rope: Encoder,
     /// Literal bytes that the rope does not have yet.
     literal: Vec<u8>,
     /// Literal bytes, those in `literal` not counted.
@@ -266,7 +261,7 @@ impl<'a> FileWriter<'a> {
             order: others.chain(data).collect(),
             paged_by_row: has_data
                 && inlined / group.artifacts.len() as u64 >= layout.page_index_min_bytes,
-            rope: RopeBuilder::with_capacity(2 * group.artifacts.len() + 3),
+            rope: Encoder::new(Compression::Zstd),
             literal: MAGIC.to_vec(),
             literal_bytes: 0,
             artifact_bytes: 0,
@@ -289,11 +284,11 @@ impl<'a> FileWriter<'a> {
 
     /// Offset in the file of the next byte.
     fn position(&self) -> u64 {
-        self.rope.len() + self.literal.len() as u64
+        self.rope.virtual_bytes() + self.literal.len() as u64
     }
 
     fn flush_literal(&mut self) {
-        self.rope.push_literal(&self.literal);
+        self.rope.literal(&self.literal);
         self.literal_bytes += self.literal.len() as u64;
         self.literal.clear();
     }
@@ -337,8 +332,7 @@ impl<'a> FileWriter<'a> {
             at += size;
             if let Some(length @ 1..) = inlined {
                 self.flush_literal();
-                self.rope
-                    .push_reference(Reference::whole(Arc::clone(&artifact.object)));
+                self.rope.reference(&artifact.object, 0, length);
                 self.artifact_bytes += length;
             }
         }
@@ -348,6 +342,7 @@ impl<'a> FileWriter<'a> {
         ChunkMeta {
             offset,
             size: at - offset,
+            uncompressed: at - offset,
             nulls,
             bounds: None,
             offset_index: index_start..self.offset_indexes.len(),
@@ -407,13 +402,14 @@ impl<'a> FileWriter<'a> {
         }
         let nulls = values.nulls();
         let bounds = if declared.is_bounded_in_footer() {
-            self.bounds(column)
+            values.put_bounds(&mut self.arena)
         } else {
             None
         };
         ChunkMeta {
             offset,
             size: at - offset,
+            uncompressed: at - offset,
             nulls,
             bounds,
             offset_index: index_start..self.offset_indexes.len(),
@@ -421,37 +417,10 @@ impl<'a> FileWriter<'a> {
         }
     }
 
-    /// Puts the bounds of a chunk into the arena, as PLAIN values without length.
-    fn bounds(&mut self, column: usize) -> Option<(Range<usize>, Range<usize>)> {
-        let values = &self.values[column];
-        let mut put = |bytes: &[u8]| {
-            let start = self.arena.len();
-            self.arena.extend_from_slice(bytes);
-            start..self.arena.len()
-        };
-        match values.bounds() {
-            Bounds::None => None,
-            Bounds::Double(min, max) => Some((put(&min.to_le_bytes()), put(&max.to_le_bytes()))),
-            Bounds::Integer(min, max) => {
-                let width = match values.column_type() {
-                    ColumnType::Boolean => 1,
-                    ColumnType::Integer | ColumnType::Date => 4,
-                    _ => 8,
-                };
-                let (min, max) = (min.to_le_bytes(), max.to_le_bytes());
-                Some((put(&min[..width]), put(&max[..width])))
-            }
-            Bounds::Bytes(min, max) => Some((
-                put(&values.values()[min.clone()]),
-                put(&values.values()[max.clone()]),
-            )),
-        }
-    }
-
     fn finish(mut self) -> VirtualFile {
         self.flush_literal();
-        self.rope.push_zeros(PADDING_BYTES);
-        let column_indexes = self.rope.len();
+        self.rope.zeros(PADDING_BYTES);
+        let column_indexes = self.rope.virtual_bytes();
         let offset_indexes = column_indexes + self.column_indexes.len() as u64;
         let rows = self.group.artifacts.len();
         // The largest literal of a file: built in place, so that it is not copied.
@@ -459,6 +428,7 @@ impl<'a> FileWriter<'a> {
         tail.append(&mut self.offset_indexes);
         FileMeta {
             columns: self.schema.columns(),
+            codec: Codec::Uncompressed,
             rows,
             row_groups: &self.row_groups,
             chunks: &self.chunks,
@@ -468,7 +438,7 @@ impl<'a> FileWriter<'a> {
         }
         .write(&mut tail);
         self.literal_bytes += tail.len() as u64;
-        self.rope.push_bytes(Bytes::from(tail));
+        self.rope.literal(&tail);
         let columns = self.stats.into_iter().zip(self.schema.columns());
         let columns = columns
             .map(|(stats, column)| stats.finish(column))
@@ -481,12 +451,10 @@ impl<'a> FileWriter<'a> {
                     .inlined_bytes(artifact)
                     .is_some_and(|size| size > 0)
         });
-        let rope = self.rope.finish();
-        let stored = vdt_rope::encode(&rope, &annotation);
+        let stored = self.rope.finish(&annotation);
         VirtualFile {
             name: stored.name,
             stored: stored.bytes,
-            rope,
             annotation,
             rows: rows as u64,
             row_groups: self.row_groups.len(),

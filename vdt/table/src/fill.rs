@@ -211,6 +211,12 @@ fn push_scalar(chunk: &mut ChunkValues, scalar: &Scalar) {
 
 /// Appends a key as the path of a URL.
 fn percent_encode(out: &mut Vec<u8>, key: &str) {
+    // Most keys are as they should be.
+    let is_kept = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    if key.bytes().all(is_kept) {
+        out.extend_from_slice(key.as_bytes());
+        return;
+    }
     for piece in percent_encoding::utf8_percent_encode(key, ENCODED) {
         out.extend_from_slice(piece.as_bytes());
     }

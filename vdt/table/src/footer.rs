@@ -29,6 +29,8 @@ pub(crate) struct ChunkMeta {
     pub(crate) offset: u64,
     /// Bytes of all pages with their headers.
     pub(crate) size: u64,
+    /// The same before compression.
+    pub(crate) uncompressed: u64,
     pub(crate) nulls: usize,
     /// Min and max in the arena, for columns bounded in the footer that have a value.
     pub(crate) bounds: Option<(Range<usize>, Range<usize>)>,
@@ -36,6 +38,13 @@ pub(crate) struct ChunkMeta {
     pub(crate) offset_index: Range<usize>,
     /// In the blob of column indexes; empty where there is none.
     pub(crate) column_index: Range<usize>,
+}
+
+/// How pages are compressed: numbers of `CompressionCodec`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Codec {
+    Uncompressed = 0,
+    Zstd = 6,
 }
 
 /// What the footer says of a row group: as many chunks as columns lie in the list of all chunks.
@@ -47,6 +56,7 @@ pub(crate) struct RowGroupMeta {
 /// Everything that the footer tells.
 pub(crate) struct FileMeta<'a> {
     pub(crate) columns: &'a [Column],
+    pub(crate) codec: Codec,
     pub(crate) rows: usize,
     pub(crate) row_groups: &'a [RowGroupMeta],
     /// Row group by row group, in the order of the schema.
@@ -71,7 +81,11 @@ impl FileMeta<'_> {
             .for_each(|column| schema_element(out, column));
         file.i64(out, 3, self.rows as i64);
         file.list(out, 4, Type::Struct, self.row_groups.len());
-        let prefixes: Vec<Vec<u8>> = self.columns.iter().map(chunk_prefix).collect();
+        let prefixes: Vec<Vec<u8>> = self
+            .columns
+            .iter()
+            .map(|column| chunk_prefix(column, self.codec))
+            .collect();
         let chunks = self.chunks.chunks_exact(self.columns.len());
         for (row_group, chunks) in self.row_groups.iter().zip(chunks) {
             self.row_group(out, row_group, chunks, &prefixes);
@@ -100,13 +114,14 @@ impl FileMeta<'_> {
         prefixes: &[Vec<u8>],
     ) {
         let size: u64 = chunks.iter().map(|c| c.size).sum();
+        let uncompressed: u64 = chunks.iter().map(|c| c.uncompressed).sum();
         let mut row_group = Fields::new();
         row_group.list(out, 1, Type::Struct, chunks.len());
         for (chunk, prefix) in chunks.iter().zip(prefixes) {
             out.extend_from_slice(prefix);
             self.chunk(out, meta, chunk);
         }
-        row_group.i64(out, 2, size as i64);
+        row_group.i64(out, 2, uncompressed as i64);
         row_group.i64(out, 3, meta.rows as i64);
         row_group.i64(out, 6, size as i64);
         row_group.stop(out);
@@ -116,7 +131,7 @@ impl FileMeta<'_> {
     fn chunk(&self, out: &mut Vec<u8>, row_group: &RowGroupMeta, meta: &ChunkMeta) {
         let mut fields = Fields::after(4);
         fields.i64(out, 5, row_group.rows as i64);
-        fields.i64(out, 6, meta.size as i64);
+        fields.i64(out, 6, meta.uncompressed as i64);
         fields.i64(out, 7, meta.size as i64);
         fields.i64(out, 9, meta.offset as i64);
         fields.header(out, 12, Type::Struct);
@@ -204,7 +219,7 @@ fn physical_type(column_type: ColumnType) -> i32 {
 }
 
 /// What is the same for all chunks of a column: the fields of `ColumnChunk` up to 3, those of `ColumnMetaData` up to 4.
-fn chunk_prefix(column: &Column) -> Vec<u8> {
+fn chunk_prefix(column: &Column, codec: Codec) -> Vec<u8> {
     let mut out = Vec::new();
     let mut chunk = Fields::new();
     chunk.i64(&mut out, 2, 0);
@@ -216,6 +231,6 @@ fn chunk_prefix(column: &Column) -> Vec<u8> {
     out.extend_from_slice(&[0, 6]);
     meta.list(&mut out, 3, Type::Binary, 1);
     thrift::binary(&mut out, column.name.as_bytes());
-    meta.i32(&mut out, 4, 0);
+    meta.i32(&mut out, 4, codec as i32);
     out
 }

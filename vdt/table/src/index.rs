@@ -14,12 +14,12 @@
 //! ```
 //!
 //! Every chunk has an OffsetIndex: readers drop the indexes of a whole file where one is missing. Only `id` and `filename`
-//! have a ColumnIndex, of one row a page, and only where the row group has more than one row: with one it would say what
-//! the footer says. `data` has none, as a true one would need the bytes.
+//! have a ColumnIndex. In a table it is of one row a page, and only where the row group has more than one row: with one it
+//! would say what the footer says. `data` has none, as a true one would need the bytes.
 
 use crate::chunk::ChunkValues;
 use crate::schema::ColumnType;
-use crate::thrift::{self, Fields, Type, varint, zigzag};
+use crate::thrift::{self, Fields, Type, put_varint, varint, zigzag};
 
 /// Writes the offset index of a chunk, page by page.
 pub(crate) struct OffsetIndex<'a> {
@@ -37,11 +37,15 @@ impl<'a> OffsetIndex<'a> {
 
     /// Adds a page: offset in the file, bytes with header, first row in the row group.
     pub(crate) fn page(&mut self, offset: u64, size: u64, first_row: usize) {
-        let mut page = Fields::new();
-        page.i64(self.out, 1, offset as i64);
-        page.i32(self.out, 2, size as i32);
-        page.i64(self.out, 3, first_row as i64);
-        page.stop(self.out);
+        // Written for every page of every row: without `Fields`, which look at each byte's place.
+        let mut bytes = [0; 3 * 11 + 1];
+        let mut at = 0;
+        for (header, value) in [(0x16, offset), (0x15, size), (0x16, first_row as u64)] {
+            bytes[at] = header;
+            at += 1;
+            put_varint(&mut bytes, &mut at, zigzag(value as i64));
+        }
+        self.out.extend_from_slice(&bytes[..=at]);
     }
 
     pub(crate) fn end(self) {
@@ -65,18 +69,9 @@ pub(crate) fn for_each_value<'a>(chunk: &'a ChunkValues, mut each: impl FnMut(&'
     }
 }
 
-/// Calls `each` with the range of every one of `count` values of bytes, without its length.
-pub(crate) fn for_each_value_present(
-    values: &[u8],
-    count: usize,
-    mut each: impl FnMut(std::ops::Range<usize>),
-) {
-    let mut at = 0;
-    for _ in 0..count {
-        let end = at + 4 + length_prefix(&values[at..]);
-        each(at + 4..end);
-        at = end;
-    }
+/// Bytes of the first of the PLAIN values `rest`, which are of a type whose values tell their length.
+pub(crate) fn length_prefixed(rest: &[u8]) -> usize {
+    4 + length_prefix(rest)
 }
 
 fn length_prefix(value: &[u8]) -> usize {
@@ -96,18 +91,40 @@ pub(crate) fn bound(column_type: ColumnType, value: &[u8]) -> &[u8] {
 
 /// Appends the column index of a chunk without nulls that has a page for every row.
 pub(crate) fn column_index(out: &mut Vec<u8>, chunk: &ChunkValues, ascending: bool) {
-    let rows = chunk.rows();
     let kind = chunk.column_type();
-    let mut fields = Fields::new();
-    fields.list(out, 1, Type::True, rows);
-    out.resize(out.len() + rows, 2);
-    for id in [2, 3] {
-        fields.list(out, id, Type::Binary, rows);
+    write_column_index(out, chunk.rows(), ascending, |out| {
         for_each_value(chunk, |value| thrift::binary(out, bound(kind, value)));
+    });
+}
+
+/// Appends the column index of a chunk without nulls, of the least and the greatest value of each page.
+pub(crate) fn column_index_of_pages(out: &mut Vec<u8>, pages: &[[&[u8]; 2]], ascending: bool) {
+    let mut side = 0;
+    write_column_index(out, pages.len(), ascending, |out| {
+        pages
+            .iter()
+            .for_each(|page| thrift::binary(out, page[side]));
+        side = 1;
+    });
+}
+
+/// Calls `bounds` for the least values and then for the greatest.
+fn write_column_index(
+    out: &mut Vec<u8>,
+    pages: usize,
+    ascending: bool,
+    mut bounds: impl FnMut(&mut Vec<u8>),
+) {
+    let mut fields = Fields::new();
+    fields.list(out, 1, Type::True, pages);
+    out.resize(out.len() + pages, 2);
+    for id in [2, 3] {
+        fields.list(out, id, Type::Binary, pages);
+        bounds(out);
     }
     fields.i32(out, 4, i32::from(ascending));
-    fields.list(out, 5, Type::I64, rows);
-    for _ in 0..rows {
+    fields.list(out, 5, Type::I64, pages);
+    for _ in 0..pages {
         varint(out, zigzag(0));
     }
     fields.stop(out);

@@ -1,9 +1,17 @@
 //! The table beside the table: the same rows without the artifacts themselves, in ordinary Parquet files for scans and
 //! counts.
 //!
-//! Its files are all literal: written by the `parquet` crate, zstd-compressed, in row groups of 65,536 rows. There are no
-//! dictionaries: zstd finds what repeats, and an all-null column would make an empty dictionary page, which some readers
-//! refuse.
+//! Its files are all literal, in row groups of 65,536 rows:
+//!
+//! ```text
+//! "PAR1"
+//! row group 0    chunk of every column, in the order of the schema     pages of up to 16,384 rows and some 1 MiB, zstd
+//! row group 1    ...
+//! column indexes (id, filename), offset indexes (all), footer, its length, "PAR1"
+//! ```
+//!
+//! There are no dictionaries: zstd finds what repeats, and an all-null column would make an empty dictionary page, which
+//! some readers refuse.
 //!
 //! **Where files end is a function of the keys alone.** A row starts a file where the hash of its key says so, once in
 //! 65,536 rows on average, or where the source changes; a run that would grow past 524,288 rows is cut there. So an artifact
@@ -13,26 +21,20 @@
 //!
 //! Streams: at most one row group of rows and one compressed file are held.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use parquet::basic::{Compression, LogicalType, Repetition, TimeUnit, Type as Physical, ZstdLevel};
-use parquet::column::writer::ColumnWriter;
-use parquet::data_type::ByteArray;
-use parquet::errors::ParquetError;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
-use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
-use parquet::schema::types::{ColumnPath, Type, TypePtr};
-use vdt_rope::RopeBuilder;
+use vdt_rope::{Compression, Encoder};
 
 use crate::artifact::{Artifact, SourceContext};
 use crate::chunk::ChunkValues;
 use crate::file::{LayoutError, VirtualFile};
 use crate::fill::Rows;
-use crate::footer::CREATED_BY;
-use crate::index::for_each_value_present;
+use crate::footer::{ChunkMeta, Codec, FileMeta, MAGIC, RowGroupMeta};
+use crate::index::{self, OffsetIndex};
 use crate::layout::Layout;
-use crate::schema::{Column, ColumnType, TableSchema};
+use crate::page;
+use crate::schema::{ColumnType, TableSchema};
 use crate::stats::{ColumnStatsBuilder, Stats};
 
 /// Rows of a file on average. A power of two.
@@ -41,6 +43,12 @@ const ROWS_PER_FILE: u64 = 1 << 16;
 const ROWS_PER_FILE_MAX: usize = 8 << 16;
 /// Rows of a row group.
 const ROWS_PER_ROW_GROUP: usize = 1 << 16;
+/// Most rows of a page.
+const ROWS_PER_PAGE: usize = 1 << 14;
+/// A page closes at this many bytes of values, before compression.
+const PAGE_TARGET_BYTES: usize = 1 << 20;
+/// Level 1: higher ones cost more time than they save state.
+const ZSTD_LEVEL: i32 = 1;
 
 /// Lays out the rows of a whole table without its `data` column.
 ///
@@ -58,12 +66,10 @@ pub fn meta_files<I>(
 where
     I: IntoIterator<Item = (Arc<SourceContext>, Artifact)>,
 {
-    let schema = schema.without_data();
     MetaFiles {
-        parquet_schema: parquet_schema(&schema),
-        properties: Arc::new(properties(&schema)),
-        schema,
+        schema: schema.without_data(),
         layout: layout.clone(),
+        compressor: PageCompressor::new(),
         rows: rows.into_iter().fuse(),
         first_of_next: None,
         failed: false,
@@ -98,8 +104,7 @@ fn hash(bytes: &[u8]) -> u64 {
 struct MetaFiles<I> {
     schema: TableSchema,
     layout: Layout,
-    parquet_schema: TypePtr,
-    properties: Arc<WriterProperties>,
+    compressor: PageCompressor,
     rows: I,
     first_of_next: Option<(Arc<SourceContext>, Artifact)>,
     failed: bool,
@@ -126,11 +131,7 @@ impl<I: Iterator<Item = (Arc<SourceContext>, Artifact)>> MetaFiles<I> {
         source: Arc<SourceContext>,
         first: Artifact,
     ) -> Result<VirtualFile, LayoutError> {
-        let refused = |error: ParquetError| LayoutError::Parquet {
-            source_name: Arc::clone(&source.name),
-            reason: error.to_string(),
-        };
-        let mut file = MetaFile::new(self, &source).map_err(refused)?;
+        let mut file = MetaFile::new(&self.schema, &self.layout, &source, &mut self.compressor);
         let mut group = vec![first];
         for (next_source, next) in self.rows.by_ref() {
             let same_source = Arc::ptr_eq(&next_source, &source) || next_source == source;
@@ -147,83 +148,188 @@ impl<I: Iterator<Item = (Arc<SourceContext>, Artifact)>> MetaFiles<I> {
                 break;
             }
             if group.len() == ROWS_PER_ROW_GROUP {
-                file.row_group(&group).map_err(refused)?;
+                file.row_group(&group);
                 group.clear();
             }
             group.push(next);
         }
-        file.row_group(&group).map_err(refused)?;
-        file.finish().map_err(refused)
+        file.row_group(&group);
+        Ok(file.finish())
+    }
+}
+
+/// Compresses pages; its buffers are reused.
+struct PageCompressor {
+    zstd: zstd::bulk::Compressor<'static>,
+    raw: Vec<u8>,
+    compressed: Vec<u8>,
+}
+
+impl PageCompressor {
+    fn new() -> Self {
+        Self {
+            zstd: zstd::bulk::Compressor::new(ZSTD_LEVEL).expect("zstd knows its level"),
+            raw: Vec::new(),
+            compressed: Vec::new(),
+        }
+    }
+
+    /// Appends a page with its header. Returns its size with the header: as it is, and before compression.
+    fn page(
+        &mut self,
+        out: &mut Vec<u8>,
+        kind: ColumnType,
+        valid: &[bool],
+        values: &[u8],
+    ) -> (u64, u64) {
+        self.raw.clear();
+        page::levels(&mut self.raw, valid);
+        page::values(&mut self.raw, kind, values);
+        self.compressed.clear();
+        self.compressed
+            .reserve(zstd::zstd_safe::compress_bound(self.raw.len()));
+        let written = self
+            .zstd
+            .compress_to_buffer(&self.raw, &mut self.compressed);
+        written.expect("the buffer holds the largest compressed page");
+        let start = out.len();
+        // A page has about 1 MiB, or one key.
+        let (raw, compressed) = (self.raw.len() as i32, self.compressed.len() as i32);
+        page::compressed_header(out, valid.len() as i32, raw, compressed);
+        let header = out.len() - start;
+        out.extend_from_slice(&self.compressed);
+        (
+            (header + self.compressed.len()) as u64,
+            (header + self.raw.len()) as u64,
+        )
     }
 }
 
 /// A file under way.
 struct MetaFile<'a> {
-    schema: TableSchema,
-    layout: Layout,
+    schema: &'a TableSchema,
+    layout: &'a Layout,
     source: &'a SourceContext,
-    writer: SerializedFileWriter<Vec<u8>>,
+    compressor: &'a mut PageCompressor,
+    out: Vec<u8>,
     values: Vec<ChunkValues>,
     stats: Vec<ColumnStatsBuilder>,
+    row_groups: Vec<RowGroupMeta>,
+    chunks: Vec<ChunkMeta>,
+    arena: Vec<u8>,
+    column_indexes: Vec<u8>,
+    offset_indexes: Vec<u8>,
     rows: usize,
-    row_groups: usize,
     unparsed: u64,
 }
 
 impl<'a> MetaFile<'a> {
-    fn new<I>(files: &MetaFiles<I>, source: &'a SourceContext) -> Result<Self, ParquetError> {
-        let (schema, properties) = (
-            Arc::clone(&files.parquet_schema),
-            Arc::clone(&files.properties),
-        );
-        let types = || files.schema.columns().iter().map(|c| c.column_type);
-        Ok(Self {
-            schema: files.schema.clone(),
-            layout: files.layout.clone(),
+    fn new(
+        schema: &'a TableSchema,
+        layout: &'a Layout,
+        source: &'a SourceContext,
+        compressor: &'a mut PageCompressor,
+    ) -> Self {
+        let types = || schema.columns().iter().map(|c| c.column_type);
+        Self {
+            schema,
+            layout,
             source,
-            writer: SerializedFileWriter::new(Vec::new(), schema, properties)?,
+            compressor,
+            out: MAGIC.to_vec(),
             values: types().map(ChunkValues::new).collect(),
             stats: types().map(ColumnStatsBuilder::new).collect(),
+            row_groups: Vec::new(),
+            chunks: Vec::new(),
+            arena: Vec::new(),
+            column_indexes: Vec::new(),
+            offset_indexes: Vec::new(),
             rows: 0,
-            row_groups: 0,
             unparsed: 0,
-        })
-    }
-
-    fn row_group(&mut self, artifacts: &[Artifact]) -> Result<(), ParquetError> {
-        let view = Rows::new(&self.schema, &self.layout, self.source, artifacts);
-        let mut group = self.writer.next_row_group()?;
-        let origins = self.schema.origins();
-        for ((origin, values), stats) in origins.iter().zip(&mut self.values).zip(&mut self.stats) {
-            values.clear();
-            self.unparsed += view.fill(origin, values);
-            stats.add(values);
-            write_column(&mut group, values)?;
         }
-        group.close()?;
-        self.rows += artifacts.len();
-        self.row_groups += 1;
-        Ok(())
     }
 
-    fn finish(self) -> Result<VirtualFile, ParquetError> {
-        let bytes = self.writer.into_inner()?;
-        let literal_bytes = bytes.len() as u64;
-        let mut rope = RopeBuilder::new();
-        rope.push_bytes(Bytes::from(bytes));
-        let rope = rope.finish();
-        let stored = vdt_rope::encode(&rope, &[]);
+    fn row_group(&mut self, artifacts: &[Artifact]) {
+        let view = Rows::new(self.schema, self.layout, self.source, artifacts);
+        for (column, origin) in self.schema.origins().iter().enumerate() {
+            self.values[column].clear();
+            self.unparsed += view.fill(origin, &mut self.values[column]);
+            self.stats[column].add(&self.values[column]);
+            let chunk = self.chunk(column);
+            self.chunks.push(chunk);
+        }
+        self.rows += artifacts.len();
+        self.row_groups.push(RowGroupMeta {
+            rows: artifacts.len(),
+        });
+    }
+
+    fn chunk(&mut self, column: usize) -> ChunkMeta {
+        let values = &self.values[column];
+        let (kind, offset) = (values.column_type(), self.out.len() as u64);
+        let pages = pages(values);
+        let index_start = self.offset_indexes.len();
+        let mut index = OffsetIndex::begin(&mut self.offset_indexes, pages.len());
+        let (mut size, mut uncompressed) = (0, 0);
+        for page in &pages {
+            let valid = &values.valid()[page.rows.clone()];
+            let bytes = &values.values()[page.bytes.clone()];
+            let (stored, raw) = self.compressor.page(&mut self.out, kind, valid, bytes);
+            index.page(offset + size, stored, page.rows.start);
+            size += stored;
+            uncompressed += raw;
+        }
+        index.end();
+        let column_index = self.column_indexes.len();
+        if self.schema.columns()[column].is_paged_by_row() {
+            // No file and no name is null; keys ascend, ids mostly.
+            let bounds: Vec<_> = pages.iter().map(|page| bounds(values, page)).collect();
+            let slices: Vec<_> = bounds.iter().map(|[a, b]| [&a[..], &b[..]]).collect();
+            let ascending = kind == ColumnType::String || is_ascending(&slices);
+            index::column_index_of_pages(&mut self.column_indexes, &slices, ascending);
+        }
+        ChunkMeta {
+            offset,
+            size,
+            uncompressed,
+            nulls: values.nulls(),
+            bounds: values.put_bounds(&mut self.arena),
+            offset_index: index_start..self.offset_indexes.len(),
+            column_index: column_index..self.column_indexes.len(),
+        }
+    }
+
+    fn finish(mut self) -> VirtualFile {
+        let column_indexes = self.out.len() as u64;
+        let offset_indexes = column_indexes + self.column_indexes.len() as u64;
+        self.out.append(&mut self.column_indexes);
+        self.out.append(&mut self.offset_indexes);
+        FileMeta {
+            columns: self.schema.columns(),
+            codec: Codec::Zstd,
+            rows: self.rows,
+            row_groups: &self.row_groups,
+            chunks: &self.chunks,
+            arena: &self.arena,
+            column_indexes,
+            offset_indexes,
+        }
+        .write(&mut self.out);
+        let literal_bytes = self.out.len() as u64;
+        // The pages are compressed already.
+        let mut rope = Encoder::new(Compression::None);
+        rope.literal(&self.out);
+        let stored = rope.finish(&[]);
         let columns = self.stats.into_iter().zip(self.schema.columns());
         let columns = columns
             .map(|(stats, column)| stats.finish(column))
             .collect();
-        Ok(VirtualFile {
+        VirtualFile {
             name: stored.name,
             stored: stored.bytes,
-            rope,
             annotation: Vec::new(),
             rows: self.rows as u64,
-            row_groups: self.row_groups,
+            row_groups: self.row_groups.len(),
             artifact_bytes: 0,
             literal_bytes,
             stats: Stats {
@@ -231,107 +337,78 @@ impl<'a> MetaFile<'a> {
                 columns,
             },
             unparsed: self.unparsed,
-        })
+        }
     }
 }
 
-/// Writes the next column of a row group.
-fn write_column(
-    group: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
-    values: &mut ChunkValues,
-) -> Result<(), ParquetError> {
-    let Some(mut column) = group.next_column()? else {
-        return Err(ParquetError::General(
-            "more columns than the schema has".into(),
-        ));
+/// A page of a chunk: its rows, and where its values lie among those of the chunk.
+struct Page {
+    rows: Range<usize>,
+    bytes: Range<usize>,
+}
+
+/// Cuts a chunk into pages.
+fn pages(values: &ChunkValues) -> Vec<Page> {
+    let width = match values.column_type() {
+        ColumnType::Boolean => Some(1),
+        ColumnType::Integer | ColumnType::Date => Some(4),
+        ColumnType::Long | ColumnType::Double | ColumnType::Timestamp => Some(8),
+        ColumnType::String | ColumnType::Binary => None,
     };
-    let levels: Vec<i16> = values.valid().iter().map(|v| i16::from(*v)).collect();
-    let levels = Some(levels.as_slice());
-    let present = values.rows() - values.nulls();
-    match column.untyped() {
-        ColumnWriter::BoolColumnWriter(writer) => {
-            let booleans: Vec<bool> = values.values().iter().map(|v| *v != 0).collect();
-            writer.write_batch(&booleans, levels, None)?;
-        }
-        ColumnWriter::Int32ColumnWriter(writer) => {
-            let (words, _) = values.values().as_chunks::<4>();
-            let integers: Vec<i32> = words.iter().map(|w| i32::from_le_bytes(*w)).collect();
-            writer.write_batch(&integers, levels, None)?;
-        }
-        ColumnWriter::Int64ColumnWriter(writer) => {
-            let (words, _) = values.values().as_chunks::<8>();
-            let integers: Vec<i64> = words.iter().map(|w| i64::from_le_bytes(*w)).collect();
-            writer.write_batch(&integers, levels, None)?;
-        }
-        ColumnWriter::DoubleColumnWriter(writer) => {
-            let (words, _) = values.values().as_chunks::<8>();
-            let doubles: Vec<f64> = words.iter().map(|w| f64::from_le_bytes(*w)).collect();
-            writer.write_batch(&doubles, levels, None)?;
-        }
-        ColumnWriter::ByteArrayColumnWriter(writer) => {
-            let bytes = values.take_values();
-            let mut arrays = Vec::with_capacity(present);
-            for_each_value_present(&bytes, present, |range| {
-                arrays.push(ByteArray::from(bytes.slice(range)));
-            });
-            writer.write_batch(&arrays, levels, None)?;
-        }
-        ColumnWriter::Int96ColumnWriter(_)
-        | ColumnWriter::FloatColumnWriter(_)
-        | ColumnWriter::FixedLenByteArrayColumnWriter(_) => {
-            return Err(ParquetError::General("a type that no column has".into()));
-        }
-    }
-    column.close()
-}
-
-fn parquet_schema(schema: &TableSchema) -> TypePtr {
-    let field = |column: &Column| {
-        let (physical, logical) = match column.column_type {
-            ColumnType::Long => (Physical::INT64, None),
-            ColumnType::Integer => (Physical::INT32, None),
-            ColumnType::Double => (Physical::DOUBLE, None),
-            ColumnType::Boolean => (Physical::BOOLEAN, None),
-            ColumnType::Date => (Physical::INT32, Some(LogicalType::Date)),
-            ColumnType::Timestamp => (
-                Physical::INT64,
-                Some(LogicalType::timestamp(true, TimeUnit::MICROS)),
-            ),
-            ColumnType::String => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
-            ColumnType::Binary => (Physical::BYTE_ARRAY, None),
-        };
-        let field = Type::primitive_type_builder(&column.name, physical)
-            .with_repetition(Repetition::OPTIONAL)
-            .with_logical_type(logical)
-            .build();
-        Arc::new(field.expect("each type goes with its logical type"))
+    let mut pages = Vec::new();
+    let mut page = Page {
+        rows: 0..0,
+        bytes: 0..0,
     };
-    let fields = schema.columns().iter().map(field).collect();
-    let root = Type::group_type_builder("schema")
-        .with_fields(fields)
-        .build();
-    Arc::new(root.expect("a group of fields is a schema"))
-}
-
-fn properties(schema: &TableSchema) -> WriterProperties {
-    let level = ZstdLevel::try_new(1).expect("zstd has level 1");
-    let mut properties = WriterProperties::builder()
-        .set_writer_version(WriterVersion::PARQUET_1_0)
-        .set_created_by(CREATED_BY.to_owned())
-        .set_compression(Compression::ZSTD(level))
-        .set_dictionary_enabled(false)
-        .set_statistics_truncate_length(None)
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_max_row_group_row_count(None);
-    for column in schema.columns() {
-        let path = ColumnPath::from(column.name.as_str());
-        if column.is_paged_by_row() {
-            properties = properties.set_column_statistics_enabled(path, EnabledStatistics::Page);
-        } else if column.column_type == ColumnType::Binary {
-            properties = properties.set_column_statistics_enabled(path, EnabledStatistics::None);
+    for valid in values.valid() {
+        if page.rows.len() == ROWS_PER_PAGE || page.bytes.len() >= PAGE_TARGET_BYTES {
+            let (row, byte) = (page.rows.end, page.bytes.end);
+            pages.push(std::mem::replace(
+                &mut page,
+                Page {
+                    rows: row..row,
+                    bytes: byte..byte,
+                },
+            ));
+        }
+        page.rows.end += 1;
+        if *valid {
+            let rest = &values.values()[page.bytes.end..];
+            page.bytes.end += width.unwrap_or_else(|| index::length_prefixed(rest));
         }
     }
-    properties.build()
+    pages.push(page);
+    pages
+}
+
+/// Least and greatest value of a page of ids or file names, as statistics hold them.
+fn bounds(values: &ChunkValues, page: &Page) -> [Vec<u8>; 2] {
+    let bytes = &values.values()[page.bytes.clone()];
+    if values.column_type() == ColumnType::String {
+        // Keys ascend.
+        let (mut first, mut last, mut rest) = (None, bytes, bytes);
+        while !rest.is_empty() {
+            let (value, tail) = rest.split_at(index::length_prefixed(rest));
+            last = index::bound(ColumnType::String, value);
+            first = first.or(Some(last));
+            rest = tail;
+        }
+        return [first.unwrap_or_default().to_vec(), last.to_vec()];
+    }
+    let (words, _) = bytes.as_chunks::<8>();
+    let ids = || words.iter().map(|word| i64::from_le_bytes(*word));
+    let [min, max] = [ids().min(), ids().max()].map(Option::unwrap_or_default);
+    [min.to_le_bytes().to_vec(), max.to_le_bytes().to_vec()]
+}
+
+/// Whether least and greatest ids of pages both ascend.
+fn is_ascending(pages: &[[&[u8]; 2]]) -> bool {
+    let id = |bytes: &[u8]| {
+        bytes
+            .first_chunk::<8>()
+            .map(|word| i64::from_le_bytes(*word))
+    };
+    pages.is_sorted_by_key(|[min, _]| id(min)) && pages.is_sorted_by_key(|[_, max]| id(max))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! ```text
 //! header    15 00           type DATA_PAGE
 //!           15 zigzag       uncompressed size: definition levels and values
-//!           15 zigzag       compressed size: the same
+//!           15 zigzag       compressed size: the same, or what zstd made of both together
 //!           2c              data_page_header
 //!              15 zigzag    number of values, nulls counted
 //!              15 00        encoding PLAIN
@@ -21,22 +21,28 @@
 
 use crate::layout::PAGE_OVERHEAD_BYTES;
 use crate::schema::ColumnType;
-use crate::thrift::{Fields, Type, varint};
+use crate::thrift::{put_varint, varint, zigzag};
 
 /// Appends the header of a page of `rows` rows and `size` bytes of levels and values.
 pub(crate) fn header(out: &mut Vec<u8>, rows: i32, size: i32) {
-    let mut page = Fields::new();
-    page.i32(out, 1, 0);
-    page.i32(out, 2, size);
-    page.i32(out, 3, size);
-    page.header(out, 5, Type::Struct);
-    let mut data = Fields::new();
-    data.i32(out, 1, rows);
-    data.i32(out, 2, 0);
-    data.i32(out, 3, 3);
-    data.i32(out, 4, 3);
-    data.stop(out);
-    page.stop(out);
+    compressed_header(out, rows, size, size);
+}
+
+/// Appends the header of a page whose levels and values, `size` bytes, follow as `compressed` bytes.
+pub(crate) fn compressed_header(out: &mut Vec<u8>, rows: i32, size: i32, compressed: i32) {
+    // Written for every page of every row: without `Fields`, which look at each byte's place.
+    let mut bytes = [0; 32];
+    bytes[..3].copy_from_slice(&[0x15, 0x00, 0x15]);
+    let mut at = 3;
+    put_varint(&mut bytes, &mut at, zigzag(size.into()));
+    bytes[at] = 0x15;
+    at += 1;
+    put_varint(&mut bytes, &mut at, zigzag(compressed.into()));
+    bytes[at..at + 2].copy_from_slice(&[0x2c, 0x15]);
+    at += 2;
+    put_varint(&mut bytes, &mut at, zigzag(rows.into()));
+    bytes[at..at + 8].copy_from_slice(&[0x15, 0x00, 0x15, 0x06, 0x15, 0x06, 0x00, 0x00]);
+    out.extend_from_slice(&bytes[..at + 8]);
 }
 
 /// Appends the definition levels of a page.
@@ -88,8 +94,8 @@ pub(crate) fn artifact(out: &mut Vec<u8>, inlined: Option<u32>) -> u64 {
                 1,
                 size.saturating_add(10).try_into().unwrap_or(i32::MAX),
             );
-            out.extend_from_slice(&[2, 0, 0, 0, 2, 1]);
-            out.extend_from_slice(&size.to_le_bytes());
+            let [a, b, c, d] = size.to_le_bytes();
+            out.extend_from_slice(&[2, 0, 0, 0, 2, 1, a, b, c, d]);
         }
         None => {
             header(out, 1, 6);

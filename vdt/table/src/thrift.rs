@@ -36,6 +36,17 @@ pub(crate) fn varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// Writes an unsigned LEB128 integer at a place of a buffer that has room for it, and moves the place on.
+pub(crate) fn put_varint(bytes: &mut [u8], at: &mut usize, mut value: u64) {
+    while value >= 0x80 {
+        bytes[*at] = (value & 0x7f) as u8 | 0x80;
+        value >>= 7;
+        *at += 1;
+    }
+    bytes[*at] = value as u8;
+    *at += 1;
+}
+
 /// Maps small magnitudes of either sign to small numbers.
 pub(crate) fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64

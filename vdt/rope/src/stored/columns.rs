@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::FRAME_BYTES_MAX;
 use super::varint::{self, VARINT_BYTES_MAX};
-use crate::segment::{Reference, SourceObject};
+use crate::segment::SourceObject;
 
 /// Kinds of an op, in its lowest two bits.
 pub(super) const OP_LITERAL: u8 = 0;
@@ -94,11 +94,15 @@ impl Columns {
     }
 
     /// Adds a reference; false where the frame is too full.
-    pub(super) fn push_reference(&mut self, reference: &Reference) -> bool {
-        let object = &reference.object;
-        let is_part = reference.offset != 0 || reference.length != object.size;
+    pub(super) fn push_reference(
+        &mut self,
+        object: &Arc<SourceObject>,
+        offset: u64,
+        length: u64,
+    ) -> bool {
+        let is_part = offset != 0 || length != object.size;
         let part_cost = if is_part {
-            varint::len(reference.offset) + varint::len(reference.length)
+            varint::len(offset) + varint::len(length)
         } else {
             0
         };
@@ -117,10 +121,10 @@ impl Columns {
             self.push_object(object, part_flag);
         }
         if is_part {
-            varint::push(&mut self.parts, reference.offset);
-            varint::push(&mut self.parts, reference.length);
+            varint::push(&mut self.parts, offset);
+            varint::push(&mut self.parts, length);
         }
-        self.count(cost, reference.length);
+        self.count(cost, length);
         true
     }
 

@@ -11,10 +11,12 @@ use super::columns::{
     OP_ETAG, OP_KIND, OP_LITERAL, OP_OBJECT, OP_PART, OP_VERSION, OP_ZEROS, UNIT_MILLISECOND,
     UNIT_SECOND,
 };
+use super::encode::hash;
 use super::index::{Index, Tail};
 use super::varint::{self, Cursor, Syntax};
-use super::{HEADER_BYTES, StoredError, check_magic};
+use super::{HEADER_BYTES, StoredError, TRAILER_BYTES, check_magic};
 use crate::builder::RopeBuilder;
+use crate::name::FileName;
 use crate::rope::Rope;
 use crate::segment::{MAX_OBJECT_TEXT_BYTES, Reference, Segment, SourceObject};
 
@@ -49,15 +51,17 @@ pub fn decode(bytes: &[u8]) -> Result<(Rope, Bytes), StoredError> {
     for frame in index.annotation_frames() {
         annotation.extend_from_slice(&index.decode_annotation(frame, stored(frame))?);
     }
-    let rope = builder.finish();
-    let found = rope.file_name(&annotation);
+    let found = FileName {
+        hash: hash(&bytes[..bytes.len() - TRAILER_BYTES as usize]),
+        size: index.name().size,
+    };
     if found != index.name() {
         return Err(StoredError::Fingerprint {
             expected: index.name(),
             found,
         });
     }
-    Ok((rope, annotation.into()))
+    Ok((builder.finish(), annotation.into()))
 }
 
 impl Index {

@@ -2,12 +2,23 @@
 //!
 //! Promise: the same rope and annotation give the same bytes. One pass, one compression context, no allocation a
 //! segment.
+//!
+//! **The bytes name the file**: its hash is the first 16 bytes of SHA-256 over the header, all frames and the index. They
+//! tell every literal byte and every reference, so two ropes never share a name; and they are a fifth of what they
+//! tell, so that hashing costs a fifth.
+
+use std::cell::RefCell;
+use std::io;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use zstd::bulk::Compressor;
 
 use super::columns::{Columns, LITERAL_BYTES_MAX};
 use super::{FRAME_BYTES_MAX, HEADER_BYTES, TRAILER_BYTES, magic, varint};
 use crate::name::FileName;
-use crate::rope::Rope;
-use crate::segment::Segment;
+use crate::rope::{MAX_LENGTH, Rope};
+use crate::segment::{Reference, Segment, SourceObject};
 
 /// Level 1: the copies that matter (keys and ETags in literals) are found at any level, higher ones cost time.
 const ZSTD_LEVEL: i32 = 1;
@@ -21,26 +32,74 @@ pub struct StoredRope {
     pub bytes: Vec<u8>,
 }
 
-/// Encodes a rope with its annotation: bytes that belong to the file but are no part of it.
+/// Whether frames are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Each frame that gets smaller.
+    Zstd,
+    /// No frame: for literals that are compressed already.
+    None,
+}
+
+/// Encodes a rope with its annotation, compressed: bytes that belong to the file but are no part of it.
 ///
 /// # Panics
 /// When the rope or the annotation needs more than 4 GiB of index: exabytes of literals.
 pub fn encode(rope: &Rope, annotation: &[u8]) -> StoredRope {
-    let mut writer = Writer::new();
+    encode_with(rope, annotation, Compression::Zstd)
+}
+
+/// Encodes a rope with its annotation, as [`encode`], compressed or not. That is part of what names the file.
+///
+/// # Panics
+/// As [`encode`].
+pub fn encode_with(rope: &Rope, annotation: &[u8], compression: Compression) -> StoredRope {
+    let mut encoder = Encoder::new(compression);
     for segment in rope.segments() {
-        writer.segment(segment);
+        match segment {
+            Segment::Literal(bytes) => encoder.literal(bytes),
+            Segment::Zeros(length) => encoder.zeros(*length),
+            Segment::Reference(reference) => {
+                let Reference {
+                    object,
+                    offset,
+                    length,
+                } = reference;
+                encoder.reference(object, *offset, *length);
+            }
+        }
     }
-    writer.cut();
-    let segment_frames = writer.frames;
-    for piece in even_pieces(annotation, FRAME_BYTES_MAX) {
-        writer.raw.extend_from_slice(piece);
-        writer.frame(None);
+    encoder.finish(annotation)
+}
+
+/// The hash that names the file of a stored rope: `content` is all of it before the trailer.
+pub(super) fn hash(content: &[u8]) -> [u8; 16] {
+    let digest = Sha256::digest(content);
+    let mut hash = [0; 16];
+    hash.copy_from_slice(&digest[..16]);
+    hash
+}
+
+/// Compresses a frame into `compressed`, which has room for it. What comes out does not depend on what the context
+/// compressed before.
+fn compress(raw: &[u8], compressed: &mut Vec<u8>) -> io::Result<usize> {
+    thread_local! {
+        /// A context is some hundred kilobytes, so each thread keeps one.
+        static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
     }
-    let name = rope.file_name(annotation);
-    StoredRope {
-        name,
-        bytes: writer.finish(name, segment_frames),
-    }
+    COMPRESSOR.with_borrow_mut(|compressor| {
+        let compressor = match compressor {
+            Some(compressor) => compressor,
+            None => {
+                let mut fresh = Compressor::new(ZSTD_LEVEL)?;
+                // The index knows both, and has a checksum of its own.
+                fresh.include_contentsize(false)?;
+                fresh.include_checksum(false)?;
+                compressor.insert(fresh)
+            }
+        };
+        compressor.compress_to_buffer(raw, compressed)
+    })
 }
 
 /// Cuts `bytes` into the fewest pieces of at most `max` bytes, all of nearly the same size.
@@ -49,47 +108,97 @@ fn even_pieces(bytes: &[u8], max: usize) -> impl Iterator<Item = &[u8]> {
     bytes.chunks(bytes.len().div_ceil(pieces).max(1))
 }
 
-struct Writer {
+/// Writes the stored form segment by segment, without a [`Rope`] in between.
+///
+/// The segments are those of a canonical rope: none is empty, no two neighbours are both literal or both zeros, and no
+/// reference continues the one before it. Else the stored form is that of the same rope, and has another name.
+pub struct Encoder {
+    length: u64,
     out: Vec<u8>,
     index: Vec<u8>,
     frames: u64,
     columns: Columns,
     raw: Vec<u8>,
     compressed: Vec<u8>,
-    compressor: zstd::bulk::Compressor<'static>,
+    compression: Compression,
 }
 
-impl Writer {
-    fn new() -> Self {
-        let compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL).and_then(|mut compressor| {
-            // The index knows both, and has a checksum of its own.
-            compressor.include_contentsize(false)?;
-            compressor.include_checksum(false)?;
-            Ok(compressor)
-        });
+impl std::fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Encoder")
+            .field("length", &self.length)
+            .field("frames", &self.frames)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Encoder {
+    /// Starts a file.
+    pub fn new(compression: Compression) -> Self {
         Self {
+            length: 0,
             out: magic().to_vec(),
             index: Vec::new(),
             frames: 0,
             columns: Columns::default(),
             raw: Vec::with_capacity(FRAME_BYTES_MAX),
             compressed: Vec::with_capacity(zstd::zstd_safe::compress_bound(FRAME_BYTES_MAX)),
-            compressor: compressor.expect("zstd knows its level and parameters"),
+            compression,
         }
     }
 
-    fn segment(&mut self, segment: &Segment) {
-        match segment {
-            Segment::Literal(bytes) => {
-                even_pieces(bytes, LITERAL_BYTES_MAX)
-                    .for_each(|piece| self.push(|columns| columns.push_literal(piece)));
-            }
-            Segment::Zeros(length) => {
-                self.push(|columns| columns.push_zeros(*length));
-                self.cut();
-            }
-            Segment::Reference(reference) => self.push(|columns| columns.push_reference(reference)),
-        }
+    /// Bytes of the virtual file so far.
+    pub fn virtual_bytes(&self) -> u64 {
+        self.length
+    }
+
+    /// Appends a literal.
+    ///
+    /// # Panics
+    /// As [`Encoder::reference`], when the file grows too long.
+    pub fn literal(&mut self, bytes: &[u8]) {
+        self.grow(bytes.len() as u64);
+        even_pieces(bytes, LITERAL_BYTES_MAX)
+            .for_each(|piece| self.push(|columns| columns.push_literal(piece)));
+    }
+
+    /// Appends zeros.
+    ///
+    /// # Panics
+    /// As [`Encoder::reference`], when the file grows too long.
+    pub fn zeros(&mut self, length: u64) {
+        self.grow(length);
+        self.push(|columns| columns.push_zeros(length));
+        self.cut();
+    }
+
+    /// Appends a byte range of a source object.
+    ///
+    /// # Panics
+    /// When the range ends past its object, when the object's texts do not fit
+    /// ([`SourceObject::fits_a_rope`](crate::SourceObject::fits_a_rope)), or when the file grows past
+    /// [`MAX_LENGTH`](crate::MAX_LENGTH).
+    pub fn reference(&mut self, object: &Arc<SourceObject>, offset: u64, length: u64) {
+        assert!(
+            offset
+                .checked_add(length)
+                .is_some_and(|end| end <= object.size),
+            "a reference to {length} bytes at {offset}, past the end of its object"
+        );
+        assert!(
+            object.fits_a_rope(),
+            "an object with texts too long for a rope"
+        );
+        self.grow(length);
+        self.push(|columns| columns.push_reference(object, offset, length));
+    }
+
+    fn grow(&mut self, by: u64) {
+        self.length = self
+            .length
+            .checked_add(by)
+            .filter(|&length| length <= MAX_LENGTH)
+            .expect("a rope has at most MAX_LENGTH bytes");
     }
 
     /// Adds to the frame, or to a new one where it is full.
@@ -114,11 +223,13 @@ impl Writer {
 
     /// Writes the frame in `raw` and forgets it. Frames of the annotation have no bytes of the virtual file.
     fn frame(&mut self, virtual_bytes: Option<u64>) {
-        let written = self
-            .compressor
-            .compress_to_buffer(&self.raw, &mut self.compressed);
-        written.expect("the buffer holds the largest compressed frame");
-        let is_smaller = self.compressed.len() < self.raw.len();
+        if self.compression == Compression::Zstd {
+            compress(&self.raw, &mut self.compressed).expect(
+                "zstd knows its parameters, and the buffer holds the largest compressed frame",
+            );
+        }
+        let is_smaller =
+            self.compression == Compression::Zstd && self.compressed.len() < self.raw.len();
         let stored = if is_smaller {
             &self.compressed
         } else {
@@ -136,8 +247,19 @@ impl Writer {
         self.frames += 1;
     }
 
-    fn finish(self, name: FileName, segment_frames: u64) -> Vec<u8> {
+    /// Ends the file, with its annotation.
+    ///
+    /// # Panics
+    /// As [`encode`].
+    pub fn finish(mut self, annotation: &[u8]) -> StoredRope {
+        self.cut();
+        let segment_frames = self.frames;
+        for piece in even_pieces(annotation, FRAME_BYTES_MAX) {
+            self.raw.extend_from_slice(piece);
+            self.frame(None);
+        }
         let Self {
+            length,
             mut out,
             index: entries,
             frames,
@@ -151,6 +273,10 @@ impl Writer {
 
         let index_bytes = u32::try_from(index.len()).expect("an index has at most 4 GiB");
         let trailer = out.len();
+        let name = FileName {
+            hash: hash(&out),
+            size: length,
+        };
         let file_bytes = trailer as u64 + TRAILER_BYTES;
         debug_assert!(file_bytes >= HEADER_BYTES + TRAILER_BYTES);
         out.extend_from_slice(&index_bytes.to_le_bytes());
@@ -162,6 +288,6 @@ impl Writer {
         out.extend_from_slice(&crc.to_le_bytes());
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&magic());
-        out
+        StoredRope { name, bytes: out }
     }
 }

@@ -12,13 +12,14 @@
 //!                varint stored bytes   varint raw bytes   crc32c u32 of the stored bytes
 //!                varint bytes of the virtual file (frames of segments only)
 //! trailer      index bytes u32   index crc32c u32   virtual file bytes u64      56 bytes
-//!              fingerprint [16]   stored file bytes u64
+//!              hash [16]          stored file bytes u64
 //!              crc32c u32 of the 40 bytes before   reserved u32, zero
 //!              "vdtrope" version u8
 //! ```
 //!
 //! Integers are little-endian, varints LEB128. Frames lie one after another without gaps, so a frame's place in the
-//! file, and its place in the virtual file, are sums. A frame whose stored and raw bytes are equally many is not
+//! file, and its place in the virtual file, are sums. The hash, which names the file, is the first 16 bytes of SHA-256
+//! over all that lies before the trailer. A frame whose stored and raw bytes are equally many is not
 //! compressed.
 //!
 //! A frame of segments decodes alone. It is cut when it is full and after every run of zeros; a literal is never cut
@@ -56,7 +57,7 @@ mod varint;
 mod tests;
 
 pub use decode::decode;
-pub use encode::{StoredRope, encode};
+pub use encode::{Compression, Encoder, StoredRope, encode, encode_with};
 pub use index::{Frame, Index, Tail};
 
 use crate::name::FileName;
@@ -68,7 +69,7 @@ pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 const INDEX_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 const MAGIC: [u8; 7] = *b"vdtrope";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const HEADER_BYTES: u64 = 8;
 const TRAILER_BYTES: u64 = 56;
 
@@ -88,7 +89,7 @@ pub enum StoredError {
         part: &'static str,
     },
     /// Another version of vdt wrote it.
-    #[error("a rope of format version {found}, this vdt reads version 1")]
+    #[error("a rope of format version {found}, this vdt reads version {VERSION}")]
     Version {
         /// The version found.
         found: u8,
@@ -157,8 +158,8 @@ pub enum StoredError {
         /// What is wrong.
         reason: &'static str,
     },
-    /// The rope is not the one that its trailer names.
-    #[error("the rope is {found} where its trailer says {expected}")]
+    /// The content is not the one that its trailer names.
+    #[error("the content hashes to {found} where its trailer says {expected}")]
     Fingerprint {
         /// Name by the trailer.
         expected: FileName,

@@ -42,7 +42,9 @@ fn frame() -> (Vec<u8>, Vec<Segment>) {
         assert!(match segment {
             Segment::Literal(bytes) => columns.push_literal(bytes),
             Segment::Zeros(length) => columns.push_zeros(*length),
-            Segment::Reference(reference) => columns.push_reference(reference),
+            Segment::Reference(reference) => {
+                columns.push_reference(&reference.object, reference.offset, reference.length)
+            }
         });
     }
     let mut raw = Vec::new();

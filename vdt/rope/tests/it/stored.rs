@@ -160,7 +160,7 @@ fn damage_is_named() {
     };
     let length = stored.bytes.len();
     assert_eq!(flipped(0), StoredError::Magic { part: "header" });
-    assert_eq!(flipped(7), StoredError::Version { found: 0 });
+    assert_eq!(flipped(7), StoredError::Version { found: 3 });
     assert_eq!(
         flipped(frame as usize),
         StoredError::FrameChecksum {

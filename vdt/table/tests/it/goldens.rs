@@ -38,7 +38,7 @@ fn a_small_file_as_a_rope_and_as_an_add() {
         &group([100_000, 0, 3]),
     )
     .unwrap();
-    insta::assert_snapshot!("rope", draw(&file.rope));
+    insta::assert_snapshot!("rope", draw(&file.rope()));
     insta::assert_snapshot!(
         "add",
         serde_json::to_string_pretty(&file.add(1_763_970_000_123, true)).unwrap()
@@ -80,8 +80,8 @@ fn indexes_and_footer_are_those_the_parquet_crate_would_write() {
     for layout in [small, paged] {
         let sizes = [0, 100, 100, 100, 300, 1, 2, 3];
         let file = lay_out(&schema, &layout, &group(sizes)).unwrap();
-        let bytes = materialise(&file.rope);
-        let start = bytes.len() - file.rope.segments().last().unwrap().len() as usize;
+        let bytes = materialise(&file.rope());
+        let start = bytes.len() - file.rope().segments().last().unwrap().len() as usize;
         let mut rewritten = Vec::new();
         let ours = metadata(&bytes);
         {

@@ -10,15 +10,15 @@ use crate::support::{artifact, group, source, tail};
 
 /// Reads footer and indexes from the literals at the end alone.
 fn metadata(file: &VirtualFile) -> ParquetMetaData {
-    let from = file.rope.len() - last_literal(file);
-    let bytes = tail(&file.rope, from);
+    let from = file.rope().len() - last_literal(file);
+    let bytes = tail(&file.rope(), from);
     let mut reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
-    reader.try_parse_sized(&bytes, file.rope.len()).unwrap();
+    reader.try_parse_sized(&bytes, file.rope().len()).unwrap();
     reader.finish().unwrap()
 }
 
 fn last_literal(file: &VirtualFile) -> u64 {
-    file.rope.segments().last().unwrap().len()
+    file.rope().segments().last().unwrap().len()
 }
 
 fn data_chunks(file: &VirtualFile) -> Vec<u64> {

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use parquet::basic::Compression;
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor;
 use vdt_table::{
@@ -51,7 +53,7 @@ fn rows_read_back_without_data() {
     let files = files(&rows);
     assert_eq!(files.len(), 1);
     let file = &files[0];
-    let bytes = materialise(&file.rope);
+    let bytes = materialise(&file.rope());
     assert_eq!(
         (bytes.len() as u64, file.artifact_bytes),
         (file.name.size, 0)
@@ -86,6 +88,78 @@ fn rows_read_back_without_data() {
     assert!(
         stats.starts_with(r#"{"numRecords":1000,"minValues":{"id":0,"filename":"0000000.pdf""#)
     );
+}
+
+#[test]
+fn pages_and_their_indexes_are_those_of_the_rows() {
+    // Two row groups, the first of four pages; ids ascend from page to page, but not inside them.
+    let rows: Rows = rows(100_000)
+        .into_iter()
+        .map(|(source, row)| {
+            (
+                source,
+                Artifact {
+                    id: row.id ^ 1,
+                    ..row
+                },
+            )
+        })
+        .collect();
+    let files = files(&rows);
+    let mut first_row = 0;
+    for file in &files {
+        let bytes = materialise(&file.rope());
+        let metadata = crate::readback::metadata(&bytes);
+        let (columns, offsets) = (
+            metadata.column_index().unwrap(),
+            metadata.offset_index().unwrap(),
+        );
+        let mut at = 4;
+        for (g, group) in metadata.row_groups().iter().enumerate() {
+            let pages = group.num_rows().div_euclid(16_384) as usize
+                + usize::from(group.num_rows() % 16_384 != 0);
+            let compressed: i64 = group.columns().iter().map(|c| c.compressed_size()).sum();
+            let raw: i64 = group.columns().iter().map(|c| c.uncompressed_size()).sum();
+            assert_eq!(group.compressed_size(), compressed);
+            assert_eq!(group.total_byte_size(), raw);
+            for (c, chunk) in group.columns().iter().enumerate() {
+                assert_eq!(chunk.byte_range().0, at, "chunks follow each other");
+                assert!(matches!(chunk.compression(), Compression::ZSTD(_)));
+                let locations = &offsets[g][c].page_locations;
+                for (number, page) in locations.iter().enumerate() {
+                    assert_eq!(page.offset as u64, at, "pages follow each other");
+                    assert_eq!(page.first_row_index, 16_384 * number as i64);
+                    at += page.compressed_page_size as u64;
+                }
+                assert_eq!(locations.len(), pages);
+                assert_eq!(chunk.byte_range().0 + chunk.byte_range().1, at);
+            }
+            let of_page = |page: usize| {
+                let start = first_row + 16_384 * page;
+                &rows[start..(start + 16_384).min(first_row + group.num_rows() as usize)]
+            };
+            let ColumnIndexMetaData::INT64(ids) = &columns[g][0] else {
+                panic!("ids have a column index");
+            };
+            let ColumnIndexMetaData::BYTE_ARRAY(names) = &columns[g][1] else {
+                panic!("names have a column index");
+            };
+            for page in 0..pages {
+                let found = || of_page(page).iter().map(|(_, row)| row.id);
+                assert_eq!(ids.min_value(page), found().min().as_ref());
+                assert_eq!(ids.max_value(page), found().max().as_ref());
+                let name = |row: Option<&(_, Artifact)>| row.unwrap().1.object.key[2..].to_owned();
+                let expected = [of_page(page).first(), of_page(page).last()].map(name);
+                assert_eq!(names.min_value(page).unwrap(), expected[0].as_bytes());
+                assert_eq!(names.max_value(page).unwrap(), expected[1].as_bytes());
+            }
+            for column in &columns[g][2..] {
+                assert!(matches!(column, ColumnIndexMetaData::NONE));
+            }
+            first_row += group.num_rows() as usize;
+        }
+    }
+    assert_eq!(first_row, rows.len());
 }
 
 #[test]
@@ -124,7 +198,7 @@ fn all_types_nulls_and_null_columns_read_back() {
         .next()
         .unwrap()
         .unwrap();
-    let reader = SerializedFileReader::new(materialise(&file.rope)).unwrap();
+    let reader = SerializedFileReader::new(materialise(&file.rope())).unwrap();
     let nulls: Vec<u64> = (reader.metadata().row_group(0).columns().iter())
         .map(|c| c.statistics().and_then(|s| s.null_count_opt()).unwrap_or(0))
         .collect();
