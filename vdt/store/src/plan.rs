@@ -16,12 +16,16 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    thread,
 };
 
 use vdt_rope::SourceObject;
 use vdt_table::{Artifact, FileGroup, Layout, SourceContext, groups};
 
 use crate::source::{Entry, Listing};
+
+/// Fewer new artifacts than this are no work for a thread of their own.
+const ENTRIES_PER_THREAD_MIN: usize = 16_384;
 
 /// Rows of one committed data file, by key.
 #[derive(Debug, Clone)]
@@ -253,7 +257,7 @@ fn merge(
     plan: &mut Plan,
     context: &SourceContext,
     files: Vec<CommittedFile>,
-    entries: Vec<Entry>,
+    mut entries: Vec<Entry>,
     policy: Policy,
     now_ms: i64,
 ) -> Merged {
@@ -263,6 +267,18 @@ fn merge(
     for (index, mut file) in files.into_iter().enumerate() {
         known.extend(file.artifacts.drain(..).map(|artifact| (index, artifact)));
         merged.push((file, false));
+    }
+    if known.is_empty() {
+        let listed = entries.len();
+        entries.retain(|entry| is_settled(entry, policy.settle_ms, now_ms));
+        plan.changes.unsettled += (listed - entries.len()) as u64;
+        let fresh = artifacts(plan.next_id, context, entries);
+        plan.changes.new += fresh.len() as u64;
+        plan.next_id += fresh.len() as i64;
+        return Merged {
+            files: merged,
+            fresh,
+        };
     }
     known.sort_by(|a, b| a.1.object.key.cmp(&b.1.object.key));
     let mut fresh = Vec::new();
@@ -322,6 +338,34 @@ fn is_same(row: &Artifact, context: &SourceContext, entry: &Entry) -> bool {
         && object.version == entry.version
         && row.archived == entry.archived
         && row.storage_class == entry.storage_class
+}
+
+/// Makes artifacts of entries that are all new, with ids from `first_id`, on as many threads as there are cores: for the
+/// first version of a large table nothing else could be done meanwhile.
+fn artifacts(first_id: i64, context: &SourceContext, mut entries: Vec<Entry>) -> Vec<Artifact> {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let share = entries.len().div_ceil(threads).max(ENTRIES_PER_THREAD_MIN);
+    let part = |first_id: i64, entries: &mut [Entry]| -> Vec<Artifact> {
+        let taken = entries.iter_mut().map(std::mem::take);
+        (first_id..)
+            .zip(taken)
+            .map(|(id, entry)| artifact(id, context, entry))
+            .collect()
+    };
+    let own = share.min(entries.len());
+    thread::scope(|scope| {
+        let (own, others) = entries.split_at_mut(own);
+        let first_ids = (1..).map(|number: i64| first_id + number * share as i64);
+        let others: Vec<_> = first_ids
+            .zip(others.chunks_mut(share))
+            .map(|(first_id, entries)| scope.spawn(move || part(first_id, entries)))
+            .collect();
+        let mut artifacts = part(first_id, own);
+        for other in others {
+            artifacts.append(&mut other.join().expect("making artifacts does not panic"));
+        }
+        artifacts
+    })
 }
 
 fn artifact(id: i64, context: &SourceContext, entry: Entry) -> Artifact {

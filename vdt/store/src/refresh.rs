@@ -1,10 +1,10 @@
 //! One refresh of one table: list, plan, lay out, commit, mirror.
 //!
 //! ```text
-//!   list sources ─┐
-//!   read snapshot ┴─ plan ─ lay out ─ put ropes ─ flush ─ commit t ─ .crc ─ commit t_meta ─ .crc ─ checkpoints
-//!                     ^                                     │
-//!                     └──────────── somebody was first ─────┘
+//!   list sources ─┐       ┌ lay out t ──── put ropes ┐                    ┌ .crc ─────────────────┐
+//!   read snapshot ┴─ plan ┴ lay out t_meta ─ put ropes ┴ flush ─ commit t ┴ commit t_meta ─ .crc ─┴ checkpoints
+//!                     ^                                            │
+//!                     └──────────────── somebody was first ────────┘
 //! ```
 //!
 //! Promises: any number of refreshers may run on one state store; a version is planned on its predecessor and nothing else.
@@ -23,7 +23,7 @@ use std::{
 
 use futures::future;
 use serde_json::Value;
-use vdt_table::{Artifact, SourceContext, delta};
+use vdt_table::{FileGroup, SourceContext, delta};
 
 pub use self::report::{RefreshReport, SourceOutcome};
 
@@ -35,8 +35,8 @@ use crate::{
     definition::{Definition, LAYOUT_KEY, SOURCE_KEY},
     error::StoreError,
     log::{APP_ID, Snapshot, TableLog},
-    plan::{Current, Hold, Listed, Plan, Policy, is_settled, plan},
-    rows::{read_current, sort_rows},
+    plan::{CommittedFile, Current, Hold, Listed, Plan, Policy, is_settled, plan},
+    rows::{Rows, read_current},
     source::{Listing, SourceError},
     state::StateStore,
 };
@@ -294,16 +294,18 @@ impl TableRefresh {
             .as_ref()
             .filter(|_| plan.is_empty() && !metadata_changed)
         {
-            let rows = self.rows(&plan);
-            let bytes = artifact_bytes(&rows);
-            self.finish(snapshot.version, Mirror::Rows(rows)).await?;
+            let rows = self.rows(plan.keep, Vec::new());
+            let bytes = rows.artifact_bytes();
+            self.finish(snapshot.version, Mirror::Rows(rows), None)
+                .await?;
             return Ok(Some(report(snapshot.version, false, bytes, 0)));
         }
-        let rows = self.rows(&plan);
-        let bytes = artifact_bytes(&rows);
         let next_id = plan.next_id;
+        let groups: Vec<_> = plan.add.into_iter().map(Arc::new).collect();
+        let rows = self.rows(plan.keep, groups.clone());
+        let bytes = rows.artifact_bytes();
         let (laid_out, mirror) = future::try_join(
-            self.lay_out(plan, snapshot.as_ref(), now_ms),
+            self.lay_out(groups, &plan.remove, snapshot.as_ref(), now_ms),
             self.put_meta_files(rows, now_ms),
         )
         .await?;
@@ -338,6 +340,7 @@ impl TableRefresh {
         if snapshot.is_none() {
             actions.push(delta::protocol());
         }
+        let checksum = laid_out.checksum(snapshot.as_ref(), metadata.as_ref());
         actions.extend(metadata);
         actions.push(delta::transaction(APP_ID, next_id, now_ms));
         actions.extend(
@@ -352,15 +355,27 @@ impl TableRefresh {
         if !self.log.commit(version, &actions).await? {
             return Ok(None);
         }
-        self.finish(version, Mirror::Files(mirror)).await?;
+        self.finish(version, Mirror::Files(mirror), Some(checksum))
+            .await?;
         Ok(Some(report(version, true, bytes, laid_out.unparsed)))
     }
 
     /// What follows a commit and is repaired by any later refresh: the checksum file, and the table without `data`.
-    async fn finish(&self, version: u64, mirror: Mirror) -> Result<(), StoreError> {
-        self.write_checksum(&self.log).await?;
-        self.mirror(version, mirror).await?;
-        self.write_checksum(&self.meta_log).await
+    /// `checksum` is at hand right after a commit.
+    async fn finish(
+        &self,
+        version: u64,
+        mirror: Mirror,
+        checksum: Option<Value>,
+    ) -> Result<(), StoreError> {
+        let checksum = async {
+            match checksum {
+                Some(checksum) => self.log.write_checksum(version, &checksum).await,
+                None => self.write_checksum(&self.log).await,
+            }
+        };
+        future::try_join(checksum, self.mirror(version, mirror)).await?;
+        Ok(())
     }
 
     async fn write_checksum(&self, log: &TableLog) -> Result<(), StoreError> {
@@ -375,49 +390,29 @@ impl TableRefresh {
         log.write_checksum(snapshot.version, &checksum).await
     }
 
-    /// All rows of the version that `plan` leads to, in the order of `t_meta`.
-    fn rows(&self, plan: &Plan) -> Rows {
+    /// All rows of the version that keeps the files `keep` and adds `groups`.
+    fn rows(&self, keep: Vec<CommittedFile>, mut groups: Vec<Arc<FileGroup>>) -> Rows {
         let contexts: BTreeMap<Arc<str>, Arc<SourceContext>> = self
             .definition
             .sources
             .iter()
             .map(|source| (source.context().name.clone(), source.context()))
             .collect();
-        let mut rows: Rows = Vec::with_capacity(usize::try_from(plan.artifacts()).unwrap_or(0));
-        for file in &plan.keep {
-            if let Some(context) = contexts.get(&file.source) {
-                rows.extend(
-                    file.artifacts
-                        .iter()
-                        .map(|row| (context.clone(), row.clone())),
-                );
-            }
-        }
-        for group in &plan.add {
-            rows.extend(
-                group
-                    .artifacts
-                    .iter()
-                    .map(|row| (group.source.clone(), row.clone())),
-            );
-        }
-        sort_rows(&mut rows);
-        rows
+        groups.extend(keep.into_iter().filter_map(|file| {
+            Some(Arc::new(FileGroup {
+                source: contexts.get(&file.source)?.clone(),
+                artifacts: file.artifacts,
+            }))
+        }));
+        Rows::new(groups)
     }
 }
-
-/// Rows of a whole version.
-type Rows = Vec<(Arc<SourceContext>, Artifact)>;
 
 struct Planned {
     plan: Plan,
     outcomes: Vec<SourceOutcome>,
     configuration: BTreeMap<String, String>,
     metadata_changed: bool,
-}
-
-fn artifact_bytes(rows: &Rows) -> u64 {
-    rows.iter().map(|(_, row)| row.object.size).sum()
 }
 
 fn operation(snapshot: &Option<Snapshot>, laid_out: &files::LaidOut) -> &'static str {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
 use vdt_rope::stored;
-use vdt_table::read_rows;
+use vdt_table::{Artifact, FileGroup, SourceContext, read_rows};
 
 use crate::{
     error::StoreError,
@@ -76,8 +76,125 @@ fn boxed<E: std::error::Error + Send + Sync + 'static>(
     Box::new(error)
 }
 
-/// Rows of a whole table in the order of `t_meta`: source name, then key bytes.
-pub(crate) fn sort_rows(rows: &mut [(Arc<vdt_table::SourceContext>, vdt_table::Artifact)]) {
-    // Stable: rows come in runs that are sorted already, one for each file, and a stable sort merges runs.
-    rows.sort_by(|a, b| (&a.0.name, &a.1.object.key).cmp(&(&b.0.name, &b.1.object.key)));
+/// Rows of a whole version in the order of `t_meta`: source name, then key bytes. They are shared with the layout of `t`.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    groups: Vec<Arc<FileGroup>>,
+    /// Group and row of each row where groups overlap; none where they follow one another.
+    order: Option<Vec<(u32, u32)>>,
+}
+
+impl Rows {
+    /// The rows of groups that are sorted each.
+    pub(crate) fn new(mut groups: Vec<Arc<FileGroup>>) -> Self {
+        groups.retain(|group| !group.artifacts.is_empty());
+        groups.sort_by(|a, b| place(a, 0).cmp(&place(b, 0)));
+        let follow = |pair: &[Arc<FileGroup>]| {
+            place(&pair[0], pair[0].artifacts.len() - 1) < place(&pair[1], 0)
+        };
+        let order = (!groups.windows(2).all(follow)).then(|| {
+            let mut order: Vec<(u32, u32)> = (0..)
+                .zip(&groups)
+                .flat_map(|(group, rows)| {
+                    (0..).zip(&rows.artifacts).map(move |(row, _)| (group, row))
+                })
+                .collect();
+            let of = |(group, row): (u32, u32)| place(&groups[group as usize], row as usize);
+            // Stable: rows come in runs that are sorted already, and a stable sort merges runs.
+            order.sort_by(|a, b| of(*a).cmp(&of(*b)));
+            order
+        });
+        Self { groups, order }
+    }
+
+    /// Bytes of all artifacts.
+    pub(crate) fn artifact_bytes(&self) -> u64 {
+        let artifacts = self.groups.iter().flat_map(|group| &group.artifacts);
+        artifacts.map(|artifact| artifact.object.size).sum()
+    }
+}
+
+/// What rows are ordered by.
+fn place(group: &FileGroup, row: usize) -> (&str, &str) {
+    (&group.source.name, &group.artifacts[row].object.key)
+}
+
+impl IntoIterator for Rows {
+    type Item = (Arc<SourceContext>, Artifact);
+    type IntoIter = Box<dyn Iterator<Item = Self::Item> + Send>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        let row =
+            |group: &FileGroup, row: usize| (group.source.clone(), group.artifacts[row].clone());
+        let Self { groups, order } = self;
+        match order {
+            None => Box::new(groups.into_iter().flat_map(move |group| {
+                (0..group.artifacts.len()).map(move |number| row(&group, number))
+            })),
+            Some(order) => Box::new(
+                order
+                    .into_iter()
+                    .map(move |(group, number)| row(&groups[group as usize], number as usize)),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vdt_rope::SourceObject;
+
+    fn group(source: &str, keys: &[&str]) -> Arc<FileGroup> {
+        let source = Arc::new(SourceContext {
+            name: source.into(),
+            id: "00112233aabbccdd".into(),
+            prefix: String::new(),
+            url_prefix: "file:///".to_owned(),
+            etag_is_checksum: false,
+        });
+        let artifacts = keys.iter().map(|key| Artifact {
+            id: 0,
+            object: Arc::new(SourceObject {
+                source: source.id.clone(),
+                key: (*key).into(),
+                size: 1,
+                etag: None,
+                last_modified_ms: 0,
+                version: None,
+            }),
+            storage_class: None,
+            archived: false,
+        });
+        Arc::new(FileGroup {
+            artifacts: artifacts.collect(),
+            source,
+        })
+    }
+
+    #[test]
+    fn rows_are_in_the_order_of_sources_and_keys_however_files_hold_them() {
+        let apart = [
+            group("b", &["a"]),
+            group("a", &["c", "d"]),
+            group("a", &["a", "b"]),
+        ];
+        let mixed = [
+            group("a", &["a", "d"]),
+            group("b", &["a"]),
+            group("a", &["b", "c"]),
+        ];
+        for (groups, are_mixed) in [(apart, false), (mixed, true)] {
+            let rows = Rows::new(groups.to_vec());
+            assert_eq!(
+                (rows.order.is_some(), rows.artifact_bytes()),
+                (are_mixed, 5)
+            );
+            let found: Vec<String> = rows
+                .into_iter()
+                .map(|(source, row)| format!("{}/{}", source.name, row.object.key))
+                .collect();
+            assert_eq!(found, ["a/a", "a/b", "a/c", "a/d", "b/a"]);
+        }
+    }
 }

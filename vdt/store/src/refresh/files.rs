@@ -5,13 +5,12 @@ use std::{collections::BTreeSet, sync::Arc, thread};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use object_store::{ObjectStoreExt, PutPayload};
 use serde_json::{Value, json};
-use vdt_table::{FileGroup, VirtualFile, lay_out};
+use vdt_table::{FileGroup, VirtualFile, delta, lay_out};
 
 use super::TableRefresh;
 use crate::{
     error::StoreError,
     log::{AddedFile, Snapshot, TableLog},
-    plan::Plan,
     state::StateStore,
 };
 
@@ -47,20 +46,36 @@ impl LaidOut {
     }
 }
 
+impl LaidOut {
+    /// The checksum of the version after `snapshot`; `metadata` is its `metaData` action if it has one.
+    pub(super) fn checksum(&self, snapshot: Option<&Snapshot>, metadata: Option<&Value>) -> Value {
+        let before = snapshot.map_or(&[][..], |snapshot| &snapshot.files);
+        let mut bytes: u64 = before.iter().map(|file| file.size).sum();
+        bytes += self.adds.iter().map(|file| file.size).sum::<u64>();
+        bytes -= self.removes.iter().map(|file| file.size).sum::<u64>();
+        let files = before.len() + self.adds.len() - self.removes.len();
+        let metadata = metadata
+            .map(|action| &action["metaData"])
+            .or(snapshot.map(|snapshot| &snapshot.metadata));
+        delta::checksum(metadata.unwrap_or(&Value::Null), bytes, files as u64)
+    }
+}
+
 impl TableRefresh {
-    /// Lays the plan's groups out, puts their ropes, and says what the commit adds and removes. A file that comes out
+    /// Lays groups out, puts their ropes, and says what the commit adds and removes. A file that comes out
     /// as it was is neither.
     pub(super) async fn lay_out(
         &self,
-        plan: Plan,
+        groups: Vec<Arc<FileGroup>>,
+        removes: &BTreeSet<String>,
         snapshot: Option<&Snapshot>,
         now_ms: i64,
     ) -> Result<LaidOut, StoreError> {
         let columns = Arc::new(self.definition.columns.clone());
         let layout = Arc::new(self.definition.layout.clone());
         let table = self.log.table().to_string();
-        let laid_out = stream::iter(plan.add)
-            .map(move |group: FileGroup| {
+        let laid_out = stream::iter(groups)
+            .map(move |group| {
                 let (columns, layout, table) = (columns.clone(), layout.clone(), table.clone());
                 tokio::task::spawn_blocking(move || {
                     lay_out(&columns, &layout, &group).map_err(|source| StoreError::Layout {
@@ -72,7 +87,7 @@ impl TableRefresh {
             .buffered(cores())
             .map(|joined| joined.map_err(|source| StoreError::task("layout", source))?);
         let adds = put_all(&self.state, &self.log, laid_out, now_ms, true).await?;
-        Ok(difference(adds, &plan.remove, snapshot))
+        Ok(difference(adds, removes, snapshot))
     }
 }
 

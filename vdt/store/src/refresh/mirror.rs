@@ -12,12 +12,13 @@ use tokio::sync::mpsc;
 use vdt_table::{VirtualFile, delta, meta_files};
 
 use super::{
-    Rows, TableRefresh,
+    TableRefresh,
     files::{PutFile, difference, put_all},
 };
 use crate::{
     error::StoreError,
     log::{APP_ID_META, Snapshot},
+    rows::Rows,
 };
 
 /// Files laid out ahead of the puts.
@@ -32,7 +33,7 @@ pub(super) enum Mirror {
 }
 
 impl TableRefresh {
-    /// Brings `t_meta` to `version`, which `mirror` was made of.
+    /// Brings `t_meta` to `version`, which `mirror` was made of, and writes its checksum file.
     pub(super) async fn mirror(&self, version: u64, mirror: Mirror) -> Result<(), StoreError> {
         let of = i64::try_from(version).unwrap_or(i64::MAX);
         let is_current = |snapshot: &Option<Snapshot>| {
@@ -45,12 +46,17 @@ impl TableRefresh {
         };
         let mut snapshot = self.meta_log.snapshot().await?;
         if is_current(&snapshot) {
-            return Ok(());
+            return self.write_checksum(&self.meta_log).await;
         }
         let now_ms = (self.clock)();
         let files = match mirror {
+            // Durable before `t` was committed.
             Mirror::Files(files) => files,
-            Mirror::Rows(rows) => self.put_meta_files(rows, now_ms).await?,
+            Mirror::Rows(rows) => {
+                let files = self.put_meta_files(rows, now_ms).await?;
+                self.state.flush().await?;
+                files
+            }
         };
         for _ in 0..ATTEMPTS {
             if self
@@ -61,7 +67,7 @@ impl TableRefresh {
             }
             snapshot = self.meta_log.snapshot().await?;
             if is_current(&snapshot) {
-                return Ok(());
+                return self.write_checksum(&self.meta_log).await;
             }
         }
         Err(StoreError::Contended {
@@ -120,11 +126,12 @@ impl TableRefresh {
         drop(wanted);
         let laid_out = difference(files, &gone, snapshot);
         let mut actions = vec![delta::commit_info(now_ms, "WRITE", &laid_out.metrics())];
+        let mut metadata = None;
         match snapshot {
             None => {
                 actions.push(delta::protocol());
                 let id = uuid::Uuid::new_v4().to_string();
-                actions.push(delta::metadata(&id, &columns, &configuration, now_ms));
+                metadata = Some(delta::metadata(&id, &columns, &configuration, now_ms));
             }
             Some(snapshot) => {
                 let id = snapshot.metadata.get("id").and_then(Value::as_str);
@@ -133,7 +140,7 @@ impl TableRefresh {
                     .iter()
                     .all(|(key, value)| snapshot.configuration(key) == Some(value));
                 if !is_same {
-                    actions.push(delta::metadata(
+                    metadata = Some(delta::metadata(
                         id.unwrap_or_default(),
                         &columns,
                         &configuration,
@@ -142,6 +149,8 @@ impl TableRefresh {
                 }
             }
         }
+        let checksum = laid_out.checksum(snapshot, metadata.as_ref());
+        actions.extend(metadata);
         actions.push(delta::transaction(APP_ID_META, of, now_ms));
         actions.extend(
             laid_out
@@ -150,8 +159,11 @@ impl TableRefresh {
                 .map(|file| delta::remove(&file.path, file.size, now_ms)),
         );
         actions.extend(laid_out.adds.into_iter().map(|file| file.action));
-        self.state.flush().await?;
         let version = snapshot.map_or(0, |snapshot| snapshot.version + 1);
-        self.meta_log.commit(version, &actions).await
+        if !self.meta_log.commit(version, &actions).await? {
+            return Ok(false);
+        }
+        self.meta_log.write_checksum(version, &checksum).await?;
+        Ok(true)
     }
 }

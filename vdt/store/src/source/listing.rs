@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::key::example;
 
 /// One artifact of a source.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
     /// Full key in the bucket, or path below the folder.
     pub key: Box<str>,

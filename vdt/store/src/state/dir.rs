@@ -150,6 +150,10 @@ fn write(staged: &FsPath, target: &FsPath, body: &PutPayload, create: bool) -> i
         file.write_all(chunk)?;
     }
     if !create {
+        // Starts the write-out now, as far as it can without waiting, so that the flush has little left to wait for.
+        if let Err(error) = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed) {
+            tracing::debug!(%error, "no early write-out");
+        }
         return fs::rename(staged, target);
     }
     file.sync_all()?;

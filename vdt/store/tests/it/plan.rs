@@ -102,6 +102,29 @@ fn ids_are_dense_and_in_key_order() {
 }
 
 #[test]
+fn ids_of_many_new_artifacts_are_dense_and_in_key_order() {
+    // More than one thread makes artifacts of; one entry in a hundred is too young.
+    let entries = (0..100_003).map(|number| Entry {
+        last_modified_ms: if number % 100 == 7 { NOW_MS } else { OLD_MS },
+        ..entry(&format!("{number:07}"), &number.to_string())
+    });
+    let current = first(entries.collect());
+    let rows: Vec<&Artifact> = current
+        .files
+        .iter()
+        .flat_map(|file| &file.artifacts)
+        .collect();
+    assert_eq!(rows.len(), 99_003);
+    assert_eq!(current.next_id, 99_003);
+    let settled = (0..100_003).filter(|number| number % 100 != 7);
+    for ((id, number), row) in (0..).zip(settled).zip(rows) {
+        assert_eq!(row.id, id);
+        assert_eq!(*row.object.key, *format!("{number:07}"));
+        assert_eq!(row.object.etag.as_deref(), Some(&*number.to_string()));
+    }
+}
+
+#[test]
 fn ids_follow_source_names_first() {
     let sources = vec![
         listed("z", vec![entry("a", "1")]),
