@@ -60,8 +60,10 @@ test-rust: ## the tests of the crates, those of the S3 source against a real S3 
 test-e2e: build ## real clients against the real binary
 	VDT="$${CARGO_TARGET_DIR:-$(CURDIR)/target}/debug/vdt" e2e/test.sh
 
-charts: ## lint, goldens and refusals of the chart, without a cluster
+charts: ## the chart without a cluster: goldens, refusals, linters of all that is rendered
+	$(CARGO) build $(LOCKED) --bin vdt-operator
 	charts/test.sh
+	VDT_OPERATOR="$${CARGO_TARGET_DIR:-$(CURDIR)/target}/debug/vdt-operator" charts/lint.sh
 
 e2e-cluster: ## the operator and the chart on a real Kubernetes on this machine (root)
 	e2e/cluster/test.sh

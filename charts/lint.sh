@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Lints what is rendered, offline: the chart with each file of tests/values, and, where VDT_OPERATOR names the binary, the
+# children of every good example. kubernetes-validate knows each version's schemas; checkov the habits (checkov.yaml).
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+helm=${HELM:-$(e2e/cluster/binaries.sh helm | tail -n 1)/helm}
+cache=${VDT_E2E_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vdt-e2e}
+venv=$cache/venv-lint
+stamp=$(sha256sum charts/requirements.txt | cut -c1-16)
+if [ "$(cat "$venv/stamp" 2>/dev/null)" != "$stamp" ]; then
+    echo "charts: linters into $venv" >&2
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check -r charts/requirements.txt
+    echo "$stamp" >"$venv/stamp"
+fi
+
+rendered=$(mktemp -d)
+trap 'rm -rf "$rendered"' EXIT
+for values in charts/tests/values/*.yaml; do
+    # The monitoring objects' schemas belong to the Prometheus operator.
+    "$helm" template vdt charts/vdt --namespace vdt-system --skip-tests --values "$values" --set crds.enabled=false \
+        --set monitoring.podMonitor.enabled=false,monitoring.rules.enabled=false >"$rendered/chart-$(basename "$values")"
+done
+if [ -n "${VDT_OPERATOR:-}" ]; then
+    # Those of tables that this version refuses to serve have no children.
+    for manifest in crds/examples/good/*.yaml; do
+        "$VDT_OPERATOR" render "$manifest" >"$rendered/children-$(basename "$manifest")" 2>/dev/null ||
+            rm "$rendered/children-$(basename "$manifest")"
+    done
+fi
+# A Certificate's schema belongs to cert-manager.
+grep -lE '^kind: (Certificate|PodMonitor)$' "$rendered"/*.yaml | xargs -r rm
+
+failed=0
+for version in 1.33 1.37; do
+    "$venv/bin/kubernetes-validate" --strict --quiet --kubernetes-version $version "$rendered"/*.yaml || failed=1
+done
+"$venv/bin/checkov" --config-file charts/checkov.yaml --directory "$rendered" || failed=1
+echo "charts: linted $(find "$rendered" -name 'chart-*' | wc -l) renderings of the chart, children of $(find "$rendered" -name 'children-*' | wc -l) tables"
+exit $failed
