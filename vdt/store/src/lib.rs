@@ -15,6 +15,7 @@
 //! | [`refresh`] | one refresh, from listing to commit |
 //! | [`mod@schedule`] | when refreshes run |
 //! | [`origin`] | everything a table is made of, as an `ObjectStore` |
+//! | [`versions`] | the newest versions, for those who wait for the next |
 
 pub mod definition;
 pub mod error;
@@ -26,6 +27,7 @@ mod rows;
 pub mod schedule;
 pub mod source;
 pub mod state;
+pub mod versions;
 
 pub use definition::{Definition, RefreshSettings};
 pub use error::{StoreError, chain};
@@ -34,3 +36,4 @@ pub use refresh::{Clock, Progress, RefreshReport, SourceOutcome, TableRefresh};
 pub use schedule::{Outcome, RefreshTask, Refresher, RequestError, TableStatus, schedule};
 pub use source::{Source, SourceEnv, SourceError};
 pub use state::{OpenMode, StateStore};
+pub use versions::Versions;

@@ -155,6 +155,10 @@ impl TableLog {
             }
         }
         files.newest = commits.keys().next_back().copied();
+        if let Some(newest) = files.newest {
+            // Another process may have committed it.
+            self.state.versions().publish(&self.table, newest);
+        }
         files.has_crc = files
             .newest
             .is_some_and(|newest| checksums.contains(&newest));
@@ -245,9 +249,13 @@ impl TableLog {
                 .map_err(|source| StoreError::json(&path, source))?;
             body.push(b'\n');
         }
-        put_new(self.objects().as_ref(), &path, body)
+        let committed = put_new(self.objects().as_ref(), &path, body)
             .await
-            .map_err(|source| StoreError::object(&path, source))
+            .map_err(|source| StoreError::object(&path, source))?;
+        if committed {
+            self.state.versions().publish(&self.table, version);
+        }
+        Ok(committed)
     }
 
     /// Writes the version checksum (`.crc`) of `version` unless it is there.

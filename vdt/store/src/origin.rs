@@ -83,6 +83,15 @@ impl Origin {
         sources.entry(source.id().clone()).or_default().push(source);
     }
 
+    /// Whether a source of the place `id` declares `key`: it lies below the prefix and passes `include` and `exclude`. Files of older
+    /// versions may refer to keys that are declared no longer.
+    pub fn declares(&self, id: &str, key: &str) -> bool {
+        let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner);
+        sources
+            .get(id)
+            .is_some_and(|same_place| same_place.iter().any(|source| source.declared(key)))
+    }
+
     /// The source that declares `key`; another one of the same place for a key that is declared no longer,
     /// which files of older versions may still refer to.
     fn source_of(&self, id: &str, key: &str) -> Option<Arc<Source>> {
@@ -154,10 +163,19 @@ fn in_state(path: &Path) -> Option<Path> {
 /// Tables are three folders deep; what lies higher is the store's own.
 fn is_shown(inside: &Path) -> bool {
     inside.parts().count() > 3
+        && !is_private(inside)
         && inside
             .parts()
             .nth(3)
             .is_none_or(|part| part.as_ref() != HIDDEN)
+}
+
+/// Folders of the state store that are no catalogs, a cache for example. A catalog's name starts with a letter or a digit.
+fn is_private(inside: &Path) -> bool {
+    inside
+        .parts()
+        .next()
+        .is_some_and(|part| part.as_ref().starts_with('_'))
 }
 
 fn shown(mut meta: ObjectMeta) -> ObjectMeta {
@@ -243,6 +261,7 @@ impl ObjectStore for Origin {
         let folders = found.common_prefixes.into_iter();
         Ok(ListResult {
             common_prefixes: folders
+                .filter(|path| !is_private(path))
                 .filter(|path| {
                     path.parts()
                         .nth(3)

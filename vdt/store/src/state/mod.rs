@@ -27,7 +27,7 @@ use object_store::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::error::StoreError;
+use crate::{error::StoreError, versions::Versions};
 use dir::DirStore;
 
 /// The newest layout of a state store that this version reads and writes.
@@ -65,6 +65,7 @@ pub struct StateStore {
     directory: Option<Arc<DirStore>>,
     info: StoreInfo,
     location: String,
+    versions: Versions,
 }
 
 impl StateStore {
@@ -126,6 +127,7 @@ impl StateStore {
             directory: None,
             info,
             location: location.to_owned(),
+            versions: Versions::default(),
         })
     }
 
@@ -137,6 +139,11 @@ impl StateStore {
     /// What `store.json` says.
     pub fn info(&self) -> &StoreInfo {
         &self.info
+    }
+
+    /// The newest versions that this process has committed or met.
+    pub fn versions(&self) -> &Versions {
+        &self.versions
     }
 
     /// Where the store is, for people.
