@@ -2,4 +2,6 @@
 
 mod cache;
 mod front;
+mod link;
+mod log;
 mod tiers;

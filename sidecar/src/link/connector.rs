@@ -1,0 +1,55 @@
+//! object_store's HTTP over the socket.
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use object_store::{
+    ClientOptions,
+    client::{
+        HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody,
+        HttpResponse, HttpResponseBody, HttpService,
+    },
+};
+
+use super::pool::{Socket, SocketError};
+
+/// Gives clients of object_store the socket instead of the network.
+#[derive(Debug, Clone)]
+pub(super) struct OverSocket(pub(super) Socket);
+
+impl HttpConnector for OverSocket {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(self.clone()))
+    }
+}
+
+#[async_trait::async_trait]
+impl HttpService for OverSocket {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let (parts, body) = request.into_parts();
+        let body = bytes_of(body).await?;
+        let request = http::Request::from_parts(parts, body);
+        let response = self.0.send(request).await.map_err(error)?;
+        Ok(response.map(|body| HttpResponseBody::new(body.map_err(error))))
+    }
+}
+
+/// Requests of a reader have no body or a short one.
+async fn bytes_of(body: HttpRequestBody) -> Result<Bytes, HttpError> {
+    match body.as_bytes() {
+        Some(bytes) => Ok(bytes.clone()),
+        None => Ok(body.collect().await?.to_bytes()),
+    }
+}
+
+/// The kind decides whether object_store tries again: yes where the request did not arrive or a read was cut.
+fn error(error: SocketError) -> HttpError {
+    let kind = match &error {
+        SocketError::Connect { .. } => HttpErrorKind::Connect,
+        SocketError::Broken(_) => HttpErrorKind::Interrupted,
+        SocketError::Busy
+        | SocketError::Silent(_)
+        | SocketError::TooLong(_)
+        | SocketError::Request(_) => HttpErrorKind::Unknown,
+    };
+    HttpError::new(kind, error)
+}

@@ -1,0 +1,78 @@
+//! Metrics of the log: `vdt_log_...` and `vdt_origin_up`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::Registry,
+};
+
+use super::Notices;
+
+/// Counts what a [`LogStore`](super::LogStore) does. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct LogMetrics {
+    stale_answers: Counter,
+    snapshots: Counter,
+    up: Arc<Mutex<Gauge>>,
+}
+
+impl LogMetrics {
+    /// Registers all of it.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register(
+            "vdt_log_stale_answers",
+            "Answers about a table's log that were older than allowed because the origin was away",
+            metrics.stale_answers.clone(),
+        );
+        registry.register(
+            "vdt_log_snapshots",
+            "Snapshots of tables' logs taken from the origin",
+            metrics.snapshots.clone(),
+        );
+        registry.register_collector(Box::new(OriginUp(Arc::clone(&metrics.up))));
+        metrics
+    }
+
+    /// Stale answers so far.
+    #[must_use]
+    pub fn stale_answers(&self) -> u64 {
+        self.stale_answers.get()
+    }
+
+    pub(super) fn stale_answer(&self) {
+        self.stale_answers.inc();
+    }
+
+    pub(super) fn snapshot_taken(&self) {
+        self.snapshots.inc();
+    }
+
+    pub(super) fn follow(&self, notices: &Notices) {
+        *self.up.lock().unwrap_or_else(PoisonError::into_inner) = notices.gauge();
+    }
+}
+
+/// The gauge of whichever notices are followed.
+#[derive(Debug)]
+struct OriginUp(Arc<Mutex<Gauge>>);
+
+impl Collector for OriginUp {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let gauge = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let metric = encoder.encode_descriptor(
+            "vdt_origin_up",
+            "1 while the origin answers",
+            None,
+            gauge.metric_type(),
+        )?;
+        gauge.encode(metric)
+    }
+}

@@ -1,0 +1,252 @@
+//! A table's log at one moment: listing and hint.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use chrono::Utc;
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::{
+    Attributes, Error, GetOptions, GetResult, GetResultPayload, ListResult, ObjectMeta,
+    ObjectStore, Result, path::Path,
+};
+use serde::Deserialize;
+
+const HINT: &str = "_last_checkpoint";
+/// Snapshots tried when the hint names what the listing lacks: a checkpoint was superseded and removed in between.
+const TRIES: usize = 2;
+/// Most bytes of a hint or a checksum file.
+const OBJECT_BYTES_MAX: u64 = 1 << 20;
+
+/// What a file of a log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum File {
+    /// `_last_checkpoint`.
+    Hint,
+    /// `<version>.json`.
+    Commit,
+    /// `<version>.crc`.
+    Checksum,
+    /// Checkpoints and whatever else there is.
+    Other,
+}
+
+impl File {
+    pub(super) fn of(location: &Path) -> Self {
+        let name = location.filename().unwrap_or_default();
+        if name == HINT {
+            return Self::Hint;
+        }
+        let is_version = |text: &str| text.len() == 20 && text.bytes().all(|b| b.is_ascii_digit());
+        match name.split_once('.') {
+            Some((version, "json")) if is_version(version) => Self::Commit,
+            Some((version, "crc")) if is_version(version) => Self::Checksum,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    /// In byte order.
+    listing: Arc<[ObjectMeta]>,
+    hint: Option<Object>,
+}
+
+/// The part of a hint that matters here (Delta PROTOCOL, "Last Checkpoint File").
+#[derive(Deserialize)]
+struct Hint {
+    version: u64,
+}
+
+impl Snapshot {
+    /// Takes a snapshot: the hint, then the listing, which is not older.
+    pub(super) async fn take(origin: Arc<dyn ObjectStore>, folder: Path) -> Result<Self> {
+        let mut snapshot = Self::take_once(&origin, &folder).await?;
+        for _ in 1..TRIES {
+            if snapshot.hint_is_listed(&folder) {
+                return Ok(snapshot);
+            }
+            snapshot = Self::take_once(&origin, &folder).await?;
+        }
+        if !snapshot.hint_is_listed(&folder) {
+            // Always right: clients read the listing instead.
+            snapshot.hint = None;
+        }
+        Ok(snapshot)
+    }
+
+    async fn take_once(origin: &Arc<dyn ObjectStore>, folder: &Path) -> Result<Self> {
+        let hint = match Object::get(origin.as_ref(), &folder.clone().join(HINT)).await {
+            Ok(hint) => Some(hint),
+            Err(Error::NotFound { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let listed: Result<Vec<_>> = origin.list(Some(folder)).try_collect().await;
+        let mut listing = match listed {
+            Ok(listing) => listing,
+            Err(Error::NotFound { .. }) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        if !listing.is_sorted_by(|a, b| a.location.as_ref() < b.location.as_ref()) {
+            listing.sort_unstable_by(|a, b| a.location.as_ref().cmp(b.location.as_ref()));
+        }
+        Ok(Self {
+            listing: listing.into(),
+            hint,
+        })
+    }
+
+    fn hint_is_listed(&self, folder: &Path) -> bool {
+        let Some(hint) = &self.hint else { return true };
+        let Ok(hint) = serde_json::from_slice::<Hint>(&hint.body) else {
+            return false;
+        };
+        let prefix = format!("{:020}.checkpoint.", hint.version);
+        self.listing.iter().any(|meta| {
+            meta.location.parent().as_ref() == Some(folder)
+                && meta
+                    .location
+                    .filename()
+                    .is_some_and(|name| name.starts_with(&prefix))
+        })
+    }
+
+    /// The hint, if the checkpoint that it names is old enough.
+    pub(super) fn hint(&self, age: Duration) -> Option<&Object> {
+        self.hint.as_ref().filter(|hint| {
+            age.is_zero()
+                || Utc::now()
+                    .signed_duration_since(hint.meta.last_modified)
+                    .to_std()
+                    .is_ok_and(|since| since >= age)
+        })
+    }
+
+    /// What the listing says of `location`.
+    pub(super) fn find(&self, location: &Path) -> Option<&ObjectMeta> {
+        self.listing
+            .binary_search_by(|meta| meta.location.as_ref().cmp(location.as_ref()))
+            .ok()
+            .and_then(|at| self.listing.get(at))
+    }
+
+    /// What is listed after `offset`.
+    pub(super) fn after(&self, offset: Option<&Path>) -> Vec<ObjectMeta> {
+        let from = offset.map_or(0, |offset| {
+            self.listing
+                .partition_point(|meta| meta.location.as_ref() <= offset.as_ref())
+        });
+        self.listing[from..].to_vec()
+    }
+
+    /// The listing of the folder itself, deeper ones rolled up.
+    pub(super) fn level(&self, folder: &Path) -> ListResult {
+        let mut level = ListResult {
+            common_prefixes: Vec::new(),
+            objects: Vec::new(),
+        };
+        for meta in self.listing.iter() {
+            let Some(mut below) = meta.location.prefix_match(folder) else {
+                continue;
+            };
+            match (below.next(), below.next()) {
+                (Some(_), None) => level.objects.push(meta.clone()),
+                (Some(child), Some(_)) => {
+                    let child = folder.clone().join(child);
+                    if level.common_prefixes.last() != Some(&child) {
+                        level.common_prefixes.push(child);
+                    }
+                }
+                (None, _) => {}
+            }
+        }
+        level
+    }
+}
+
+/// A small object, whole.
+#[derive(Debug)]
+pub(super) struct Object {
+    meta: ObjectMeta,
+    attributes: Attributes,
+    body: Bytes,
+}
+
+impl Object {
+    /// Reads an object.
+    pub(super) async fn get(origin: &dyn ObjectStore, location: &Path) -> Result<Self> {
+        let found = origin.get_opts(location, GetOptions::default()).await?;
+        if found.meta.size > OBJECT_BYTES_MAX {
+            return Err(Error::Generic {
+                store: "LogStore",
+                source: format!(
+                    "{location} has {} bytes, which no file of its kind has",
+                    found.meta.size
+                )
+                .into(),
+            });
+        }
+        let (meta, attributes) = (found.meta.clone(), found.attributes.clone());
+        Ok(Self {
+            body: found.bytes().await?,
+            meta,
+            attributes,
+        })
+    }
+
+    /// Answers a read of it.
+    pub(super) fn answer(&self, options: &GetOptions) -> Result<GetResult> {
+        options.check_preconditions(&self.meta)?;
+        let range = match &options.range {
+            None => 0..self.meta.size,
+            Some(range) => range
+                .as_range(self.meta.size)
+                .map_err(|error| Error::Generic {
+                    store: "LogStore",
+                    source: Box::new(error),
+                })?,
+        };
+        // In bounds: `as_range` cuts to the size, which is that of the body.
+        let body = self.body.slice(range.start as usize..range.end as usize);
+        Ok(GetResult {
+            payload: match options.head {
+                true => empty(),
+                false => GetResultPayload::Stream(stream::iter([Ok(body)]).boxed()),
+            },
+            meta: self.meta.clone(),
+            range,
+            attributes: self.attributes.clone(),
+        })
+    }
+
+    /// Answers a HEAD by what a listing says.
+    pub(super) fn head(meta: ObjectMeta, options: &GetOptions) -> Result<GetResult> {
+        options.check_preconditions(&meta)?;
+        Ok(GetResult {
+            payload: empty(),
+            range: 0..meta.size,
+            meta,
+            attributes: Attributes::default(),
+        })
+    }
+}
+
+fn empty() -> GetResultPayload {
+    GetResultPayload::Stream(stream::empty().boxed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_a_log_are_told_apart() {
+        let file = |name: &str| File::of(&Path::from("log/c/s/t/_delta_log").join(name));
+        assert_eq!(file("_last_checkpoint"), File::Hint);
+        assert_eq!(file("00000000000000000001.json"), File::Commit);
+        assert_eq!(file("00000000000000000001.crc"), File::Checksum);
+        assert_eq!(file("00000000000000000001.checkpoint.parquet"), File::Other);
+        assert_eq!(file("1.json"), File::Other);
+    }
+}

@@ -1,0 +1,176 @@
+//! The link over a real socket: a server of the test's own that can be stopped and started, and says what versions there are.
+
+mod server;
+
+use std::{sync::Arc, time::Duration};
+
+use futures::TryStreamExt;
+use object_store::{
+    Error, GetOptions, ObjectStore, ObjectStoreExt, PutPayload, memory::InMemory, path::Path,
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use vdt_sidecar::{
+    link::{LinkState, OriginClient, Socket, Watch},
+    log::{LogMetrics, LogOptions, LogStore, Notices},
+};
+
+use server::Server;
+
+const WAIT: Duration = Duration::from_secs(20);
+
+async fn put(store: &InMemory, path: &str, body: &'static str) {
+    let path = Path::parse(path).unwrap();
+    store
+        .put(&path, PutPayload::from_static(body.as_bytes()))
+        .await
+        .unwrap();
+}
+
+async fn until(link: &mut watch::Receiver<LinkState>, what: impl FnMut(&LinkState) -> bool) {
+    tokio::time::timeout(WAIT, link.wait_for(what))
+        .await
+        .expect("in time")
+        .expect("the watch is alive");
+}
+
+#[tokio::test]
+async fn three_buckets_are_one_store() {
+    let bed = Server::start().await;
+    put(&bed.store, "log/main/docs/t/a.rope", "rope").await;
+    put(&bed.store, "log/main/docs/t/_delta_log/0.json", "{}").await;
+    put(&bed.store, "files/main/docs/t/a.parquet", "PAR1").await;
+    put(&bed.store, "sources/00aa/x y%20z/ü.pdf", "0123456789").await;
+    let client = OriginClient::new(bed.socket()).unwrap();
+
+    let rope = Path::from("log/main/docs/t/a.rope");
+    let read = client.get(&rope).await.unwrap();
+    assert_eq!(read.meta.location, rope);
+    assert_eq!(read.bytes().await.unwrap().as_ref(), b"rope");
+    let shown = Path::from("main/docs/t/a.parquet");
+    let file = client.files().get(&shown).await.unwrap();
+    assert_eq!(file.bytes().await.unwrap().as_ref(), b"PAR1");
+
+    let folder = Path::from("log/main/docs/t");
+    let listed: Vec<_> = client.list(Some(&folder)).try_collect().await.unwrap();
+    let names: Vec<_> = listed.iter().map(|meta| meta.location.as_ref()).collect();
+    assert_eq!(
+        names,
+        [
+            "log/main/docs/t/_delta_log/0.json",
+            "log/main/docs/t/a.rope"
+        ]
+    );
+    let level = client.list_with_delimiter(Some(&folder)).await.unwrap();
+    assert_eq!(level.common_prefixes, [folder.clone().join("_delta_log")]);
+
+    let key = Path::parse("sources/00aa/x y%20z/ü.pdf").unwrap();
+    let tag = bed.store.head(&key).await.unwrap().e_tag.unwrap();
+    let options = |tag: &str| GetOptions {
+        range: Some((3..7).into()),
+        if_match: Some(tag.to_owned()),
+        ..GetOptions::default()
+    };
+    let read = client.get_opts(&key, options(&tag)).await.unwrap();
+    assert_eq!((read.range.clone(), read.meta.size), (3..7, 10));
+    assert_eq!(read.bytes().await.unwrap().as_ref(), b"3456");
+    let changed = client.get_opts(&key, options("other")).await.unwrap_err();
+    assert!(matches!(changed, Error::Precondition { .. }), "{changed}");
+    let gone = Path::from("sources/00aa/gone");
+    let gone = client.get_opts(&gone, options("any")).await.unwrap_err();
+    assert!(matches!(gone, Error::NotFound { .. }), "{gone}");
+    // Never without a condition, and never listed.
+    let unconditional = client.get(&key).await.unwrap_err();
+    assert!(matches!(unconditional, Error::NotSupported { .. }));
+    let sources = Path::from("sources/00aa");
+    let listed: Vec<_> = client.list(Some(&sources)).try_collect().await.unwrap();
+    assert!(listed.is_empty());
+}
+
+#[tokio::test]
+async fn connections_are_used_again() {
+    let bed = Server::start().await;
+    put(&bed.store, "log/main/docs/t/a.rope", "rope").await;
+    let client = OriginClient::new(bed.socket()).unwrap();
+    for _ in 0..20 {
+        let rope = Path::from("log/main/docs/t/a.rope");
+        client.get(&rope).await.unwrap().bytes().await.unwrap();
+        client.head(&rope).await.unwrap();
+    }
+    assert_eq!(bed.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_an_error_within_seconds_and_a_restart_is_none() {
+    let mut bed = Server::start().await;
+    put(&bed.store, "log/main/docs/t/a.rope", "rope").await;
+    let client = OriginClient::new(bed.socket()).unwrap();
+    let rope = Path::from("log/main/docs/t/a.rope");
+    client.get(&rope).await.unwrap().bytes().await.unwrap();
+    bed.stop().await;
+    let failed = tokio::time::timeout(WAIT, client.get(&rope)).await.unwrap();
+    assert!(matches!(failed.unwrap_err(), Error::Generic { .. }));
+    // A request that is under way when the server returns is answered.
+    let (read, ()) = tokio::join!(client.get(&rope), bed.start_again());
+    assert_eq!(read.unwrap().bytes().await.unwrap().as_ref(), b"rope");
+}
+
+#[tokio::test]
+async fn a_version_is_seen_by_its_notice_and_everything_is_forgotten_after_a_restart() {
+    let mut bed = Server::start().await;
+    let folder = Path::from("log/main/docs/t/_delta_log");
+    let commit = |version: u64| format!("{folder}/{version:020}.json");
+    put(&bed.store, &commit(0), "{}").await;
+    let notices = Notices::new();
+    let (watch, mut link) = Watch::new(bed.socket(), notices.clone());
+    let stop = CancellationToken::new();
+    let watching = tokio::spawn(watch.run(stop.clone()));
+    until(&mut link, |link| link.up && link.store_id.is_some()).await;
+
+    let client = OriginClient::new(bed.socket()).unwrap();
+    // An hour: what is seen sooner is seen because of a notice.
+    let options = LogOptions {
+        staleness: Duration::from_secs(3600),
+        ..LogOptions::default()
+    };
+    let metrics = LogMetrics::default();
+    let log = LogStore::new(Arc::new(client), options, notices, metrics.clone());
+    let count = async || {
+        let listed: Vec<_> = log.list(Some(&folder)).try_collect().await.unwrap();
+        listed.len()
+    };
+    assert_eq!(count().await, 1);
+    put(&bed.store, &commit(1), "{}").await;
+    assert_eq!(count().await, 1);
+    bed.publish("main/docs/t", 1);
+    until(&mut link, |link| {
+        link.versions.get("main/docs/t") == Some(&1)
+    })
+    .await;
+    assert_eq!(count().await, 2);
+
+    bed.stop().await;
+    until(&mut link, |link| !link.up).await;
+    put(&bed.store, &commit(2), "{}").await;
+    assert_eq!(count().await, 2);
+    assert_eq!(metrics.stale_answers(), 1);
+    bed.start_again().await;
+    until(&mut link, |link| link.up).await;
+    assert_eq!(count().await, 3);
+    // Numbers of the new run start again, and are followed.
+    put(&bed.store, &commit(3), "{}").await;
+    bed.publish("main/docs/t", 3);
+    until(&mut link, |link| {
+        link.versions.get("main/docs/t") == Some(&3)
+    })
+    .await;
+    assert_eq!(count().await, 4);
+
+    assert!(!link.borrow().replaced);
+    bed.stop().await;
+    bed.store_id = "another".to_owned();
+    bed.start_again().await;
+    until(&mut link, |link| link.replaced).await;
+    stop.cancel();
+    watching.await.unwrap();
+}

@@ -1,0 +1,213 @@
+//! Logs: how many requests an answer costs, what makes it stale, and what is served when the origin is away.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::TryStreamExt;
+use object_store::{
+    Error, GetOptions, ObjectStore, ObjectStoreExt, PutPayload, memory::InMemory, path::Path,
+};
+use vdt_rope::testing::{Recording, Request};
+use vdt_sidecar::log::{LogMetrics, LogOptions, LogStore, Notices};
+
+const LOG: &str = "log/main/docs/t/_delta_log";
+
+struct Bed {
+    origin: Arc<InMemory>,
+    recording: Arc<Recording>,
+    notices: Notices,
+    metrics: LogMetrics,
+    store: LogStore,
+}
+
+fn path(name: &str) -> Path {
+    Path::parse(format!("{LOG}/{name}")).unwrap()
+}
+
+fn commit(version: u64) -> Path {
+    path(&format!("{version:020}.json"))
+}
+
+impl Bed {
+    async fn new(options: LogOptions) -> Self {
+        let origin = Arc::new(InMemory::new());
+        let recording = Arc::new(Recording::new(origin.clone()));
+        let (notices, metrics) = (Notices::new(), LogMetrics::default());
+        let store = LogStore::new(recording.clone(), options, notices.clone(), metrics.clone());
+        let bed = Self {
+            origin,
+            recording,
+            notices,
+            metrics,
+            store,
+        };
+        bed.put(&commit(0), "{}").await;
+        bed.put(&path(&format!("{:020}.crc", 0)), "crc").await;
+        bed
+    }
+
+    async fn put(&self, path: &Path, body: &'static str) {
+        self.origin
+            .put(path, PutPayload::from_static(body.as_bytes()))
+            .await
+            .unwrap();
+    }
+
+    async fn listed(&self) -> Vec<String> {
+        let folder = Path::from(LOG);
+        let listed: Vec<_> = self.store.list(Some(&folder)).try_collect().await.unwrap();
+        listed
+            .iter()
+            .map(|meta| meta.location.filename().unwrap().to_owned())
+            .collect()
+    }
+
+    fn lists(&self) -> usize {
+        let is_list = |request: &&Request| matches!(request, Request::List { .. });
+        self.recording.take().iter().filter(is_list).count()
+    }
+}
+
+fn long() -> LogOptions {
+    LogOptions {
+        staleness: Duration::from_secs(3600),
+        ..LogOptions::default()
+    }
+}
+
+#[tokio::test]
+async fn one_snapshot_answers_everything_that_changes() {
+    let bed = Bed::new(long()).await;
+    assert_eq!(bed.listed().await.len(), 2);
+    let folder = Path::from(LOG);
+    let level = bed.store.list_with_delimiter(Some(&folder)).await.unwrap();
+    assert_eq!(level.objects.len(), 2);
+    let after: Vec<_> = bed
+        .store
+        .list_with_offset(Some(&folder), &path(&format!("{:020}.crc", 0)))
+        .try_collect()
+        .await
+        .unwrap();
+    assert_eq!(after.len(), 1);
+    // The next version does not exist, there is no hint, and version 0 does exist.
+    for absent in [commit(1), path("_last_checkpoint")] {
+        let error = bed.store.get(&absent).await.unwrap_err();
+        assert!(matches!(error, Error::NotFound { .. }), "{error}");
+    }
+    assert_eq!(bed.store.head(&commit(0)).await.unwrap().size, 2);
+    let requests = bed.recording.take();
+    assert_eq!(
+        requests,
+        [
+            Request::Get {
+                location: path("_last_checkpoint"),
+                range: None,
+                if_match: None
+            },
+            Request::List {
+                prefix: Some(folder),
+                is_one_level: false
+            },
+        ]
+    );
+}
+
+#[tokio::test]
+async fn checksums_are_read_once() {
+    let bed = Bed::new(long()).await;
+    let crc = path(&format!("{:020}.crc", 0));
+    for _ in 0..3 {
+        let body = bed.store.get(&crc).await.unwrap().bytes().await.unwrap();
+        assert_eq!(body.as_ref(), b"crc");
+    }
+    let reads = bed.recording.take();
+    let of_it =
+        |request: &&Request| matches!(request, Request::Get { location, .. } if *location == crc);
+    assert_eq!(reads.iter().filter(of_it).count(), 1);
+}
+
+#[tokio::test]
+async fn a_notice_for_the_table_and_only_that_takes_a_new_snapshot() {
+    let bed = Bed::new(long()).await;
+    bed.listed().await;
+    bed.put(&commit(1), "{}").await;
+    bed.notices.committed("main/docs/other", 9);
+    assert_eq!(bed.listed().await.len(), 2);
+    assert_eq!(bed.lists(), 1);
+    bed.notices.committed("main/docs/t", 1);
+    assert_eq!(bed.listed().await.len(), 3);
+    assert_eq!(bed.lists(), 1);
+    bed.put(&commit(2), "{}").await;
+    bed.notices.invalidate_all();
+    assert_eq!(bed.listed().await.len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_notice_a_snapshot_is_trusted_for_a_second() {
+    let bed = Bed::new(LogOptions::default()).await;
+    bed.listed().await;
+    bed.put(&commit(1), "{}").await;
+    tokio::time::advance(Duration::from_millis(999)).await;
+    assert_eq!(bed.listed().await.len(), 2);
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert_eq!(bed.listed().await.len(), 3);
+}
+
+#[tokio::test]
+async fn with_the_origin_away_the_last_snapshot_is_served_and_counted() {
+    let bed = Bed::new(LogOptions::default()).await;
+    bed.listed().await;
+    bed.notices.set_origin_up(false);
+    bed.notices.invalidate_all();
+    assert_eq!(bed.listed().await.len(), 2);
+    assert_eq!(bed.metrics.stale_answers(), 1);
+    // Nobody asks an origin that is known to be away.
+    assert_eq!(bed.lists(), 1);
+    bed.put(&commit(1), "{}").await;
+    bed.notices.set_origin_up(true);
+    assert_eq!(bed.listed().await.len(), 3);
+    assert_eq!(bed.metrics.stale_answers(), 1);
+}
+
+#[tokio::test]
+async fn a_hint_never_names_what_is_not_listed() {
+    let bed = Bed::new(long()).await;
+    bed.put(&path("_last_checkpoint"), r#"{"version":7,"size":3}"#)
+        .await;
+    let error = bed.store.get(&path("_last_checkpoint")).await.unwrap_err();
+    assert!(matches!(error, Error::NotFound { .. }), "{error}");
+    bed.put(&path(&format!("{:020}.checkpoint.parquet", 7)), "rows")
+        .await;
+    bed.notices.committed("main/docs/t", 7);
+    let hint = bed.store.get(&path("_last_checkpoint")).await.unwrap();
+    assert!(hint.bytes().await.unwrap().starts_with(b"{\"version\":7"));
+}
+
+#[tokio::test]
+async fn several_pods_do_not_name_a_young_checkpoint() {
+    let bed = Bed::new(LogOptions {
+        hint_age: Duration::from_secs(3600),
+        ..long()
+    })
+    .await;
+    bed.put(&path("_last_checkpoint"), r#"{"version":7,"size":3}"#)
+        .await;
+    bed.put(&path(&format!("{:020}.checkpoint.parquet", 7)), "rows")
+        .await;
+    let error = bed.store.get(&path("_last_checkpoint")).await.unwrap_err();
+    assert!(matches!(error, Error::NotFound { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn ropes_and_sources_pass_through() {
+    let bed = Bed::new(long()).await;
+    for passing in ["log/main/docs/t/a.rope", "sources/00/a b.pdf"] {
+        let passing = Path::parse(passing).unwrap();
+        bed.put(&passing, "0123456789").await;
+        let options = GetOptions {
+            range: Some((2..5).into()),
+            ..GetOptions::default()
+        };
+        let read = bed.store.get_opts(&passing, options).await.unwrap();
+        assert_eq!(read.bytes().await.unwrap().as_ref(), b"234");
+    }
+}
