@@ -10,11 +10,11 @@ LOCKED := --locked
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## the vdt binary, for development
-	$(CARGO) build $(LOCKED) --bin vdt
+build: ## vdt and vdt-sidecar, for development
+	$(CARGO) build $(LOCKED) --bin vdt --bin vdt-sidecar
 
-release: ## the vdt binary, optimised: target/release/vdt
-	$(CARGO) build $(LOCKED) --release --bin vdt
+release: ## both, optimised: target/release/vdt, target/release/vdt-sidecar
+	$(CARGO) build $(LOCKED) --release --bin vdt --bin vdt-sidecar
 
 fmt: ## format the code
 	$(CARGO) fmt --all

@@ -4,7 +4,7 @@
 //! every field: silently serving less than was declared (or to more people) would be worse.
 
 use crate::{
-    spec::{AccessMode, ArtifactAttribute, ChecksumMode, SourceType, TlsMode, VirtualTable},
+    spec::{ArtifactAttribute, ChecksumMode, SourceType, VirtualTable},
     violation::{Violation, ViolationKind},
 };
 
@@ -73,26 +73,6 @@ pub fn unsupported(table: &VirtualTable) -> Vec<Violation> {
             "legs are not built yet".to_owned(),
             "leave them out",
         );
-    }
-    if let Some(server) = &spec.server {
-        if server
-            .access
-            .as_ref()
-            .is_some_and(|access| access.mode == AccessMode::Keys)
-        {
-            refuse(
-                "spec.server.access.mode".to_owned(),
-                "access by keys is not built yet".to_owned(),
-                "leave access out and listen on loopback only, or write mode Anonymous",
-            );
-        }
-        if server.tls.mode != TlsMode::Disabled {
-            refuse(
-                "spec.server.tls.mode".to_owned(),
-                "TLS of the data listener is not built yet".to_owned(),
-                "leave it out, and put a proxy that terminates TLS in front",
-            );
-        }
     }
     found
 }

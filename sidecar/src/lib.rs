@@ -5,9 +5,21 @@
 //!                                                                       |
 //!                                                                     tiers: memory, then disk
 //! ```
+//!
+//! The library is what `vdt serve` and `vdt-sidecar` have in common: the stack itself, and what is around it ([`logging`], [`exit`],
+//! [`ready`], [`process`], [`mod@stack`]); and the binary's own [`mod@run`].
 
+pub mod admin;
+pub mod args;
 pub mod cache;
+pub mod config;
+pub mod exit;
 pub mod front;
 pub mod link;
 pub mod log;
+pub mod logging;
+pub mod process;
+pub mod ready;
+pub mod run;
+pub mod stack;
 pub mod tiers;

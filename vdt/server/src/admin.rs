@@ -11,36 +11,22 @@ use object_store::path::Path;
 use serde_json::Value;
 use vdt_crds::api::CacheReport;
 use vdt_dialect::{Admin, AdminError, Readiness, Reason, RefreshReport};
-use vdt_store::{Origin, Outcome, Refresher, RequestError, StateStore, chain};
+use vdt_sidecar::process::now_ms;
+use vdt_store::{Outcome, RequestError, StateStore, chain};
 
-use crate::{clock::now_ms, metrics::Metrics};
+use crate::{
+    metrics::Metrics,
+    socket::Late,
+    tables::{Served, Tables},
+};
 
 /// Says how the cache is doing.
 pub(crate) type CacheReporter = Arc<dyn Fn() -> CacheReport + Send + Sync>;
 
-/// A served table and the handle of its refreshes.
-#[derive(Debug, Clone)]
-pub(crate) struct Served {
-    /// `<catalog>/<schema>/<table>`.
-    pub(crate) path: String,
-    /// Third part of the name.
-    pub(crate) name: String,
-    /// Asks for refreshes.
-    pub(crate) refresher: Refresher,
-}
-
-impl Served {
-    /// A table is asked for by its whole path, with slashes or dots, or by its name alone.
-    fn is_called(&self, asked: &str) -> bool {
-        self.path == asked || self.name == asked || self.path.replace('/', ".") == asked
-    }
-}
-
 /// What the admin listener shows.
 pub(crate) struct AdminState {
-    tables: Vec<Served>,
-    state: StateStore,
-    origin: Arc<Origin>,
+    tables: Arc<Tables>,
+    origin: Late,
     metrics: Arc<Metrics>,
     files: files::Files,
     cache: Option<CacheReporter>,
@@ -56,16 +42,10 @@ impl fmt::Debug for AdminState {
 }
 
 impl AdminState {
-    /// The admin surface of `tables`, whose logs and ropes lie in `state`.
-    pub(crate) fn new(
-        tables: Vec<Served>,
-        state: StateStore,
-        origin: Arc<Origin>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    /// The admin surface of `tables`.
+    pub(crate) fn new(tables: Arc<Tables>, origin: Late, metrics: Arc<Metrics>) -> Self {
         Self {
             tables,
-            state,
             origin,
             metrics,
             files: files::Files::default(),
@@ -88,15 +68,21 @@ impl AdminState {
     fn log_path(&self, table: &str) -> Result<(&Served, Path), AdminError> {
         let base = table
             .strip_suffix(vdt_crds::META_SUFFIX)
-            .filter(|base| self.tables.iter().any(|served| served.path == *base))
+            .filter(|base| self.tables.served.iter().any(|served| served.path == *base))
             .unwrap_or(table);
-        let served = self.tables.iter().find(|served| served.path == base);
+        let served = self.tables.served.iter().find(|served| served.path == base);
         match (served, Path::parse(table)) {
             (Some(served), Ok(path)) => Ok((served, path)),
             _ => Err(AdminError::NotFound {
                 table: table.to_owned(),
             }),
         }
+    }
+
+    fn state(&self) -> Result<StateStore, AdminError> {
+        self.tables.state().ok_or_else(|| AdminError::Unavailable {
+            message: "the state store is not open yet".to_owned(),
+        })
     }
 }
 
@@ -107,8 +93,9 @@ impl Admin for AdminState {
         table: Option<&str>,
         wait: bool,
     ) -> Result<Vec<RefreshReport>, AdminError> {
-        let chosen: Vec<&Served> = self
+        let chosen: Vec<&Arc<Served>> = self
             .tables
+            .served
             .iter()
             .filter(|served| table.is_none_or(|asked| served.is_called(asked)))
             .collect();
@@ -121,13 +108,16 @@ impl Admin for AdminState {
         for served in chosen {
             reports.push(match wait {
                 false => {
-                    served.refresher.ask().map_err(unavailable)?;
+                    served.ask().map_err(unavailable)?;
                     outcome(served, "Queued")
                 }
-                true => report(
-                    served,
-                    &served.refresher.ask_and_wait().await.map_err(unavailable)?,
-                ),
+                true => match served.ask_and_wait().await.map_err(unavailable)? {
+                    Some(refreshed) => report(served, &refreshed),
+                    None => RefreshReport {
+                        message: served.status().error.map(|(_, message)| message),
+                        ..outcome(served, "Failed")
+                    },
+                },
             });
         }
         Ok(reports)
@@ -135,8 +125,8 @@ impl Admin for AdminState {
 
     async fn tables(&self) -> Result<Value, AdminError> {
         let cache = self.cache.as_ref().map(|cache| cache());
-        let report = |served: &Served| {
-            let status = served.refresher.status();
+        let report = |served: &Arc<Served>| {
+            let status = served.status();
             report::table(
                 &served.path,
                 &status,
@@ -145,7 +135,11 @@ impl Admin for AdminState {
                 self.started_ms,
             )
         };
-        to_json(&self.tables.iter().map(report).collect::<Vec<_>>())
+        let tables = self.tables.served.iter().map(report);
+        let problems = self.tables.problems.iter();
+        let problems =
+            problems.map(|one| report::problem(&one.manifest, &one.message, self.started_ms));
+        to_json(&tables.chain(problems).collect::<Vec<_>>())
     }
 
     async fn files(
@@ -156,21 +150,21 @@ impl Admin for AdminState {
     ) -> Result<Value, AdminError> {
         let (served, path) = self.log_path(table)?;
         // The twin has versions of its own.
-        let last = served.refresher.status().last;
+        let last = served.status().last;
         let shown = last
             .filter(|_| served.path == table)
             .map(|last| last.version);
         to_json(
             &self
                 .files
-                .page(&self.state, path, shown, after, limit)
+                .page(&self.state()?, path, shown, after, limit)
                 .await?,
         )
     }
 
     async fn rope(&self, table: &str, file: &str) -> Result<Value, AdminError> {
         let (_, path) = self.log_path(table)?;
-        to_json(&self.files.draw(&self.state, path, file).await?)
+        to_json(&self.files.draw(&self.state()?, path, file).await?)
     }
 
     async fn cache(&self) -> Option<Value> {
@@ -181,8 +175,9 @@ impl Admin for AdminState {
     fn ready(&self) -> Readiness {
         let reasons: Vec<Reason> = self
             .tables
+            .served
             .iter()
-            .filter(|served| served.refresher.status().last.is_none())
+            .filter(|served| served.status().last.is_none())
             .map(|served| Reason {
                 reason: "NoVersion".to_owned(),
                 message: format!("{} has no version yet", served.path),
@@ -197,9 +192,11 @@ impl Admin for AdminState {
     async fn metrics(&self) -> String {
         let tables = self
             .tables
+            .served
             .iter()
-            .map(|served| (served.path.clone(), served.refresher.status()));
-        self.metrics.encode(tables, self.origin.source_reads())
+            .map(|served| (served.path.clone(), served.status()));
+        let reads = self.origin.get().map(|origin| origin.source_reads());
+        self.metrics.encode(tables, reads.unwrap_or_default())
     }
 }
 

@@ -1,8 +1,9 @@
 //! The command line.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use vdt_sidecar::{logging::LogArgs, process::ListenOn, stack::CacheArgs};
 
 /// Virtual Delta tables: serve a folder or bucket of artifacts (PDFs, images, recordings) as a Delta table that
 /// Spark, DuckDB, Polars and delta-rs read as it is. Nothing is copied.
@@ -23,37 +24,13 @@ pub(crate) struct Cli {
     pub(crate) log: LogArgs,
 }
 
-/// Logging, for all commands. Logs go to standard error.
-#[derive(Debug, Args)]
-pub(crate) struct LogArgs {
-    /// Log filter: a level, or directives such as `vdt_store=debug,info`
-    #[arg(
-        long,
-        global = true,
-        env = "VDT_LOG",
-        default_value = "warn",
-        value_name = "FILTER"
-    )]
-    pub(crate) log: String,
-    /// Log format
-    #[arg(long, global = true, env = "VDT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
-    pub(crate) log_format: LogFormat,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 /// Commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve tables until interrupted
     Serve(ServeArgs),
+    /// Ask the socket of a `vdt serve --origin-socket` whether it is served; exit code 0 if so
+    Probe(ProbeArgs),
     /// Show what would be served, without serving or writing anything
     Plan(PlanArgs),
     /// Look into a table, one of its versions, or one of its files
@@ -82,7 +59,7 @@ pub(crate) struct SourceArgs {
 }
 
 /// Options of `vdt serve`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ServeArgs {
     /// What to serve.
     #[command(flatten)]
@@ -90,22 +67,30 @@ pub(crate) struct ServeArgs {
     /// State store: a directory, or `s3://bucket/prefix`. By default a directory of its own for these sources below $XDG_STATE_HOME/vdt
     #[arg(long, env = "VDT_STATE", value_name = "DIR|URL")]
     pub(crate) state: Option<String>,
-    /// Address of the data listener (S3, HTTP/WebDAV). Port 0 picks a free one
+    /// Address of the data listener (S3, HTTP/WebDAV), or `none`. Port 0 picks a free one
     #[arg(
         long,
         env = "VDT_LISTEN",
         default_value = "127.0.0.1:8080",
-        value_name = "ADDR"
+        default_value_if("origin_socket", clap::builder::ArgPredicate::IsPresent, "none"),
+        value_name = "ADDR|none"
     )]
-    pub(crate) listen: SocketAddr,
-    /// Address of the admin listener (metrics, health, refresh). Port 0 picks a free one
+    pub(crate) listen: ListenOn,
+    /// Address of the admin listener (page, metrics, health, refresh), or `none`. Port 0 picks a free one
     #[arg(
         long,
         env = "VDT_ADMIN_LISTEN",
         default_value = "127.0.0.1:8081",
-        value_name = "ADDR"
+        default_value_if("origin_socket", clap::builder::ArgPredicate::IsPresent, "none"),
+        value_name = "ADDR|none"
     )]
-    pub(crate) admin_listen: SocketAddr,
+    pub(crate) admin_listen: ListenOn,
+    /// Offer what tables are made of on this Unix socket, for a vdt-sidecar; then nothing listens on TCP unless it is asked for
+    ///
+    /// The server then opens its socket before it reaches any source, and does not exit for a manifest, bucket or state that is
+    /// bad: it serves what it can, tries the rest again, and says so under /api. The socket is for processes of the same user.
+    #[arg(long, env = "VDT_ORIGIN_SOCKET", value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub(crate) origin_socket: Option<PathBuf>,
     /// Public keys (PEM, Ed25519) whose bearer tokens open the page, /api/ and /refresh to other machines. Read again when they change
     #[arg(
         long,
@@ -118,6 +103,9 @@ pub(crate) struct ServeArgs {
     /// Serve without credentials on an address that other machines reach
     #[arg(long)]
     pub(crate) allow_anonymous: bool,
+    /// The cache of what the data listener serves.
+    #[command(flatten)]
+    pub(crate) cache: CacheArgs,
     /// Folder for temporary files, emptied at will. Reserved: this version needs none
     #[arg(long, env = "VDT_SCRATCH", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) scratch: Option<PathBuf>,
@@ -127,6 +115,17 @@ pub(crate) struct ServeArgs {
     /// Seconds that bodies may go on after SIGINT or SIGTERM
     #[arg(long, env = "VDT_DRAIN_SECONDS", default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=600))]
     pub(crate) drain_seconds: u64,
+}
+
+/// Options of `vdt probe`.
+#[derive(Debug, Args)]
+pub(crate) struct ProbeArgs {
+    /// The socket
+    #[arg(value_name = "SOCKET", value_hint = ValueHint::FilePath)]
+    pub(crate) socket: PathBuf,
+    /// Seconds to wait for an answer
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(crate) timeout_seconds: u64,
 }
 
 /// Output of commands that report.

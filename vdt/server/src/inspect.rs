@@ -15,10 +15,10 @@ use vdt_store::{
 
 use crate::{
     args::{InspectArgs, Output, SourceArgs},
-    exit::BadInput,
     manifests::{self, Declared},
     units,
 };
+use vdt_sidecar::exit::BadInput;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

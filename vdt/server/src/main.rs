@@ -2,17 +2,16 @@
 
 mod admin;
 mod args;
-mod clock;
-mod exit;
 mod inspect;
-mod logging;
 mod manifests;
 mod metrics;
 mod plan;
+mod probe;
 mod progress;
-mod ready;
 mod serve;
 mod snippets;
+mod socket;
+mod tables;
 mod units;
 mod validate;
 
@@ -21,6 +20,7 @@ use std::{io, process::ExitCode};
 use anyhow::Context;
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
+use vdt_sidecar::{exit, logging};
 
 fn main() -> ExitCode {
     // Two TLS providers are linked in; without a choice the first client would panic.
@@ -40,6 +40,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Serve(args) => block_on(serve::run(args)),
+        Command::Probe(args) => block_on(probe::run(args)),
         Command::Plan(args) => block_on(plan::run(args)),
         Command::Inspect(args) => block_on(inspect::run(args)),
     }

@@ -12,10 +12,12 @@ use sha2::{Digest, Sha256};
 use vdt_crds::{ParseError, Profile, Violation, VirtualTable};
 use vdt_store::SourceEnv;
 
-use crate::{args::SourceArgs, exit::BadInput};
+use vdt_sidecar::exit::BadInput;
+
+use crate::{args::SourceArgs, tables::Problem};
 
 /// A table as declared, and where its relative paths and secrets are looked up.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Declared {
     /// The manifest, or what stands for it when a folder or bucket was given.
     pub(crate) table: VirtualTable,
@@ -48,6 +50,50 @@ pub(crate) fn load(args: &SourceArgs) -> anyhow::Result<Vec<Declared>> {
     }
     check(&declared)?;
     Ok(declared)
+}
+
+/// Reads what can be read of everything that `args` names; the rest is told.
+pub(crate) fn load_what_can_be(args: &SourceArgs) -> (Vec<Declared>, Vec<Problem>) {
+    let (mut declared, mut problems) = (Vec::new(), Vec::new());
+    let mut take = |given: String, loaded: anyhow::Result<Vec<Declared>>| match loaded {
+        Ok(loaded) => declared.extend(loaded),
+        Err(error) => problems.push(Problem {
+            manifest: given,
+            message: vdt_store::chain(error.as_ref()),
+        }),
+    };
+    for given in &args.sources {
+        take(given.clone(), load_one(given, args.secrets_dir.as_deref()));
+    }
+    if let Some(folder) = &args.manifests {
+        match manifest_files(folder) {
+            Ok(files) => {
+                for file in files {
+                    let loaded = load_manifest(&file, args.secrets_dir.as_deref());
+                    take(file.display().to_string(), loaded);
+                }
+            }
+            Err(error) => take(folder.display().to_string(), Err(error)),
+        }
+    }
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
+    declared.retain(|one| {
+        let mut lines = violations(one);
+        let name = full_name(&one.table);
+        match names.get(&name) {
+            Some(other) => lines.push(declared_twice(one, &name, other)),
+            None => drop(names.insert(name.clone(), one.origin.clone())),
+        }
+        if lines.is_empty() {
+            return true;
+        }
+        problems.push(Problem {
+            manifest: name.replace('.', "/"),
+            message: lines.join("\n"),
+        });
+        false
+    });
+    (declared, problems)
 }
 
 /// The manifest files directly in `folder`, by name.
@@ -166,28 +212,41 @@ fn check(declared: &[Declared]) -> anyhow::Result<()> {
     let mut lines = Vec::new();
     let mut names: BTreeMap<String, &str> = BTreeMap::new();
     for one in declared {
-        let table = &one.table;
-        let problems = vdt_crds::validate(table, Profile::Laptop)
-            .into_iter()
-            .chain(vdt_crds::unsupported(table));
-        lines.extend(problems.map(|problem| line(&one.origin, &problem)));
-        let name = format!(
-            "{}.{}.{}",
-            table.catalog(),
-            table.schema_name(),
-            table.table_name()
-        );
+        lines.extend(violations(one));
+        let name = full_name(&one.table);
         if let Some(other) = names.insert(name.clone(), &one.origin) {
-            lines.push(format!(
-                "{}: table {name} is declared by {other} too; give one of them another spec.table",
-                one.origin
-            ));
+            lines.push(declared_twice(one, &name, other));
         }
     }
     if lines.is_empty() {
         return Ok(());
     }
     Err(BadInput { lines }.into())
+}
+
+/// What is wrong with one table, a line each.
+fn violations(one: &Declared) -> Vec<String> {
+    vdt_crds::validate(&one.table, Profile::Laptop)
+        .into_iter()
+        .chain(vdt_crds::unsupported(&one.table))
+        .map(|problem| line(&one.origin, &problem))
+        .collect()
+}
+
+fn full_name(table: &VirtualTable) -> String {
+    format!(
+        "{}.{}.{}",
+        table.catalog(),
+        table.schema_name(),
+        table.table_name()
+    )
+}
+
+fn declared_twice(one: &Declared, name: &str, other: &str) -> String {
+    format!(
+        "{}: table {name} is declared by {other} too; give one of them another spec.table",
+        one.origin
+    )
 }
 
 /// One line for a violation.

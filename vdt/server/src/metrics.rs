@@ -74,6 +74,16 @@ impl Metrics {
         (metrics, http)
     }
 
+    /// Gives `make` the registry, to add metrics of its own.
+    pub(crate) async fn with_registry<T>(&self, make: impl AsyncFnOnce(&mut Registry) -> T) -> T {
+        // Taken out for the while: whoever asks for metrics meanwhile sees none of them.
+        let mut registry =
+            std::mem::take(&mut *self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+        let made = make(&mut registry).await;
+        *self.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
+        made
+    }
+
     fn register(&self, registry: &mut Registry) {
         registry.register(
             "vdt_table_version",

@@ -15,11 +15,11 @@ use vdt_table::{Artifact, FileGroup, lay_out};
 
 use crate::{
     args::{Output, PlanArgs},
-    clock::now_ms,
     manifests::{self, Declared},
     progress::ListingProgress,
     units,
 };
+use vdt_sidecar::process::now_ms;
 
 /// What would be served of one table.
 #[derive(Debug, Serialize)]

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use crate::{
     args::{Output, Profile, ValidateArgs},
-    exit::BadInput,
     manifests::{line, manifest_files, parse_file},
 };
+use vdt_sidecar::exit::BadInput;
 
 #[derive(Debug, Serialize)]
 struct Checked {

@@ -49,6 +49,25 @@ pub(super) fn table(
     }
 }
 
+/// What it says where a table would stand whose manifest is bad.
+pub(super) fn problem(manifest: &str, message: &str, started_ms: i64) -> TableReport {
+    TableReport {
+        table: manifest.to_owned(),
+        version: None,
+        artifacts: None,
+        lag_seconds: None,
+        last_success: None,
+        conditions: vec![condition(
+            kind::SOURCES_READY,
+            ConditionStatus::False,
+            "ManifestInvalid",
+            message,
+            started_ms,
+        )],
+        sources: Vec::new(),
+    }
+}
+
 fn sources_ready(status: &TableStatus) -> (ConditionStatus, &'static str, String) {
     if let Some((why, message)) = &status.error {
         return (ConditionStatus::False, why, message.clone());

@@ -1,0 +1,204 @@
+//! The admin listener of the front door: its own health, metrics and cache; all else is the server's, asked over the socket.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context;
+use axum::{
+    Json, Router,
+    extract::State,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::{Request, StatusCode, header::CONTENT_TYPE};
+use prometheus_client::{encoding::text::encode, registry::Registry};
+use serde_json::json;
+use tokio::sync::watch;
+use vdt_crds::VirtualTable;
+use vdt_dialect::{
+    Readiness, Reason,
+    admin::{Gate, Tokens, system_seconds},
+};
+
+use crate::{
+    link::{Forward, LinkState},
+    stack::Stack,
+};
+
+/// What prometheus-client's text encoder writes.
+const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Most bytes of the server's metrics, and the time for them: a scrape must not wait for a server that hangs.
+const SERVER_METRICS: (usize, Duration) = (4 << 20, Duration::from_secs(2));
+/// The line that ends a metrics text (OpenMetrics 1.0).
+const END: &str = "# EOF\n";
+
+/// What the admin listener shows.
+#[derive(Debug)]
+pub struct AdminState {
+    link: watch::Receiver<LinkState>,
+    forward: Forward,
+    /// Paths of the tables that are declared.
+    tables: Vec<String>,
+    registry: OnceLock<Registry>,
+    stack: OnceLock<Stack>,
+    stopping: AtomicBool,
+}
+
+impl AdminState {
+    /// A door that is not open yet.
+    #[must_use]
+    pub fn new(link: watch::Receiver<LinkState>, forward: Forward, tables: Vec<String>) -> Self {
+        Self {
+            link,
+            forward,
+            tables,
+            registry: OnceLock::new(),
+            stack: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// The door is open from now on: `stack` is served, and measured in `registry`.
+    pub fn opened(&self, stack: Stack, registry: Registry) {
+        // A door opens once.
+        let _ = self.registry.set(registry);
+        let _ = self.stack.set(stack);
+    }
+
+    /// The door closes: nothing new should be sent here.
+    pub fn stopping(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether requests can be answered: never before the server was reached and has a version of something; after that always, from
+    /// what is held, until the door closes.
+    #[must_use]
+    pub fn ready(&self) -> Readiness {
+        let link = self.link.borrow();
+        let mut reasons = Vec::new();
+        let mut say = |reason: &str, message: String| {
+            reasons.push(Reason {
+                reason: reason.to_owned(),
+                message,
+            });
+        };
+        let stack = self.stack.get();
+        if self.stopping.load(Ordering::Acquire) {
+            say("Stopping", "the front door is closing".to_owned());
+        }
+        if !link.up {
+            say(
+                "OriginAway",
+                match stack {
+                    Some(_) => "the server is away; what is held is served".to_owned(),
+                    None => "the server has not been reached yet".to_owned(),
+                },
+            );
+        } else if stack.is_none() {
+            say("Starting", "the cache is being opened".to_owned());
+        }
+        let missing = self
+            .tables
+            .iter()
+            .filter(|table| !link.versions.contains_key(*table));
+        for table in missing.clone() {
+            say("NoVersion", format!("{table} has no version yet"));
+        }
+        if let Some((reason, message)) = stack.and_then(Stack::degraded) {
+            say(&reason, message);
+        }
+        let nothing = missing.count() == self.tables.len() && !self.tables.is_empty();
+        Readiness {
+            ready: stack.is_some() && !nothing && !self.stopping.load(Ordering::Acquire),
+            reasons,
+        }
+    }
+
+    async fn metrics(&self) -> String {
+        let mut text = String::new();
+        if let Some(registry) = self.registry.get() {
+            // Writing to a String does not fail.
+            let _ = encode(&mut text, registry);
+        }
+        let (bytes_max, time_max) = SERVER_METRICS;
+        let servers = match self.link.borrow().up {
+            true => Some(self.forward.get("/metrics", bytes_max, time_max)),
+            false => None,
+        };
+        if let Some(servers) = servers
+            && let Ok(answer) = servers.await
+            && answer.status().is_success()
+            && let Ok(more) = std::str::from_utf8(answer.body())
+        {
+            text.truncate(text.strip_suffix(END).map_or(text.len(), str::len));
+            text.push_str(more);
+        }
+        text
+    }
+}
+
+/// The routes of the admin listener, to be given to [`Gate::protect`].
+pub fn router(admin: Arc<AdminState>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(async || Json(json!({"alive": true}))))
+        .route("/readyz", get(readyz))
+        .route("/api/v1/cache", get(cache))
+        .fallback(forward)
+        .with_state(admin)
+}
+
+async fn metrics(State(admin): State<Arc<AdminState>>) -> Response {
+    ([(CONTENT_TYPE, METRICS_TYPE)], admin.metrics().await).into_response()
+}
+
+async fn readyz(State(admin): State<Arc<AdminState>>) -> Response {
+    let readiness = admin.ready();
+    let status = match readiness.ready {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, Json(readiness)).into_response()
+}
+
+async fn cache(State(admin): State<Arc<AdminState>>) -> Response {
+    Json(admin.stack.get().and_then(Stack::report)).into_response()
+}
+
+async fn forward(
+    State(admin): State<Arc<AdminState>>,
+    request: Request<axum::body::Body>,
+) -> Response {
+    admin.forward.call(request).await.into_response()
+}
+
+/// Who may see the admin surface: this machine, and bearers of tokens for one of `tables` that were signed by one of `keys`.
+///
+/// # Errors
+/// When a file of keys cannot be used.
+pub async fn gate<'a>(
+    keys: &[PathBuf],
+    tables: impl Iterator<Item = &'a VirtualTable>,
+) -> anyhow::Result<Gate> {
+    if keys.is_empty() {
+        return Ok(Gate::local());
+    }
+    let audiences: Vec<String> = tables
+        .map(|table| {
+            let metadata = &table.metadata;
+            let namespace = metadata.namespace.as_deref().unwrap_or("default");
+            format!(
+                "{namespace}/{}",
+                metadata.name.as_deref().unwrap_or_default()
+            )
+        })
+        .collect();
+    let tokens = Tokens::open(keys, &audiences, system_seconds());
+    Ok(Gate::local().with_tokens(tokens.await.context("--admin-keys")?))
+}

@@ -1,0 +1,55 @@
+//! The ready file of both binaries: addresses and tables as JSON, for scripts. Written whole or not at all, removed at the end.
+
+use std::{fs, io, net::SocketAddr, path::Path};
+
+use serde::Serialize;
+
+/// What `--ready-file` holds.
+#[derive(Debug, Serialize)]
+pub struct Ready {
+    /// Address of the data listener, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// Address of the admin listener, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin: Option<SocketAddr>,
+    /// The origin's socket, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket: Option<std::path::PathBuf>,
+    /// Tables served.
+    pub tables: Vec<ReadyTable>,
+}
+
+/// A table in the ready file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReadyTable {
+    /// First part of its name.
+    pub catalog: String,
+    /// Second part.
+    pub schema: String,
+    /// Third part.
+    pub name: String,
+    /// URL of the S3 dialect.
+    pub s3: String,
+    /// URL of the HTTP dialect.
+    pub http: String,
+    /// Newest version.
+    pub version: u64,
+    /// Artifacts in it.
+    pub artifacts: u64,
+}
+
+impl Ready {
+    /// Writes the file by renaming a finished one, so that a script that waits for it never reads half of it.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let mut staged = path.as_os_str().to_owned();
+        staged.push(".new");
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        fs::write(&staged, text)?;
+        fs::rename(&staged, path)
+    }
+}

@@ -1,0 +1,399 @@
+//! `vdt-sidecar` from start to end.
+//!
+//! ```text
+//!   manifests, secrets -> bind -> admin listener -> first contact with the server -> open the cache -> warm-up -> serve, ready
+//!   SIGTERM -> unready -> lame duck: still serving -> drain: bodies finish -> flush the cache -> end
+//! ```
+//!
+//! Nothing is served before the first contact: the cache's keys need the id of the server's state. Should the server come back with another
+//! state, the process ends with an error, to be started again: what it holds belongs to the old one.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context, bail};
+use prometheus_client::registry::Registry;
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use vdt_crds::VirtualTable;
+use vdt_dialect::{DataSurface, DrainReport, HttpMetrics, Limits, ServeOptions, admin::Gate};
+use vdt_rope::{Drift, RopeStoreOptions};
+
+use crate::{
+    admin::{self, AdminState},
+    args::Args,
+    config,
+    exit::BadInput,
+    front::{Front, FrontOptions},
+    link::{DriftReporter, Forward, LinkState, OriginClient, Socket, Watch},
+    log::{LogOptions, Notices},
+    process::{bind, wait_for_signal},
+    ready::{Ready, ReadyTable},
+    stack::{self, CacheDefaults, Stack, StackOptions},
+};
+
+/// Time to flush the cache at the end.
+const CLOSE_MAX: Duration = Duration::from_secs(15);
+/// Time for the server to have listed every table that has a version.
+const REPORTS_MAX: Duration = Duration::from_secs(5);
+/// Most bytes of the server's list of tables, and the time for it.
+const TABLES_ANSWER: (usize, Duration) = (16 << 20, Duration::from_secs(10));
+
+/// Runs the front door until a signal ends it.
+///
+/// # Errors
+/// Bad manifests or secrets, addresses in use, a cache directory that another process has, and a server whose state was replaced.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let tables = config::load(&args.config)?;
+    let front = front(&args, &tables)?;
+    let data = match args.listen.0 {
+        Some(address) => Some(bind(address, "--listen").await?),
+        None => None,
+    };
+    let admin = match args.admin_listen.0 {
+        Some(address) => Some(bind(address, "--admin-listen").await?),
+        None => None,
+    };
+    let mut door = Door::new(&args, tables, front);
+    let admin_listen = admin.as_ref().map(|(_, listen)| *listen);
+    if let Some((listener, _)) = admin {
+        let gate = admin::gate(&args.admin_keys, door.tables.iter()).await?;
+        door.serve_admin(listener, gate);
+    }
+    let listen = data.as_ref().map(|(_, listen)| *listen);
+    let opened = tokio::select! {
+        opened = door.open(data) => opened,
+        signal = wait_for_signal() => {
+            signal?;
+            door.stop.cancel();
+            return Ok(());
+        }
+    };
+    let serving = opened?;
+    door.serve(serving, listen, admin_listen).await
+}
+
+fn front(args: &Args, tables: &[VirtualTable]) -> Result<Arc<Front>, BadInput> {
+    let options = FrontOptions {
+        secrets_dir: args.secrets_dir.clone(),
+        listen_is_loopback: args
+            .listen
+            .0
+            .is_none_or(|address| address.ip().is_loopback()),
+        allow_anonymous: args.allow_anonymous,
+    };
+    Front::load(tables, &options)
+        .map(Arc::new)
+        .map_err(|problems| BadInput {
+            lines: problems.iter().map(ToString::to_string).collect(),
+        })
+}
+
+struct Door<'a> {
+    args: &'a Args,
+    tables: Vec<VirtualTable>,
+    front: Arc<Front>,
+    socket: Socket,
+    notices: Notices,
+    link: watch::Receiver<LinkState>,
+    admin: Arc<AdminState>,
+    /// Ends listeners and tasks.
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+    listeners: Vec<JoinHandle<DrainReport>>,
+}
+
+impl<'a> Door<'a> {
+    fn new(args: &'a Args, tables: Vec<VirtualTable>, front: Arc<Front>) -> Self {
+        let stop = CancellationToken::new();
+        let socket = Socket::new(&args.origin);
+        let notices = Notices::new();
+        let (watch, link) = Watch::new(socket.clone(), notices.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(watch.run(stop.clone()));
+        let forward = Forward::new(socket.clone());
+        let paths = tables.iter().map(path).collect();
+        let admin = Arc::new(AdminState::new(link.clone(), forward, paths));
+        Self {
+            args,
+            tables,
+            front,
+            socket,
+            notices,
+            link,
+            admin,
+            stop,
+            tasks,
+            listeners: Vec::new(),
+        }
+    }
+
+    fn drain(&self) -> Duration {
+        Duration::from_secs(self.args.drain_seconds)
+    }
+
+    fn serve_admin(&mut self, listener: TcpListener, gate: Gate) {
+        self.listeners.push(tokio::spawn(vdt_dialect::serve(
+            listener,
+            gate.protect(admin::router(Arc::clone(&self.admin))),
+            self.stop.clone().cancelled_owned(),
+            self.drain(),
+        )));
+    }
+
+    /// Everything up to the first request that is served.
+    async fn open(&mut self, data: Option<(TcpListener, SocketAddr)>) -> anyhow::Result<Stack> {
+        let store_id = self.first_contact().await?;
+        let manifests: Vec<_> = self.tables.iter().collect();
+        let mut registry = Registry::default();
+        let http = HttpMetrics::register(&mut registry);
+        let (reporter, reporting) = DriftReporter::new(self.socket.clone(), self.stop.clone());
+        self.tasks.spawn(reporting);
+        let origin = OriginClient::new(self.socket.clone()).context("the origin's client")?;
+        let options = StackOptions {
+            log: log_options(&self.tables),
+            notices: self.notices.clone(),
+            tiers: self
+                .args
+                .cache
+                .resolve(&manifests, CacheDefaults::POD, None)?,
+            store_id: store_id.to_string(),
+            files: Some(origin.files()),
+            ropes: RopeStoreOptions {
+                on_drift: Some(Arc::new(move |drift: Drift| reporter.report(&drift))),
+                ..RopeStoreOptions::default()
+            },
+        };
+        let stack = Stack::open(Arc::new(origin), options, &mut registry).await?;
+        let (mode, time) = stack::warmup(&manifests)?;
+        let paths: Vec<String> = self.tables.iter().map(path).collect();
+        if timeout(time, stack.warm(mode, &paths)).await.is_err() {
+            warn!(
+                seconds = time.as_secs(),
+                "the warm-up is not finished; traffic is taken anyway"
+            );
+        }
+        if let Some((listener, _)) = data {
+            let limits = Limits::default();
+            let edge = self.front.edge(limits.clone());
+            let surface = DataSurface::with(stack.files(), http.clone(), edge);
+            let options = ServeOptions {
+                limits,
+                tls: self.front.tls(),
+                metrics: Some(http.clone()),
+            };
+            self.listeners.push(tokio::spawn(vdt_dialect::serve_with(
+                listener,
+                surface,
+                options,
+                self.stop.clone().cancelled_owned(),
+                self.drain(),
+            )));
+        }
+        let front = Arc::clone(&self.front);
+        self.tasks.spawn(front.watch(http, self.stop.clone()));
+        self.admin.opened(stack.clone(), registry);
+        Ok(stack)
+    }
+
+    async fn first_contact(&self) -> anyhow::Result<Arc<str>> {
+        let mut link = self.link.clone();
+        if link.borrow().store_id.is_none() {
+            info!(socket = %self.socket.path().display(), "waiting for the server");
+        }
+        let state = link
+            .wait_for(|link| link.store_id.is_some())
+            .await
+            .context("the link to the server ended")?;
+        state
+            .store_id
+            .clone()
+            .context("the server's state has no id")
+    }
+
+    /// Serves until a signal, and closes in order.
+    async fn serve(
+        mut self,
+        stack: Stack,
+        listen: Option<SocketAddr>,
+        admin: Option<SocketAddr>,
+    ) -> anyhow::Result<()> {
+        let announcing = self.announce(listen, admin);
+        let mut link = self.link.clone();
+        let until_signal = async {
+            let replaced = async {
+                // An error means that nobody watches any more.
+                if link.wait_for(|link| link.replaced).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                signal = wait_for_signal() => signal.map(|()| false),
+                () = replaced => Ok(true),
+            }
+        };
+        let mut until_signal = std::pin::pin!(until_signal);
+        let replaced = tokio::select! {
+            ended = &mut until_signal => ended?,
+            announced = announcing => {
+                announced?;
+                until_signal.await?
+            }
+        };
+        self.admin.stopping();
+        if let Some(path) = &self.args.ready_file {
+            drop(std::fs::remove_file(path));
+        }
+        if !replaced {
+            let lame_duck = Duration::from_secs(self.args.lame_duck_seconds);
+            info!(
+                seconds = lame_duck.as_secs(),
+                "stopping: unready, still serving"
+            );
+            sleep(lame_duck).await;
+        }
+        info!(
+            "no new connections, bodies may end within {} s",
+            self.args.drain_seconds
+        );
+        self.stop.cancel();
+        for listener in self.listeners {
+            let drained = listener.await.context("a listener")?;
+            if drained.cut > 0 {
+                warn!(cut = drained.cut, "bodies were cut at the drain deadline");
+            }
+        }
+        while self.tasks.join_next().await.is_some() {}
+        if timeout(CLOSE_MAX, stack.close()).await.is_err() {
+            warn!("the cache was not flushed in time");
+        }
+        if replaced {
+            bail!("the server has another state than before; start again with what belongs to it");
+        }
+        Ok(())
+    }
+
+    /// Writes the ready file when every declared table has a version, or has had time enough to get one.
+    fn announce(
+        &self,
+        listen: Option<SocketAddr>,
+        admin: Option<SocketAddr>,
+    ) -> impl Future<Output = anyhow::Result<()>> + 'static {
+        let mut link = self.link.clone();
+        let forward = Forward::new(self.socket.clone());
+        let names: Vec<[String; 3]> = self.tables.iter().map(names).collect();
+        let ready_file = self.args.ready_file.clone();
+        let scheme = if self.front.tls().is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        async move {
+            let all = link.wait_for(|link| {
+                names
+                    .iter()
+                    .all(|name| link.versions.contains_key(&name.join("/")))
+            });
+            // In time or not: what there is, is told.
+            drop(timeout(Duration::from_secs(120), all).await);
+            let versions = link.borrow().versions.clone();
+            let reports = reports_of(&forward, &versions).await;
+            let tables = names
+                .into_iter()
+                .filter_map(|[catalog, schema, name]| {
+                    let path = format!("{catalog}/{schema}/{name}");
+                    Some(ReadyTable {
+                        s3: format!("s3://{path}"),
+                        http: listen.map_or_else(String::new, |listen| {
+                            format!("{scheme}://{listen}/v1/{path}")
+                        }),
+                        version: *versions.get(&path)?,
+                        artifacts: reports
+                            .iter()
+                            .find(|report| report["table"] == path.as_str())
+                            .and_then(|report| report["artifacts"].as_u64())
+                            .unwrap_or(0),
+                        catalog,
+                        schema,
+                        name,
+                    })
+                })
+                .collect();
+            let ready = Ready {
+                listen,
+                admin,
+                socket: None,
+                tables,
+            };
+            write(&ready, ready_file.as_deref())
+        }
+    }
+}
+
+fn write(ready: &Ready, file: Option<&Path>) -> anyhow::Result<()> {
+    info!(listen = ?ready.listen, admin = ?ready.admin, tables = ready.tables.len(), "serving");
+    match file {
+        Some(path) => ready
+            .write(path)
+            .with_context(|| format!("writing the ready file {}", path.display())),
+        None => Ok(()),
+    }
+}
+
+/// The server's reports, waited for a moment: a version is known when it is committed, its artifacts when the refresh has ended.
+async fn reports_of(forward: &Forward, versions: &BTreeMap<String, u64>) -> Vec<serde_json::Value> {
+    let started = tokio::time::Instant::now();
+    loop {
+        let reports = reports(forward).await;
+        let is_whole = |report: &serde_json::Value| {
+            let table = report["table"].as_str().unwrap_or_default();
+            !versions.contains_key(table) || report["artifacts"].is_u64()
+        };
+        if reports.iter().all(is_whole) || started.elapsed() > REPORTS_MAX {
+            return reports;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The server's reports of its tables; none if it does not answer.
+async fn reports(forward: &Forward) -> Vec<serde_json::Value> {
+    let (bytes_max, time_max) = TABLES_ANSWER;
+    match forward.get("/api/v1/tables", bytes_max, time_max).await {
+        Ok(answer) => serde_json::from_slice(answer.body()).unwrap_or_default(),
+        Err(_) => Vec::new(),
+    }
+}
+
+fn names(table: &VirtualTable) -> [String; 3] {
+    [table.catalog(), table.schema_name(), table.table_name()].map(str::to_owned)
+}
+
+fn path(table: &VirtualTable) -> String {
+    names(table).join("/")
+}
+
+/// Several pods on one state name only checkpoints that every one of them lists by now.
+fn log_options(tables: &[VirtualTable]) -> LogOptions {
+    let options = LogOptions::default();
+    let is_alone = tables.iter().all(|table| {
+        table
+            .spec
+            .server
+            .as_ref()
+            .is_none_or(|server| server.replicas <= 1)
+    });
+    let hint_age = match is_alone {
+        true => Duration::ZERO,
+        false => options.staleness * 2,
+    };
+    LogOptions {
+        hint_age,
+        ..options
+    }
+}

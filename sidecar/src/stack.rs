@@ -1,0 +1,244 @@
+//! The stack of both binaries: files over a cache over a log over an origin.
+
+use std::{path::PathBuf, sync::Arc};
+
+use clap::{Args, ValueHint};
+use object_store::ObjectStore;
+use prometheus_client::registry::Registry;
+use vdt_crds::{Cache, Quantity, VirtualTable, VolumeType, WarmupMode};
+use vdt_rope::{RopeStore, RopeStoreOptions};
+
+use crate::{
+    exit::BadInput,
+    log::{LogMetrics, LogOptions, LogStore, Notices},
+    tiers::{DiskOptions, Tiers, TiersError, TiersOptions},
+};
+
+/// The cache. What is not given here comes from `spec.server.cache` of the manifests.
+#[derive(Debug, Clone, Args)]
+pub struct CacheArgs {
+    /// Folder of the cache's disk tier
+    #[arg(long, env = "VDT_CACHE_DIR", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub cache_dir: Option<PathBuf>,
+    /// Memory of the cache, such as 512Mi
+    #[arg(long, env = "VDT_CACHE_MEMORY", value_name = "SIZE")]
+    pub cache_memory: Option<Quantity>,
+    /// Size of the cache's disk tier, such as 100Gi; 0 for none. What the file system has less is done without
+    #[arg(long, env = "VDT_CACHE_DISK", value_name = "SIZE")]
+    pub cache_disk: Option<Quantity>,
+    /// Refuse to start when the disk tier cannot be as large as asked, in place of serving with less
+    #[arg(long, env = "VDT_CACHE_STRICT")]
+    pub cache_strict: bool,
+    /// Cache nothing
+    #[arg(long, env = "VDT_NO_CACHE", conflicts_with_all = ["cache_dir", "cache_memory", "cache_disk", "cache_strict"])]
+    pub no_cache: bool,
+}
+
+/// Sizes where neither the command line nor a manifest gives any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheDefaults {
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Bytes of disk.
+    pub disk_bytes: u64,
+}
+
+impl CacheDefaults {
+    /// Of a machine that does other things as well.
+    pub const LAPTOP: Self = Self {
+        memory_bytes: 256 << 20,
+        disk_bytes: 10 << 30,
+    };
+    /// Of a pod, as in the resource.
+    pub const POD: Self = Self {
+        memory_bytes: 1 << 30,
+        disk_bytes: 20 << 30,
+    };
+}
+
+impl CacheArgs {
+    /// The tiers asked for; `None` for no cache. `dir` is where the disk tier lies unless `--cache-dir` says otherwise; without either there is none.
+    ///
+    /// # Errors
+    /// [`BadInput`] when the manifests differ in their cache.
+    pub fn resolve(
+        &self,
+        tables: &[&VirtualTable],
+        defaults: CacheDefaults,
+        dir: Option<PathBuf>,
+    ) -> Result<Option<TiersOptions>, BadInput> {
+        if self.no_cache {
+            return Ok(None);
+        }
+        let declared = declared_cache(tables)?;
+        let bytes = |given: &Option<Quantity>| given.as_ref().map(Quantity::bytes);
+        let memory_bytes = bytes(&self.cache_memory)
+            .or(declared.map(|cache| cache.memory.capacity.bytes()))
+            .unwrap_or(defaults.memory_bytes);
+        let capacity = bytes(&self.cache_disk)
+            .or(declared.map(|cache| match cache.disk.volume.kind {
+                VolumeType::None => 0,
+                VolumeType::EmptyDir
+                | VolumeType::EphemeralVolume
+                | VolumeType::PersistentVolumeClaim => cache.disk.capacity.bytes(),
+            }))
+            .unwrap_or(defaults.disk_bytes);
+        let disk = self
+            .cache_dir
+            .clone()
+            .or(dir)
+            .filter(|_| capacity > 0)
+            .map(|dir| {
+                let mut disk = DiskOptions::new(dir, capacity);
+                disk.strict = self.cache_strict;
+                if let Some(cache) = declared {
+                    disk.high_watermark_percent =
+                        u8::try_from(cache.disk.high_watermark_percent).unwrap_or(90);
+                }
+                disk
+            });
+        Ok(Some(TiersOptions {
+            memory_bytes,
+            disk,
+            ..TiersOptions::default()
+        }))
+    }
+}
+
+/// `spec.server.cache` of the manifests, which share one cache; `None` where none says anything else than the defaults.
+///
+/// # Errors
+/// [`BadInput`] when they differ.
+pub fn declared_cache<'a>(tables: &[&'a VirtualTable]) -> Result<Option<&'a Cache>, BadInput> {
+    let mut found: Option<(&Cache, &str)> = None;
+    for table in tables {
+        let Some(server) = &table.spec.server else {
+            continue;
+        };
+        match found {
+            Some((cache, name)) if *cache != server.cache => {
+                return Err(BadInput::new(format!(
+                    "spec.server.cache of {} and {name} differ; tables of one process share one cache, so give both the same",
+                    table.table_name()
+                )));
+            }
+            Some(_) => {}
+            None => found = Some((&server.cache, table.table_name())),
+        }
+    }
+    Ok(found
+        .map(|(cache, _)| cache)
+        .filter(|cache| **cache != Cache::default()))
+}
+
+/// What is loaded before traffic is taken, by the manifests.
+///
+/// # Errors
+/// As [`declared_cache`].
+pub fn warmup(tables: &[&VirtualTable]) -> Result<(WarmupMode, std::time::Duration), BadInput> {
+    let cache = declared_cache(tables)?.cloned().unwrap_or_default();
+    let timeout = std::time::Duration::from_secs(cache.warmup.timeout_seconds.into());
+    Ok((cache.warmup.mode, timeout))
+}
+
+/// What a stack is made with.
+#[derive(Debug)]
+pub struct StackOptions {
+    /// How logs are trusted.
+    pub log: LogOptions,
+    /// Told of new versions.
+    pub notices: Notices,
+    /// The tiers of the cache; `None` for no cache.
+    pub tiers: Option<TiersOptions>,
+    /// Id of the state store, part of cache keys.
+    pub store_id: String,
+    /// Files that the origin composes, if it does.
+    pub files: Option<Arc<dyn ObjectStore>>,
+    /// How files are composed here.
+    pub ropes: RopeStoreOptions,
+}
+
+/// The stack. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Stack {
+    files: RopeStore,
+    log: LogMetrics,
+    tiers: Option<Arc<Tiers>>,
+}
+
+impl Stack {
+    /// Builds the stack over `origin` and registers its metrics.
+    ///
+    /// # Errors
+    /// Those of opening the tiers.
+    pub async fn open(
+        origin: Arc<dyn ObjectStore>,
+        options: StackOptions,
+        registry: &mut Registry,
+    ) -> Result<Self, TiersError> {
+        let StackOptions {
+            log,
+            notices,
+            tiers,
+            store_id: _,
+            files: _,
+            ropes,
+        } = options;
+        let metrics = LogMetrics::register(registry);
+        let log: Arc<dyn ObjectStore> =
+            Arc::new(LogStore::new(origin, log, notices, metrics.clone()));
+        let tiers = match tiers {
+            Some(options) => Some(Arc::new(Tiers::open(options).await?)),
+            None => None,
+        };
+        Ok(Self {
+            files: RopeStore::new(log, ropes),
+            log: metrics,
+            tiers,
+        })
+    }
+
+    /// Loads what a new process should have before it takes traffic, of `tables` (`<catalog>/<schema>/<table>`).
+    pub async fn warm(&self, mode: WarmupMode, tables: &[String]) {
+        match mode {
+            WarmupMode::None => {}
+            WarmupMode::Metadata => {
+                tracing::debug!(tables = tables.len(), "nothing to warm up without a cache");
+            }
+        }
+    }
+
+    /// The tables' files, as dialects serve them.
+    #[must_use]
+    pub fn files(&self) -> Arc<dyn ObjectStore> {
+        Arc::new(self.files.clone())
+    }
+
+    /// Metrics of the log.
+    #[must_use]
+    pub fn log(&self) -> &LogMetrics {
+        &self.log
+    }
+
+    /// Reasons of a condition that says how the cache is, when it is not as asked.
+    #[must_use]
+    pub fn degraded(&self) -> Option<(String, String)> {
+        use crate::tiers::reason::CACHE_READY;
+        let stats = self.tiers.as_ref()?.stats();
+        let (reason, message) = stats.disk.state.condition();
+        (reason != CACHE_READY).then(|| (reason.to_owned(), message.to_owned()))
+    }
+
+    /// The body of `GET /api/v1/cache`; `None` without a cache.
+    #[must_use]
+    pub fn report(&self) -> Option<serde_json::Value> {
+        serde_json::to_value(self.tiers.as_ref()?.stats()).ok()
+    }
+
+    /// Flushes the cache, within a deadline.
+    pub async fn close(&self) {
+        if let Some(tiers) = &self.tiers {
+            tiers.close().await;
+        }
+    }
+}

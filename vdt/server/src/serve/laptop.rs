@@ -1,0 +1,144 @@
+//! `vdt serve` on a laptop: everything in one process, and a sentence for whatever is wrong.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use vdt_sidecar::{
+    admin::gate,
+    log::Notices,
+    process::bind,
+    ready::{Ready, ReadyTable},
+};
+use vdt_store::{Origin, schedule};
+
+use super::{
+    Serving, clock, drain, front,
+    open::{Opened, open_state, open_tables},
+    open_stack, serve_data,
+};
+use crate::{
+    admin::AdminState,
+    args::ServeArgs,
+    manifests,
+    metrics::Metrics,
+    snippets::snippets,
+    socket::Late,
+    tables::{Served, Tables},
+};
+
+pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
+    let declared = manifests::load(&args.sources)?;
+    let front = front(&args, args.listen.0, &declared)?;
+    let data = match args.listen.0 {
+        Some(address) => Some(bind(address, "--listen").await?),
+        None => None,
+    };
+    let admin = match args.admin_listen.0 {
+        Some(address) => Some(bind(address, "--admin-listen").await?),
+        None => None,
+    };
+    let gate = gate(&args.admin_keys, declared.iter().map(|one| &one.table)).await?;
+    let state = open_state(&args, &declared).await?;
+    let origin = Arc::new(Origin::new(state.clone()));
+    let opened = open_tables(&declared, &state, &origin).await?;
+
+    let (metrics, http_metrics) = Metrics::new();
+    let metrics = Arc::new(metrics);
+    let mut serving = Serving::default();
+    let listen = data.as_ref().map(|(_, listen)| *listen);
+    let scheme = if front.tls().is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let mut ready = Vec::new();
+    let mut served = Vec::new();
+    for table in opened {
+        ready.push(ready_table(&table, scheme, listen));
+        let (refresher, task) = schedule(table.refresh, table.status);
+        served.push(Arc::new(Served::open(
+            table.definition.path().to_string(),
+            table.definition.name.clone(),
+            refresher,
+        )));
+        serving
+            .tasks
+            .spawn(task.run(clock(), serving.stop.clone().cancelled_owned()));
+    }
+    let tables = Arc::new(Tables::new(served, Vec::new(), metrics.clone()));
+    tables.opened(state.clone());
+    let late = Late::default();
+    late.arrived(origin);
+
+    let admin_listen = admin.as_ref().map(|(_, listen)| *listen);
+    if let Some((listener, _)) = data {
+        let notices = Notices::new();
+        serving.follow(&state, notices.clone());
+        let stack = metrics
+            .with_registry(async |registry| {
+                open_stack(
+                    &args,
+                    &declared,
+                    late.clone(),
+                    &state,
+                    (&tables, notices),
+                    registry,
+                )
+                .await
+            })
+            .await?;
+        serve_data(
+            listener,
+            &stack,
+            http_metrics,
+            front.clone(),
+            &args,
+            &mut serving,
+        );
+        serving.stack = Some(stack);
+    }
+    if let Some((listener, _)) = admin {
+        let router = vdt_dialect::admin::router(Arc::new(AdminState::new(tables, late, metrics)));
+        serving.listeners.push(tokio::spawn(vdt_dialect::serve(
+            listener,
+            gate.protect(router),
+            serving.stop.clone().cancelled_owned(),
+            drain(&args),
+        )));
+    }
+    announce(&ready, listen, admin_listen);
+    let document = Ready {
+        listen,
+        admin: admin_listen,
+        socket: None,
+        tables: ready,
+    };
+    serving.until_signal(&args, &document).await
+}
+
+fn ready_table(table: &Opened, scheme: &str, listen: Option<SocketAddr>) -> ReadyTable {
+    let path = table.definition.path();
+    ReadyTable {
+        catalog: table.definition.catalog.clone(),
+        schema: table.definition.schema.clone(),
+        name: table.definition.name.clone(),
+        s3: format!("s3://{path}"),
+        http: listen.map_or_else(String::new, |listen| {
+            format!("{scheme}://{listen}/v1/{path}")
+        }),
+        version: table.version,
+        artifacts: table.artifacts,
+    }
+}
+
+fn announce(tables: &[ReadyTable], listen: Option<SocketAddr>, admin: Option<SocketAddr>) {
+    for table in tables {
+        println!("  {:<12} {}   {}", table.name, table.s3, table.http);
+    }
+    if let Some(admin) = admin {
+        println!("  admin        http://{admin}/");
+    }
+    if let (Some(table), Some(listen)) = (tables.first(), listen) {
+        print!("{}", snippets(listen, &table.s3));
+    }
+    println!("  Ctrl-C stops the server.");
+}

@@ -1,0 +1,204 @@
+//! `vdt serve`: opens the tables, commits what is new, answers until it is told to stop.
+//!
+//! ```text
+//!   laptop  bind listeners -> open state -> first refresh of each table -> serve
+//!   pod     bind socket -> serve -> open state -> open each table, again and again until it is   (--origin-socket)
+//!   both    ... SIGINT or SIGTERM -> drain -> end
+//! ```
+//!
+//! On a laptop whatever is wrong with what was given ends the process with a sentence. In a pod nothing does: the front door serves what it
+//! holds, and needs a server that tries again. The state is consistent wherever the process ends.
+
+mod laptop;
+mod open;
+mod pod;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use prometheus_client::registry::Registry;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{info, warn};
+use vdt_dialect::{DataSurface, DrainReport, HttpMetrics, Limits, ServeOptions};
+use vdt_rope::{Drift, RopeStoreOptions};
+use vdt_sidecar::{
+    exit::BadInput,
+    front::{Front, FrontOptions},
+    log::{LogOptions, Notices},
+    process::wait_for_signal,
+    ready::Ready,
+    stack::{CacheDefaults, Stack, StackOptions},
+};
+use vdt_store::StateStore;
+
+use self::open::{clock, state_folder};
+use crate::{args::ServeArgs, manifests::Declared, socket::Late, tables::Tables};
+
+/// Runs the command until a signal ends it.
+///
+/// # Errors
+/// Bad manifests, addresses in use, a state that cannot be opened, and sources that cannot be listed while there is no version;
+/// with `--origin-socket` a socket or address that cannot be listened on alone.
+pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
+    match args.origin_socket.clone() {
+        Some(socket) => Box::pin(pod::run(args, &socket)).await,
+        None => Box::pin(laptop::run(args)).await,
+    }
+}
+
+/// Everything that is served, until the signal.
+#[derive(Default)]
+struct Serving {
+    stop: CancellationToken,
+    listeners: Vec<JoinHandle<DrainReport>>,
+    tasks: JoinSet<()>,
+    /// Tables of a pod, which open one by one.
+    tables: TaskTracker,
+    stack: Option<Stack>,
+}
+
+impl Serving {
+    /// Waits for the signal and ends everything in order.
+    async fn until_signal(mut self, args: &ServeArgs, ready: &Ready) -> anyhow::Result<()> {
+        if let Some(path) = &args.ready_file {
+            ready
+                .write(path)
+                .with_context(|| format!("writing the ready file {}", path.display()))?;
+        }
+        wait_for_signal().await?;
+        info!(
+            "stopping: no new connections, bodies may end within {} s",
+            args.drain_seconds
+        );
+        if let Some(path) = &args.ready_file {
+            drop(std::fs::remove_file(path));
+        }
+        self.stop.cancel();
+        for listener in self.listeners {
+            let drained = listener.await.context("a listener")?;
+            if drained.cut > 0 {
+                warn!(cut = drained.cut, "bodies were cut at the drain deadline");
+            }
+        }
+        while self.tasks.join_next().await.is_some() {}
+        self.tables.close();
+        self.tables.wait().await;
+        if let Some(stack) = self.stack {
+            stack.close().await;
+        }
+        Ok(())
+    }
+
+    /// Keeps notices up to date with what this process commits.
+    fn follow(&mut self, state: &StateStore, notices: Notices) {
+        let (versions, stop) = (state.versions().clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            let mut seen = 0;
+            while stop
+                .run_until_cancelled(versions.wait(seen))
+                .await
+                .is_some()
+            {
+                let (seq, newer) = versions.newer_than(seen);
+                for noticed in newer {
+                    notices.committed(noticed.table.as_ref(), noticed.version);
+                }
+                seen = seq;
+            }
+        });
+    }
+}
+
+fn drain(args: &ServeArgs) -> Duration {
+    Duration::from_secs(args.drain_seconds)
+}
+
+/// The stack of this process: the same as a pod's, over the origin itself.
+async fn open_stack(
+    args: &ServeArgs,
+    declared: &[Declared],
+    origin: Late,
+    state: &StateStore,
+    (tables, notices): (&Arc<Tables>, Notices),
+    registry: &mut Registry,
+) -> anyhow::Result<Stack> {
+    let manifests: Vec<_> = declared.iter().map(|one| &one.table).collect();
+    let dir = match args.state.as_deref() {
+        Some(state) if state.contains("://") => None,
+        _ => Some(state_folder(args)?.join("_cache")),
+    };
+    let options = StackOptions {
+        log: LogOptions::default(),
+        notices,
+        tiers: args.cache.resolve(&manifests, CacheDefaults::LAPTOP, dir)?,
+        store_id: state.info().store_id.to_string(),
+        files: None,
+        ropes: rope_options(Arc::clone(tables)),
+    };
+    Ok(Stack::open(Arc::new(origin), options, registry).await?)
+}
+
+/// Serves `stack` on a TCP listener, behind `front`.
+fn serve_data(
+    listener: tokio::net::TcpListener,
+    stack: &Stack,
+    metrics: HttpMetrics,
+    front: Arc<Front>,
+    args: &ServeArgs,
+    serving: &mut Serving,
+) {
+    let limits = Limits::default();
+    let surface = DataSurface::with(stack.files(), metrics.clone(), front.edge(limits.clone()));
+    let options = ServeOptions {
+        limits,
+        tls: front.tls(),
+        metrics: Some(metrics.clone()),
+    };
+    serving.listeners.push(tokio::spawn(vdt_dialect::serve_with(
+        listener,
+        surface,
+        options,
+        serving.stop.clone().cancelled_owned(),
+        drain(args),
+    )));
+    serving
+        .tasks
+        .spawn(front.watch(metrics, serving.stop.clone()));
+}
+
+/// Who may read by way of the data listener, and TLS.
+///
+/// # Errors
+/// Everything that is wrong with the manifests' `access` and `tls` and with the secrets that they name.
+fn front(
+    args: &ServeArgs,
+    listen: Option<SocketAddr>,
+    declared: &[Declared],
+) -> Result<Arc<Front>, BadInput> {
+    let options = FrontOptions {
+        secrets_dir: args.sources.secrets_dir.clone(),
+        listen_is_loopback: listen.is_none_or(|listen| listen.ip().is_loopback()),
+        allow_anonymous: args.allow_anonymous,
+    };
+    let tables: Vec<_> = declared.iter().map(|one| one.table.clone()).collect();
+    Front::load(&tables, &options)
+        .map(Arc::new)
+        .map_err(|problems| BadInput {
+            lines: problems.iter().map(ToString::to_string).collect(),
+        })
+}
+
+/// A read that meets a changed source is counted, logged, and refreshes its table.
+fn rope_options(tables: Arc<Tables>) -> RopeStoreOptions {
+    RopeStoreOptions {
+        on_drift: Some(Arc::new(move |drift: Drift| {
+            tables.drift(
+                drift.location.as_ref(),
+                &drift.key,
+                &drift.reason.to_string(),
+            );
+        })),
+        ..RopeStoreOptions::default()
+    }
+}

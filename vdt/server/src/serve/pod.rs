@@ -1,0 +1,291 @@
+//! `vdt serve --origin-socket`: the native sidecar of a pod's front door.
+//!
+//! The socket is served from the first moment on. Manifests that cannot be read are told under /api; the state and each table are tried
+//! until they open, with growing pauses, each by a task of its own. A table that has a version is served before its sources are asked.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use tokio::time::sleep;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{info, warn};
+use vdt_dialect::{DataSurface, Edge, HttpMetrics, Limits, ServeOptions};
+use vdt_sidecar::{
+    admin::gate,
+    log::Notices,
+    process::{bind, now_ms},
+    ready::Ready,
+};
+use vdt_store::{
+    Definition, Origin, StateStore, StoreError, TableRefresh, TableStatus, chain, schedule,
+};
+
+use super::{
+    Serving, clock, drain, front,
+    open::{Opened, as_committed, open_state},
+    open_stack, rope_options, serve_data,
+};
+use crate::{
+    admin::AdminState,
+    args::ServeArgs,
+    manifests::{self, Declared},
+    metrics::Metrics,
+    socket::{self, Late, SocketService, SocketStore},
+    tables::{Served, Tables},
+};
+
+/// First pause before something is tried again, and the longest.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+/// A front door that waits for slow clients reads slowly itself: bodies of the socket may rest this long.
+const REST_MAX: Duration = Duration::from_secs(900);
+
+pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
+    let socket = socket::bind(path).await?;
+    let (declared, problems) = manifests::load_what_can_be(&args.sources);
+    for problem in &problems {
+        warn!(
+            manifest = problem.manifest,
+            "not served: {}", problem.message
+        );
+    }
+    // In a pod it is the front door's; here it matters to a data listener of our own.
+    let front = match args.listen.0 {
+        Some(address) => Some(front(&args, Some(address), &declared)?),
+        None => None,
+    };
+    let served: Vec<_> = declared.iter().map(|one| Arc::new(pending(one))).collect();
+    let (metrics, http_metrics) = Metrics::new();
+    let metrics = Arc::new(metrics);
+    let tables = Arc::new(Tables::new(served, problems, metrics.clone()));
+    let late = Late::default();
+    let mut serving = Serving::default();
+
+    let admin_state = Arc::new(AdminState::new(
+        tables.clone(),
+        late.clone(),
+        metrics.clone(),
+    ));
+    let router = vdt_dialect::admin::router(admin_state);
+    serve_socket(socket, &args, &tables, &late, router.clone(), &mut serving);
+    let admin = match args.admin_listen.0 {
+        Some(address) => Some(bind(address, "--admin-listen").await?),
+        None => None,
+    };
+    let admin_listen = admin.as_ref().map(|(_, listen)| *listen);
+    if let Some((listener, _)) = admin {
+        let gate = gate(&args.admin_keys, declared.iter().map(|one| &one.table)).await?;
+        serving.listeners.push(tokio::spawn(vdt_dialect::serve(
+            listener,
+            gate.protect(router),
+            serving.stop.clone().cancelled_owned(),
+            drain(&args),
+        )));
+    }
+    let data = match args.listen.0 {
+        Some(address) => Some(bind(address, "--listen").await?),
+        None => None,
+    };
+    let listen = data.as_ref().map(|(_, listen)| *listen);
+    let ready = Ready {
+        listen,
+        admin: admin_listen,
+        socket: Some(path.to_owned()),
+        tables: Vec::new(),
+    };
+    info!(socket = %path.display(), "serving the origin");
+
+    let opening = open_all(
+        args.clone(),
+        declared,
+        (tables, late),
+        serving.tables.clone(),
+        serving.stop.clone(),
+    );
+    match data.zip(front) {
+        None => drop(serving.tasks.spawn(async move { drop(opening.await) })),
+        Some(((listener, _), front)) => {
+            // A data listener needs the state's id for its cache, so it is served when that is known.
+            let (state, declared, tables, late) = tokio::select! {
+                opened = opening => match opened {
+                    Some(opened) => opened,
+                    None => return Ok(()),
+                },
+                signal = vdt_sidecar::process::wait_for_signal() => return signal,
+            };
+            let notices = Notices::new();
+            serving.follow(&state, notices.clone());
+            let stack = metrics
+                .with_registry(async |registry| {
+                    open_stack(&args, &declared, late, &state, (&tables, notices), registry).await
+                })
+                .await?;
+            serve_data(listener, &stack, http_metrics, front, &args, &mut serving);
+            serving.stack = Some(stack);
+        }
+    }
+    serving.until_signal(&args, &ready).await
+}
+
+fn serve_socket(
+    listener: socket::Guarded,
+    args: &ServeArgs,
+    tables: &Arc<Tables>,
+    late: &Late,
+    router: axum::Router,
+    serving: &mut Serving,
+) {
+    let store = SocketStore::new(late.clone(), rope_options(Arc::clone(tables)));
+    // Not registered: the front door counts the requests of clients, and its metrics stand beside ours.
+    let unseen = HttpMetrics::register(&mut prometheus_client::registry::Registry::default());
+    let limits = Limits {
+        progress_timeout: REST_MAX,
+        requests_in_flight: Limits::default().connections,
+        bytes_in_flight: u64::MAX,
+        ..Limits::default()
+    };
+    let edge = Edge {
+        limits: limits.clone(),
+        access_log: false,
+        ..Edge::default()
+    };
+    let surface = DataSurface::with(Arc::new(store.clone()), unseen, edge);
+    let service = SocketService::new(
+        store,
+        surface,
+        router,
+        Arc::clone(tables),
+        serving.stop.clone(),
+    );
+    let options = ServeOptions {
+        limits,
+        ..ServeOptions::default()
+    };
+    serving.listeners.push(tokio::spawn(vdt_dialect::serve_with(
+        listener,
+        service,
+        options,
+        serving.stop.clone().cancelled_owned(),
+        drain(args),
+    )));
+}
+
+fn pending(declared: &Declared) -> Served {
+    let table = &declared.table;
+    let path = format!(
+        "{}/{}/{}",
+        table.catalog(),
+        table.schema_name(),
+        table.table_name()
+    );
+    Served::pending(path, table.table_name().to_owned())
+}
+
+type Opening = (StateStore, Vec<Declared>, Arc<Tables>, Late);
+
+/// Opens the state, then every table in a task of its own. `None` when stopped before the state was open.
+async fn open_all(
+    args: ServeArgs,
+    declared: Vec<Declared>,
+    (tables, late): (Arc<Tables>, Late),
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) -> Option<Opening> {
+    let mut backoff = BACKOFF.0;
+    let state = loop {
+        match stop
+            .run_until_cancelled(open_state(&args, &declared))
+            .await?
+        {
+            Ok(state) => break state,
+            Err(error) => {
+                let message = chain(error.as_ref());
+                let reason = error
+                    .downcast_ref::<StoreError>()
+                    .map_or("StateFailed", StoreError::reason);
+                for served in &tables.served {
+                    served.failed(reason, message.clone());
+                }
+                stop.run_until_cancelled(sleep(backoff)).await?;
+                backoff = (backoff * 2).min(BACKOFF.1);
+            }
+        }
+    };
+    let origin = Arc::new(Origin::new(state.clone()));
+    late.arrived(origin.clone());
+    tables.opened(state.clone());
+    for (one, served) in declared.iter().zip(&tables.served) {
+        tasks.spawn(keep(
+            one.clone(),
+            Arc::clone(served),
+            state.clone(),
+            origin.clone(),
+            stop.clone(),
+        ));
+    }
+    Some((state, declared, tables, late))
+}
+
+/// Opens a table, however often that takes, and refreshes it from then on.
+async fn keep(
+    declared: Declared,
+    served: Arc<Served>,
+    state: StateStore,
+    origin: Arc<Origin>,
+    stop: CancellationToken,
+) {
+    let mut definition: Option<Arc<Definition>> = None;
+    let mut backoff = BACKOFF.0;
+    let opened = loop {
+        let trying = try_open(&declared, &mut definition, &state, &origin);
+        match stop.run_until_cancelled(Box::pin(trying)).await {
+            None => return,
+            Some(Ok(opened)) => break opened,
+            Some(Err(error)) => served.failed(error.reason(), chain(&error)),
+        }
+        if stop.run_until_cancelled(sleep(backoff)).await.is_none() {
+            return;
+        }
+        backoff = (backoff * 2).min(BACKOFF.1);
+    };
+    // As committed: the sources have not been asked yet.
+    let is_old = opened.status.last_success_ms.is_none() && !opened.definition.suspend;
+    let (refresher, task) = schedule(opened.refresh, opened.status);
+    if is_old {
+        // The queue is new, so there is room.
+        let _ = refresher.ask();
+    }
+    served.opened(refresher);
+    task.run(clock(), stop.cancelled_owned()).await;
+}
+
+async fn try_open(
+    declared: &Declared,
+    definition: &mut Option<Arc<Definition>>,
+    state: &StateStore,
+    origin: &Origin,
+) -> Result<Opened, StoreError> {
+    let definition = match definition {
+        Some(definition) => definition.clone(),
+        None => {
+            let opened = Arc::new(Definition::open(&declared.table, &declared.env)?);
+            for source in &opened.sources {
+                origin.add_source(source.clone());
+            }
+            definition.insert(opened).clone()
+        }
+    };
+    state.claim(&definition.path(), &definition.owner).await?;
+    let refresh = TableRefresh::new(definition.clone(), state.clone(), clock());
+    if let Some(snapshot) = refresh.log().snapshot().await? {
+        let status = TableStatus::default();
+        return Ok(as_committed(definition, refresh, snapshot.version, status));
+    }
+    let report = refresh.run(None).await?;
+    let (version, artifacts) = (report.version, report.artifacts);
+    Ok(Opened {
+        definition,
+        refresh,
+        status: TableStatus::after(report, now_ms()),
+        version,
+        artifacts,
+    })
+}

@@ -1,0 +1,206 @@
+//! GET and HEAD of one source object: what the S3 dialect does, with the condition and the version passed on to the source.
+//!
+//! The dialect evaluates conditions itself and knows no versions, because tables have none. Source objects do, where a bucket keeps them.
+//!
+//! - The first chunk is awaited before a status is chosen, so a source that fails or has changed gives a clean error.
+//! - A body that cannot be completed breaks its connection.
+
+use futures::{StreamExt, TryStreamExt, stream};
+use http::{
+    HeaderMap, HeaderValue, Method, Response, StatusCode, Uri,
+    header::{
+        ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MATCH, LAST_MODIFIED,
+        RANGE,
+    },
+    request::Parts,
+};
+use http_body_util::{BodyExt, Empty, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::Frame;
+use object_store::{Error, GetOptions, GetRange, GetResult, ObjectStore, path::Path};
+use percent_encoding::percent_decode_str;
+use tracing::debug;
+use vdt_dialect::BoxError;
+
+use super::{service::Answer, store::SocketStore};
+
+const VERSION_ID: &str = "x-amz-version-id";
+
+/// Answers a request for `path` (`sources/<id>/<key>`), which has passed the guards.
+pub(super) async fn read(store: &SocketStore, path: &str, request: &Parts) -> Answer {
+    let head = match request.method {
+        Method::GET => false,
+        Method::HEAD => true,
+        _ => return failed(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
+    };
+    let Ok(location) = Path::parse(path) else {
+        return failed(StatusCode::NOT_FOUND, "NoSuchKey");
+    };
+    if location.as_ref() != path {
+        return failed(StatusCode::NOT_FOUND, "NoSuchKey");
+    }
+    let Ok(range) = range(&request.headers) else {
+        return failed(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange");
+    };
+    let is_partial = range.is_some();
+    let options = GetOptions {
+        if_match: text(&request.headers, IF_MATCH.as_str()),
+        version: version(&request.uri),
+        range,
+        head,
+        ..GetOptions::default()
+    };
+    match store.get_opts(&location, options).await {
+        Ok(result) => answer(result, head, is_partial).await,
+        Err(error) => refused(&error),
+    }
+}
+
+async fn answer(result: GetResult, head: bool, is_partial: bool) -> Answer {
+    let (meta, range) = (result.meta.clone(), result.range.clone());
+    let length = match head {
+        true => meta.size,
+        false => range.end.saturating_sub(range.start),
+    };
+    let body = if head {
+        UnsyncBoxBody::new(Empty::new().map_err(|never| match never {}))
+    } else {
+        let mut chunks = result.into_stream();
+        let first = match chunks.next().await {
+            Some(Err(error)) => return refused(&error),
+            Some(Ok(first)) => Some(first),
+            None => None,
+        };
+        let all = stream::iter(first.map(Ok)).chain(chunks);
+        UnsyncBoxBody::new(StreamBody::new(
+            all.map_ok(Frame::data).map_err(BoxError::from),
+        ))
+    };
+    let mut response = Response::new(body);
+    if is_partial && !head {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
+    let headers = response.headers_mut();
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    let mut say = |name: &'static str, value: String| {
+        // A source whose tag cannot be a header has none that could be compared.
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
+        }
+    };
+    say(CONTENT_TYPE.as_str(), "application/octet-stream".to_owned());
+    if is_partial && !head {
+        let last = range.end.saturating_sub(1);
+        say(
+            CONTENT_RANGE.as_str(),
+            format!("bytes {}-{last}/{}", range.start, meta.size),
+        );
+    }
+    say(
+        LAST_MODIFIED.as_str(),
+        meta.last_modified
+            .format("%a, %d %b %Y %H:%M:%S GMT")
+            .to_string(),
+    );
+    if let Some(tag) = meta.e_tag {
+        let is_quoted = tag.ends_with('"');
+        say(
+            ETAG.as_str(),
+            if is_quoted { tag } else { format!("\"{tag}\"") },
+        );
+    }
+    if let Some(version) = meta.version {
+        say(VERSION_ID, version);
+    }
+    response
+}
+
+fn refused(error: &Error) -> Answer {
+    match error {
+        Error::NotFound { .. } | Error::InvalidPath { .. } => {
+            failed(StatusCode::NOT_FOUND, "NoSuchKey")
+        }
+        Error::Precondition { .. } | Error::NotModified { .. } => {
+            failed(StatusCode::PRECONDITION_FAILED, "PreconditionFailed")
+        }
+        other => {
+            debug!(error = %other, "a source object could not be read");
+            failed(StatusCode::INTERNAL_SERVER_ERROR, "InternalError")
+        }
+    }
+}
+
+fn failed(status: StatusCode, code: &'static str) -> Answer {
+    super::service::document(status, code, "the source object was not read")
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+fn version(uri: &Uri) -> Option<String> {
+    let pairs = uri
+        .query()?
+        .split('&')
+        .filter_map(|pair| pair.split_once('='));
+    let (_, value) = { pairs }.find(|(name, _)| *name == "versionId")?;
+    percent_decode_str(value)
+        .decode_utf8()
+        .ok()
+        .map(|value| value.into_owned())
+}
+
+/// One range of bytes (RFC 9110 14.2), as our client writes it.
+fn range(headers: &HeaderMap) -> Result<Option<GetRange>, ()> {
+    let Some(value) = headers.get(RANGE) else {
+        return Ok(None);
+    };
+    let parse = || {
+        let (first, last) = value
+            .to_str()
+            .ok()?
+            .strip_prefix("bytes=")?
+            .split_once('-')?;
+        if first.is_empty() {
+            return Some(GetRange::Suffix(last.parse().ok()?));
+        }
+        let first: u64 = first.parse().ok()?;
+        if last.is_empty() {
+            return Some(GetRange::Offset(first));
+        }
+        let last: u64 = last.parse().ok()?;
+        (first <= last).then(|| GetRange::Bounded(first..last.saturating_add(1)))
+    };
+    parse().map(Some).ok_or(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn ranges_are_those_of_http() {
+        let read = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RANGE, HeaderValue::from_static(text));
+            range(&headers)
+        };
+        assert_eq!(read("bytes=2-4"), Ok(Some(GetRange::Bounded(2..5))));
+        assert_eq!(read("bytes=2-"), Ok(Some(GetRange::Offset(2))));
+        assert_eq!(read("bytes=-7"), Ok(Some(GetRange::Suffix(7))));
+        for bad in ["bytes=4-2", "bytes=a-b", "lines=1-2", "bytes=1-2,4-5"] {
+            assert_eq!(read(bad), Err(()), "{bad}");
+        }
+        assert_eq!(range(&HeaderMap::new()), Ok(None));
+    }
+
+    #[test]
+    fn a_version_is_taken_as_written() {
+        let uri: Uri = "/sources/a/b?x-id=GetObject&versionId=a%2Bb"
+            .parse()
+            .unwrap();
+        assert_eq!(version(&uri).as_deref(), Some("a+b"));
+        assert_eq!(version(&"/sources/a/b".parse().unwrap()), None);
+    }
+}
