@@ -1,0 +1,247 @@
+"""The real clients through the front door of a pod: cold, warm, with the server killed, and after its return."""
+
+import json
+import stat
+import subprocess
+import urllib.error
+
+import pytest
+from lib import artifacts, manifest
+from lib.clients import DeltaDataset, Where, place_of
+from lib.pod import Pod
+from lib.process import wait_until
+from lib.vdt import binary, http
+
+INLINE_MAX = 256 * 1024
+
+
+@pytest.fixture(scope="module")
+def pod(tmp_path_factory, seaweed):
+    """Serves `papers` (a folder) and `odd` (a bucket) as two processes."""
+    work = tmp_path_factory.mktemp("pod")
+    artifacts.write_folder(work / "papers", artifacts.papers())
+    seaweed.create_bucket("pod")
+    seaweed.upload("pod", {f"in/{k}": d for k, d in artifacts.odd(INLINE_MAX).items()})
+    layout = {"inlineMaxBytes": "256Ki", "rowGroupTargetBytes": "64Ki"}
+    # A catalog of its own: Spark knows one endpoint a bucket.
+    named = lambda name: {"catalog": "podcat", "name": name}  # noqa: E731
+    papers = manifest.virtual_table(
+        "papers", [manifest.folder("papers")], table=named("papers"), refresh=manifest.ON_REQUEST
+    )
+    odd = manifest.virtual_table(
+        "odd",
+        [manifest.bucket("pod", seaweed.endpoint, prefix="in/")],
+        table=named("odd"),
+        layout=layout,
+        refresh=manifest.ON_REQUEST,
+    )
+    manifests = [manifest.write(work / "papers.yaml", papers), manifest.write(work / "odd.yaml", odd)]
+    secrets = seaweed.secrets_dir(work / "secrets")
+    started = Pod(*manifests, state=work / "state", args=["--secrets-dir", secrets], work=work / "p")
+    with started.start():
+        yield started
+
+
+@pytest.fixture
+def alive(pod):
+    """The pod, with its server up again whatever a test did to it."""
+    yield pod
+    if pod.server.exit_code() is not None:
+        pod.restart_server()
+
+
+def expected(name: str) -> dict[str, bytes | None]:
+    if name == "papers":
+        return dict(artifacts.papers())
+    return artifacts.inline(artifacts.odd(INLINE_MAX), INLINE_MAX)
+
+
+def rows(session) -> dict:
+    return {name: artifacts.sha256(data) for name, data in session.rows(["filename", "data"])}
+
+
+@pytest.mark.parametrize("table", ["papers", "odd"])
+def test_every_byte_cold_warm_and_with_the_server_killed(alive, client, table):
+    """Four reads by one session: cold, warm, after kill -9 of the server (what is held), and after its return."""
+    want = {name: artifacts.sha256(data) for name, data in expected(table).items()}
+    session = client(place_of(alive.table(table)))
+    try:
+        assert rows(session) == want
+        assert rows(session) == want
+        alive.kill_server()
+        status, body = alive.readyz()
+        assert status == 200, body
+        alive.restart_server()
+        assert rows(session) == want
+        one = sorted(name for name, digest in want.items() if digest)[0]
+        found = session.rows(["filename", "data"], Where("filename", "eq", (one,)))
+        assert [(name, artifacts.sha256(data)) for name, data in found] == [(one, want[one])]
+    finally:
+        session.close()
+
+
+def test_a_new_version_is_visible_at_once(alive, client):
+    table = alive.table("papers")
+    session = client(place_of(table))
+    folder = alive.work.parent / "papers"
+    try:
+        before = session.count()
+        artifacts.write_file(folder / f"new for {client.__name__}.pdf", b"%PDF-1.4 new")
+        [report] = alive.refresh("podcat.default.papers")
+        assert report["outcome"] == "Committed", report
+        assert session.count() == before + 1
+    finally:
+        (folder / f"new for {client.__name__}.pdf").unlink(missing_ok=True)
+        alive.refresh()
+        session.close()
+
+
+def test_the_log_is_answered_while_the_server_is_away(alive):
+    table = alive.table("papers")
+    url = f"{alive.endpoint}/podcat?list-type=2&prefix=default/papers/_delta_log/"
+    status, _, before = http("GET", url)
+    assert status == 200
+    alive.kill_server()
+    wait_until("the door has noticed", lambda: "OriginAway" in alive.reasons(), 10)
+    status, _, stale = http("GET", url)
+    assert status == 200
+    assert stale.count(b"<Key>") == before.count(b"<Key>") > 0
+    assert alive.metric("vdt_log_stale_answers_total") >= 1
+    assert alive.metric("vdt_origin_up") == 0
+    status, body = alive.admin("GET", "/api/v1/tables")
+    assert status == 503 and b"away" in body
+    alive.restart_server()
+    assert alive.metric("vdt_origin_up") == 1
+    assert table.version >= 0
+
+
+def test_a_changed_source_is_reported_and_refreshed(alive):
+    folder = alive.work.parent / "papers"
+    name = "changing.pdf"
+    artifacts.write_file(folder / name, b"%PDF-1.4 " + b"a" * 5000)
+    try:
+        alive.refresh()
+        [table] = [t for t in alive.tables() if t["table"].endswith("/papers")]
+        drift = alive.metric("vdt_source_drift_total")
+        artifacts.write_file(folder / name, b"%PDF-1.4 " + b"b" * 6000, age_seconds=1800)
+        # The version that is open refers to bytes that are gone.
+        with pytest.raises(Exception):  # noqa: B017 whatever the client calls it
+            DeltaDataset(place_of(alive.table("papers"))).rows(["filename", "data"])
+        wait_until("the drift is reported", lambda: alive.metric("vdt_source_drift_total") > drift, 10)
+        newer = lambda: [t for t in alive.tables() if t["table"] == table["table"]][0]["version"]  # noqa: E731
+        wait_until("the table is refreshed", lambda: newer() > table["version"], 15)
+        again = DeltaDataset(place_of(alive.table("papers")))
+        assert dict(again.rows(["filename", "data"]))[name].endswith(b"b" * 6000)
+    finally:
+        (folder / name).unlink(missing_ok=True)
+        alive.refresh()
+
+
+def test_the_socket_is_guarded(alive):
+    import http.client
+    import socket as sockets
+
+    class Unix(http.client.HTTPConnection):
+        def connect(self):
+            self.sock = sockets.socket(sockets.AF_UNIX)
+            self.sock.connect(str(alive.socket))
+
+    def ask(path, headers=None, method="GET"):
+        connection = Unix("origin", timeout=30)
+        connection.request(method, path, headers=headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+    assert stat.S_IMODE(alive.socket.parent.stat().st_mode) == 0o700
+    assert ask("/-/probe")[0] == 200
+    match = {"If-Match": '"any"'}
+    for path, headers in [
+        ("/sources", {}),
+        ("/sources/?list-type=2", match),
+        ("/%73ources?list-type=2", match),
+        ("/sources/0011223344556677/x", match),
+        ("/sources/0011223344556677/x", {}),
+        ("/v1/sources/0011223344556677/x", match),
+    ]:
+        assert ask(path, headers)[0] == 403, path
+    assert ask("/log/podcat/default/papers/_delta_log/00000000000000000000.json")[0] == 200
+    assert ask("/log/podcat/default/papers/_vdt/owner.json")[0] == 404
+    assert ask("/log/store.json")[0] == 404
+    assert ask("/log/x", method="PUT")[0] == 403
+
+
+def test_probe(alive, tmp_path):
+    run = lambda path: subprocess.run([binary(), "probe", path, "--timeout-seconds", "2"], capture_output=True)  # noqa: E731
+    assert run(alive.socket).returncode == 0
+    stale = tmp_path / "stale.sock"
+    import socket as sockets
+
+    left = sockets.socket(sockets.AF_UNIX)
+    left.bind(str(stale))
+    left.close()
+    assert stale.exists() and run(stale).returncode == 1
+
+
+def test_a_server_serves_what_it_can_and_says_what_it_cannot(tmp_path, seaweed):
+    """A bad manifest, a bucket that is not there: the socket is served all the same, the good table too."""
+    artifacts.write_folder(tmp_path / "good", {"a.pdf": b"%PDF a"})
+    good = manifest.write(tmp_path / "good.yaml", manifest.virtual_table("good", [manifest.folder("good")]))
+    absent = manifest.write(
+        tmp_path / "absent.yaml",
+        manifest.virtual_table("absent", [manifest.bucket("no-such-bucket-here", seaweed.endpoint)]),
+    )
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("kind: VirtualTable\nspec: {nonsense: 1}\n")
+    secrets = seaweed.secrets_dir(tmp_path / "secrets")
+    pod = Pod(good, absent, broken, state=tmp_path / "state", args=["--secrets-dir", secrets], work=tmp_path / "p")
+    pod.spawn_server()
+    pod.sources = [str(good)]
+    try:
+        pod.spawn_front()
+        wait_until("the front door is ready", pod._is_ready, 30)
+        assert pod.table("good").artifacts == 1
+        wait_until(
+            "the bucket's failure is told",
+            lambda: any(
+                t["table"] == "main/default/absent" and t["conditions"][0]["status"] == "False" for t in pod.tables()
+            ),
+            30,
+        )
+        tables = {t["table"]: t["conditions"][0] for t in pod.tables()}
+        assert tables[str(broken)]["reason"] == "ManifestInvalid"
+        assert pod.server.exit_code() is None
+    finally:
+        pod.stop()
+
+
+def test_the_front_door_is_ready_only_after_it_met_the_server(tmp_path):
+    artifacts.write_folder(tmp_path / "files", {"a.pdf": b"%PDF a"})
+    path = manifest.write(tmp_path / "files.yaml", manifest.virtual_table("files", [manifest.folder("files")]))
+    # Chosen ports, because there is no ready file yet to tell them.
+    from lib.process import free_ports
+
+    [admin] = free_ports(1)
+    pod = Pod(path, state=tmp_path / "state", work=tmp_path / "p")
+    pod.admin_listen = f"127.0.0.1:{admin}"
+
+    def readyz():
+        try:
+            return http("GET", f"http://127.0.0.1:{admin}/readyz")
+        except urllib.error.URLError:
+            return None
+
+    pod.spawn_front()
+    try:
+        status, _, body = wait_until("the admin listener", readyz, 20)
+        assert status == 503 and json.loads(body)["reasons"][0]["reason"] == "OriginAway"
+        pod.spawn_server()
+        wait_until("ready", lambda: (readyz() or [0])[0] == 200, 30)
+        wait_until("the ready file", pod._is_ready, 30)
+        # A clean end of both, the front door first, and no socket left.
+        assert pod.stop() == 0
+        assert pod.server.exit_code() == 0
+        assert not pod.socket.exists()
+    finally:
+        pod.process.kill()
+        if pod.server:
+            pod.server.kill()
