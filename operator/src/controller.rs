@@ -40,7 +40,7 @@ use crate::{
     },
     token::Signer,
     validate::{self, Refusal, shorten},
-    watches::{TableRef, Watches, table_resource},
+    watches::{TableRef, Watches, table_resource, unpack},
 };
 
 /// Longest look at one table.
@@ -134,9 +134,10 @@ pub(crate) async fn reconcile(
     }
     let began = Instant::now();
     context.metrics.begin();
+    let unpacked = unpack(&object);
     let look = Look {
         context: &context,
-        object: &object,
+        object: &unpacked,
         namespace: &namespace,
         name: &name,
     };

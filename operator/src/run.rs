@@ -161,7 +161,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
             hold.await;
             result
         }
-        _ = &mut hold => bail!("lost the lease {}: somebody else leads now", args.lease_name),
+        _ = &mut hold => bail!("lost the lease {}: it was not renewed in time, or somebody else has it", args.lease_name),
     }
 }
 

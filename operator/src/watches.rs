@@ -168,17 +168,13 @@ impl Watches {
     }
 
     /// Returns a child as last seen.
-    pub(crate) fn child(
-        &self,
-        kind: Kind,
-        name: &str,
-        namespace: &str,
-    ) -> Option<Arc<DynamicObject>> {
+    pub(crate) fn child(&self, kind: Kind, name: &str, namespace: &str) -> Option<DynamicObject> {
         let store = self.children.get(&kind)?;
-        store.get(&ObjectRef::new_with(name, kind.resource()).within(namespace))
+        let found = store.get(&ObjectRef::new_with(name, kind.resource()).within(namespace))?;
+        Some(unpack(&found))
     }
 
-    /// Returns the children of a kind that belong to a server, as last seen.
+    /// Returns the children of a kind that belong to a server, as last seen; of kinds other than claims their metadata.
     pub(crate) fn children_of(
         &self,
         kind: Kind,
@@ -240,7 +236,10 @@ fn start_tables(
     let all = store.clone();
     let stream = watcher::watcher(api, config())
         .default_backoff()
-        .modify(|table| prune(table, &table_resource()));
+        .modify(|table| {
+            prune(table, &table_resource());
+            pack(table);
+        });
     tasks.spawn(async move {
         let mut acted_upon: HashMap<TableRef, (Option<i64>, Option<String>)> = HashMap::new();
         let mut stream = Box::pin(reflector::reflector(writer, stream));
@@ -278,14 +277,17 @@ fn start_owned(
 ) -> Store<DynamicObject> {
     let writer = reflector::store::Writer::new(resource.clone());
     let store = writer.as_reader();
-    let (of, are_pods) = (resource.clone(), resource.kind == "Pod");
+    let of = resource.clone();
     let config = config().labels(&format!("{}={}", names::MANAGED_BY, names::OPERATOR));
     let stream = watcher::watcher(api, config)
         .default_backoff()
         .modify(move |object| {
             prune(object, &of);
-            if are_pods {
-                prune_pod(object);
+            match of.kind.as_str() {
+                "Pod" => prune_pod(object),
+                // Small, and looked at as a whole.
+                "PersistentVolumeClaim" => {}
+                _ => pack(object),
             }
         });
     tasks.spawn(async move {
@@ -315,6 +317,24 @@ fn prune(object: &mut DynamicObject, resource: &ApiResource) {
         api_version: resource.api_version.clone(),
         kind: resource.kind.clone(),
     });
+}
+
+/// Packs the fields of an object into one text: as JSON values they take ten times the memory, and most of them are looked at every few minutes.
+fn pack(object: &mut DynamicObject) {
+    object.data = serde_json::Value::String(object.data.to_string());
+}
+
+/// Returns an object with its fields, as it was before [`pack`].
+pub(crate) fn unpack(object: &DynamicObject) -> DynamicObject {
+    let data = match &object.data {
+        serde_json::Value::String(text) => serde_json::from_str(text).unwrap_or_default(),
+        other => other.clone(),
+    };
+    DynamicObject {
+        types: object.types.clone(),
+        metadata: object.metadata.clone(),
+        data,
+    }
 }
 
 /// Keeps what a pod is judged by.

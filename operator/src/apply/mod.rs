@@ -156,7 +156,7 @@ impl Cluster<'_> {
             let is_watched = Kind::BUILT_IN.contains(&child.kind);
             let live = self.watches.child(child.kind, &child.name, self.namespace);
             if is_watched {
-                match self.check(child, live.as_deref()).await? {
+                match self.check(child, live.as_ref()).await? {
                     Verdict::AsApplied => continue,
                     Verdict::Apply => {}
                     Verdict::Taken(refusal) => return Ok(Err(refusal)),
