@@ -55,6 +55,8 @@ class Image:
     ports: list[str] = field(default_factory=list)
     architecture: str = "amd64"
     created: str = "1970-01-01T00:00:00Z"
+    compression: int = 6
+    """Of the layer, 1 (quick) to 9."""
 
 
 def sha(data: bytes) -> str:
@@ -98,7 +100,7 @@ def encode(document: object) -> bytes:
 def blobs(image: Image) -> tuple[dict, dict[str, bytes]]:
     """The descriptor of the image's manifest, and every blob by its digest."""
     plain = layer(image)
-    packed = gzip.compress(plain, compresslevel=6, mtime=0)
+    packed = gzip.compress(plain, compresslevel=image.compression, mtime=0)
     config = encode(
         {
             "architecture": image.architecture,

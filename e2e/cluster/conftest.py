@@ -97,6 +97,16 @@ def images(own_machine) -> list[str]:
     return ["--set=images.registry=registry.local,images.pullPolicy=Never"]
 
 
+@pytest.fixture(scope="session")
+def clients_image(own_machine) -> str:
+    """An image with Python, deltalake and polars, for Jobs in the cluster."""
+    from harness import clients
+
+    if own_machine is not None:
+        own_machine.load(clients.build())
+    return clients.NAME
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield

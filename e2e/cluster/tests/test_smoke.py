@@ -86,6 +86,15 @@ def test_a_native_sidecar_starts_before_the_main_container_and_stops_after_it(ku
     assert began[0] <= began[1]
 
 
+def test_python_and_its_delta_clients_run_in_a_pod(kube, clients_image):
+    made = pod("clients", image=clients_image, args=["-c", "import deltalake, polars; print(deltalake.__version__, polars.__version__)"], **SCRATCH)
+    made["spec"]["restartPolicy"] = "Never"
+    made["spec"]["volumes"] = [{"name": "tmp", "emptyDir": {}}]
+    kube.apply(made)
+    kube.wait("pod/clients", "jsonpath={.status.phase}=Succeeded")
+    assert len(kube("logs", "clients").split()) == 2
+
+
 def test_a_pod_with_privileges_is_refused_here(kube):
     made = pod("bad", command=["true"])
     made["spec"]["containers"][0]["securityContext"] = {"privileged": True}
