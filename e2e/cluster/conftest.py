@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from harness import cli, control  # noqa: E402  (this folder is on no path when pytest starts above it)
 from harness.node import Node  # noqa: E402
 from harness.settings import Settings, binaries  # noqa: E402
-from kube import Kube, keep, namespace  # noqa: E402
+from kube import ARTIFACTS, Kube, keep, namespace  # noqa: E402
+from lib.seaweed import SeaweedFS  # noqa: E402
 
-ARTIFACTS = Path(os.environ.get("E2E_ARTIFACTS") or "target/e2e")
 KEEP = os.environ.get("E2E_CLUSTER_KEEP") == "1"
 
 
@@ -105,6 +105,18 @@ def clients_image(own_machine) -> str:
     if own_machine is not None:
         own_machine.load(clients.build())
     return clients.NAME
+
+
+@pytest.fixture(scope="session")
+def buckets(own_machine, tmp_path_factory):
+    """An S3 service that pods reach at its `endpoint`. It lies outside of the nodes, so that it outlives them."""
+    if own_machine is None:
+        pytest.skip("E2E_KUBECONFIG: its pods do not reach a service on this machine")
+    folder = tmp_path_factory.mktemp("buckets")
+    service = SeaweedFS(folder, address=f"{own_machine.settings.network}.1").start()
+    yield service
+    service.stop()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.hookimpl(wrapper=True)

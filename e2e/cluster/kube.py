@@ -16,6 +16,9 @@ import yaml
 
 T = TypeVar("T")
 
+ARTIFACTS = Path(os.environ.get("E2E_ARTIFACTS") or "target/e2e")
+"""Where what explains a failure is kept."""
+
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
 
 

@@ -1,7 +1,7 @@
 """SeaweedFS: a real S3 service that checks signatures, in one process.
 
 All ports are chosen here (its own defaults would let two instances collide), the credentials are random, and
-it listens on loopback only. `stop()` ends it by pid.
+it listens on loopback only unless told otherwise. `stop()` ends it by pid.
 """
 
 import json
@@ -25,8 +25,9 @@ def _weed() -> str:
 
 
 class SeaweedFS:
-    def __init__(self, directory: Path, public_bucket: str | None = None):
+    def __init__(self, directory: Path, public_bucket: str | None = None, address: str = "127.0.0.1"):
         self.directory = Path(directory)
+        self.address = address  # of the S3 service; pods reach the machine by its address on their bridge
         self.public_bucket = public_bucket  # read by anybody: for peers that cannot sign
         self.access_key = "AK" + secrets.token_hex(8).upper()
         self.secret_key = secrets.token_urlsafe(24)
@@ -36,7 +37,7 @@ class SeaweedFS:
 
     @property
     def host(self) -> str:
-        return f"127.0.0.1:{self.ports[6]}"
+        return f"{self.address}:{self.ports[6]}"
 
     @property
     def endpoint(self) -> str:
@@ -64,7 +65,7 @@ class SeaweedFS:
                     *(f"-master.port={m}", f"-master.port.grpc={mg}", "-master.telemetry=false"),
                     *("-master.volumeSizeLimitMB=4096", f"-volume.port={v}", f"-volume.port.grpc={vg}"),
                     *("-volume.max=100", "-volume.preStopSeconds=0", f"-filer.port={f}", f"-filer.port.grpc={fg}"),
-                    *("-s3", f"-s3.port={s3}", f"-s3.port.grpc={s3g}", "-s3.port.iceberg=0", "-s3.port.lance=0"),
+                    *("-s3", f"-s3.ip.bind={self.address}", f"-s3.port={s3}", f"-s3.port.grpc={s3g}", "-s3.port.iceberg=0", "-s3.port.lance=0"),
                     *(f"-s3.config={config}", "-iam=false"),
                 ],
                 self.directory / "weed.log",

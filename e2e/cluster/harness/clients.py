@@ -68,6 +68,8 @@ def build() -> Path:
         File("/usr/local/bin/python3", interpreter),
         File("/etc/passwd", content=b"nonroot:x:65532:65532::/tmp:/bin/false\n", mode=0o644),
         File("/etc/nsswitch.conf", content=b"hosts: files dns\n", mode=0o644),
+        # Clients that use TLS look for these even when they speak to a plain endpoint.
+        File("/etc/ssl/certs/ca-certificates.crt", Path("/etc/ssl/certs/ca-certificates.crt"), mode=0o644),
         *tree(Path(sysconfig.get_paths()["stdlib"]), f"/usr/local/lib/{version}"),
         *tree(site, "/site"),
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from kube import Kube, Refused, keep, until
+from kube import ARTIFACTS, Kube, Refused, keep, until
 
 ROOT = Path(__file__).resolve().parents[3]
 CHART = str(ROOT / "charts" / "vdt")
@@ -28,7 +28,7 @@ def release(kube: Kube, images: list[str], *more: str) -> Iterator[str]:
         kube.helm(*args, *images, *more)
         yield name
     except BaseException:
-        keep(kube, Path("target/e2e") / f"release-{name}")
+        keep(kube, ARTIFACTS / f"release-{name}")
         raise
     finally:
         kube.helm("uninstall", name, "--ignore-not-found", "--wait")

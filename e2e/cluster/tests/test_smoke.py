@@ -95,6 +95,21 @@ def test_python_and_its_delta_clients_run_in_a_pod(kube, clients_image):
     assert len(kube("logs", "clients").split()) == 2
 
 
+def test_a_pod_reads_a_bucket_outside_of_the_cluster(kube, clients_image, buckets):
+    s3 = buckets.client()
+    s3.create_bucket(Bucket="smoke")
+    s3.put_object(Bucket="smoke", Key="a.csv", Body=b"x\n7\n")
+    read = f"""import polars
+print(polars.read_csv("s3://smoke/a.csv", storage_options=dict(aws_endpoint_url="{buckets.endpoint}", aws_region="us-east-1",
+    aws_access_key_id="{buckets.access_key}", aws_secret_access_key="{buckets.secret_key}", aws_allow_http="true"))["x"].item())"""
+    made = pod("reader", image=clients_image, args=["-c", read], **SCRATCH)
+    made["spec"]["restartPolicy"] = "Never"
+    made["spec"]["volumes"] = [{"name": "tmp", "emptyDir": {}}]
+    kube.apply(made)
+    kube.wait("pod/reader", "jsonpath={.status.phase}=Succeeded")
+    assert kube("logs", "reader").strip() == "7"
+
+
 def test_a_pod_with_privileges_is_refused_here(kube):
     made = pod("bad", command=["true"])
     made["spec"]["containers"][0]["securityContext"] = {"privileged": True}
