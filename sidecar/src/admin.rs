@@ -20,7 +20,7 @@ use http::{Request, StatusCode, header::CONTENT_TYPE};
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use serde_json::json;
 use tokio::sync::watch;
-use vdt_crds::VirtualTable;
+use vdt_crds::{VirtualTable, api::TableReport};
 use vdt_dialect::{
     Readiness, Reason,
     admin::{Gate, Tokens, system_seconds},
@@ -28,6 +28,7 @@ use vdt_dialect::{
 
 use crate::{
     link::{Forward, LinkState},
+    process::now_ms,
     stack::Stack,
 };
 
@@ -35,6 +36,8 @@ use crate::{
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Most bytes of the server's metrics, and the time for them: a scrape must not wait for a server that hangs.
 const SERVER_METRICS: (usize, Duration) = (4 << 20, Duration::from_secs(2));
+/// Most bytes of the server's tables, and the time for them.
+const SERVER_TABLES: (usize, Duration) = (16 << 20, Duration::from_secs(30));
 /// The line that ends a metrics text (OpenMetrics 1.0).
 const END: &str = "# EOF\n";
 
@@ -48,6 +51,7 @@ pub struct AdminState {
     registry: OnceLock<Registry>,
     stack: OnceLock<Stack>,
     stopping: AtomicBool,
+    started_ms: i64,
 }
 
 impl AdminState {
@@ -61,6 +65,7 @@ impl AdminState {
             registry: OnceLock::new(),
             stack: OnceLock::new(),
             stopping: AtomicBool::new(false),
+            started_ms: now_ms(),
         }
     }
 
@@ -150,6 +155,7 @@ pub fn router(admin: Arc<AdminState>) -> Router {
         .route("/healthz", get(async || Json(json!({"alive": true}))))
         .route("/readyz", get(readyz))
         .route("/api/v1/cache", get(cache))
+        .route("/api/v1/tables", get(tables))
         .fallback(forward)
         .with_state(admin)
 }
@@ -169,6 +175,32 @@ async fn readyz(State(admin): State<Arc<AdminState>>) -> Response {
 
 async fn cache(State(admin): State<Arc<AdminState>>) -> Response {
     Json(admin.stack.get().and_then(Stack::report)).into_response()
+}
+
+/// What the server says of its tables, and of each how the cache is.
+async fn tables(
+    State(admin): State<Arc<AdminState>>,
+    request: Request<axum::body::Body>,
+) -> Response {
+    let Some(cache) = admin.stack.get().and_then(Stack::report) else {
+        return admin.forward.call(request).await.into_response();
+    };
+    let (bytes_max, time_max) = SERVER_TABLES;
+    let answer = admin
+        .forward
+        .get("/api/v1/tables", bytes_max, time_max)
+        .await;
+    let Ok(answer) = answer else {
+        // With the words that tell who is away.
+        return admin.forward.call(request).await.into_response();
+    };
+    let Ok(mut tables) = serde_json::from_slice::<Vec<TableReport>>(answer.body()) else {
+        return (answer.status(), answer.into_body()).into_response();
+    };
+    for table in &mut tables {
+        table.conditions.push(cache.condition(admin.started_ms));
+    }
+    Json(tables).into_response()
 }
 
 async fn forward(

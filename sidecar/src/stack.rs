@@ -3,12 +3,13 @@
 use std::{path::PathBuf, sync::Arc};
 
 use clap::{Args, ValueHint};
-use object_store::ObjectStore;
+use object_store::{ObjectStore, path::Path};
 use prometheus_client::registry::Registry;
-use vdt_crds::{Cache, Quantity, VirtualTable, VolumeType, WarmupMode};
+use vdt_crds::{Cache, Quantity, VirtualTable, VolumeType, WarmupMode, api::CacheReport};
 use vdt_rope::{RopeStore, RopeStoreOptions};
 
 use crate::{
+    cache::{CacheMetrics, CacheOptions, CacheStore, WarmOptions},
     exit::BadInput,
     log::{LogMetrics, LogOptions, LogStore, Notices},
     tiers::{DiskOptions, Tiers, TiersError, TiersOptions},
@@ -164,6 +165,8 @@ pub struct Stack {
     files: RopeStore,
     log: LogMetrics,
     tiers: Option<Arc<Tiers>>,
+    cache: Option<CacheStore>,
+    notices: Notices,
 }
 
 impl Stack {
@@ -180,21 +183,39 @@ impl Stack {
             log,
             notices,
             tiers,
-            store_id: _,
-            files: _,
+            store_id,
+            files,
             ropes,
         } = options;
         let metrics = LogMetrics::register(registry);
+        let up = notices.clone();
         let log: Arc<dyn ObjectStore> =
             Arc::new(LogStore::new(origin, log, notices, metrics.clone()));
         let tiers = match tiers {
             Some(options) => Some(Arc::new(Tiers::open(options).await?)),
             None => None,
         };
+        let cache = tiers.as_ref().map(|tiers| {
+            let options = CacheOptions {
+                store_id,
+                files,
+                ..CacheOptions::default()
+            };
+            let cache = CacheStore::new(Arc::clone(&log), Arc::clone(tiers), options);
+            tiers.register(registry);
+            CacheMetrics::register(registry, &cache);
+            cache
+        });
+        let below = match &cache {
+            Some(cache) => Arc::new(cache.clone()) as Arc<dyn ObjectStore>,
+            None => log,
+        };
         Ok(Self {
-            files: RopeStore::new(log, ropes),
+            files: RopeStore::new(below, ropes),
             log: metrics,
             tiers,
+            cache,
+            notices: up,
         })
     }
 
@@ -203,7 +224,19 @@ impl Stack {
         match mode {
             WarmupMode::None => {}
             WarmupMode::Metadata => {
-                tracing::debug!(tables = tables.len(), "nothing to warm up without a cache");
+                let Some(cache) = &self.cache else { return };
+                let paths: Vec<Path> = tables
+                    .iter()
+                    .map(|table| Path::from(table.as_str()))
+                    .collect();
+                let report = cache.warm(&paths, WarmOptions::default(), &|_| {}).await;
+                tracing::info!(
+                    ropes = report.ropes,
+                    loaded = report.loaded,
+                    bytes = report.bytes,
+                    failed = report.failed,
+                    "warmed up"
+                );
             }
         }
     }
@@ -231,12 +264,18 @@ impl Stack {
 
     /// The body of `GET /api/v1/cache`; `None` without a cache.
     #[must_use]
-    pub fn report(&self) -> Option<serde_json::Value> {
-        serde_json::to_value(self.tiers.as_ref()?.stats()).ok()
+    pub fn report(&self) -> Option<CacheReport> {
+        let mut report = self.cache.as_ref()?.stats();
+        report.origin.up = self.notices.is_origin_up();
+        report.origin.stale_answers = self.log.stale_answers();
+        Some(report)
     }
 
     /// Flushes the cache, within a deadline.
     pub async fn close(&self) {
+        if let Some(cache) = &self.cache {
+            cache.close().await;
+        }
         if let Some(tiers) = &self.tiers {
             tiers.close().await;
         }

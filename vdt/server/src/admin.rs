@@ -56,7 +56,6 @@ impl AdminState {
 
     /// Shows what `cache` says, too.
     #[must_use]
-    #[expect(dead_code, reason = "for the process that has a cache")]
     pub(crate) fn with_cache(self, cache: CacheReporter) -> Self {
         Self {
             cache: Some(cache),

@@ -97,7 +97,16 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         serving.stack = Some(stack);
     }
     if let Some((listener, _)) = admin {
-        let router = vdt_dialect::admin::router(Arc::new(AdminState::new(tables, late, metrics)));
+        let mut admin_state = AdminState::new(tables, late, metrics);
+        if let Some(stack) = serving
+            .stack
+            .clone()
+            .filter(|stack| stack.report().is_some())
+        {
+            admin_state =
+                admin_state.with_cache(Arc::new(move || stack.report().unwrap_or_default()));
+        }
+        let router = vdt_dialect::admin::router(Arc::new(admin_state));
         serving.listeners.push(tokio::spawn(vdt_dialect::serve(
             listener,
             gate.protect(router),
