@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 import duckdb
@@ -47,12 +48,33 @@ def main(binary: str):
                 server.wait(20)
 
 
-def ask(ready: dict):
-    (table,) = ready["tables"]
+def connect() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config={"allow_unsigned_extensions": "true"})
     for module, name in ((duckdb_extension_httpfs, "httpfs"), (duckdb_extension_delta, "delta")):
         found = next(Path(module.__file__).parent.rglob(f"{name}.duckdb_extension"))
         connection.execute(f"LOAD '{found}'")
+    return connection
+
+
+def counted(ready: dict) -> dict[str, int]:
+    """What the server has counted so far: requests answered, reads of artifacts, bytes of them."""
+    with urllib.request.urlopen(f"http://{ready['admin']}/metrics", timeout=20) as answer:
+        lines = [line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if not line.startswith("#")]
+    names = {
+        "requests": "vdt_http_requests_total",
+        "reads": "vdt_source_requests_total",
+        "bytes": "vdt_source_read_bytes_total",
+    }
+    return {k: sum(int(float(v)) for n, v in lines if n.split("{")[0] == name) for k, name in names.items()}
+
+
+def cost(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
+    return {name: after[name] - before[name] for name in after}
+
+
+def ask(ready: dict):
+    (table,) = ready["tables"]
+    connection = connect()
 
     show("D LOAD delta;   -- with the internet: INSTALL delta")
     secret = (
@@ -74,8 +96,23 @@ def ask(ready: dict):
         f"  FROM delta_scan('{table['s3']}')\n  WHERE filename = '{NAME}';"
     )
     show(f"D {query}")
+    before = counted(ready)
     print(connection.sql(query))
+    cold = cost(before, counted(ready))
     data = connection.sql(query.replace("SELECT filename,", "SELECT data, filename,")).fetchone()[0]
+
+    # DuckDB caches what it has read; another one has not.
+    show("D -- the same once more, in another DuckDB")
+    connection = connect()
+    connection.execute(secret)
+    before = counted(ready)
+    connection.sql(query).fetchall()
+    warm = cost(before, counted(ready))
+    print("           requests to vdt   reads of artifacts   bytes of artifacts")
+    for name, found in (("cold", cold), ("warm", warm)):
+        print(f"  {name} {found['requests']:>18} {found['reads']:>20} {found['bytes']:>20}")
+    if warm["reads"] or warm["bytes"]:
+        sys.exit("the second query was not answered from the cache")
 
     show(f"$ sha256sum '{PAPERS / NAME}'")
     expected = (PAPERS / NAME).read_bytes()
