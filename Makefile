@@ -1,7 +1,7 @@
 # Everything a checkout needs: `make demo` to see it work, `make test` to trust it. What is installed or downloaded for
 # that lies in a cache outside of the checkout (e2e/setup.sh); Rust comes by rustup (rust-toolchain.toml).
 .DEFAULT_GOAL := help
-.PHONY: help build release fmt lint fmt-check clippy docs dependencies deny generated test test-rust test-e2e \
+.PHONY: test-operator help build release fmt lint fmt-check clippy docs dependencies deny generated test test-rust test-e2e \
 	e2e-cluster charts images generate demo bench clean
 
 CARGO := cargo
@@ -64,6 +64,9 @@ charts: ## the chart without a cluster: goldens, refusals, linters of all that i
 	$(CARGO) build $(LOCKED) --bin vdt-operator
 	charts/test.sh
 	VDT_OPERATOR="$${CARGO_TARGET_DIR:-$(CURDIR)/target}/debug/vdt-operator" charts/lint.sh
+
+test-operator: ## the operator against a real API server without nodes
+	e2e/operator/test.sh
 
 e2e-cluster: ## the operator and the chart on a real Kubernetes on this machine (root)
 	e2e/cluster/test.sh

@@ -10,6 +10,9 @@ pub(crate) mod claims;
 pub(crate) mod drift;
 pub(crate) mod rollout;
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::HashMap, sync::Arc};
 
 use kube::{
