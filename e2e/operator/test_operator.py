@@ -370,3 +370,63 @@ def test_an_object_of_another_version_is_a_condition(api, operator, namespace):
     api.apply("VirtualTable", fixed, namespace)
     until_ready(api, namespace)
     assert condition(api.get("VirtualTable", "manuals", namespace), "Stalled") == {}
+
+
+def local_volume(namespace: str, host: str, ordinal: int) -> dict:
+    terms = [{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [host]}]}]
+    return {
+        "metadata": {"name": f"{namespace}-{ordinal}"},
+        "spec": {
+            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "local-test", "persistentVolumeReclaimPolicy": "Retain",
+            "local": {"path": "/mnt"}, "nodeAffinity": {"required": {"nodeSelectorTerms": terms}},
+            "claimRef": {"namespace": namespace, "name": f"cache-manuals-{ordinal}"},
+        },
+    }  # fmt: skip
+
+
+def test_c36_a_cache_of_a_deleted_node_is_given_up_and_of_no_other(api, operator, namespace):
+    host = f"node-{namespace}"
+    api.create("Node", {"metadata": {"name": host, "labels": {"kubernetes.io/hostname": host}}}, None)
+    operator.start()
+    for ordinal in (0, 1):
+        api.create("PersistentVolume", local_volume(namespace, host if ordinal == 0 else "node-unknown", ordinal), None)
+    volume = {"type": "PersistentVolumeClaim", "storageClassName": "local-test", "nodeLossGraceSeconds": 4}
+    api.apply("VirtualTable", table(cache={"disk": {"capacity": "1Gi", "volume": volume}}), namespace)
+    until_ready(api, namespace)
+    claims = lambda: {c["metadata"]["name"]: c["metadata"]["uid"] for c in api.list("PersistentVolumeClaim", namespace)}  # noqa: E731
+    wait("claims are bound", lambda: all(c["spec"].get("volumeName") for c in api.list("PersistentVolumeClaim", namespace)), 20)
+    before = claims()
+    for ordinal in (0, 1):  # nobody takes the pods, for a reason that may pass
+        api.patch("Pod", f"manuals-{ordinal}", {"metadata": {"annotations": {"test/unplayed": "yes"}}}, namespace)
+        conditions = [{"type": kind, "status": "False", "reason": "Unschedulable"} for kind in ("PodScheduled", "Ready")]
+        api.patch("Pod", f"manuals-{ordinal}", {"status": {"phase": "Pending", "conditions": conditions}}, namespace, "/status")
+    until(api, namespace, "Reconciling", "True", "Unschedulable")
+    time.sleep(8)
+    assert claims() == before
+    api.delete("Node", host, None)
+    began = time.monotonic()
+    wait("the claim is made anew", lambda: claims().get("cache-manuals-0", before["cache-manuals-0"]) != before["cache-manuals-0"], 40)
+    assert time.monotonic() - began >= 3
+    # Nobody saw the other node, so nobody saw it go.
+    assert claims()["cache-manuals-1"] == before["cache-manuals-1"]
+    assert "NodeLost" in [one["reason"] for one in api.list("Event", namespace)]
+    for ordinal in (0, 1):
+        api.delete("PersistentVolume", f"{namespace}-{ordinal}", None)
+
+
+def test_c38_cpu_and_memory_change_in_place(api, operator, namespace):
+    operator.start()
+    api.apply("VirtualTable", table(), namespace)
+    until_ready(api, namespace)
+    uids = {p["metadata"]["uid"] for p in api.list("Pod", namespace)}
+    api.patch("VirtualTable", "manuals", {"spec": {"server": {"resources": {"server": {"limits": {"memory": "2048Mi"}, "requests": {"cpu": "0.2", "memory": "300Mi"}}}}}}, namespace)
+
+    def resized():
+        found = [p["spec"]["initContainers"][0]["resources"] for p in api.list("Pod", namespace)]
+        return all(one == {"limits": {"memory": "2Gi"}, "requests": {"cpu": "200m", "memory": "300Mi"}} for one in found)
+
+    wait("resources are as wanted", resized, 10)
+    until_ready(api, namespace)
+    assert {p["metadata"]["uid"] for p in api.list("Pod", namespace)} == uids
+    template = api.get("StatefulSet", "manuals", namespace)["spec"]["template"]["spec"]["initContainers"][0]
+    assert template["resources"]["requests"]["cpu"] in ("200m", "0.2")
