@@ -101,8 +101,9 @@ pub(crate) async fn page(store: &dyn ObjectStore, query: Query<'_>) -> Result<Pa
 /// # Errors
 /// [`Failure`] when the store fails.
 pub(crate) async fn exists(store: &dyn ObjectStore, folder: &Path) -> Result<bool, Failure> {
-    match store.list(Some(folder)).try_next().await {
-        Ok(first) => Ok(first.is_some()),
+    // One level: a bucket has few folders, and a store that keeps listings can answer while what is behind it is away.
+    match store.list_with_delimiter(Some(folder)).await {
+        Ok(level) => Ok(!level.common_prefixes.is_empty() || !level.objects.is_empty()),
         Err(Error::NotFound { .. }) => Ok(false),
         Err(error) => Err(error.into()),
     }
