@@ -122,6 +122,20 @@ def namespace(kube: Kube, name: str, labels: dict[str, str] = RESTRICTED) -> Ite
         kube("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
 
+def complaints(kube: Kube, selector: str, allowed: tuple[str, ...] = ()) -> list[str]:
+    """Lines of our logs at WARN or ERROR, in the pods that a selector names, but those that hold an allowed part."""
+    found = []
+    for pod in kube("get", "pods", "-l", selector, "-o", "name").split():
+        for line in kube("logs", pod, "--all-containers", "--tail=-1").splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue  # a panic or a foreign line: the restart that follows is another test's matter
+            if entry.get("level") in ("WARN", "ERROR") and not any(part in line for part in allowed):
+                found.append(line)
+    return found
+
+
 def keep(kube: Kube, folder: Path) -> None:
     """Writes what explains a failure in a namespace: objects, events, and logs of every container, also of the last run."""
     folder.mkdir(parents=True, exist_ok=True)

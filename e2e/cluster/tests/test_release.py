@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from kube import ARTIFACTS, Kube, Refused, keep, until
+from kube import ARTIFACTS, Kube, Refused, complaints, keep, until
 
 ROOT = Path(__file__).resolve().parents[3]
 CHART = str(ROOT / "charts" / "vdt")
@@ -56,6 +56,7 @@ def test_b29_installs_tests_upgrades_and_leaves_tables_behind(kube, definitions,
         assert "leads" in said
         assert "WRONG" not in said
         kube.apply(table)
+        assert complaints(kube, f"app.kubernetes.io/instance={name}") == []
 
         kube.helm("upgrade", name, CHART, "--reuse-values", "--set=replicas=1,podDisruptionBudget.enabled=false", "--wait", "--timeout=90s")
         assert kube.get("deployment", name)["status"]["readyReplicas"] == 1
