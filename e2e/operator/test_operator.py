@@ -161,7 +161,7 @@ def test_b19_a_rotated_secret_touches_the_pods_and_leaks_nowhere(api, operator, 
         wait("the pods are touched", lambda: all(reload()[name] != before[name] for name in before), 5)
     else:
         # Without a watch the kubelet brings it within a minute; the operator sees it at a change of the spec, or within ten minutes.
-        api.patch("VirtualTable", "manuals", {"spec": {"refresh": {"intervalSeconds": 61}}}, namespace)
+        api.patch("VirtualTable", "manuals", {"spec": {"server": {"disruption": {"maxUnavailable": 2}}}}, namespace)
         wait("the pods are touched", lambda: all(reload()[name] != before[name] for name in before), 5)
     assert {p["metadata"]["uid"] for p in api.list("Pod", namespace)} == uids
     everything = process.text() + json.dumps([api.get("VirtualTable", "manuals", namespace), api.list("Pod", namespace), api.list("Event", namespace), list(children(api, namespace).values())])
@@ -209,8 +209,8 @@ def test_b21_observed_generation_and_times(api, operator, namespace):
         return is_ready(api, namespace)
 
     wait("ready", look)
-    for interval in (61, 62, 63):
-        api.patch("VirtualTable", "manuals", {"spec": {"refresh": {"intervalSeconds": interval}}}, namespace)
+    for pods in (2, 3, 4):
+        api.patch("VirtualTable", "manuals", {"spec": {"server": {"disruption": {"maxUnavailable": pods}}}}, namespace)
         wait("ready again", look)
     times: dict = {}
     for found in seen:
@@ -430,3 +430,15 @@ def test_c38_cpu_and_memory_change_in_place(api, operator, namespace):
     assert {p["metadata"]["uid"] for p in api.list("Pod", namespace)} == uids
     template = api.get("StatefulSet", "manuals", namespace)["spec"]["template"]["spec"]["initContainers"][0]
     assert template["resources"]["requests"]["cpu"] in ("200m", "0.2")
+
+
+def test_a_changed_source_reaches_every_pod(api, operator, namespace):
+    """The processes read manifests when they start: a table is not ready before every pod was made anew."""
+    operator.start()
+    api.apply("VirtualTable", table(), namespace)
+    until_ready(api, namespace)
+    uids = {p["metadata"]["uid"] for p in api.list("Pod", namespace)}
+    api.apply("VirtualTable", table(spec={"refresh": {"intervalSeconds": 5}}), namespace)
+    until_ready(api, namespace, seconds=60)
+    assert not uids & {p["metadata"]["uid"] for p in api.list("Pod", namespace)}
+    assert "intervalSeconds: 5" in api.get("ConfigMap", "manuals-config-v1", namespace)["data"]["tables.yaml"]

@@ -100,7 +100,7 @@ impl References {
 
 /// Returns the hash of everything in the resources that the pod template depends on. What is not in it, such as the operator's own images, changes no
 /// template before one of these does.
-pub(super) fn inputs(server: &Server<'_>, references: &References) -> String {
+pub(super) fn inputs(server: &Server<'_>, references: &References, told: &str) -> String {
     let spec = server.spec;
     let parts: Value = json!({
         "state": spec.state,
@@ -112,6 +112,27 @@ pub(super) fn inputs(server: &Server<'_>, references: &References) -> String {
         "serviceAccountName": spec.service_account_name,
         "podTemplate": spec.pod_template,
         "references": references,
+        "told": told,
     });
     hash(&parts)
+}
+
+/// Returns the hash of what the processes read of the manifests when they start: everything but how many pods there are and how they are reached. A
+/// `suspend` is not part of it: it stops changes, and a roll is one.
+pub(super) fn told(tables: &[&VirtualTable]) -> String {
+    let all: Vec<Value> = tables
+        .iter()
+        .map(|table| {
+            let mut spec = json!(table.spec);
+            let server = table.spec.server.as_ref();
+            spec["server"] = json!({
+                "access": server.map(|server| &server.access),
+                "cache": server.map(|server| &server.cache),
+                "tls": server.map(|server| &server.tls),
+            });
+            spec["suspend"] = Value::Null;
+            json!([table.table_path(), spec])
+        })
+        .collect();
+    hash(&all.into())
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! build(&Server, &[&VirtualTable]) -> Children
 //!   ServiceAccount              without rights, no token mounted
-//!   ConfigMap  NAME-config-v1   the manifests, and the public half of the operator's key
+//!   ConfigMap  NAME-config-v1   the manifests (read at start: a change is a roll), and the public half of the operator's key
 //!   ConfigMap  NAME-template    the pod template as last rendered
 //!   Service    NAME, NAME-peers
 //!   StatefulSet NAME            front door as main container, server as native sidecar
@@ -244,7 +244,7 @@ pub(crate) fn build(server: &Server<'_>, tables: &[&VirtualTable]) -> Children {
     let references = References::of(server, tables);
     let config = config::config_map(server, tables);
     let config_hash = hash(&config.object["data"]);
-    let rendered = workload::render(server, &references);
+    let rendered = workload::render(server, &references, &inputs::told(tables));
     let template_hash = workload::template_hash(&rendered.template);
 
     let mut objects = Vec::new();

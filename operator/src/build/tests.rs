@@ -208,14 +208,22 @@ fn cpu_and_memory_change_the_template_but_roll_nothing() {
 }
 
 #[test]
-fn a_renamed_secret_is_a_roll_and_a_changed_interval_is_not() {
+fn what_processes_read_when_they_start_is_a_roll_and_the_rest_is_not() {
     let table = example("design");
     let before = children(&table, &shipped(), None);
     let mut other = table.clone();
-    other.spec.refresh.interval_seconds = 61;
+    other.spec.suspend = true;
+    other.spec.server.as_mut().unwrap().replicas = 7;
     let after = children(&other, &shipped(), None);
     assert_eq!(after.template_hash, before.template_hash);
     assert_ne!(after.config_hash, before.config_hash);
+    let mut other = table.clone();
+    other.spec.refresh.interval_seconds = 61;
+    assert_ne!(
+        children(&other, &shipped(), None).template_hash,
+        before.template_hash
+    );
+    let mut other = table.clone();
     let credentials = other.spec.sources[0]
         .s3
         .as_mut()

@@ -10,8 +10,8 @@ use super::{Child, Kind, References, Rendered, Server, hash, inputs::inputs, pod
 use crate::names;
 
 /// Returns the template that holds: the last one, or a new one.
-pub(super) fn render(server: &Server<'_>, references: &References) -> Rendered {
-    let inputs = inputs(server, references);
+pub(super) fn render(server: &Server<'_>, references: &References, told: &str) -> Rendered {
+    let inputs = inputs(server, references, told);
     let keeps = server.spec.rollout.on_operator_upgrade == OnOperatorUpgrade::OnNextChange;
     if let Some(last) = &server.rendered
         && keeps
@@ -19,10 +19,12 @@ pub(super) fn render(server: &Server<'_>, references: &References) -> Rendered {
     {
         return last.clone();
     }
+    let mut template = pod::template(server, references);
+    template["metadata"]["annotations"][names::CONFIG_HASH] = told.into();
     Rendered {
         inputs,
         operator: env!("CARGO_PKG_VERSION").to_owned(),
-        template: pod::template(server, references),
+        template,
         claims: volumes::claim_templates(server),
     }
 }
