@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +21,11 @@ CRD = "virtualtables.vdt.io"
 
 
 @contextmanager
-def release(kube: Kube, images: list[str], *more: str) -> Iterator[str]:
+def release(kube: Kube, images: list[str], *more: str, chart: str = CHART) -> Iterator[str]:
     """An installed release, named after nothing else; what explains a failure is kept."""
     name = f"r{uuid.uuid4().hex[:6]}"
     # Other tests apply the definition by kubectl.
-    args = ["install", name, CHART, "--wait", "--timeout=90s", "--take-ownership", "--set", f"fullnameOverride={name}"]
+    args = ["install", name, chart, "--wait", "--timeout=90s", "--take-ownership", "--set", f"fullnameOverride={name}"]
     try:
         kube.helm(*args, *images, *more)
         yield name
@@ -123,3 +125,29 @@ def test_b26_an_operator_of_one_namespace_sees_no_other(kube, definitions, image
 def test_b29_a_wrong_value_stops_the_install(kube):
     with pytest.raises(Refused, match="additional properties 'replica' not allowed"):
         kube.helm("install", "wrong", CHART, "--set=replica=1", "--dry-run=client")
+
+
+def test_b28_an_upgrade_brings_the_newer_definition_and_touches_no_table(kube, definitions, images, tmp_path):
+    """A definition in a chart's `crds/` folder would stay as it was."""
+    older = tmp_path / "vdt"
+    shutil.copytree(CHART, older)
+    file = older / "files" / "crds" / f"{CRD}.yaml"
+    definition = yaml.safe_load(file.read_text())
+    newest = definition["spec"]["versions"][0]
+    wanted = copy.deepcopy(newest["schema"])
+    del newest["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["retention"]
+    file.write_text(yaml.safe_dump(definition))
+    table = yaml.safe_load((GOOD / "hibernated.yaml").read_text())
+    table["metadata"] = {"name": "old", "namespace": kube.namespace}
+
+    def schema() -> dict:
+        return kube.get("crd", CRD)["spec"]["versions"][0]["schema"]
+
+    # Helm takes the fields over from the other manager that the tests' definition has.
+    with release(kube, images, "--force-conflicts", chart=str(older)) as name:
+        assert "retention" not in schema()["openAPIV3Schema"]["properties"]["spec"]["properties"]
+        kube.apply(table)
+        until("the table was looked at", lambda: kube.get("vt", "old")["status"]["observedGeneration"] == 1)
+        kube.helm("upgrade", name, CHART, "--reuse-values", "--wait", "--timeout=90s")
+        assert schema() == wanted
+        assert kube.get("vt", "old")["metadata"]["generation"] == 1
