@@ -15,6 +15,7 @@ use std::{
 use bytes::Bytes;
 use futures::StreamExt;
 use object_store::{Error, GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, path::Path};
+use vdt_rope::ReadContext;
 
 use super::{
     Shared,
@@ -38,16 +39,23 @@ pub(super) struct Object {
     pub(super) version: Option<String>,
     /// The name that its properties are remembered under, where it is known by name.
     pub(super) name: Option<Identity>,
+    /// What the read is for, where it told: the link to an origin needs it for objects without an ETag, and for those that no
+    /// source declares any more.
+    pub(super) context: Option<ReadContext>,
 }
 
 impl Object {
     fn options(&self, range: Range<u64>) -> GetOptions {
-        GetOptions {
+        let mut options = GetOptions {
             range: Some(GetRange::Bounded(range)),
             if_match: self.if_match.clone(),
             version: self.version.clone(),
             ..GetOptions::default()
+        };
+        if let Some(context) = &self.context {
+            options.extensions.insert(context.clone());
         }
+        options
     }
 }
 
@@ -349,6 +357,7 @@ impl Named {
             if_match: self.if_match.clone(),
             version: self.version.clone(),
             name: (!is_pinned).then_some(self.name),
+            context: None,
         }
     }
 }

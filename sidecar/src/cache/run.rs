@@ -94,8 +94,9 @@ pub(super) fn listed_meta(object: &SourceObject) -> EntryMeta {
     }
 }
 
-/// A source object as it was listed; `None` for a key that no path can hold.
-pub(super) fn listed(object: &SourceObject) -> Option<Object> {
+/// The object that a read is about, as it was listed; `None` for a key that no path can hold.
+pub(super) fn listed(context: &ReadContext) -> Option<Object> {
+    let object = &*context.object;
     let raw = format!("sources/{}/{}", object.source, object.key);
     let location = object_store::path::Path::parse(&raw).ok()?;
     Some(Object {
@@ -106,7 +107,17 @@ pub(super) fn listed(object: &SourceObject) -> Option<Object> {
         if_match: object.etag.as_deref().map(Into::into),
         version: object.version.as_deref().map(Into::into),
         name: None,
+        context: Some(context.clone()),
     })
+}
+
+/// A neighbour of the object that a read is about: it begins at `at` of the same file.
+fn neighbour(context: &ReadContext, object: &Arc<SourceObject>, at: u64) -> ReadContext {
+    ReadContext {
+        at,
+        object: Arc::clone(object),
+        ..context.clone()
+    }
 }
 
 impl Shared {
@@ -225,7 +236,7 @@ impl Shared {
         } else {
             for unit in &units {
                 if let Unit::Pack(pack) = unit {
-                    self.start_members(&mut registry, pack, how, None);
+                    self.start_members(&mut registry, context, pack, how, None);
                 }
             }
         }
@@ -258,10 +269,10 @@ impl Shared {
             match &unit {
                 Unit::Pack(pack) => {
                     bytes += pack.bytes;
-                    self.start_members(&mut registry, pack, how, Some(room));
+                    self.start_members(&mut registry, context, pack, how, Some(room));
                 }
-                Unit::Single { object, .. } => {
-                    let Some(found) = listed(object) else {
+                Unit::Single { at, object, .. } => {
+                    let Some(found) = listed(&neighbour(context, object, *at)) else {
                         continue;
                     };
                     let range = 0..object.size;
@@ -337,6 +348,7 @@ impl Shared {
     fn start_members(
         self: &Arc<Self>,
         registry: &mut Registry<'_>,
+        context: &ReadContext,
         pack: &Arc<Pack>,
         how: Insert,
         room: Option<&Room>,
@@ -344,7 +356,7 @@ impl Shared {
         let members: Option<Vec<_>> = pack
             .members
             .iter()
-            .map(|member| listed(&member.object))
+            .map(|member| listed(&neighbour(context, &member.object, member.at)))
             .collect();
         let Some(members) = members else {
             return;

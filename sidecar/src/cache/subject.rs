@@ -32,7 +32,7 @@ impl CacheStore {
                     && (object.etag.as_deref(), object.version.as_deref())
                         == (tag, options.version.as_deref());
                 return is_same
-                    .then(|| run::listed(object))
+                    .then(|| run::listed(context))
                     .flatten()
                     .map(|object| Subject::Listed(object, context.clone()));
             }

@@ -11,7 +11,7 @@ use object_store::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use vdt_sidecar::{
-    link::{LinkState, OriginClient, Socket, Watch},
+    link::{LinkState, OriginClient, Watch},
     log::{LogMetrics, LogOptions, LogStore, Notices},
 };
 

@@ -43,6 +43,10 @@ async fn a_lookup_costs_its_artifact_once() {
             let asked = stack.asked();
             assert_eq!(asked.len(), usize::from(repeat == 0), "{asked:?}");
             assert!(stack.files.take().is_empty());
+            // The link to an origin wants to know what a read is for.
+            let told = stack.origin.take_contexts();
+            assert_eq!(told.len(), asked.len());
+            assert!(told.iter().all(|context| &*context.object.key == "a/7"));
             if repeat == 0 {
                 assert!(stack.origin.bytes() - before < bytes as u64 + 20_000);
             }
