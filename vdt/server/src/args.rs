@@ -28,7 +28,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve tables until interrupted
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Ask the socket of a `vdt serve --origin-socket` whether it is served; exit code 0 if so
     Probe(ProbeArgs),
     /// Show what would be served, without serving or writing anything

@@ -39,7 +39,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             clap_complete::generate(args.shell, &mut Cli::command(), "vdt", &mut io::stdout());
             Ok(())
         }
-        Command::Serve(args) => block_on(serve::run(args)),
+        Command::Serve(args) => block_on(serve::run(*args)),
         Command::Probe(args) => block_on(probe::run(args)),
         Command::Plan(args) => block_on(plan::run(args)),
         Command::Inspect(args) => block_on(inspect::run(args)),
