@@ -126,7 +126,7 @@ pub enum Class {
 }
 
 impl Class {
-    /// Every class, in the order of [`Class::index`].
+    /// Every class, in the order of its index.
     pub const ALL: [Self; 3] = [Self::Metadata, Self::Block, Self::Pack];
 
     /// Returns the label of the class in metrics.

@@ -1,4 +1,5 @@
 //! Integration tests of the sidecar, one binary.
+#![allow(clippy::unwrap_used, missing_docs)]
 
 mod cache;
 mod front;
