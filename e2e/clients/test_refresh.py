@@ -49,7 +49,9 @@ def story(tmp_path_factory):
         layout={"rowGroupTargetBytes": "64Ki"},
         refresh=manifest.ON_REQUEST,
     )
-    with Vdt(manifest.write(work / "t.yaml", table), state=work / "state", work=work / "run").start() as vdt:
+    # Without a cache, which goes on giving what it holds of the old versions: right bytes, but not what is asked about here.
+    written = manifest.write(work / "t.yaml", table)
+    with Vdt(written, state=work / "state", work=work / "run", args=["--no-cache"]).start() as vdt:
         story = Story(place_of(vdt.table("changing")))
         for client in clients.ALL:
             if clients.missing(client) is None:

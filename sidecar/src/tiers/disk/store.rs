@@ -102,12 +102,16 @@ impl Prepared {
                 })?;
         layout.prepare(geometry).map_err(failed)?;
         let place = Place::of(layout.regions_dir()).map_err(failed)?;
-        place.try_write().map_err(failed)?;
         let mut recovered = scan(&layout.regions_dir(), geometry);
         let clean = clean_regions(geometry) as u64;
         recovered
             .empty_oldest(&layout.regions_dir(), geometry, clean)
             .map_err(failed)?;
+        // On a volume that others have filled there is no room for one file more, but regions that are there are written over.
+        match place.try_write() {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull && geometry.regions > 0 => {}
+            written => written.map_err(failed)?,
+        }
         Ok(Self {
             layout,
             geometry,
