@@ -177,7 +177,7 @@ impl Encoder {
     /// # Panics
     /// When the range ends past its object, when the object's texts do not fit
     /// ([`SourceObject::fits_a_rope`](crate::SourceObject::fits_a_rope)), or when the file grows past
-    /// [`MAX_LENGTH`](crate::MAX_LENGTH).
+    /// [`MAX_LENGTH`].
     pub fn reference(&mut self, object: &Arc<SourceObject>, offset: u64, length: u64) {
         assert!(
             offset
