@@ -20,7 +20,7 @@ def pod(tmp_path_factory, seaweed):
     """Serves `papers` (a folder) and `odd` (a bucket) as two processes."""
     work = tmp_path_factory.mktemp("pod")
     artifacts.write_folder(work / "papers", artifacts.papers())
-    seaweed.create_bucket("pod")
+    seaweed.ensure_bucket("pod")
     seaweed.upload("pod", {f"in/{k}": d for k, d in artifacts.odd(INLINE_MAX).items()})
     layout = {"inlineMaxBytes": "256Ki", "rowGroupTargetBytes": "64Ki"}
     # A catalog of its own: Spark knows one endpoint a bucket.

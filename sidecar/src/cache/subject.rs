@@ -1,7 +1,7 @@
 //! What a request is about, and whether it is cached at all.
 
 use object_store::{GetOptions, path::Path};
-use vdt_rope::{FileName, ReadContext};
+use vdt_rope::{FileName, ReadContext, Reread};
 
 use super::{
     CacheStore,
@@ -22,6 +22,9 @@ pub(super) enum Subject {
 impl CacheStore {
     /// What a request is about; `None` where it is the origin's to answer.
     pub(super) fn subject(&self, location: &Path, options: &GetOptions) -> Option<Subject> {
+        if Reread::is_asked(options) {
+            return None;
+        }
         let raw = location.as_ref();
         if let Some(rest) = raw.strip_prefix("sources/") {
             let (source, key) = rest.split_once('/')?;

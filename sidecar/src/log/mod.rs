@@ -253,6 +253,12 @@ fn log_folder(path: &Path) -> Option<&Path> {
     is_log.then_some(path)
 }
 
+/// Whether `path` is a folder wherever there is something: a catalog, a schema, a table, a table's log. Hadoop asks for those as if they
+/// were objects, also while the origin is away.
+fn is_folder(path: &Path) -> bool {
+    is_in_log(path) && (path.parts().count() <= 4 || log_folder(path).is_some())
+}
+
 /// Whether `path` lies in `log`, so that its level is worth keeping.
 fn is_in_log(path: &Path) -> bool {
     path.parts()
@@ -269,6 +275,9 @@ impl fmt::Display for LogStore {
 #[async_trait]
 impl ObjectStore for LogStore {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        if is_folder(location) {
+            return Err(not_found(location));
+        }
         let parent = location.parent();
         match parent.as_ref().and_then(log_folder) {
             Some(folder) => self.shared.get_in_log(folder, location, options).await,

@@ -89,7 +89,8 @@ async fn one_snapshot_answers_everything_that_changes() {
         .unwrap();
     assert_eq!(after.len(), 1);
     // The next version does not exist, there is no hint, and version 0 does exist.
-    for absent in [commit(1), path("_last_checkpoint")] {
+    let table = Path::from("log/main/docs/t");
+    for absent in [commit(1), path("_last_checkpoint"), folder.clone(), table] {
         let error = bed.store.get(&absent).await.unwrap_err();
         assert!(matches!(error, Error::NotFound { .. }), "{error}");
     }

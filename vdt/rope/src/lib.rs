@@ -32,7 +32,8 @@ pub use rope::{MAX_LENGTH, Rope};
 pub use segment::{MAX_OBJECT_TEXT_BYTES, Reference, Segment, SourceObject};
 #[cfg(feature = "store")]
 pub use store::{
-    Drift, DriftReason, FileMap, Frame, ReadContext, RopeStore, RopeStoreError, RopeStoreOptions,
+    Drift, DriftReason, FileMap, Frame, ReadContext, Reread, RopeStore, RopeStoreError,
+    RopeStoreOptions,
 };
 pub use stored::{
     Compression, Encoder, Index, StoredError, StoredRope, Tail, decode, encode, encode_with,

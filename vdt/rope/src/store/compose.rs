@@ -15,7 +15,7 @@ use object_store::{
 
 use super::body::Body;
 use super::cache::KnownRope;
-use super::context::{FileMap, Frame};
+use super::context::{FileMap, Frame, Reread};
 use super::error::{RopeStoreError, relocate};
 use super::paths;
 use super::read::SourceReader;
@@ -70,6 +70,15 @@ fn requested(options: &GetOptions, size: u64) -> Result<Range<u64>> {
     }
 }
 
+/// Options of a first read, or of one that does without what was kept of it.
+fn rereading(is_again: bool) -> GetOptions {
+    let mut options = GetOptions::default();
+    if is_again {
+        options.extensions.insert(Reread);
+    }
+    options
+}
+
 /// Lets others run: decoding a frame takes a tenth of a millisecond, a batch would take two.
 async fn yield_now() {
     let mut has_yielded = false;
@@ -110,10 +119,10 @@ impl RopeFile {
                 tail: Bytes::new(),
             });
         }
-        let read = |range| async move {
+        let read = |range, options: GetOptions| async move {
             let options = GetOptions {
                 range: Some(range),
-                ..GetOptions::default()
+                ..options
             };
             let result = shared.origin.get_opts(rope, options).await?;
             let (meta, range) = (result.meta.clone(), result.range.clone());
@@ -126,9 +135,11 @@ impl RopeFile {
         };
 
         let mut wanted = Index::TAIL_BYTES_HINT;
+        let mut is_again = false;
         loop {
-            let (mut meta, found, tail) =
-                read(GetRange::Suffix(wanted)).await.map_err(relocated)?;
+            let (mut meta, found, tail) = read(GetRange::Suffix(wanted), rereading(is_again))
+                .await
+                .map_err(relocated)?;
             let expected = meta.size.saturating_sub(wanted)..meta.size;
             if found != expected || tail.len() as u64 != expected.end - expected.start {
                 return Err(RopeStoreError::RopeRange {
@@ -138,7 +149,17 @@ impl RopeFile {
                 }
                 .into());
             }
-            match Index::parse(&tail, meta.size).map_err(damaged)? {
+            let parsed = Index::parse(&tail, meta.size);
+            let is_good = match &parsed {
+                Ok(Tail::Index(index)) => index.name() == name,
+                Ok(Tail::NeedMore { .. }) => true,
+                Err(_) => false,
+            };
+            if !is_good && !is_again {
+                (is_again, wanted) = (true, Index::TAIL_BYTES_HINT);
+                continue;
+            }
+            match parsed.map_err(damaged)? {
                 Tail::Index(index) if index.name() == name => {
                     meta.location = rope.clone();
                     let known = Arc::new(KnownRope { index, meta });
@@ -169,15 +190,24 @@ impl RopeFile {
         if let (Some(first), Some(last)) = (first, last) {
             let missing = frames.start + first..frames.start + last + 1;
             let start = self.known.index.frames()[missing.start].file.start;
-            let stored = self.stored(self.known.index.file_range(missing)).await?;
+            let range = self.known.index.file_range(missing);
+            let mut stored = self.stored(range.clone(), false).await?;
+            let mut is_again = false;
             for (number, found) in frames.clone().zip(&mut found) {
-                if found.is_none() {
-                    let file = &self.known.index.frames()[number].file;
-                    // Sizes of what was just read.
-                    let bytes = &stored[(file.start - start) as usize..(file.end - start) as usize];
-                    *found = Some(self.decode(number, bytes)?);
-                    yield_now().await;
+                if found.is_some() {
+                    continue;
                 }
+                let file = &self.known.index.frames()[number].file;
+                // Sizes of what was just read.
+                let place = (file.start - start) as usize..(file.end - start) as usize;
+                let mut decoded = self.decode(number, &stored[place.clone()]);
+                if decoded.is_err() && !is_again {
+                    is_again = true;
+                    stored = self.stored(range.clone(), true).await?;
+                    decoded = self.decode(number, &stored[place]);
+                }
+                *found = Some(decoded.map_err(|source| self.damaged(source))?);
+                yield_now().await;
             }
         }
         Ok(found.into_iter().flatten().collect())
@@ -190,11 +220,9 @@ impl RopeFile {
         (frame.covers() == self.known.index.frames()[number].covers).then_some(frame)
     }
 
-    fn decode(&self, number: usize, stored: &[u8]) -> Result<Arc<Frame>> {
+    fn decode(&self, number: usize, stored: &[u8]) -> Result<Arc<Frame>, StoredError> {
         let index = &self.known.index;
-        let segments = index
-            .decode_frame(number, stored)
-            .map_err(|source| self.damaged(source))?;
+        let segments = index.decode_frame(number, stored)?;
         let frame = Arc::new(Frame::new(index.frames()[number].covers.clone(), segments));
         let shared = &self.reader.shared;
         shared
@@ -203,10 +231,10 @@ impl RopeFile {
         Ok(frame)
     }
 
-    /// Bytes of the stored rope.
-    async fn stored(&self, range: Range<u64>) -> Result<Bytes> {
+    /// Bytes of the stored rope, from where it lies if they are read again.
+    async fn stored(&self, range: Range<u64>, is_again: bool) -> Result<Bytes> {
         let tail_start = self.known.meta.size - self.tail.len() as u64;
-        if range.start >= tail_start {
+        if range.start >= tail_start && !is_again {
             return Ok(self
                 .tail
                 .slice((range.start - tail_start) as usize..(range.end - tail_start) as usize));
@@ -214,7 +242,7 @@ impl RopeFile {
         let location = &self.reader.location;
         let options = GetOptions {
             range: Some(GetRange::Bounded(range.clone())),
-            ..GetOptions::default()
+            ..rereading(is_again)
         };
         let result = self
             .origin()

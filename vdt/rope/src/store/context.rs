@@ -37,6 +37,18 @@ impl ReadContext {
     }
 }
 
+/// Travels in [`GetOptions::extensions`] of a read of a rope whose bytes, as they came the first time, were not what was written: a
+/// cache below is to ask its origin and not give what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reread;
+
+impl Reread {
+    /// Whether a read is one.
+    pub fn is_asked(options: &GetOptions) -> bool {
+        options.extensions.get::<Self>().is_some()
+    }
+}
+
 /// What a virtual file is made of, frame by frame of its stored rope.
 #[async_trait::async_trait]
 pub trait FileMap: Send + Sync + fmt::Debug {

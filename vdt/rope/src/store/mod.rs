@@ -51,7 +51,7 @@ use object_store::{
     ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
 
-pub use context::{FileMap, Frame, ReadContext};
+pub use context::{FileMap, Frame, ReadContext, Reread};
 pub use error::{Drift, DriftReason, RopeStoreError};
 
 use cache::{FrameCache, IndexCache};
