@@ -59,11 +59,11 @@ def origin(bed: Bed):
 
 
 def scan_resistance(bed: Bed):
-    """Zipf lookups (exponent 1) through a cache of a tenth of their data in memory and a quarter on disk, without and with a full scan of
+    """Zipf lookups (exponent 1) through a cache of a third of their data in memory and a third on disk, without and with a full scan of
     another table, larger than the cache, beside them. Misses are what the bucket was asked for."""
     rows = []
     for label, scanning in [("lookups alone", False), ("with full scans", True)]:
-        args = ["--cache-memory", "20Mi", "--cache-disk", "50Mi"]
+        args = ["--cache-memory", "64Mi", "--cache-disk", "64Mi"]
         with CountingProxy(bed.seaweed.host) as source:
             vdt = bed.serve([DATA, SCANNED], endpoint=source.endpoint, name="zipf", args=args)
             files = [path for path, _ in drawn(vdt, SCANNED)]
