@@ -13,8 +13,8 @@ help: ## this list
 build: ## vdt and vdt-sidecar, for development
 	$(CARGO) build $(LOCKED) --bin vdt --bin vdt-sidecar
 
-release: ## both, optimised: target/release/vdt, target/release/vdt-sidecar
-	$(CARGO) build $(LOCKED) --release --bin vdt --bin vdt-sidecar
+release: ## both, optimised, and the load generator of the benchmarks: target/release
+	$(CARGO) build $(LOCKED) --release --bin vdt --bin vdt-sidecar --bin vdt-load
 
 fmt: ## format the code
 	$(CARGO) fmt --all

@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 from lib.vdt import binary, run
 
-from . import memory, requests, scan, state
+from . import lookups, memory, ranges, requests, scan, state, warm
 from .bed import Bed, arguments, say
 
 
@@ -21,6 +21,9 @@ def main():
         state.run(bed, options.size)
         memory.run(bed)
         scan.run(bed, options.size, options.runs)
+        warm.run(bed, options.size, options.runs)
+        lookups.run(bed, options.runs)
+        ranges.run(bed, options.runs)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def run(bed: Bed):
     expected = hashlib.sha256(LOOKUP.body(11)).hexdigest()
     rows = []
     with CountingProxy(bed.seaweed.host) as source:
-        vdt = bed.serve([LOOKUP], endpoint=source.endpoint, name="requests")
+        vdt = bed.serve([LOOKUP], endpoint=source.endpoint, name="requests", args=["--no-cache"])
         created = source.take()
         created_kinds = Counter(e.kind for e in created)
         with CountingProxy(vdt.listen) as front:
