@@ -92,7 +92,6 @@ def run(bed: Bed, size: str, runs: int, only: str | None = None):
                 ]
             )
             say(" ".join(str(c) for c in rows[-1]))
-        vdt.stop()
     table(
         f"Cold full scan, {runs} pairs",
         [
