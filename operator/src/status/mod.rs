@@ -294,10 +294,17 @@ fn table_ready(
         let message = "changes are stopped; the pods serve what they were last told";
         return ready(ConditionStatus::True, held, message);
     }
+    let has_version = table_reports(observed).any(|report| report.version.is_some());
     match said.first() {
         Some(yes) if said.iter().all(|one| one.status == "True") => {
             ready(ConditionStatus::True, reason::SERVING, &yes.message)
         }
+        // Pods need not say it: those that are ready, have a version and object to nothing above serve the table.
+        None if has_version => ready(
+            ConditionStatus::True,
+            reason::SERVING,
+            "the pods serve the latest spec",
+        ),
         _ => ready(
             ConditionStatus::Unknown,
             UNKNOWN,

@@ -66,6 +66,28 @@ fn observed<'a>(pods: &'a [PodView], reports: &'a [PodReport]) -> Observed<'a> {
     }
 }
 
+#[test]
+fn pods_that_have_a_version_and_object_to_nothing_serve_the_table() {
+    let pods = [pod(0, true), pod(1, true)];
+    let mut report = says(ConditionStatus::True);
+    for table in report.tables.iter_mut().flatten() {
+        table.conditions.retain(|one| one.type_ != condition::READY);
+    }
+    let ready = lines(&compute_new(&observed(&pods, &[report.clone()])));
+    assert!(
+        ready.contains(&"Ready=True/Serving".to_owned()),
+        "{ready:?}"
+    );
+    for table in report.tables.iter_mut().flatten() {
+        table.version = None;
+    }
+    let ready = lines(&compute_new(&observed(&pods, &[report])));
+    assert!(
+        ready.contains(&format!("Ready=Unknown/{UNKNOWN}")),
+        "{ready:?}"
+    );
+}
+
 /// `Type=Status/Reason` of every condition.
 fn lines(status: &VirtualTableStatus) -> Vec<String> {
     status
