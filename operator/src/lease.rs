@@ -20,6 +20,9 @@ use kube::{Api, Client, api::PostParams};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+/// Longest pause between two looks at a lease that another one holds: one small request.
+const LOOK_MAX: Duration = Duration::from_millis(500);
+
 /// A lease to compete for.
 pub(crate) struct Election {
     api: Api<Lease>,
@@ -84,8 +87,8 @@ impl Election {
                     "cannot compete for the lease"
                 ),
             }
-            // Shorter than a renewal: a lease that was given up is taken soon.
-            sleep(self.period() / 2).await;
+            // Shorter than a renewal: a lease that was given up is taken within a second.
+            sleep((self.period() / 2).min(LOOK_MAX)).await;
         }
     }
 
