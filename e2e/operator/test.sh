@@ -8,7 +8,7 @@ root=$(cd "$here/../.." && pwd)
 bin=$("$here/../cluster/binaries.sh" --offline-tools | tail -n 1)
 python=$("$here/../setup.sh" all | tail -n 1)
 if [ -z "${VDT_OPERATOR:-}" ]; then
-    (cd "$root" && cargo build --locked -q -p vdt-operator)
+    (cd "$root" && cargo build --locked -q --bin vdt-operator)
     VDT_OPERATOR=${CARGO_TARGET_DIR:-$root/target}/debug/vdt-operator
 fi
 export VDT_OPERATOR KUBERNETES_BIN=$bin
