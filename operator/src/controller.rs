@@ -49,6 +49,8 @@ const LOOK: Duration = Duration::from_secs(60);
 const STEADY: Duration = Duration::from_secs(20);
 /// The same while something is under way.
 const BUSY: Duration = Duration::from_secs(3);
+/// This long after a Secret or ConfigMap of it has changed, a table is looked at as if something were under way: what comes of it shows in the pods.
+const FOLLOW: Duration = Duration::from_secs(30);
 /// The same where nothing can happen without an event.
 const IDLE: Duration = Duration::from_secs(600);
 /// A missing Secret is asked for this often, for [`EAGER`]; then every [`STEADY`].
@@ -95,6 +97,9 @@ pub(crate) struct Memory {
     asked: Option<Instant>,
     counted: Option<Instant>,
     missing_since: Option<Instant>,
+    /// What the pods were last made to read again, and since when; not for what was found at the first look.
+    reload: Option<String>,
+    reloaded: Option<Instant>,
     conditions: Vec<String>,
 }
 
@@ -480,6 +485,9 @@ impl Look<'_> {
             acted.is_busy = true;
         }
         cluster.reload(&seen, &reload).await?;
+        if memory.reload.as_ref() != Some(&reload) && memory.reload.replace(reload).is_some() {
+            memory.reloaded = Some(Instant::now());
+        }
         let claims = cluster.tend_claims(spec, &seen, Timestamp::now()).await?;
         acted.wait = claims.wait_seconds.map(Duration::from_secs);
         if let Some((claim, problem)) = claims.not_grown {
@@ -573,12 +581,15 @@ impl Look<'_> {
             memory.missing_since = None;
         }
         let is_ready = find(condition::READY).is_some_and(|ready| ready.status == "True");
+        let is_followed = memory
+            .reloaded
+            .is_some_and(|since| since.elapsed() < FOLLOW);
         let mut after = if memory
             .missing_since
             .is_some_and(|since| since.elapsed() < EAGER)
         {
             MISSING
-        } else if acted.is_busy || (!is_ready && !is_stalled && !is_missing) {
+        } else if acted.is_busy || is_followed || (!is_ready && !is_stalled && !is_missing) {
             BUSY
         } else if spec.replicas == 0 && status.replicas == Some(0) {
             IDLE

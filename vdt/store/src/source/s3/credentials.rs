@@ -11,7 +11,7 @@ use crate::source::SourceError;
 use crate::source::secrets::SecretFiles;
 
 /// How long a value read is used: a rotated Secret is followed within this time, and a scan does not read it per artifact.
-const FRESH_FOR: Duration = Duration::from_secs(10);
+const FRESH_FOR: Duration = Duration::from_secs(1);
 
 /// Reads `accessKeyId`, `secretAccessKey` and, if present, `sessionToken` of a Secret.
 #[derive(Debug)]
