@@ -48,7 +48,9 @@ impl Certificate {
                 secret,
                 files: [folder.join(CERTIFICATE), folder.join(KEY)],
             }),
-            Err(Unreadable { message, remedy }) => {
+            Err(Unreadable {
+                message, remedy, ..
+            }) => {
                 problems.push(Problem::new(table, field, message, remedy).with_value(&secret));
                 None
             }
@@ -71,8 +73,15 @@ impl Certificate {
                 ));
                 None
             }
-            Err(Unreadable { message, remedy }) => {
-                problems.push(self.problem(message, &remedy));
+            Err(Unreadable {
+                message,
+                remedy,
+                may_pass,
+            }) => {
+                problems.push(Problem {
+                    may_pass,
+                    ..self.problem(message, &remedy)
+                });
                 None
             }
         };
@@ -101,6 +110,7 @@ impl Certificate {
             value: Some(self.secret.clone()),
             message,
             remedy: Some(remedy.to_owned()),
+            may_pass: false,
         }
     }
 }

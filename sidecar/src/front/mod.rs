@@ -10,18 +10,21 @@
 //!   whose manifest is in mode Anonymous is read by all, also beside others that ask for keys.
 //! - Everything that is wrong at the start is told at once, each with its field, its value and what to do. No problem shows a secret.
 //! - [`Front::watch`] looks at the files once a second, through symbolic links, as Kubernetes swaps a `..data` link under a mounted Secret. What has
-//!   changed and can be read is taken as a whole; otherwise what is in use stays in use, with one error in the log and a metric.
+//!   changed and can be read is taken as a whole; otherwise what is in use stays in use, with one error in the log and a metric. Files that the
+//!   system does not let read are tried again by every look.
 //! - Cancel: [`Front::watch`] ends with its token or its future; what it had taken stays.
 
 mod certificate;
 mod principals;
 mod problem;
 mod secrets;
+mod watched;
 
 pub use problem::Problem;
+pub use watched::Look;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio_util::sync::CancellationToken;
@@ -30,7 +33,8 @@ use vdt_dialect::{Access, Edge, HttpMetrics, KeyRing, Limits, TlsReload};
 
 use self::certificate::Certificate;
 use self::principals::Principals;
-use self::secrets::{Fingerprint, Secrets};
+use self::secrets::Secrets;
+use self::watched::Watched;
 
 /// Between looks at the files. Kubernetes takes a minute to bring a changed Secret; a second more is nothing, and a look costs a few microseconds.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -55,13 +59,6 @@ pub struct Front {
     certificate: Option<Watched<Certificate>>,
 }
 
-/// Something made of secret files, and what the files were like when it was made or last tried.
-#[derive(Debug)]
-struct Watched<T> {
-    from: T,
-    seen: Mutex<Fingerprint>,
-}
-
 /// What one look at the files led to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reload {
@@ -69,18 +66,6 @@ pub struct Reload {
     pub keys: Look,
     /// Of certificate and key.
     pub certificate: Look,
-}
-
-/// What became of files.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Look {
-    /// They are as they were, or there are none.
-    #[default]
-    Unchanged,
-    /// They changed, and what they say is in use.
-    Taken,
-    /// They changed, and cannot be used; what was in use stays in use.
-    Refused,
 }
 
 impl Front {
@@ -221,60 +206,6 @@ fn count(look: Look, counted: impl FnOnce(bool)) {
         Look::Unchanged => {}
         Look::Taken => counted(true),
         Look::Refused => counted(false),
-    }
-}
-
-impl<T: Source> Watched<T> {
-    fn new(from: T) -> Self {
-        // Before the files are read: what changes meanwhile is noticed by the first look.
-        let seen = Mutex::new(from.files());
-        Self { from, seen }
-    }
-
-    /// Takes what has changed by `take`, which tells what is wrong.
-    fn look(&self, take: impl FnOnce(&T, &mut Vec<Problem>)) -> Look {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.from.files();
-        if *seen == now {
-            return Look::Unchanged;
-        }
-        let mut problems = Vec::new();
-        take(&self.from, &mut problems);
-        // Files that changed again while they were read differ from this, and are read again by the next look.
-        *seen = now;
-        if problems.is_empty() {
-            tracing::info!(what = T::NAME, "secrets changed and are in use");
-            return Look::Taken;
-        }
-        for problem in &problems {
-            tracing::error!(what = T::NAME, %problem, "changed secrets are not used; what was in use stays in use");
-        }
-        Look::Refused
-    }
-}
-
-/// What is made of secret files.
-trait Source {
-    /// As the log calls it.
-    const NAME: &'static str;
-
-    /// What the files are like now.
-    fn files(&self) -> Fingerprint;
-}
-
-impl Source for Principals {
-    const NAME: &'static str = "keys";
-
-    fn files(&self) -> Fingerprint {
-        self.fingerprint()
-    }
-}
-
-impl Source for Certificate {
-    const NAME: &'static str = "certificate";
-
-    fn files(&self) -> Fingerprint {
-        self.fingerprint()
     }
 }
 

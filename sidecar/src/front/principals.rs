@@ -110,7 +110,9 @@ impl Principals {
                 folder,
                 tables: paths(table, &readable),
             }),
-            Err(Unreadable { message, remedy }) => problems.push(
+            Err(Unreadable {
+                message, remedy, ..
+            }) => problems.push(
                 Problem::new(table, format!("{field}.secretRef.name"), message, remedy)
                     .with_value(&principal.secret_ref.name),
             ),
@@ -150,7 +152,10 @@ impl Declared {
         let before = problems.len();
         let mut word = |key: &str| {
             secrets::read_word(&self.folder.join(key)).unwrap_or_else(|unreadable| {
-                problems.push(self.problem(unreadable.message, unreadable.remedy));
+                problems.push(Problem {
+                    may_pass: unreadable.may_pass,
+                    ..self.problem(unreadable.message, unreadable.remedy)
+                });
                 None
             })
         };
@@ -206,6 +211,7 @@ impl Declared {
             value: Some(self.secret.clone()),
             message: message.into(),
             remedy: Some(remedy.into()),
+            may_pass: false,
         }
     }
 }

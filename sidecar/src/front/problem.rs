@@ -22,6 +22,9 @@ pub struct Problem {
     /// What to do instead, where the message does not say so already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+    /// Whether the file is there and was not to be read: the same file may be read a moment later.
+    #[serde(skip)]
+    pub(super) may_pass: bool,
 }
 
 impl Problem {
@@ -37,6 +40,7 @@ impl Problem {
             value: None,
             message: message.into(),
             remedy: Some(remedy.into()),
+            may_pass: false,
         }
     }
 
@@ -54,6 +58,7 @@ impl Problem {
             value: None,
             message: error.to_string(),
             remedy: None,
+            may_pass: false,
         }
     }
 }

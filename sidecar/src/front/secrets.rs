@@ -22,6 +22,8 @@ pub(super) type Fingerprint = Vec<Option<[i64; 6]>>;
 pub(super) struct Unreadable {
     pub(super) message: String,
     pub(super) remedy: String,
+    /// The system's fault and not the content's: the same file may be read a moment later.
+    pub(super) may_pass: bool,
 }
 
 impl Secrets {
@@ -43,6 +45,7 @@ impl Secrets {
             return Err(Unreadable {
                 message: "is not the name of a Secret".to_owned(),
                 remedy: "write the name alone, without a path".to_owned(),
+                may_pass: false,
             });
         }
         match &self.dir {
@@ -50,6 +53,7 @@ impl Secrets {
             None => Err(Unreadable {
                 message: "names a Secret, and there is no folder of secrets".to_owned(),
                 remedy: format!("give --secrets-dir DIR, with the keys as files in DIR/{secret}/"),
+                may_pass: false,
             }),
         }
     }
@@ -60,21 +64,25 @@ impl Secrets {
 /// # Errors
 /// When it is there and cannot be read, or is too large to be what it should be.
 pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, Unreadable> {
-    let failed = |message: String| Unreadable {
+    let failed = |message: String, may_pass| Unreadable {
         message: format!("{} {message}", path.display()),
         remedy: "make it a file that this process may read".to_owned(),
+        may_pass,
     };
     let file = match fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(format!("cannot be opened: {error}"))),
+        Err(error) => return Err(failed(format!("cannot be opened: {error}"), true)),
     };
     let mut bytes = Vec::new();
     file.take(FILE_BYTES_MAX + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| failed(format!("cannot be read: {error}")))?;
+        .map_err(|error| failed(format!("cannot be read: {error}"), true))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(failed(format!("has more than {FILE_BYTES_MAX} bytes")));
+        return Err(failed(
+            format!("has more than {FILE_BYTES_MAX} bytes"),
+            false,
+        ));
     }
     Ok(Some(bytes))
 }
@@ -98,6 +106,7 @@ pub(super) fn read_word(path: &Path) -> Result<Option<String>, Unreadable> {
             path.display()
         ),
         remedy: "write one word without spaces into it".to_owned(),
+        may_pass: false,
     })
 }
 
@@ -118,4 +127,21 @@ pub(super) fn fingerprint<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> F
             ])
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_refuses_may_pass_and_what_a_file_holds_does_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // A folder opens and does not read, whoever asks.
+        let refused = read(folder.path()).expect_err("no file");
+        assert!(refused.may_pass, "{refused:?}");
+        let empty = folder.path().join("token");
+        fs::write(&empty, "").expect("a file");
+        let refused = read_word(&empty).expect_err("no word");
+        assert!(!refused.may_pass, "{refused:?}");
+    }
 }

@@ -1,0 +1,148 @@
+//! Files that are looked at again and again, and what is taken of them.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::Problem;
+use super::certificate::Certificate;
+use super::principals::Principals;
+use super::secrets::Fingerprint;
+
+/// What became of files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Look {
+    /// They are as they were, or there are none.
+    #[default]
+    Unchanged,
+    /// They changed, and what they say is in use.
+    Taken,
+    /// They changed, and cannot be used; what was in use stays in use.
+    Refused,
+}
+
+/// Something made of secret files, and what the files were like when it was made or last tried.
+#[derive(Debug)]
+pub(super) struct Watched<T> {
+    pub(super) from: T,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    files: Fingerprint,
+    /// What was told of files that could not be read for now, so that it is told once.
+    told: Vec<Problem>,
+}
+
+impl<T: Source> Watched<T> {
+    pub(super) fn new(from: T) -> Self {
+        // Before the files are read: what changes meanwhile is noticed by the first look.
+        let seen = Mutex::new(Seen {
+            files: from.files(),
+            told: Vec::new(),
+        });
+        Self { from, seen }
+    }
+
+    /// Takes what has changed by `take`, which tells what is wrong.
+    pub(super) fn look(&self, take: impl FnOnce(&T, &mut Vec<Problem>)) -> Look {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.from.files();
+        if seen.files == now {
+            return Look::Unchanged;
+        }
+        let mut problems = Vec::new();
+        take(&self.from, &mut problems);
+        if problems.iter().any(|problem| problem.may_pass) {
+            // The files are not seen yet: the next look reads them again, whatever they are like.
+            if seen.told == problems {
+                return Look::Unchanged;
+            }
+            seen.told.clone_from(&problems);
+        } else {
+            // Files that changed again while they were read differ from this, and are read again by the next look.
+            *seen = Seen {
+                files: now,
+                told: Vec::new(),
+            };
+        }
+        if problems.is_empty() {
+            tracing::info!(what = T::NAME, "secrets changed and are in use");
+            return Look::Taken;
+        }
+        for problem in &problems {
+            tracing::error!(what = T::NAME, %problem, "changed secrets are not used; what was in use stays in use");
+        }
+        Look::Refused
+    }
+}
+
+/// What is made of secret files.
+pub(super) trait Source {
+    /// As the log calls it.
+    const NAME: &'static str;
+
+    /// What the files are like now.
+    fn files(&self) -> Fingerprint;
+}
+
+impl Source for Principals {
+    const NAME: &'static str = "keys";
+
+    fn files(&self) -> Fingerprint {
+        self.fingerprint()
+    }
+}
+
+impl Source for Certificate {
+    const NAME: &'static str = "certificate";
+
+    fn files(&self) -> Fingerprint {
+        self.fingerprint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Files that never look different from these.
+    struct Files(Fingerprint);
+
+    impl Source for Files {
+        const NAME: &'static str = "files";
+
+        fn files(&self) -> Fingerprint {
+            self.0.clone()
+        }
+    }
+
+    fn problem(may_pass: bool) -> Problem {
+        Problem {
+            manifest: None,
+            field: "f".to_owned(),
+            value: None,
+            message: "cannot be read".to_owned(),
+            remedy: None,
+            may_pass,
+        }
+    }
+
+    #[test]
+    fn what_the_system_does_not_let_read_is_tried_again_and_told_once() {
+        let mut watched = Watched::new(Files(vec![None]));
+        watched.from = Files(vec![Some([1; 6])]);
+        let fails = |_: &Files, problems: &mut Vec<Problem>| problems.push(problem(true));
+        assert_eq!(watched.look(fails), Look::Refused);
+        assert_eq!(watched.look(fails), Look::Unchanged);
+        let mut taken = 0;
+        assert_eq!(watched.look(|_, _| taken += 1), Look::Taken);
+        assert_eq!(watched.look(|_, _| taken += 1), Look::Unchanged);
+        assert_eq!(taken, 1);
+        // What the files hold does not change by waiting.
+        watched.from = Files(vec![Some([2; 6])]);
+        let broken = |_: &Files, problems: &mut Vec<Problem>| problems.push(problem(false));
+        assert_eq!(watched.look(broken), Look::Refused);
+        assert_eq!(watched.look(|_, _| taken += 1), Look::Unchanged);
+        assert_eq!(taken, 1);
+    }
+}
