@@ -51,6 +51,7 @@ pub struct AdminState {
     registry: OnceLock<Registry>,
     stack: OnceLock<Stack>,
     stopping: AtomicBool,
+    unsecured: AtomicBool,
     started_ms: i64,
 }
 
@@ -65,6 +66,7 @@ impl AdminState {
             registry: OnceLock::new(),
             stack: OnceLock::new(),
             stopping: AtomicBool::new(false),
+            unsecured: AtomicBool::new(false),
             started_ms: now_ms(),
         }
     }
@@ -74,6 +76,11 @@ impl AdminState {
         // A door opens once.
         let _ = self.registry.set(registry);
         let _ = self.stack.set(stack);
+    }
+
+    /// Says whether the data listener waits for its certificate.
+    pub fn unsecured(&self, waits: bool) {
+        self.unsecured.store(waits, Ordering::Release);
     }
 
     /// The door closes: nothing new should be sent here.
@@ -105,8 +112,15 @@ impl AdminState {
                     None => "the server has not been reached yet".to_owned(),
                 },
             );
-        } else if stack.is_none() {
+        } else if stack.is_none() && !self.unsecured.load(Ordering::Acquire) {
             say("Starting", "the cache is being opened".to_owned());
+        }
+        if self.unsecured.load(Ordering::Acquire) {
+            say(
+                "NoCertificate",
+                "the certificate of the data listener is not there or of no use; the log says why"
+                    .to_owned(),
+            );
         }
         let missing = self
             .tables

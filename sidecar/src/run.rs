@@ -5,6 +5,8 @@
 //!   SIGTERM -> unready -> lame duck: still serving -> drain: bodies finish -> flush the cache -> end
 //! ```
 //!
+//! Secrets may come later: who has none is let in nowhere, and while there is no certificate nothing is served and the admin listener says so.
+//!
 //! Nothing is served before the first contact: the cache's keys need the id of the server's state. Should the server come back with another
 //! state, the process ends with an error, to be started again: what it holds belongs to the old one.
 
@@ -86,6 +88,7 @@ fn front(args: &Args, tables: &[VirtualTable]) -> Result<Arc<Front>, BadInput> {
             .0
             .is_none_or(|address| address.ip().is_loopback()),
         allow_anonymous: args.allow_anonymous,
+        secrets_may_come: true,
     };
     Front::load(tables, &options)
         .map(Arc::new)
@@ -178,14 +181,19 @@ impl<'a> Door<'a> {
                 "the warm-up is not finished; traffic is taken anyway"
             );
         }
+        let watch = Arc::clone(&self.front).watch(http.clone(), self.stop.clone());
+        self.tasks.spawn(watch);
         if let Some((listener, _)) = data {
+            self.admin.unsecured(true);
+            let tls = self.front.secured().await;
+            self.admin.unsecured(false);
             let limits = Limits::default();
-            let edge = self.front.edge(limits.clone());
-            let surface = DataSurface::with(stack.files(), http.clone(), edge);
+            let surface =
+                DataSurface::with(stack.files(), http.clone(), self.front.edge(limits.clone()));
             let options = ServeOptions {
                 limits,
-                tls: self.front.tls(),
-                metrics: Some(http.clone()),
+                tls,
+                metrics: Some(http),
             };
             self.listeners.push(tokio::spawn(vdt_dialect::serve_with(
                 listener,
@@ -195,8 +203,6 @@ impl<'a> Door<'a> {
                 self.drain(),
             )));
         }
-        let front = Arc::clone(&self.front);
-        self.tasks.spawn(front.watch(http, self.stop.clone()));
         self.admin.opened(stack.clone(), registry);
         Ok(stack)
     }

@@ -1,10 +1,12 @@
 //! Certificate and key of the data listener.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use vdt_crds::{TlsMode, VirtualTable};
-use vdt_dialect::PemPair;
 use vdt_dialect::tls::TlsError;
+use vdt_dialect::{PemPair, TlsReload};
 
 use super::Problem;
 use super::secrets::{self, Fingerprint, Secrets, Unreadable};
@@ -62,8 +64,26 @@ impl Certificate {
         secrets::fingerprint(&self.files)
     }
 
+    /// Reads the pair and begins to serve with it.
+    pub(super) fn load(&self, problems: &mut Vec<Problem>) -> Option<Arc<TlsReload>> {
+        let tls = TlsReload::new(&self.read(problems)?)
+            .map_err(|error| problems.push(self.broken(&error)))
+            .ok()?;
+        warn_of_expiry(&tls);
+        Some(Arc::new(tls))
+    }
+
+    /// Reads the pair and puts it in the place of that which is in use.
+    pub(super) fn replace(&self, tls: &TlsReload, problems: &mut Vec<Problem>) {
+        if let Some(pair) = self.read(problems)
+            && let Err(error) = tls.replace(&pair)
+        {
+            problems.push(self.broken(&error));
+        }
+    }
+
     /// Reads both files.
-    pub(super) fn read(&self, problems: &mut Vec<Problem>) -> Option<PemPair> {
+    fn read(&self, problems: &mut Vec<Problem>) -> Option<PemPair> {
         let mut read = |path: &PathBuf| match secrets::read(path) {
             Ok(Some(bytes)) => Some(bytes),
             Ok(None) => {
@@ -96,7 +116,7 @@ impl Certificate {
     }
 
     /// A pair that cannot be used.
-    pub(super) fn broken(&self, error: &TlsError) -> Problem {
+    fn broken(&self, error: &TlsError) -> Problem {
         Problem {
             remedy: None,
             ..self.problem(error.to_string(), "")
@@ -112,6 +132,18 @@ impl Certificate {
             remedy: Some(remedy.to_owned()),
             may_pass: false,
         }
+    }
+}
+
+/// A certificate that has ended is served all the same: clients say so better than a listener that is not there.
+fn warn_of_expiry(tls: &TlsReload) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |now| now.as_secs().cast_signed());
+    if let Some(not_after) = tls.not_after().filter(|not_after| *not_after <= now) {
+        tracing::warn!(
+            not_after,
+            "the certificate of the data listener has ended; clients will refuse it"
+        );
     }
 }
 

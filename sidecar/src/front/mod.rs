@@ -8,10 +8,12 @@
 //!
 //! - Rights are of tables: a principal of one manifest reads what that manifest publishes, as far as its globs go, and nothing of another's. A table
 //!   whose manifest is in mode Anonymous is read by all, also beside others that ask for keys.
-//! - Everything that is wrong at the start is told at once, each with its field, its value and what to do. No problem shows a secret.
+//! - Everything that is wrong at the start is told at once, each with its field, its value and what to do. No problem shows a secret. In a pod,
+//!   where Secrets come and go by themselves, those that are missing or of no use do not end the start ([`FrontOptions::secrets_may_come`]).
 //! - [`Front::watch`] looks at the files once a second, through symbolic links, as Kubernetes swaps a `..data` link under a mounted Secret. What has
-//!   changed and can be read is taken as a whole; otherwise what is in use stays in use, with one error in the log and a metric. Files that the
-//!   system does not let read are tried again by every look.
+//!   changed and can be used is taken, each principal for itself. Of a principal whose Secret is of no use what it had stays in use, and of the
+//!   certificate too, with one error in the log and a metric; a Secret that is gone or empty takes its principal's credentials away. Files that
+//!   the system does not let read are tried again by every look.
 //! - Cancel: [`Front::watch`] ends with its token or its future; what it had taken stays.
 
 mod certificate;
@@ -25,8 +27,9 @@ pub use watched::Look;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use vdt_crds::VirtualTable;
 use vdt_dialect::{Access, Edge, HttpMetrics, KeyRing, Limits, TlsReload};
@@ -48,13 +51,17 @@ pub struct FrontOptions {
     pub listen_is_loopback: bool,
     /// Whether a manifest that says nothing of access is read by all wherever the listener is.
     pub allow_anonymous: bool,
+    /// Whether secrets that are missing or of no use are waited for, instead of being errors of the start: a principal has no credentials until its
+    /// Secret is good, and [`Front::secured`] waits for the certificate.
+    pub secrets_may_come: bool,
 }
 
 /// The edge of a process: who may read, and TLS.
 #[derive(Debug)]
 pub struct Front {
     access: Access,
-    tls: Option<Arc<TlsReload>>,
+    /// None for plain HTTP, and while the certificate is waited for.
+    tls: watch::Sender<Option<Arc<TlsReload>>>,
     keys: Option<Watched<Principals>>,
     certificate: Option<Watched<Certificate>>,
 }
@@ -72,7 +79,7 @@ impl Front {
     /// Reads what the manifests of one process say of access and TLS, and the secrets that they name.
     ///
     /// # Errors
-    /// Everything that is wrong, in the order of the manifests.
+    /// Everything that is wrong, in the order of the manifests; of the secrets' content only where they may not come later.
     pub fn load(tables: &[VirtualTable], options: &FrontOptions) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         sections_agree(tables, &mut problems);
@@ -83,34 +90,38 @@ impl Front {
         let certificate = certificate.map(Watched::new);
 
         let mut access = Access::Anonymous;
+        let mut of_keys = Vec::new();
         if let Some(keys) = &keys {
-            let (read, public) = keys.from.read(&mut problems);
+            let (read, public) = keys.from.read(&mut of_keys);
             match KeyRing::new(read, public) {
                 Ok(ring) => access = Access::Keys(Arc::new(ring)),
                 Err(error) => problems.push(Problem::of_keys(&error)),
             }
         }
-        let mut tls = None;
-        if let Some(certificate) = &certificate
-            && let Some(pair) = certificate.from.read(&mut problems)
-        {
-            match TlsReload::new(&pair) {
-                Ok(loaded) => tls = Some(Arc::new(loaded)),
-                Err(error) => problems.push(certificate.from.broken(&error)),
-            }
+        let mut of_tls = Vec::new();
+        let tls = certificate
+            .as_ref()
+            .and_then(|certificate| certificate.from.load(&mut of_tls));
+        if options.secrets_may_come && problems.is_empty() {
+            keys.iter().for_each(|keys| keys.first_read(&of_keys));
+            certificate
+                .iter()
+                .for_each(|certificate| certificate.first_read(&of_tls));
+        } else {
+            problems.append(&mut of_keys);
+            problems.append(&mut of_tls);
         }
         if !problems.is_empty() {
             return Err(problems);
         }
-        tls.iter().for_each(|tls| warn_of_expiry(tls));
-        if keys.is_some() && tls.is_none() && !options.listen_is_loopback {
+        if keys.is_some() && certificate.is_none() && !options.listen_is_loopback {
             tracing::warn!(
                 "access is by keys and the data listener has no TLS: tokens and data can be read on the way, unless something in front encrypts"
             );
         }
         Ok(Self {
             access,
-            tls,
+            tls: watch::Sender::new(tls),
             keys,
             certificate,
         })
@@ -122,10 +133,19 @@ impl Front {
         self.access.clone()
     }
 
-    /// TLS of the data listener, `None` for plain HTTP.
+    /// TLS of the data listener, `None` for plain HTTP and while its certificate is waited for.
     #[must_use]
     pub fn tls(&self) -> Option<Arc<TlsReload>> {
-        self.tls.clone()
+        self.tls.borrow().clone()
+    }
+
+    /// TLS of the data listener, `None` for plain HTTP. Waits until [`Front::watch`] has found the certificate, if there is none yet.
+    pub async fn secured(&self) -> Option<Arc<TlsReload>> {
+        self.certificate.as_ref()?;
+        let mut tls = self.tls.subscribe();
+        // The sender is of this very object.
+        let tls = tls.wait_for(Option::is_some).await.ok()?;
+        tls.clone()
     }
 
     /// What stands in front of the dialects, with these limits and an access log.
@@ -144,20 +164,20 @@ impl Front {
         if let (Some(keys), Access::Keys(ring)) = (&self.keys, &self.access) {
             reload.keys = keys.look(|principals, problems| {
                 let (read, public) = principals.read(problems);
-                if problems.is_empty()
-                    && let Err(error) = ring.replace(read, public)
-                {
+                if let Err(error) = ring.replace(read, public) {
                     problems.push(Problem::of_keys(&error));
                 }
             });
             count(reload.keys, |taken| metrics.keys_reloaded(taken));
+            metrics.principals_without_credentials(keys.from.without());
         }
-        if let (Some(certificate), Some(tls)) = (&self.certificate, &self.tls) {
-            reload.certificate = certificate.look(|certificate, problems| {
-                if let Some(pair) = certificate.read(problems)
-                    && let Err(error) = tls.replace(&pair)
-                {
-                    problems.push(certificate.broken(&error));
+        if let Some(certificate) = &self.certificate {
+            reload.certificate = certificate.look(|certificate, problems| match self.tls() {
+                Some(tls) => certificate.replace(&tls, problems),
+                None => {
+                    if let Some(first) = certificate.load(problems) {
+                        self.tls.send_replace(Some(first));
+                    }
                 }
             });
             count(reload.certificate, |taken| {
@@ -186,18 +206,6 @@ impl Front {
                 tracing::error!(%error, "the secrets could not be looked at");
             }
         }
-    }
-}
-
-/// A certificate that has ended is served all the same: clients say so better than a listener that is not there.
-fn warn_of_expiry(tls: &TlsReload) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.map_or(0, |now| now.as_secs().cast_signed());
-    if let Some(not_after) = tls.not_after().filter(|not_after| *not_after <= now) {
-        tracing::warn!(
-            not_after,
-            "the certificate of the data listener has ended; clients will refuse it"
-        );
     }
 }
 

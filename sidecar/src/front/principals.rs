@@ -1,10 +1,13 @@
 //! Principals of all manifests, and what each may read.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use vdt_crds::{AccessMode, VirtualTable};
-use vdt_dialect::access::{AccessKey, Principal, Secret, Tables};
+use vdt_dialect::KeyRing;
+use vdt_dialect::access::{AccessKey, KeyRingError, Principal, Secret, Tables};
 
 use super::secrets::{self, Fingerprint, Secrets, Unreadable};
 use super::{FrontOptions, Problem};
@@ -20,6 +23,8 @@ pub(super) struct Principals {
     declared: Vec<Declared>,
     public: Tables,
     keyed: bool,
+    /// Principals without credentials, as of the last read.
+    without: AtomicUsize,
 }
 
 /// One principal of one manifest.
@@ -31,6 +36,17 @@ struct Declared {
     secret: String,
     folder: PathBuf,
     tables: Tables,
+    /// As its Secret said when it was of use, until it is gone.
+    kept: Mutex<Option<Principal>>,
+}
+
+/// What a principal's Secret says.
+enum Found {
+    Credentials(Box<Principal>),
+    /// There is none, or nothing in it: that takes all rights away.
+    Nothing,
+    /// Something that is of no use, such as half a file.
+    Broken,
 }
 
 impl Principals {
@@ -45,6 +61,7 @@ impl Principals {
             declared: Vec::new(),
             public: Tables::default(),
             keyed: false,
+            without: AtomicUsize::new(0),
         };
         for table in tables {
             let access = table
@@ -109,6 +126,7 @@ impl Principals {
                 secret: principal.secret_ref.name.clone(),
                 folder,
                 tables: paths(table, &readable),
+                kept: Mutex::default(),
             }),
             Err(Unreadable {
                 message, remedy, ..
@@ -136,19 +154,52 @@ impl Principals {
         secrets::fingerprint(&files)
     }
 
-    /// Reads the principals' secrets, and says what everybody may read.
+    /// Reads the principals' secrets, and says what everybody may read. One whose Secret is of no use is as it was, one without a Secret has no
+    /// credentials; neither is in the way of the others.
     pub(super) fn read(&self, problems: &mut Vec<Problem>) -> (Vec<Principal>, Tables) {
-        let principals = self
+        let mut principals: Vec<Principal> = self
             .declared
             .iter()
-            .filter_map(|one| one.read(problems))
+            .filter_map(|one| one.current(problems))
             .collect();
+        tell_apart(&mut principals, problems);
+        let without = self.declared.len().saturating_sub(principals.len());
+        self.without.store(without, Ordering::Relaxed);
         (principals, self.public.clone())
+    }
+
+    /// Principals without credentials, as of the last read.
+    pub(super) fn without(&self) -> usize {
+        self.without.load(Ordering::Relaxed)
+    }
+}
+
+/// Leaves out who shows the credentials of another before it.
+fn tell_apart(principals: &mut Vec<Principal>, problems: &mut Vec<Problem>) {
+    while let Err(error) = KeyRing::new(principals.clone(), Tables::default()) {
+        let (KeyRingError::SharedAccessKey { second, .. }
+        | KeyRingError::SharedToken { second, .. }) = &error;
+        let before = principals.len();
+        principals.retain(|principal| principal.name != *second);
+        problems.push(Problem::of_keys(&error));
+        if principals.len() == before {
+            return;
+        }
     }
 }
 
 impl Declared {
-    fn read(&self, problems: &mut Vec<Problem>) -> Option<Principal> {
+    fn current(&self, problems: &mut Vec<Problem>) -> Option<Principal> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.read(problems) {
+            Found::Credentials(principal) => *kept = Some(*principal),
+            Found::Nothing => *kept = None,
+            Found::Broken => {}
+        }
+        kept.clone()
+    }
+
+    fn read(&self, problems: &mut Vec<Problem>) -> Found {
         let before = problems.len();
         let mut word = |key: &str| {
             secrets::read_word(&self.folder.join(key)).unwrap_or_else(|unreadable| {
@@ -161,7 +212,7 @@ impl Declared {
         };
         let (id, secret, token) = (word(ACCESS_KEY_ID), word(SECRET_ACCESS_KEY), word(TOKEN));
         if problems.len() > before {
-            return None;
+            return Found::Broken;
         }
         let access_key = match (id, secret) {
             (None, None) => None,
@@ -172,7 +223,7 @@ impl Declared {
                     ),
                     "make it of letters and digits",
                 ));
-                return None;
+                return Found::Broken;
             }
             (Some(id), Some(secret)) => Some(AccessKey {
                 id,
@@ -186,7 +237,7 @@ impl Declared {
                     ),
                     "write both, or neither and a token",
                 ));
-                return None;
+                return Found::Broken;
             }
         };
         if access_key.is_none() && token.is_none() {
@@ -194,14 +245,14 @@ impl Declared {
                 format!("{} holds no credentials", self.folder.display()),
                 format!("write {ACCESS_KEY_ID} and {SECRET_ACCESS_KEY} for S3 clients, {TOKEN} for the others, or all three, each a file there"),
             ));
-            return None;
+            return Found::Nothing;
         }
-        Some(Principal {
+        Found::Credentials(Box::new(Principal {
             name: self.name.clone(),
             access_key,
             token: token.map(Secret::new),
             tables: self.tables.clone(),
-        })
+        }))
     }
 
     fn problem(&self, message: impl Into<String>, remedy: impl Into<String>) -> Problem {

@@ -15,7 +15,7 @@ pub enum Look {
     Unchanged,
     /// They changed, and what they say is in use.
     Taken,
-    /// They changed, and cannot be used; what was in use stays in use.
+    /// They changed, and not all of it can be used. Of a certificate nothing is; of keys those whose Secrets are good.
     Refused,
 }
 
@@ -41,6 +41,23 @@ impl<T: Source> Watched<T> {
             told: Vec::new(),
         });
         Self { from, seen }
+    }
+
+    /// Tells what was wrong when the files were read first: what may pass is tried again by the next look, and not told again.
+    pub(super) fn first_read(&self, problems: &[Problem]) {
+        if problems.iter().any(|problem| problem.may_pass) {
+            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Seen {
+                files: Fingerprint::new(),
+                told: problems.to_vec(),
+            };
+        }
+        Self::tell(problems);
+    }
+
+    fn tell(problems: &[Problem]) {
+        for problem in problems {
+            tracing::error!(what = T::NAME, %problem, "{}", T::USELESS);
+        }
     }
 
     /// Takes what has changed by `take`, which tells what is wrong.
@@ -69,9 +86,7 @@ impl<T: Source> Watched<T> {
             tracing::info!(what = T::NAME, "secrets changed and are in use");
             return Look::Taken;
         }
-        for problem in &problems {
-            tracing::error!(what = T::NAME, %problem, "changed secrets are not used; what was in use stays in use");
-        }
+        Self::tell(&problems);
         Look::Refused
     }
 }
@@ -80,6 +95,8 @@ impl<T: Source> Watched<T> {
 pub(super) trait Source {
     /// As the log calls it.
     const NAME: &'static str;
+    /// What becomes of it while its files are of no use, as the log says it.
+    const USELESS: &'static str;
 
     /// What the files are like now.
     fn files(&self) -> Fingerprint;
@@ -87,6 +104,7 @@ pub(super) trait Source {
 
 impl Source for Principals {
     const NAME: &'static str = "keys";
+    const USELESS: &'static str = "a principal's secret is of no use: without one it may read nothing, else what it had is in use; the others are served as their secrets say";
 
     fn files(&self) -> Fingerprint {
         self.fingerprint()
@@ -95,6 +113,7 @@ impl Source for Principals {
 
 impl Source for Certificate {
     const NAME: &'static str = "certificate";
+    const USELESS: &'static str = "the certificate is of no use: what was in use stays in use, and before there is one nobody is served";
 
     fn files(&self) -> Fingerprint {
         self.fingerprint()
@@ -110,6 +129,7 @@ mod tests {
 
     impl Source for Files {
         const NAME: &'static str = "files";
+        const USELESS: &'static str = "of no use";
 
         fn files(&self) -> Fingerprint {
             self.0.clone()

@@ -221,7 +221,7 @@ async fn a_secret_that_kubernetes_swaps_is_taken_and_a_broken_one_is_not() {
     assert_eq!(status(&front, "manuals", Some("first-token")).await, 401);
     assert_eq!(status(&front, "manuals", Some("second-token")).await, 200);
 
-    // An empty token, then none at all: the last good one goes on, and each is told once.
+    // An empty token: the last good one goes on, and that is told once. None at all: nobody is let in any more.
     swap("..three");
     assert_eq!(
         front.reload(&metrics),
@@ -231,6 +231,7 @@ async fn a_secret_that_kubernetes_swaps_is_taken_and_a_broken_one_is_not() {
         }
     );
     assert_eq!(front.reload(&metrics), UNCHANGED);
+    assert_eq!(status(&front, "manuals", Some("second-token")).await, 200);
     fs::remove_file(secret.join("token")).unwrap();
     assert_eq!(
         front.reload(&metrics),
@@ -239,7 +240,7 @@ async fn a_secret_that_kubernetes_swaps_is_taken_and_a_broken_one_is_not() {
             ..UNCHANGED
         }
     );
-    assert_eq!(status(&front, "manuals", Some("second-token")).await, 200);
+    assert_eq!(status(&front, "manuals", Some("second-token")).await, 401);
 
     // The certificate without its key, then both.
     let (certificate, key) = pair();
@@ -270,6 +271,117 @@ async fn a_secret_that_kubernetes_swaps_is_taken_and_a_broken_one_is_not() {
     ] {
         assert!(text.contains(line), "{line} in\n{text}");
     }
+}
+
+#[tokio::test]
+async fn a_secret_that_is_of_no_use_is_not_in_the_way_of_others() {
+    let folder = Folder::new();
+    folder.write("analysts-key/token", "a-one");
+    folder.write("readers-key/token", "r-one");
+    let tables = [manifest("manuals", &format!("access: {KEYS}"))];
+    let front = Front::load(&tables, &options(&folder)).unwrap();
+    let mut registry = Registry::default();
+    let metrics = HttpMetrics::register(&mut registry);
+    let refused = Reload {
+        keys: Look::Refused,
+        ..UNCHANGED
+    };
+    let expect = async |expected: [(&str, u16); 4]| {
+        for (token, expected) in expected {
+            let answered = status(&front, "manuals_meta", Some(token)).await;
+            assert_eq!(answered, expected, "{token}");
+        }
+    };
+    // Broken: what it had goes on. The other is rotated all the same.
+    folder.write("analysts-key/token", "two words");
+    folder.write("readers-key/token", "r-two");
+    assert_eq!(front.reload(&metrics), refused);
+    expect([("a-one", 200), ("r-one", 401), ("r-two", 200), ("", 401)]).await;
+    // Gone: that takes its rights away.
+    fs::remove_dir_all(folder.path().join("analysts-key")).unwrap();
+    folder.write("readers-key/token", "r-three");
+    assert_eq!(front.reload(&metrics), refused);
+    expect([
+        ("a-one", 401),
+        ("r-two", 401),
+        ("r-three", 200),
+        ("two", 401),
+    ])
+    .await;
+    let text = || {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        text
+    };
+    assert!(text().contains("vdt_http_principals_without_credentials 1\n"));
+    // The token of another: the later of the two is left out, and only it.
+    folder.write("analysts-key/token", "r-three");
+    assert_eq!(front.reload(&metrics), refused);
+    assert_eq!(status(&front, "manuals", Some("r-three")).await, 200);
+    folder.write("readers-key/token", "r-four");
+    let taken = Reload {
+        keys: Look::Taken,
+        ..UNCHANGED
+    };
+    assert_eq!(front.reload(&metrics), taken);
+    expect([
+        ("a-one", 401),
+        ("r-three", 200),
+        ("r-four", 200),
+        ("r-two", 401),
+    ])
+    .await;
+    assert!(text().contains("vdt_http_principals_without_credentials 0\n"));
+}
+
+#[tokio::test]
+async fn in_a_pod_secrets_may_come_later() {
+    let folder = Folder::new();
+    folder.write("readers-key/token", "readers");
+    let tables = [manifest(
+        "manuals",
+        &format!(
+            "access: {KEYS}\n    tls: {{mode: CertManager, issuerRef: {{name: ca, kind: Issuer}}}}"
+        ),
+    )];
+    let strict = options(&folder);
+    let told = problems(&tables, &strict).join("\n");
+    assert!(
+        told.contains("analysts-key holds no credentials") && told.contains("tls.crt"),
+        "{told}"
+    );
+    let pod = FrontOptions {
+        secrets_may_come: true,
+        ..strict
+    };
+    let front = Front::load(&tables, &pod).unwrap();
+    let metrics = HttpMetrics::default();
+    assert_eq!(front.reload(&metrics), UNCHANGED);
+    assert_eq!(
+        status(&front, "manuals_meta", Some("readers")).await,
+        200,
+        "who has a secret is served"
+    );
+    assert_eq!(status(&front, "manuals", Some("analysts")).await, 401);
+    assert!(front.tls().is_none());
+    let mut secured = std::pin::pin!(front.secured());
+    assert!(futures::poll!(secured.as_mut()).is_pending());
+
+    folder.write("analysts-key/token", "analysts");
+    let (certificate, key) = pair();
+    folder.write("manuals-tls/tls.key", &key);
+    folder.write("manuals-tls/tls.crt", &certificate);
+    let both = Reload {
+        keys: Look::Taken,
+        certificate: Look::Taken,
+    };
+    assert_eq!(front.reload(&metrics), both);
+    assert_eq!(status(&front, "manuals", Some("analysts")).await, 200);
+    assert!(secured.await.is_some() && front.tls().is_some());
+
+    // What is wrong with a manifest does not come right by waiting.
+    let wrong = [manifest("quiet", "replicas: 1")];
+    assert!(Front::load(&wrong, &pod).is_err());
 }
 
 #[tokio::test]

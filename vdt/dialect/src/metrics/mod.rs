@@ -50,6 +50,7 @@ struct Families {
     handshakes: Family<HandshakeLabels, Counter>,
     certificate_ends: Family<NoLabels, Gauge>,
     reloads: Family<ReloadLabels, Counter>,
+    without_credentials: Gauge,
     /// What admission compares with its limits.
     requests_now: AtomicU64,
     bytes_now: AtomicU64,
@@ -72,6 +73,7 @@ impl Default for Families {
             handshakes: Family::default(),
             certificate_ends: Family::default(),
             reloads: Family::default(),
+            without_credentials: Gauge::default(),
             requests_now: AtomicU64::new(0),
             bytes_now: AtomicU64::new(0),
         }
@@ -139,6 +141,12 @@ impl HttpMetrics {
     /// Counts keys that were read again, and taken or not.
     pub fn keys_reloaded(&self, taken: bool) {
         self.reloaded(Reloaded::Keys, taken);
+    }
+
+    /// Tells how many principals have no credentials, because their Secrets are missing or of no use.
+    pub fn principals_without_credentials(&self, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.families.without_credentials.set(count);
     }
 
     fn reloaded(&self, what: Reloaded, taken: bool) {
@@ -221,6 +229,11 @@ impl Families {
             "vdt_http_reloads",
             "Certificates and keys that were read again",
             self.reloads.clone(),
+        );
+        registry.register(
+            "vdt_http_principals_without_credentials",
+            "Principals whose Secrets are missing or of no use",
+            self.without_credentials.clone(),
         );
     }
 }

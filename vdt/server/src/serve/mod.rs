@@ -180,6 +180,7 @@ fn front(
         secrets_dir: args.sources.secrets_dir.clone(),
         listen_is_loopback: listen.is_none_or(|listen| listen.ip().is_loopback()),
         allow_anonymous: args.allow_anonymous,
+        secrets_may_come: false,
     };
     let tables: Vec<_> = declared.iter().map(|one| one.table.clone()).collect();
     Front::load(&tables, &options)
