@@ -11,7 +11,7 @@ use crate::metrics::{DialectLabel, HttpMetrics, Refused};
 pub struct Edge {
     /// Who may read.
     pub access: Access,
-    /// Of these `requests_in_flight` and `bytes_in_flight`; the others are the listener's.
+    /// Of these `requests_in_flight`, `bytes_in_flight` and `hold_timeout`; the others are the listener's.
     pub limits: Limits,
     /// Whether each request is logged when it ends, as an event of target `vdt::access`.
     pub access_log: bool,
@@ -84,6 +84,10 @@ impl Gate {
 
     pub(crate) fn unauthenticated(&self, dialect: DialectLabel) {
         self.metrics.refused(dialect, Refused::Unauthenticated);
+    }
+
+    pub(crate) fn busy(&self, dialect: DialectLabel) {
+        self.metrics.refused(dialect, Refused::Listings);
     }
 
     pub(crate) fn denied(&self, dialect: DialectLabel) {

@@ -142,18 +142,20 @@ impl Dialects {
     /// Says why nothing more can be taken on. The request that asks is counted already.
     fn overload(&self) -> Option<Refused> {
         let requests = usize::try_from(self.metrics.requests_now()).unwrap_or(usize::MAX);
+        let patience = self.limits.hold_timeout;
         if requests > self.limits.requests_in_flight {
+            self.metrics.free_one(patience);
             Some(Refused::RequestsInFlight)
-        } else if self.metrics.bytes_now() > self.limits.bytes_in_flight {
-            Some(Refused::BytesInFlight)
-        } else {
+        } else if self.metrics.has_room(self.limits.bytes_in_flight, patience) {
             None
+        } else {
+            Some(Refused::BytesInFlight)
         }
     }
 }
 
 /// 503, never 429: that one is fatal in Daft.
-fn slow_down(dialect: DialectLabel) -> Response<DialectBody> {
+pub(crate) fn slow_down(dialect: DialectLabel) -> Response<DialectBody> {
     let mut response = match dialect {
         DialectLabel::S3 => S3Dialect::slow_down(),
         DialectLabel::Http => HttpDialect::slow_down(),
@@ -210,7 +212,6 @@ impl Body for ResponseBody {
         let Self { inner, visit } = &mut *self;
         let _span = visit.span.enter();
         let measure = &mut visit.measure;
-        measure.taken();
         let frame = std::task::ready!(Pin::new(&mut *inner).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {

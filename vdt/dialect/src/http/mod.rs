@@ -13,6 +13,7 @@ mod page;
 mod propfind;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::http::header::{
     ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE,
@@ -22,6 +23,7 @@ use ::http::{Method, Request, Response, StatusCode};
 use bytes::Bytes;
 use http_body_util::{Empty, Full};
 use object_store::ObjectStore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::location::Location;
 use crate::access::{Caller, DENIED, NO_CREDENTIALS, visible};
@@ -37,16 +39,50 @@ const ROOT: &str = "/v1";
 
 const ALLOWED: HeaderValue = HeaderValue::from_static("OPTIONS, GET, HEAD, PROPFIND");
 
+/// Listings that are written at a time. One may have 16 MiB, and as much again of what the store says.
+const LISTINGS: usize = 8;
+
+/// Time that a listing waits for its turn. Those before it may wait for a store that hangs.
+const LISTING_WAIT: Duration = Duration::from_secs(5);
+
+/// Turns at writing listings.
+#[derive(Debug)]
+struct Listings {
+    turns: Semaphore,
+    gate: Gate,
+}
+
+impl Listings {
+    /// Waits for a turn, which ends when it is dropped; `None` if there is none in time.
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        let turn = tokio::time::timeout(LISTING_WAIT, self.turns.acquire());
+        let turn = turn.await.ok().and_then(Result::ok);
+        if turn.is_none() {
+            self.gate.busy(DialectLabel::Http);
+        }
+        turn
+    }
+}
+
 /// HTTP/WebDAV over one store.
 #[derive(Debug)]
 pub(crate) struct HttpDialect {
     store: Arc<dyn ObjectStore>,
     gate: Gate,
+    listings: Listings,
 }
 
 impl HttpDialect {
     pub(crate) fn new(store: Arc<dyn ObjectStore>, gate: Gate) -> Self {
-        Self { store, gate }
+        let listings = Listings {
+            turns: Semaphore::new(LISTINGS),
+            gate: gate.clone(),
+        };
+        Self {
+            store,
+            gate,
+            listings,
+        }
     }
 
     /// The answer when there is too much to do.
@@ -99,9 +135,9 @@ impl HttpDialect {
                 };
                 let store = visible(&self.store, &caller);
                 if operation == Operation::Propfind {
-                    propfind::answer(&*store, &parts.headers, &location).await
+                    propfind::answer(&*store, &self.listings, &parts.headers, &location).await
                 } else {
-                    read(&*store, &parts, &location).await
+                    read(&*store, &self.listings, &parts, &location).await
                 }
             }
             Operation::Options => options(),
@@ -143,14 +179,15 @@ impl HttpDialect {
 
 async fn read(
     store: &dyn ObjectStore,
+    listings: &Listings,
     parts: &Parts,
     location: &Location,
 ) -> Response<DialectBody> {
     let html = page::is_wanted(&parts.headers);
     let path = match location {
         Location::Object(path) => path,
-        Location::Root if html => return page::answer(store, None).await,
-        Location::Folder(path) if html => return page::answer(store, Some(path)).await,
+        Location::Root if html => return page::answer(store, listings, None).await,
+        Location::Folder(path) if html => return page::answer(store, listings, Some(path)).await,
         Location::Root | Location::Folder(_) => {
             return text(
                 StatusCode::NOT_FOUND,
@@ -170,7 +207,7 @@ async fn read(
             response
         }
         // Perhaps a folder without its slash.
-        Err(Failure::NotFound) if html => page::answer(store, Some(path)).await,
+        Err(Failure::NotFound) if html => page::answer(store, listings, Some(path)).await,
         Err(failure) => {
             failure.log(path);
             failed(&failure)

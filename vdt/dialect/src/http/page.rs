@@ -13,10 +13,11 @@ use object_store::path::Path;
 use object_store::{Error, ListResult, ObjectStore};
 use sha2::{Digest, Sha256};
 
-use super::{ROOT, failed};
+use super::{Listings, ROOT, failed};
 use crate::answer::Failure;
 use crate::key::encode;
-use crate::surface::{DialectBody, boxed};
+use crate::metrics::DialectLabel;
+use crate::surface::{DialectBody, boxed, slow_down};
 
 /// Entries of a page. More are counted, not shown.
 const ENTRIES_MAX: usize = 10_000;
@@ -55,8 +56,12 @@ pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
 /// Answers a GET of a folder; 404 when nothing lies in it.
 pub(super) async fn answer(
     store: &dyn ObjectStore,
+    listings: &Listings,
     folder: Option<&Path>,
 ) -> Response<DialectBody> {
+    let Some(_turn) = listings.turn().await else {
+        return slow_down(DialectLabel::Http);
+    };
     let listed = match store.list_with_delimiter(folder).await {
         Ok(listed) => listed,
         Err(Error::NotFound { .. }) => ListResult {

@@ -22,10 +22,11 @@ use object_store::{Error, ObjectMeta, ObjectStore};
 use quick_xml::escape::escape;
 
 use super::location::Location;
-use super::{ROOT, failed, text};
+use super::{Listings, ROOT, failed, text};
 use crate::answer::{EntityTag, Failure, content_type, head, http_date};
 use crate::key::encode;
-use crate::surface::{DialectBody, boxed};
+use crate::metrics::DialectLabel;
+use crate::surface::{DialectBody, boxed, slow_down};
 
 /// Bytes of a multistatus body, about 40,000 entries. A log is cleaned up long before; a catalog is better listed folder by folder.
 const MULTISTATUS_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -55,6 +56,7 @@ impl Depth {
 enum Refused {
     Failure(Failure),
     TooMany,
+    Busy,
 }
 
 impl From<Failure> for Refused {
@@ -72,13 +74,14 @@ impl From<Error> for Refused {
 /// Answers a PROPFIND.
 pub(crate) async fn answer(
     store: &dyn ObjectStore,
+    listings: &Listings,
     headers: &HeaderMap,
     location: &Location,
 ) -> Response<DialectBody> {
     let Some(depth) = Depth::parse(headers) else {
         return text(StatusCode::BAD_REQUEST, "Depth is 0, 1 or infinity");
     };
-    match find(store, depth, location).await {
+    match find(store, listings, depth, location).await {
         Ok(status) => xml(StatusCode::MULTI_STATUS, status.finish()),
         Err(Refused::Failure(failure)) => {
             if let Location::Folder(path) | Location::Object(path) = location {
@@ -86,6 +89,7 @@ pub(crate) async fn answer(
             }
             failed(&failure)
         }
+        Err(Refused::Busy) => slow_down(DialectLabel::Http),
         Err(Refused::TooMany) if depth == Depth::Infinity => xml(
             StatusCode::FORBIDDEN,
             format!("{XML}<D:error xmlns:D=\"DAV:\"><D:propfind-finite-depth/></D:error>\n"),
@@ -99,6 +103,7 @@ pub(crate) async fn answer(
 
 async fn find(
     store: &dyn ObjectStore,
+    listings: &Listings,
     depth: Depth,
     location: &Location,
 ) -> Result<MultiStatus, Refused> {
@@ -116,6 +121,10 @@ async fn find(
             Err(failure) => return Err(failure.into()),
         },
     };
+    let turn = match depth {
+        Depth::Zero => None,
+        Depth::One | Depth::Infinity => Some(listings.turn().await.ok_or(Refused::Busy)?),
+    };
     let mut status = MultiStatus::new();
     status.folder(folder)?;
     let empty = match depth {
@@ -132,6 +141,7 @@ async fn find(
     if empty && folder.is_some() {
         return Err(Failure::NotFound.into());
     }
+    drop(turn);
     Ok(status)
 }
 

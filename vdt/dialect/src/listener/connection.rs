@@ -26,7 +26,7 @@ use super::accept::Peer;
 use super::limits::Limits;
 use super::report;
 use super::traffic::{Overdue, Tracked, Traffic, Watched};
-use crate::metrics::{ConnectionEnd, Handshake, HttpMetrics};
+use crate::metrics::{ConnectionEnd, Handshake, Holding, HttpMetrics};
 use crate::surface::BoxError;
 use crate::tls::TlsReload;
 
@@ -58,6 +58,18 @@ pub(super) struct Handle {
     pub(super) traffic: Arc<Traffic>,
     /// Told when the connection's place is needed.
     pub(super) evict: Notify,
+    /// What it holds, where that is counted.
+    pub(super) holding: Option<Holding>,
+}
+
+impl Handle {
+    /// Waits until what the connection holds is in the way of others.
+    async fn in_the_way(&self) {
+        match &self.holding {
+            Some(holding) => holding.holder.told_to_leave().await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Serves one connection until it ends, the client leaves, one of its clocks runs out, or `stopping` and the requests under way are done.
@@ -196,6 +208,10 @@ async fn serve<IO, S, B>(
                 if handle.traffic.idle().is_some() {
                     return terms.ended(ConnectionEnd::Evicted);
                 }
+            }
+            () = handle.in_the_way() => {
+                tracing::debug!(%peer, "connection cut: others need what it does not take");
+                return terms.ended(ConnectionEnd::GaveWay);
             }
             _ = clocks.tick() => match handle.traffic.overdue(limits) {
                 None => {}

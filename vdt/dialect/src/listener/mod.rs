@@ -10,6 +10,8 @@
 //!   does not take what it asked for, is disconnected in the time that [`Limits`] gives it.
 //! - Beyond [`Limits::connections`] the connections that have been without a request for longest, first those that never had one, make room. While
 //!   all are busy nothing is served until one ends; clients wait in the kernel's queue.
+//! - What a connection was given and has not taken is counted to the last byte. Those that hold it for longest give way when the data surface has
+//!   no room for a new request ([`Limits::hold_timeout`]).
 //! - Shutdown: the socket is closed, idle connections end, requests under way are finished. What has not ended within the drain time is cut,
 //!   which a client sees as a broken transfer, and counted in the [`DrainReport`].
 //! - Cancel: dropping [`serve`]'s future cuts every connection at once.
@@ -56,7 +58,7 @@ pub struct ServeOptions {
     pub limits: Limits,
     /// Speaks TLS with this certificate; plain HTTP without.
     pub tls: Option<Arc<TlsReload>>,
-    /// Counts connections, handshakes and how they end, and tells the certificate's expiry.
+    /// Counts connections, handshakes, how they end and what they hold, and tells the certificate's expiry.
     pub metrics: Option<HttpMetrics>,
 }
 
@@ -144,9 +146,12 @@ where
             && places.has_room()
             && let Some((stream, peer)) = held.take()
         {
+            let holding = terms.metrics.as_ref().map(HttpMetrics::holding);
+            let holder = holding.as_ref().map(|holding| Arc::clone(&holding.holder));
             let handle = Arc::new(Handle {
-                traffic: Arc::new(Traffic::new()),
+                traffic: Arc::new(Traffic::new(holder)),
                 evict: Notify::new(),
+                holding,
             });
             let task = connection(
                 stream,

@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::limits::{Limits, PROGRESS_BYTES};
+use crate::metrics::Holder;
 
 /// The clocks of one connection. Times are milliseconds since its start, and one more so that 0 means never.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub(super) struct Traffic {
     bodies: Mutex<HashMap<u64, Arc<AtomicU64>>>,
     /// Whether one connection carries many requests at a time.
     multiplexed: AtomicBool,
+    /// Counts what the connection is given.
+    holder: Option<Arc<Holder>>,
 }
 
 /// Why a connection is ended by its clocks.
@@ -59,7 +62,7 @@ pub(super) enum Overdue {
 }
 
 impl Traffic {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(holder: Option<Arc<Holder>>) -> Self {
         Self {
             start: Instant::now(),
             requests: AtomicUsize::new(0),
@@ -70,6 +73,7 @@ impl Traffic {
             stalled_before: AtomicU64::new(0),
             bodies: Mutex::default(),
             multiplexed: AtomicBool::new(false),
+            holder,
         }
     }
 
@@ -199,6 +203,14 @@ impl RequestGuard {
         }
     }
 
+    /// Counts a piece until the connection has let go of it.
+    fn give(&self, piece: Bytes) -> Bytes {
+        match &self.traffic.holder {
+            Some(holder) => holder.give(piece),
+            None => piece,
+        }
+    }
+
     /// The client is, or is not, owed the piece that it was given last.
     fn waits(&self, waits: bool) {
         if let Some((_, clock)) = &self.body {
@@ -262,7 +274,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
         if this.rest.is_empty() {
             let frame = std::task::ready!(Pin::new(&mut this.inner).poll_frame(cx));
             match frame.map(|frame| frame.map(Frame::into_data)) {
-                Some(Ok(Ok(data))) => this.rest = data,
+                Some(Ok(Ok(data))) => this.rest = this.request.give(data),
                 Some(Ok(Err(other))) => return Poll::Ready(Some(Ok(other))),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
@@ -408,7 +420,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_fresh_connection_must_ask_and_an_old_one_may_wait() {
-        let (traffic, limits) = (Arc::new(Traffic::new()), limits());
+        let (traffic, limits) = (Arc::new(Traffic::new(None)), limits());
         advance(14 * SECOND).await;
         assert_eq!(traffic.overdue(&limits), None);
         advance(SECOND).await;
@@ -433,7 +445,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_reader_must_take_enough_in_time_however_it_trickles() {
-        let (traffic, limits) = (Arc::new(Traffic::new()), limits());
+        let (traffic, limits) = (Arc::new(Traffic::new(None)), limits());
         let _request = traffic.begin();
         // The store's pauses are not the client's.
         advance(100 * SECOND).await;
@@ -461,7 +473,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn over_http2_each_body_has_its_clock() {
-        let (traffic, limits) = (Arc::new(Traffic::new()), limits());
+        let (traffic, limits) = (Arc::new(Traffic::new(None)), limits());
         traffic.ready(true);
         let (mut one, mut two) = (traffic.begin(), traffic.begin());
         one.watch_body(1);

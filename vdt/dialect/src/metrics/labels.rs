@@ -67,6 +67,8 @@ pub(crate) enum Refused {
     RequestsInFlight,
     /// Too many bytes wait for their clients: 503.
     BytesInFlight,
+    /// Too many listings are being written: 503.
+    Listings,
     /// No credentials, or none that are known: 401, in S3 403.
     Unauthenticated,
     /// The principal has no right on what was asked for: 403.
@@ -89,6 +91,8 @@ pub(crate) enum ConnectionEnd {
     SlowReader,
     /// Its place was needed.
     Evicted,
+    /// What it had not taken was in the way of others.
+    GaveWay,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -39,8 +39,6 @@ pub(crate) struct Measure {
     started: Instant,
     first_byte: Option<Duration>,
     sent_bytes: u64,
-    /// Bytes of the piece that was handed on last.
-    held: u64,
     /// The counter of the body's bytes, once the status is chosen.
     sent: Option<Counter>,
     end: Option<BodyEnd>,
@@ -58,7 +56,6 @@ impl Measure {
             started: Instant::now(),
             first_byte: None,
             sent_bytes: 0,
-            held: 0,
             sent: None,
             end: None,
         }
@@ -83,26 +80,12 @@ impl Measure {
         self.sent = Some(families.response_bytes.get_or_create_owned(&labels));
     }
 
-    /// The connection asks for more: it has taken what it was given.
-    pub(crate) fn taken(&mut self) {
-        if self.held > 0 {
-            let families = &self.metrics.families;
-            families.bytes_now.fetch_sub(self.held, Ordering::AcqRel);
-            families.bytes_in_flight.dec_by(gauge(self.held));
-            self.held = 0;
-        }
-    }
-
     /// Bytes of the body were handed to the connection.
     pub(crate) fn sent(&mut self, bytes: u64) {
         if let Some(counter) = &self.sent {
             counter.inc_by(bytes);
         }
         self.sent_bytes += bytes;
-        self.held += bytes;
-        let families = &self.metrics.families;
-        families.bytes_now.fetch_add(bytes, Ordering::AcqRel);
-        families.bytes_in_flight.inc_by(gauge(bytes));
     }
 
     /// The body ended as promised.
@@ -167,7 +150,6 @@ impl Drop for Measure {
         if self.end.is_none() {
             self.cut(CutBy::Client);
         }
-        self.taken();
         let families = &self.metrics.families;
         families.in_flight.dec();
         families.requests_now.fetch_sub(1, Ordering::AcqRel);
@@ -176,8 +158,4 @@ impl Drop for Measure {
             .get_or_create(&self.labels())
             .observe(self.started.elapsed().as_secs_f64());
     }
-}
-
-fn gauge(bytes: u64) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
 }

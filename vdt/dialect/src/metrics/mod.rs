@@ -3,14 +3,17 @@
 //! Labels are bounded: dialects, operations, reasons and the statuses that vdt gives are fixed sets; never a path, a table, a principal or an
 //! error's text. A request counts when its status is chosen; its duration ends with its body.
 
+mod held;
 mod labels;
 mod measure;
 
+pub(crate) use held::{Holder, Holding};
 pub(crate) use labels::{ConnectionEnd, DialectLabel, Handshake, Operation, Refused};
 pub(crate) use measure::Measure;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -18,6 +21,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use self::held::Ledger;
 use self::labels::{
     CutLabels, EndLabels, HandshakeLabels, NoLabels, OperationLabels, Outcome, RefusalLabels,
     ReloadLabels, Reloaded, RequestLabels,
@@ -42,7 +46,7 @@ struct Families {
     duration: Family<OperationLabels, Histogram>,
     first_byte: Family<OperationLabels, Histogram>,
     in_flight: Gauge,
-    bytes_in_flight: Gauge,
+    ledger: Arc<Ledger>,
     cut: Family<CutLabels, Counter>,
     refused: Family<RefusalLabels, Counter>,
     connections: Gauge,
@@ -53,7 +57,6 @@ struct Families {
     without_credentials: Gauge,
     /// What admission compares with its limits.
     requests_now: AtomicU64,
-    bytes_now: AtomicU64,
 }
 
 impl Default for Families {
@@ -65,7 +68,7 @@ impl Default for Families {
             duration: Family::new_with_constructor(histogram),
             first_byte: Family::new_with_constructor(histogram),
             in_flight: Gauge::default(),
-            bytes_in_flight: Gauge::default(),
+            ledger: Arc::default(),
             cut: Family::default(),
             refused: Family::default(),
             connections: Gauge::default(),
@@ -75,7 +78,6 @@ impl Default for Families {
             reloads: Family::default(),
             without_credentials: Gauge::default(),
             requests_now: AtomicU64::new(0),
-            bytes_now: AtomicU64::new(0),
         }
     }
 }
@@ -98,9 +100,20 @@ impl HttpMetrics {
         self.families.requests_now.load(Ordering::Acquire)
     }
 
-    /// Bytes handed to connections that may not have taken them yet.
-    pub(crate) fn bytes_now(&self) -> u64 {
-        self.families.bytes_now.load(Ordering::Acquire)
+    /// Reports whether connections hold no more than `limit` bytes that they have not taken, or make way for whoever asks: those that have held
+    /// theirs for longest, and for `patience` at least.
+    pub(crate) fn has_room(&self, limit: u64, patience: Duration) -> bool {
+        self.families.ledger.has_room(limit, patience)
+    }
+
+    /// Ends the connection that takes least of what it was given, if it has not for `patience`.
+    pub(crate) fn free_one(&self, patience: Duration) {
+        self.families.ledger.free_one(patience);
+    }
+
+    /// Counts what a connection holds.
+    pub(crate) fn holding(&self) -> Holding {
+        self.families.ledger.open()
     }
 
     /// Counts a request that was turned away.
@@ -193,7 +206,7 @@ impl Families {
         registry.register(
             "vdt_http_bytes_in_flight",
             "Bytes of bodies that were read and not yet taken by connections",
-            self.bytes_in_flight.clone(),
+            self.ledger.gauge.clone(),
         );
         registry.register(
             "vdt_http_bodies_cut",

@@ -97,6 +97,100 @@ async fn bytes_that_clients_do_not_take_stop_new_requests_until_they_do() {
     assert_eq!(get(served.address, A).await.status, 200);
 }
 
+/// A body that ends with its first piece is dropped before a byte of it is written.
+#[tokio::test]
+async fn the_last_piece_of_a_body_counts_until_its_client_has_taken_it() {
+    let limits = Limits {
+        bytes_in_flight: 1024 * 1024,
+        ..Limits::default()
+    };
+    let store = shelf(&KEYS).await;
+    store.put("main/docs/t/once.bin", vec![7_u8; BIG]).await;
+    let served = serve_with_limits(store, limits, Duration::ZERO).await;
+    let mut stopped = send(
+        served.address,
+        "GET /main/docs/t/once.bin HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    )
+    .await;
+    served
+        .wait_for(&format!("vdt_http_bytes_in_flight {BIG}"))
+        .await;
+    served.wait_for("vdt_http_requests_in_flight 0").await;
+    assert_eq!(get(served.address, A).await.status, 503);
+    let mut answer = Vec::new();
+    stopped.read_to_end(&mut answer).await.unwrap();
+    assert!(Reply::parse(&answer).unwrap().is_whole());
+    served.wait_for("vdt_http_bytes_in_flight 0").await;
+    assert_eq!(get(served.address, A).await.status, 200);
+}
+
+#[tokio::test]
+async fn readers_who_take_little_give_way_to_others() {
+    let limits = Limits {
+        bytes_in_flight: BIG as u64,
+        hold_timeout: Duration::ZERO,
+        ..Limits::default()
+    };
+    let store = shelf(&KEYS).await;
+    store.put("main/docs/t/once.bin", vec![7_u8; BIG]).await;
+    let served = serve_with_limits(store, limits, Duration::ZERO).await;
+    let text = "GET /main/docs/t/once.bin HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let mut first = send(served.address, text).await;
+    served
+        .wait_for(&format!("vdt_http_bytes_in_flight {BIG}"))
+        .await;
+    let mut second = send(served.address, text).await;
+    served
+        .wait_for(&format!("vdt_http_bytes_in_flight {}", 2 * BIG))
+        .await;
+    // Both take some, as slowly as they may; the limit is full of what they do not take.
+    for slow in [&mut first, &mut second] {
+        slow.read_exact(&mut [0; 64 * 1024]).await.unwrap();
+    }
+    assert_eq!(get(served.address, A).await.status, 200);
+    served
+        .wait_for("vdt_http_connections_ended_total{reason=\"GaveWay\"} 1")
+        .await;
+    let mut rest = Vec::new();
+    assert!(
+        first.read_to_end(&mut rest).await.is_err() || rest.len() < BIG - 64 * 1024,
+        "the one that held for longest was cut"
+    );
+    let mut rest = Vec::new();
+    second.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.len() > BIG - 64 * 1024, "the other was not");
+    served.wait_for("vdt_http_bytes_in_flight 0").await;
+}
+
+/// What hangs is listed by as many as may write listings at a time.
+#[tokio::test(start_paused = true)]
+async fn listings_are_written_a_few_at_a_time() {
+    let surface = DataSurface::new(shelf(&KEYS).await, HttpMetrics::default());
+    let list = |path: &str, depth: &str| {
+        let request = http::Request::builder()
+            .method("PROPFIND")
+            .uri(path)
+            .header("Depth", depth)
+            .body(Empty::<Bytes>::new())
+            .unwrap();
+        let surface = surface.clone();
+        async move { surface.handle(request).await }
+    };
+    let mut hanging: Vec<_> = (0..8)
+        .map(|_| Box::pin(list("/v1/main/hangs/", "1")))
+        .collect();
+    for one in &mut hanging {
+        assert!(futures::poll!(one).is_pending());
+    }
+    let refused = list("/v1/main/docs/t/", "1").await;
+    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.headers().get("retry-after").unwrap(), "1");
+    // One file is no listing.
+    assert_eq!(list("/v1/main/docs/t/a.bin", "1").await.status(), 207);
+    hanging.pop();
+    assert_eq!(list("/v1/main/docs/t/", "1").await.status(), 207);
+}
+
 #[tokio::test]
 async fn a_reader_that_stops_is_cut_and_one_that_reads_is_not() {
     let limits = Limits {

@@ -130,6 +130,7 @@ impl ObjectStore for Shelf {
                 .boxed()
             }
             "cut.bin" => stream::iter([Ok(first), Err(failed(location))]).boxed(),
+            "once.bin" => stream::iter([Ok(bytes)]).boxed(),
             "short.bin" => stream::iter([Ok(first)]).boxed(),
             "long.bin" => stream::iter([Ok(bytes.clone()), Ok(bytes)]).boxed(),
             "longer.bin" => stream::iter([Ok([bytes.clone(), bytes].concat().into())]).boxed(),
@@ -179,6 +180,9 @@ impl ObjectStore for Shelf {
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        if prefix.is_some_and(|prefix| prefix.as_ref().ends_with("hangs")) {
+            std::future::pending::<()>().await;
+        }
         let mut listed = self.inner.list_with_delimiter(prefix).await?;
         listed.objects = listed.objects.into_iter().map(dated).collect();
         Ok(listed)
