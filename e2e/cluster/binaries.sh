@@ -3,7 +3,7 @@
 # Kubernetes components in one binary, built from kubernetes/, CoreDNS from dns/, helm; containerd, runc, CNI plugins,
 # etcd and nftables from the distribution. Idempotent: everything built lies in a cache outside of the checkout and is
 # built again only when what it is built from changes.
-# Usage: e2e/cluster/binaries.sh [helm]      helm: nothing but that
+# Usage: e2e/cluster/binaries.sh [helm|crdify]      nothing but that
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -63,6 +63,17 @@ if ! built helm "$helm" && [ "$(uname -m)" = x86_64 ]; then
 fi
 built helm "$helm" || { go_here && tool helm "helm.sh/helm/v4/cmd/helm@$helm" && done_with helm "$helm"; }
 if [ "${1:-}" = helm ]; then
+    echo "$bin"
+    exit 0
+fi
+if [ "${1:-}" = crdify ]; then
+    go_here
+    stamp=$(cat "$here"/crdify/go.{mod,sum} | sha256sum | cut -c1-16)
+    if ! built crdify "$stamp"; then
+        say "building crdify"
+        (cd "$here/crdify" && CGO_ENABLED=0 "$go" build -trimpath -mod=readonly -ldflags '-s -w' -o "$bin/crdify" sigs.k8s.io/crdify) >&2
+        done_with crdify "$stamp"
+    fi
     echo "$bin"
     exit 0
 fi

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ from harness.node import Node  # noqa: E402
 from harness.settings import Settings, binaries  # noqa: E402
 from kube import ARTIFACTS, Kube, keep, namespace  # noqa: E402
 from lib.seaweed import SeaweedFS  # noqa: E402
+from measured import NUMBERS, Numbers  # noqa: E402
+from releases import release  # noqa: E402
 
 KEEP = os.environ.get("E2E_CLUSTER_KEEP") == "1"
 
@@ -119,6 +122,30 @@ def buckets(own_machine, tmp_path_factory):
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="module")
+def system(cluster, definitions, request):
+    """The namespace of this module's operator."""
+    name = request.module.__name__.rpartition(".")[2].removeprefix("test_")
+    with namespace(cluster, f"e2e-system-{name}-{uuid.uuid4().hex[:4]}") as inside:
+        yield inside
+
+
+@pytest.fixture(scope="module")
+def operator(system, images):
+    """A release of the chart for all tests of a module: its name. Two at once would serve the same tables."""
+    with release(system, images, "--set=secrets.watch=true") as name:
+        yield name
+
+
+@pytest.fixture
+def numbers() -> Numbers:
+    return NUMBERS
+
+
+def pytest_terminal_summary(terminalreporter):
+    NUMBERS.tell(terminalreporter)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
@@ -130,8 +157,9 @@ def pytest_runtest_makereport(item, call):
 @pytest.fixture
 def kube(cluster, request):
     """kubectl in a namespace of the test's own, with restricted pod security. What explains a failure is kept."""
-    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")[:50].strip("-")
-    with namespace(cluster, f"e2e-{name}") as inside:
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")
+    # Not the name of one that is still on its way out.
+    with namespace(cluster, f"e2e-{name[:40].strip('-')}-{uuid.uuid4().hex[:4]}") as inside:
         yield inside
         if getattr(request.node, "failed", False):
-            keep(inside, ARTIFACTS / name)
+            keep(inside, ARTIFACTS / name[:100])

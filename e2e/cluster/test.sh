@@ -16,6 +16,7 @@ fi
 python=$("$here/../setup.sh" all | tail -n 1)
 cd "$here/.."
 if [ $# -eq 0 ]; then set -- cluster/tests; fi
+export VDT=${VDT:-${CARGO_TARGET_DIR:-$here/../../target}/debug/vdt}
 export E2E_ARTIFACTS=${E2E_ARTIFACTS:-$here/../../target/e2e}
 
 if [ -z "${E2E_KUBECONFIG:-}" ] && [ -z "${E2E_IMAGES:-}" ]; then

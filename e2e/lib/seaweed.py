@@ -31,6 +31,7 @@ class SeaweedFS:
         self.public_bucket = public_bucket  # read by anybody: for peers that cannot sign
         self.access_key = "AK" + secrets.token_hex(8).upper()
         self.secret_key = secrets.token_urlsafe(24)
+        self.spare = ("AK" + secrets.token_hex(8).upper(), secrets.token_urlsafe(24))  # other keys of the same identity: for rotations
         self.region = "us-east-1"
         self.process: Process | None = None
         self.ports = free_ports(8)
@@ -50,7 +51,7 @@ class SeaweedFS:
         config = self.directory / "s3.json"
         identity = {
             "name": "e2e",
-            "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],
+            "credentials": [{"accessKey": key, "secretKey": secret} for key, secret in ((self.access_key, self.secret_key), self.spare)],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
         identities = [identity]
@@ -84,7 +85,8 @@ class SeaweedFS:
             raise ChildProcessError(self.process.tail())
         try:
             s3 = self.client(retries=0)
-            s3.create_bucket(Bucket="e2e-ready")
+            if "e2e-ready" not in {b["Name"] for b in s3.list_buckets()["Buckets"]}:  # it may have been started before
+                s3.create_bucket(Bucket="e2e-ready")
             s3.put_object(Bucket="e2e-ready", Key="ready", Body=b"ready")
             return s3.get_object(Bucket="e2e-ready", Key="ready")["Body"].read() == b"ready"
         except Exception:  # whatever the client says while the service starts, it is not ready

@@ -105,7 +105,7 @@ def start_control_plane(settings: Settings, node: Node) -> None:
         f"--cluster-signing-cert-file={pki}/ca.crt", f"--cluster-signing-key-file={pki}/ca.key",
         "--use-service-account-credentials=true", "--leader-elect=false", "--bind-address=127.0.0.1",
         "--allocate-node-cidrs=false", f"--service-cluster-ip-range={SERVICES}",
-        "--node-monitor-period=1s", "--node-monitor-grace-period=8s",
+        "--node-monitor-period=1s", "--node-monitor-grace-period=20s",
     )  # fmt: skip
     scheduler = f"{pki}/scheduler.kubeconfig"
     node.spawn(

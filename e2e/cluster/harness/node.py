@@ -106,7 +106,7 @@ class Node:
             "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
             "kind": "KubeProxyConfiguration",
             "mode": "nftables",
-            "clusterCIDR": "10.244.0.0/16",
+            "clusterCIDR": f"{settings.pod_network}.0.0/16",
             "clientConnection": {"kubeconfig": f"{pki}/proxy.kubeconfig"},
             "hostnameOverride": self.name,
             # Leave the shared kernel's conntrack settings alone.
@@ -143,6 +143,11 @@ class Node:
             self._inside(args), check=check, text=True, capture_output=capture,
             preexec_fn=lambda: cgroups.join(directories),
         )  # fmt: skip
+
+    def inside(self, path: str) -> Path:
+        """A path of the node below its data folders (/var/lib/kubelet and the like), as this machine sees it."""
+        part = Path(path).relative_to("/var/lib")
+        return self.folder / "data" / part
 
     def spawn(self, component: str, *args: str | Path) -> None:
         """Starts a component in the background, its output in `log/<component>.log`, and remembers how."""

@@ -35,7 +35,7 @@ def binaries() -> Path:
 
 @dataclass(frozen=True)
 class Settings:
-    """One cluster. A second one on the same machine needs another prefix and another network."""
+    """One cluster. A second one on the same machine needs another prefix, folder and other networks."""
 
     work: Path
     """Node roots and logs; on ext4 or xfs, for containerd's overlays do not lie on an overlay."""
@@ -44,6 +44,8 @@ class Settings:
     prefix: str
     network: str
     """First three parts of the bridge's /24: the machine is .1, node i is .i+1."""
+    pod_network: str = "10.244"
+    """First two parts of the pods' /16. The machine has routes to it, so two clusters share none."""
 
     @classmethod
     def from_environment(cls, *, build: bool = True) -> Settings:
@@ -53,6 +55,7 @@ class Settings:
             nodes=int(os.environ.get("E2E_CLUSTER_NODES", "2")),
             prefix=os.environ.get("E2E_CLUSTER_PREFIX", "vdte2e"),
             network=os.environ.get("E2E_CLUSTER_NETWORK", "10.200.0"),
+            pod_network=os.environ.get("E2E_CLUSTER_PODS", "10.244"),
         )
 
     @property
@@ -79,7 +82,7 @@ class Settings:
 
     def pods(self, node: str) -> str:
         """The pod network of a node."""
-        return f"10.244.{int(node[1:]) - 1}.0/24"
+        return f"{self.pod_network}.{int(node[1:]) - 1}.0/24"
 
     @property
     def api(self) -> str:

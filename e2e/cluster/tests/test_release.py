@@ -5,35 +5,14 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import yaml
-from kube import ARTIFACTS, Kube, Refused, complaints, keep, until
+from kube import Kube, Refused, complaints, until
+from releases import CHART, ROOT, release
 
-ROOT = Path(__file__).resolve().parents[3]
-CHART = str(ROOT / "charts" / "vdt")
 GOOD = ROOT / "crds" / "examples" / "good"
 CRD = "virtualtables.vdt.io"
-
-
-@contextmanager
-def release(kube: Kube, images: list[str], *more: str, chart: str = CHART) -> Iterator[str]:
-    """An installed release, named after nothing else; what explains a failure is kept."""
-    name = f"r{uuid.uuid4().hex[:6]}"
-    # Other tests apply the definition by kubectl.
-    args = ["install", name, chart, "--wait", "--timeout=90s", "--take-ownership", "--set", f"fullnameOverride={name}"]
-    try:
-        kube.helm(*args, *images, *more)
-        yield name
-    except BaseException:
-        keep(kube, ARTIFACTS / f"release-{name}")
-        raise
-    finally:
-        kube.helm("uninstall", name, "--ignore-not-found", "--wait")
 
 
 def account(kube: Kube, name: str) -> str:
