@@ -1,7 +1,7 @@
 # Everything a checkout needs: `make demo` to see it work, `make test` to trust it. What is installed or downloaded for
 # that lies in a cache outside of the checkout (e2e/setup.sh); Rust comes by rustup (rust-toolchain.toml).
 .DEFAULT_GOAL := help
-.PHONY: test-operator help build release fmt lint fmt-check clippy docs dependencies deny generated test test-rust test-e2e \
+.PHONY: e2e test-operator help build release fmt lint fmt-check clippy docs dependencies deny generated test test-rust test-e2e \
 	e2e-cluster charts images generate demo bench clean
 
 CARGO := cargo
@@ -70,6 +70,8 @@ test-operator: ## the operator against a real API server without nodes
 
 e2e-cluster: ## the operator and the chart on a real Kubernetes on this machine (root)
 	e2e/cluster/test.sh
+
+e2e: test-operator e2e-cluster ## all of the operator: without nodes, then on a Kubernetes that is brought up and taken down
 
 images: ## OCI archives of server, sidecar and operator: target/images
 	image/build.py $(IMAGES_FLAGS)

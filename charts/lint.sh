@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Lints what is rendered, offline: the chart with each file of tests/values, and, where VDT_OPERATOR names the binary, the
-# children of every good example. kubernetes-validate knows each version's schemas; checkov the habits (checkov.yaml).
+# children of every good example. kubernetes-validate knows each version's schemas; checkov the habits (checkov.yaml). And what is stored must stay
+# readable: crdify compares the definition with an earlier one, tests/earlier.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -38,5 +39,9 @@ for version in 1.33 1.37; do
     "$venv/bin/kubernetes-validate" --strict --quiet --kubernetes-version $version "$rendered"/*.yaml || failed=1
 done
 "$venv/bin/checkov" --config-file charts/checkov.yaml --directory "$rendered" || failed=1
+crdify=$(e2e/cluster/binaries.sh crdify | tail -n 1)/crdify
+for earlier in charts/tests/earlier/*.yaml; do
+    "$crdify" "file://$earlier" "file://crds/$(basename "$earlier")" || failed=1
+done
 echo "charts: linted $(find "$rendered" -name 'chart-*' | wc -l) renderings of the chart, children of $(find "$rendered" -name 'children-*' | wc -l) tables"
 exit $failed
