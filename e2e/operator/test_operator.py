@@ -432,13 +432,59 @@ def test_c38_cpu_and_memory_change_in_place(api, operator, namespace):
     assert template["resources"]["requests"]["cpu"] in ("200m", "0.2")
 
 
-def test_a_changed_source_reaches_every_pod(api, operator, namespace):
-    """The processes read manifests when they start: a table is not ready before every pod was made anew."""
+def following(pods, namespace: str, generation: int, **refused) -> None:
+    """The pods say which generation of their manifest they follow."""
+    audience = f"{namespace}/manuals"
+    [report] = pods.healthy(audience)
+    manifest = {"generation": generation} | ({"refused": refused} if refused else {})
+    pods.reports[audience] = [report | {"manifest": manifest}]
+
+
+def test_a_changed_source_is_followed_in_place(api, operator, pods, namespace):
+    """The ConfigMap changes, the pods are touched and go on, and the new generation is observed when they say that they follow it."""
+    operator.start()
+    api.apply("VirtualTable", table(), namespace)
+    first = until_ready(api, namespace)["metadata"]["generation"]
+    following(pods, namespace, first)
+    reload = lambda: {p["metadata"]["name"]: p["metadata"]["annotations"].get("vdt.io/reload") for p in api.list("Pod", namespace)}  # noqa: E731
+    wait("pods have heard", lambda: all(reload().values()))
+    uids, before = {p["metadata"]["uid"] for p in api.list("Pod", namespace)}, reload()
+    generation = api.apply("VirtualTable", table(spec={"refresh": {"intervalSeconds": 5}}), namespace)["metadata"]["generation"]
+    assert generation > first
+    wait("the pods are touched", lambda: all(reload()[name] != before[name] for name in before), 5)
+    text = api.get("ConfigMap", "manuals-config-v1", namespace)["data"]["tables.yaml"]
+    assert "intervalSeconds: 5" in text and f"generation: {generation}" in text
+    until(api, namespace, "Reconciling", "True", "Following", seconds=5)
+    found = api.get("VirtualTable", "manuals", namespace)
+    assert found["status"]["observedGeneration"] == first
+    assert condition(found, "Ready")["status"] == "True", "what was served is served"
+    following(pods, namespace, generation)
+    until_ready(api, namespace, seconds=5)
+    assert api.get("VirtualTable", "manuals", namespace)["status"]["observedGeneration"] == generation
+    assert {p["metadata"]["uid"] for p in api.list("Pod", namespace)} == uids
+
+
+def test_a_manifest_that_pods_refuse_stalls(api, operator, pods, namespace):
+    operator.start()
+    api.apply("VirtualTable", table(), namespace)
+    first = until_ready(api, namespace)["metadata"]["generation"]
+    following(pods, namespace, first)
+    generation = api.apply("VirtualTable", table(spec={"refresh": {"intervalSeconds": 5}}), namespace)["metadata"]["generation"]
+    message = "spec.refresh.intervalSeconds: is 5; write at least 6"
+    following(pods, namespace, first, generation=generation, reason="InvalidSpec", message=message)
+    until(api, namespace, "Stalled", "True", "InvalidSpec", seconds=10)
+    found = api.get("VirtualTable", "manuals", namespace)
+    assert condition(found, "SchemaAccepted")["message"] == condition(found, "Ready")["message"] == message
+    generation = api.apply("VirtualTable", table(spec={"refresh": {"intervalSeconds": 6}}), namespace)["metadata"]["generation"]
+    following(pods, namespace, generation)
+    until_ready(api, namespace, seconds=10)
+
+
+def test_what_only_a_new_process_takes_is_a_roll(api, operator, pods, namespace):
     operator.start()
     api.apply("VirtualTable", table(), namespace)
     until_ready(api, namespace)
     uids = {p["metadata"]["uid"] for p in api.list("Pod", namespace)}
-    api.apply("VirtualTable", table(spec={"refresh": {"intervalSeconds": 5}}), namespace)
+    api.patch("VirtualTable", "manuals", {"spec": {"server": {"cache": {"memory": {"capacity": "2Gi"}}}}}, namespace)
     until_ready(api, namespace, seconds=60)
     assert not uids & {p["metadata"]["uid"] for p in api.list("Pod", namespace)}
-    assert "intervalSeconds: 5" in api.get("ConfigMap", "manuals-config-v1", namespace)["data"]["tables.yaml"]

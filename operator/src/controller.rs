@@ -56,8 +56,10 @@ const IDLE: Duration = Duration::from_secs(600);
 /// A missing Secret is asked for this often, for [`EAGER`]; then every [`STEADY`].
 const MISSING: Duration = Duration::from_secs(4);
 const EAGER: Duration = Duration::from_secs(600);
+/// The same while pods are on their way to follow a changed manifest.
+const FOLLOWING: Duration = Duration::from_secs(1);
 /// Pods are not asked more often than this.
-const ASK: Duration = Duration::from_secs(2);
+const ASK: Duration = Duration::from_millis(800);
 /// Artifacts and version are not written more often than this.
 const COUNT: Duration = Duration::from_secs(30);
 /// Children of kinds that are not watched are applied again after this.
@@ -436,13 +438,16 @@ impl Look<'_> {
         };
         let seen = pod_views(&context.watches.pods_of(self.name, self.namespace));
         acted.plan = rollout::plan(&target, &seen);
-        let reload = build::hash(&json!([
-            children.config_hash,
-            acted.dereferenced.fingerprint()
-        ]));
+        let fingerprint = acted.dereferenced.fingerprint();
+        let reload = |told: &str| build::hash(&json!([told, fingerprint]));
         match held {
             Some(status::PAUSED) => return Ok(()),
-            Some(_) => return Ok(cluster.suspend().await?),
+            Some(_) => {
+                if let Some(told) = cluster.suspend().await? {
+                    cluster.reload(&seen, &reload(&told)).await?;
+                }
+                return Ok(());
+            }
             None => {}
         }
         let claims = set
@@ -484,8 +489,9 @@ impl Look<'_> {
             cluster.step(&acted.plan.steps).await?;
             acted.is_busy = true;
         }
-        cluster.reload(&seen, &reload).await?;
-        if memory.reload.as_ref() != Some(&reload) && memory.reload.replace(reload).is_some() {
+        let told = reload(&children.config_hash);
+        cluster.reload(&seen, &told).await?;
+        if memory.reload.as_ref() != Some(&told) && memory.reload.replace(told).is_some() {
             memory.reloaded = Some(Instant::now());
         }
         let claims = cluster.tend_claims(spec, &seen, Timestamp::now()).await?;
@@ -589,6 +595,8 @@ impl Look<'_> {
             .is_some_and(|since| since.elapsed() < EAGER)
         {
             MISSING
+        } else if find(condition::RECONCILING).is_some_and(|one| one.reason == status::FOLLOWING) {
+            FOLLOWING
         } else if acted.is_busy || is_followed || (!is_ready && !is_stalled && !is_missing) {
             BUSY
         } else if spec.replicas == 0 && status.replicas == Some(0) {

@@ -25,7 +25,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    build::{Child, Children, Kind},
+    build::{self, Child, Children, Kind},
     names,
     validate::Refusal,
     watches::{Watches, pod_resource, table_resource},
@@ -460,18 +460,19 @@ impl Cluster<'_> {
         Ok(())
     }
 
-    /// Carries a `suspend` to the pods, and nothing else: the rest of the ConfigMap stays as it is.
-    pub(crate) async fn suspend(&self) -> Result<(), ApplyError> {
+    /// Carries a `suspend` to the pods, and nothing else: the rest of the ConfigMap stays as it is. Returns the hash of what they are told.
+    pub(crate) async fn suspend(&self) -> Result<Option<String>, ApplyError> {
         let name = names::config(self.server);
         let Some(live) = self.watches.child(Kind::ConfigMap, &name, self.namespace) else {
-            return Ok(());
+            return Ok(None);
         };
         let Some(text) = live.data["data"]["tables.yaml"].as_str() else {
-            return Ok(());
+            return Ok(None);
         };
         let suspended = text.replace("\n  suspend: false\n", "\n  suspend: true\n");
+        let hash = build::hash(&json!(suspended));
         if suspended == text || !self.is_ours(Kind::ConfigMap, &live) {
-            return Ok(());
+            return Ok(Some(hash));
         }
         let patch = json!({"data": {"tables.yaml": suspended}});
         let params = PatchParams {
@@ -482,7 +483,7 @@ impl Cluster<'_> {
             .patch(&name, &params, &Patch::Merge(&patch))
             .await
             .map_err(ApplyError::api("patch", "ConfigMap", &name))?;
-        Ok(())
+        Ok(Some(hash))
     }
 }
 

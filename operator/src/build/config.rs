@@ -28,7 +28,7 @@ pub(super) fn config_map(server: &Server<'_>, tables: &[&VirtualTable]) -> Child
     )
 }
 
-/// Writes manifests as YAML documents: name and spec, nothing that changes by itself.
+/// Writes manifests as YAML documents: name, spec, and its generation, which the pods report when they follow it.
 fn manifests(tables: &[&VirtualTable]) -> String {
     tables
         .iter()
@@ -37,12 +37,15 @@ fn manifests(tables: &[&VirtualTable]) -> String {
 }
 
 fn manifest(spec: &Value, table: &VirtualTable) -> String {
-    let document = json!({
+    let mut document = json!({
         "apiVersion": "vdt.io/v1alpha1",
         "kind": "VirtualTable",
         "metadata": {"name": table.metadata.name, "namespace": table.metadata.namespace},
         "spec": spec,
     });
+    if let Some(generation) = table.metadata.generation {
+        document["metadata"]["generation"] = generation.into();
+    }
     let yaml =
         serde_yaml::to_string(&document).expect("a manifest is YAML: its maps have string keys");
     format!("---\n{yaml}")

@@ -98,8 +98,8 @@ impl References {
     }
 }
 
-/// Returns the hash of everything in the resources that the pod template depends on. What is not in it, such as the operator's own images, changes no
-/// template before one of these does.
+/// Returns the hash of everything in the resources that the pod template depends on; `told` is what the processes read of the manifests and cannot
+/// follow while they run. What is not in it, such as the operator's own images, changes no template before one of these does.
 pub(super) fn inputs(server: &Server<'_>, references: &References, told: &str) -> String {
     let spec = server.spec;
     let parts: Value = json!({
@@ -117,8 +117,22 @@ pub(super) fn inputs(server: &Server<'_>, references: &References, told: &str) -
     hash(&parts)
 }
 
-/// Returns the hash of what the processes read of the manifests when they start: everything but how many pods there are and how they are reached. A
-/// `suspend` is not part of it: it stops changes, and a roll is one.
+/// Returns the hash of what running processes read of the manifests and do not follow: the cache, TLS, and whether readers need keys. All else is
+/// followed in place: tables, sources, columns, layout, refresh, principals. A Secret, ConfigMap or claim that was not mounted before is a reference.
+pub(super) fn fixed(tables: &[&VirtualTable]) -> String {
+    let all: Vec<Value> = tables
+        .iter()
+        .filter_map(|table| table.spec.server.as_ref())
+        .map(|server| {
+            let mode = server.access.as_ref().map(|access| access.mode);
+            json!({"mode": mode, "cache": server.cache, "tls": server.tls})
+        })
+        .collect();
+    hash(&all.into())
+}
+
+/// Returns the hash of what processes that follow no changes read of the manifests: everything but how many pods there are and how they are reached.
+/// Operators before this one rendered templates by it.
 pub(super) fn told(tables: &[&VirtualTable]) -> String {
     let all: Vec<Value> = tables
         .iter()

@@ -3,7 +3,7 @@
 //! ```text
 //! build(&Server, &[&VirtualTable]) -> Children
 //!   ServiceAccount              without rights, no token mounted
-//!   ConfigMap  NAME-config-v1   the manifests (read at start: a change is a roll), and the public half of the operator's key
+//!   ConfigMap  NAME-config-v1   the manifests, which the pods follow while they run, and the public half of the operator's key
 //!   ConfigMap  NAME-template    the pod template as last rendered
 //!   Service    NAME, NAME-peers
 //!   StatefulSet NAME            front door as main container, server as native sidecar
@@ -78,8 +78,12 @@ pub(crate) struct Server<'a> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Rendered {
-    /// SHA-256 of everything in the resources that the template depends on.
+    /// Hash of everything in the resources that the template depended on while a changed manifest was a roll. Kept up to date for operators that
+    /// know no other, so that going back to one rolls nothing.
     pub(crate) inputs: String,
+    /// Hash of everything in the resources that the template depends on. Absent where one of those operators rendered it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fixed: Option<String>,
     /// Version of the operator that rendered it.
     pub(crate) operator: String,
     /// The pod template.
@@ -244,7 +248,7 @@ pub(crate) fn build(server: &Server<'_>, tables: &[&VirtualTable]) -> Children {
     let references = References::of(server, tables);
     let config = config::config_map(server, tables);
     let config_hash = hash(&config.object["data"]);
-    let rendered = workload::render(server, &references, &inputs::told(tables));
+    let rendered = workload::render(server, &references, tables);
     let template_hash = workload::template_hash(&rendered.template);
 
     let mut objects = Vec::new();

@@ -320,6 +320,15 @@ fn state_env(state: &State) -> Vec<Value> {
     if !s3.is_path_style() {
         set("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "true");
     }
+    if let Some(bundle) = &s3.ca_bundle {
+        let file = format!(
+            "{}/configmap-{}/{}",
+            volumes::SECRETS,
+            bundle.name,
+            bundle.key
+        );
+        set("VDT_STATE_CA_BUNDLE", &file);
+    }
     if s3.is_anonymous() {
         set("AWS_SKIP_SIGNATURE", "true");
     }

@@ -207,35 +207,158 @@ fn cpu_and_memory_change_the_template_but_roll_nothing() {
     assert_ne!(after.stateful_set(), before.stateful_set());
 }
 
-#[test]
-fn what_processes_read_when_they_start_is_a_roll_and_the_rest_is_not() {
+/// What an edit of `spec` does to the pods.
+#[derive(Debug, PartialEq)]
+enum Effect {
+    /// New pods.
+    Rolls,
+    /// The pods are told, and follow.
+    Followed,
+}
+
+/// An edit of the example `design`: a pointer into the resource, and what is written there.
+fn effect(pointer: &str, value: Value) -> Effect {
     let table = example("design");
     let before = children(&table, &shipped(), None);
-    let mut other = table.clone();
-    other.spec.suspend = true;
-    other.spec.server.as_mut().unwrap().replicas = 7;
-    let after = children(&other, &shipped(), None);
-    assert_eq!(after.template_hash, before.template_hash);
-    assert_ne!(after.config_hash, before.config_hash);
-    let mut other = table.clone();
-    other.spec.refresh.interval_seconds = 61;
-    assert_ne!(
-        children(&other, &shipped(), None).template_hash,
-        before.template_hash
+    let last = rendered(&before, "manuals");
+    let mut edited = json!(table);
+    match edited.pointer_mut(pointer) {
+        Some(place) => *place = value,
+        None => {
+            let (parent, name) = pointer.rsplit_once('/').unwrap();
+            edited.pointer_mut(parent).unwrap()[name] = value;
+        }
+    }
+    let edited: VirtualTable = serde_json::from_value(edited).unwrap();
+    let after = children(&edited, &shipped(), Some(last));
+    assert_ne!(after.config_hash, before.config_hash, "{pointer}");
+    match after.template_hash == before.template_hash {
+        true => Effect::Followed,
+        false => Effect::Rolls,
+    }
+}
+
+#[test]
+fn which_edits_roll() {
+    use Effect::{Followed, Rolls};
+    // With the two Secrets that the example has, or another one.
+    let keys = |secret: &str| {
+        json!([
+            {"name": "analysts", "secretRef": {"name": secret}, "tables": ["manuals"]},
+            {"name": "scanner", "secretRef": {"name": "scan-key"}},
+        ])
+    };
+    for (pointer, value, expected) in [
+        ("/metadata/generation", json!(7), Followed),
+        ("/spec/suspend", json!(true), Followed),
+        ("/spec/sources/0/include", json!(["*.txt"]), Followed),
+        ("/spec/sources/0/s3/prefix", json!("other/"), Followed),
+        (
+            "/spec/sources/0/s3/endpoint",
+            json!("http://other:9000"),
+            Followed,
+        ),
+        (
+            "/spec/schema/columns",
+            json!([{"name": "id", "from": {"artifact": "Id"}}]),
+            Followed,
+        ),
+        ("/spec/layout/rowGroupTargetBytes", json!("4Mi"), Followed),
+        ("/spec/refresh/intervalSeconds", json!(61), Followed),
+        ("/spec/retention", json!("24h"), Followed),
+        ("/spec/server/replicas", json!(7), Followed),
+        (
+            "/spec/server/access/principals",
+            keys("analysts-key"),
+            Followed,
+        ),
+        ("/spec/server/disruption/maxUnavailable", json!(2), Followed),
+        // Something new has to be mounted, or is not to be mounted any more.
+        (
+            "/spec/server/access/principals",
+            json!([{"name": "analysts", "secretRef": {"name": "analysts-key"}}]),
+            Rolls,
+        ),
+        ("/spec/server/access/principals", keys("new-key"), Rolls),
+        (
+            "/spec/sources/0/s3/credentials/secretRef/name",
+            json!("corp-rw"),
+            Rolls,
+        ),
+        (
+            "/spec/sources/0/s3/caBundle",
+            json!({"name": "roots", "key": "ca.crt"}),
+            Rolls,
+        ),
+        // Only a new process takes it.
+        ("/spec/server/access", json!({"mode": "Anonymous"}), Rolls),
+        (
+            "/spec/server/tls",
+            json!({"mode": "Secret", "secretRef": {"name": "tls"}}),
+            Rolls,
+        ),
+        ("/spec/server/cache/memory/capacity", json!("2Gi"), Rolls),
+        (
+            "/spec/server/cache/disk/highWatermarkPercent",
+            json!(80),
+            Rolls,
+        ),
+        ("/spec/server/cache/warmup/timeoutSeconds", json!(7), Rolls),
+        ("/spec/server/rollout/drainSeconds", json!(31), Rolls),
+        (
+            "/spec/server/podTemplate",
+            json!({"labels": {"a": "b"}}),
+            Rolls,
+        ),
+        (
+            "/spec/server/images",
+            json!({"server": "registry.example/vdt-server:next"}),
+            Rolls,
+        ),
+    ] {
+        assert_eq!(
+            effect(pointer, value.clone()),
+            expected,
+            "{pointer} {value}"
+        );
+    }
+}
+
+#[test]
+fn a_template_that_is_lost_is_rendered_as_it_was() {
+    let mut table = example("design");
+    let last = rendered(&children(&table, &shipped(), None), "manuals");
+    table.spec.refresh.interval_seconds = 61;
+    let kept = children(&table, &shipped(), Some(last));
+    let anew = children(&table, &shipped(), None);
+    assert_eq!(kept.template_hash, anew.template_hash);
+}
+
+/// An operator that rolls for every changed manifest wrote `inputs` alone, and compares nothing else.
+#[test]
+fn operators_that_know_only_rolls_come_and_go() {
+    let mut table = example("design");
+    let first = children(&table, &shipped(), None);
+    let theirs = Rendered {
+        fixed: None,
+        template: json!({"metadata": {"annotations": {}}, "spec": {"theirs": true}}),
+        ..rendered(&first, "manuals")
+    };
+    let taken_over = children(&table, &shipped(), Some(theirs.clone()));
+    assert_eq!(rendered(&taken_over, "manuals"), theirs, "nothing changed");
+    table.spec.refresh.interval_seconds = 61;
+    let edited = children(&table, &shipped(), Some(theirs));
+    let ours = rendered(&edited, "manuals");
+    assert!(
+        ours.fixed.is_some(),
+        "their processes follow nothing, so a change is a roll"
     );
-    let mut other = table.clone();
-    let credentials = other.spec.sources[0]
-        .s3
-        .as_mut()
-        .unwrap()
-        .credentials
-        .as_mut()
-        .unwrap();
-    credentials.secret_ref.name = "corp-rw".to_owned();
-    assert_ne!(
-        children(&other, &shipped(), None).template_hash,
-        before.template_hash
-    );
+    // Back to theirs: what it compares is what it would have written.
+    table.spec.refresh.interval_seconds = 62;
+    let followed = rendered(&children(&table, &shipped(), Some(ours.clone())), "manuals");
+    assert_eq!(followed.template, ours.template);
+    let anew = rendered(&children(&table, &shipped(), None), "manuals");
+    assert_eq!(followed.inputs, anew.inputs);
 }
 
 #[test]
@@ -268,4 +391,21 @@ fn credentials_of_sources_and_keys_of_readers_are_kept_apart() {
         sidecar.contains("/secrets/analysts-key") && !sidecar.contains("corp-ro"),
         "{sidecar}"
     );
+}
+
+#[test]
+fn the_server_trusts_the_authority_of_its_state() {
+    let mut table = example("design");
+    let state = table.spec.server.as_mut().unwrap().state.as_mut().unwrap();
+    let s3 = json!({"bucket": "vdt-state", "endpoint": "https://s3.local", "caBundle": {"name": "roots", "key": "ca.crt"}});
+    state.s3 = Some(serde_json::from_value(s3).unwrap());
+    let all = children(&table, &shipped(), None);
+    let pod = &all.stateful_set().unwrap().object["spec"]["template"]["spec"];
+    let server = pod["initContainers"][0].to_string();
+    assert!(
+        server.contains("/etc/vdt/secrets/configmap-roots/ca.crt"),
+        "{server}"
+    );
+    assert!(pod["volumes"].to_string().contains(r#""name":"roots""#));
+    assert!(!pod["containers"][0].to_string().contains("roots"));
 }

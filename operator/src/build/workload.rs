@@ -4,25 +4,37 @@
 //! only when something in the resource changes that it depends on; until then another operator's template is kept as it is, byte for byte.
 
 use serde_json::{Value, json};
-use vdt_crds::OnOperatorUpgrade;
+use vdt_crds::{OnOperatorUpgrade, VirtualTable};
 
-use super::{Child, Kind, References, Rendered, Server, hash, inputs::inputs, pod, volumes};
+use super::{Child, Kind, References, Rendered, Server, hash, inputs, pod, volumes};
 use crate::names;
 
 /// Returns the template that holds: the last one, or a new one.
-pub(super) fn render(server: &Server<'_>, references: &References, told: &str) -> Rendered {
-    let inputs = inputs(server, references, told);
+pub(super) fn render(
+    server: &Server<'_>,
+    references: &References,
+    tables: &[&VirtualTable],
+) -> Rendered {
+    let told = inputs::fixed(tables);
+    let fixed = inputs::inputs(server, references, &told);
+    let all = inputs::inputs(server, references, &inputs::told(tables));
     let keeps = server.spec.rollout.on_operator_upgrade == OnOperatorUpgrade::OnNextChange;
-    if let Some(last) = &server.rendered
-        && keeps
-        && last.inputs == inputs
-    {
-        return last.clone();
+    match &server.rendered {
+        Some(last) if keeps && last.fixed.as_ref() == Some(&fixed) => {
+            return Rendered {
+                inputs: all,
+                ..last.clone()
+            };
+        }
+        // Its pods may be of a kind that follows no change.
+        Some(last) if keeps && last.fixed.is_none() && last.inputs == all => return last.clone(),
+        _ => {}
     }
     let mut template = pod::template(server, references);
     template["metadata"]["annotations"][names::CONFIG_HASH] = told.into();
     Rendered {
-        inputs,
+        inputs: all,
+        fixed: Some(fixed),
         operator: env!("CARGO_PKG_VERSION").to_owned(),
         template,
         claims: volumes::claim_templates(server),

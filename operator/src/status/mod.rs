@@ -10,7 +10,8 @@
 //! | Reconciling | a change is under way | the roll, back-off; only while true |
 //! | Stalled | nothing changes until somebody acts | refusals; only while true |
 //!
-//! `observedGeneration` is that of the spec that was acted upon, in the status and in every condition. `lastTransitionTime` moves with a condition's
+//! `observedGeneration` is that of the spec that was acted upon, in the status and in every condition: pods follow most changes while they run, and it
+//! moves when all that answer have said so. Until then the conditions are those of the generation before. `lastTransitionTime` moves with a condition's
 //! status alone. Artifacts and version move fast, so they are written at most twice a minute.
 
 pub(crate) mod gather;
@@ -24,7 +25,7 @@ use k8s_openapi::{
 };
 use vdt_crds::{
     ConditionStatus, SourceStatus, VirtualTableStatus,
-    api::TierState,
+    api::{RESTART_NEEDED, RefusedManifest, TierState},
     status::{condition, reason},
 };
 
@@ -36,6 +37,8 @@ use crate::{
 
 /// Reason: pods are replaced, one after the other.
 pub(crate) const ROLLING_OUT: &str = "RollingOut";
+/// Reason: pods are on their way to follow a changed manifest.
+pub(crate) const FOLLOWING: &str = "Following";
 /// Reason: pods are not there or not ready yet.
 pub(crate) const PODS_NOT_READY: &str = "PodsNotReady";
 /// Reason: no node takes a pod.
@@ -129,9 +132,19 @@ pub(crate) fn compute(
         schema_accepted(observed),
         cache_ready(observed),
     ];
+    let followed = followed(observed);
     let progress = progress(observed, ready);
     drafts.insert(0, table_ready(observed, progress.as_ref(), &drafts));
-    if let Some(refusal) = observed.refusal {
+    if let Followed::Refused(refused) = &followed
+        && refused.reason == reason::INVALID_SPEC
+    {
+        drafts.push(Draft::new(
+            condition::STALLED,
+            ConditionStatus::True,
+            refused.reason.as_str(),
+            &refused.message,
+        ));
+    } else if let Some(refusal) = observed.refusal {
         drafts.push(Draft::new(
             condition::STALLED,
             ConditionStatus::True,
@@ -145,7 +158,18 @@ pub(crate) fn compute(
             reason,
             message,
         ));
+    } else if let Followed::Not(message) = &followed {
+        drafts.push(Draft::new(
+            condition::RECONCILING,
+            ConditionStatus::True,
+            FOLLOWING,
+            message,
+        ));
     }
+    let generation = match followed {
+        Followed::Not(_) => last.observed_generation,
+        Followed::All | Followed::Refused(_) => observed.generation,
+    };
     for (kind, status, reason, message) in &observed.others {
         drafts.push(Draft::new(kind, *status, *reason, message));
     }
@@ -158,9 +182,9 @@ pub(crate) fn compute(
     VirtualTableStatus {
         conditions: drafts
             .into_iter()
-            .map(|draft| finish(draft, observed.generation, last, now))
+            .map(|draft| finish(draft, generation, last, now))
             .collect(),
-        observed_generation: observed.generation,
+        observed_generation: generation,
         replicas: Some(count(observed.pods.len())),
         ready_replicas: Some(count(ready)),
         updated_replicas: Some(i32::try_from(observed.updated).unwrap_or(i32::MAX)),
@@ -220,6 +244,49 @@ fn table_reports<'a>(
         .iter()
         .filter_map(|report| report.tables.as_ref())
         .filter_map(move |tables| tables.iter().find(|table| table.table == path))
+}
+
+/// How far the pods follow the manifest.
+enum Followed {
+    /// As far as they say.
+    All,
+    /// Some do not yet, and will.
+    Not(String),
+    /// One cannot.
+    Refused(RefusedManifest),
+}
+
+/// Asks what the pods said. Pods that are replaced need not follow anything, and those of before say nothing.
+fn followed(observed: &Observed<'_>) -> Followed {
+    let is_told = observed.refusal.is_none()
+        && observed.failure.is_none()
+        && observed.held.is_none()
+        && observed.outdated == 0;
+    let Some(wanted) = observed.generation.filter(|_| is_told) else {
+        return Followed::All;
+    };
+    let manifests: Vec<_> = table_reports(observed)
+        .filter_map(|report| report.manifest.as_ref())
+        .collect();
+    let behind = manifests
+        .iter()
+        .filter(|manifest| manifest.generation.is_some_and(|has| has < wanted));
+    for manifest in behind.clone() {
+        if let Some(refused) = &manifest.refused
+            && refused.reason != RESTART_NEEDED
+            && refused.generation.is_none_or(|refused| refused == wanted)
+        {
+            return Followed::Refused(refused.clone());
+        }
+    }
+    match behind.count() {
+        0 => Followed::All,
+        behind => Followed::Not(format!(
+            "{} of {} pods follow generation {wanted}",
+            manifests.len() - behind,
+            manifests.len()
+        )),
+    }
 }
 
 /// What is under way, if anything: reason and message.
@@ -349,6 +416,14 @@ fn sources_ready(observed: &Observed<'_>) -> Draft {
 }
 
 fn schema_accepted(observed: &Observed<'_>) -> Draft {
+    if let Followed::Refused(refused) = followed(observed) {
+        return Draft::new(
+            condition::SCHEMA_ACCEPTED,
+            ConditionStatus::False,
+            refused.reason,
+            refused.message,
+        );
+    }
     reported(observed, condition::SCHEMA_ACCEPTED)
 }
 

@@ -14,6 +14,7 @@ fn pod(ordinal: u32, is_ready: bool) -> PodView {
 
 fn says(ready: ConditionStatus) -> PodReport {
     let table = TableReport {
+        manifest: None,
         table: "main/docs/t".to_owned(),
         version: Some(3),
         artifacts: Some(412),
@@ -260,4 +261,85 @@ fn counts_wait_their_turn_and_stay_when_nobody_answers() {
         (status.version, status.conditions[0].status.as_str()),
         (Some(1), "Unknown")
     );
+}
+
+fn follows(generation: i64, refused: Option<RefusedManifest>) -> PodReport {
+    let mut report = says(ConditionStatus::True);
+    for table in report.tables.iter_mut().flatten() {
+        table.manifest = Some(vdt_crds::api::ManifestReport {
+            generation: Some(generation),
+            refused: refused.clone(),
+        });
+    }
+    report
+}
+
+fn last_of_generation_1() -> VirtualTableStatus {
+    let (pods, reports) = ([pod(0, true), pod(1, true)], [says(ConditionStatus::True)]);
+    let mut seen = observed(&pods, &reports);
+    seen.generation = Some(1);
+    compute_new(&seen)
+}
+
+#[test]
+fn a_generation_is_observed_when_every_pod_follows_it() {
+    let last = last_of_generation_1();
+    let pods = [pod(0, true), pod(1, true)];
+    for (reports, generation, following) in [
+        (vec![follows(2, None), follows(1, None)], 1, true),
+        (vec![follows(2, None), follows(2, None)], 2, false),
+        // A pod that was told more than was looked at.
+        (vec![follows(3, None)], 2, false),
+        // Pods of before say nothing of it.
+        (vec![says(ConditionStatus::True)], 2, false),
+    ] {
+        let status = compute(&observed(&pods, &reports), &last, Timestamp::UNIX_EPOCH);
+        assert_eq!(status.observed_generation, Some(generation));
+        assert!(
+            status
+                .conditions
+                .iter()
+                .all(|one| one.observed_generation == Some(generation))
+        );
+        assert_eq!(lines(&status)[0], "Ready=True/Serving");
+        let told = lines(&status).contains(&"Reconciling=True/Following".to_owned());
+        assert_eq!(told, following);
+    }
+}
+
+#[test]
+fn a_manifest_that_pods_refuse_stalls_and_names_the_field() {
+    let last = last_of_generation_1();
+    let pods = [pod(0, true), pod(1, true)];
+    let refused = |reason: &str, generation| RefusedManifest {
+        generation,
+        reason: reason.to_owned(),
+        message: "spec.x: is 1; write 2".to_owned(),
+    };
+    let reports = [
+        follows(2, None),
+        follows(1, Some(refused("InvalidSpec", Some(2)))),
+    ];
+    let status = compute(&observed(&pods, &reports), &last, Timestamp::UNIX_EPOCH);
+    let lines_of = |status: &VirtualTableStatus| lines(status).join(" ");
+    assert!(
+        lines_of(&status).contains("Ready=False/InvalidSpec"),
+        "{:?}",
+        lines(&status)
+    );
+    assert!(lines_of(&status).contains("SchemaAccepted=False/InvalidSpec Cache"));
+    assert!(lines_of(&status).contains("Stalled=True/InvalidSpec"));
+    assert_eq!(status.observed_generation, Some(2));
+    assert!(status.conditions[0].message.contains("spec.x"));
+    // Refused before the edit that is looked at now: that one is on its way.
+    let reports = [follows(1, Some(refused("InvalidSpec", Some(1))))];
+    let status = compute(&observed(&pods, &reports), &last, Timestamp::UNIX_EPOCH);
+    assert!(lines_of(&status).contains("Reconciling=True/Following"));
+    // A roll is on its way.
+    let reports = [follows(1, Some(refused(RESTART_NEEDED, Some(2))))];
+    let mut seen = observed(&pods, &reports);
+    (seen.outdated, seen.updated) = (1, 1);
+    let status = compute(&seen, &last, Timestamp::UNIX_EPOCH);
+    assert!(lines_of(&status).contains("Reconciling=True/RollingOut"));
+    assert!(!lines_of(&status).contains("Stalled"));
 }
