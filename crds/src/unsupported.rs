@@ -4,7 +4,7 @@
 //! every field: silently serving less than was declared (or to more people) would be worse.
 
 use crate::{
-    spec::{ArtifactAttribute, ChecksumMode, SourceType, VirtualTable},
+    spec::{ArtifactAttribute, ChecksumMode, SourceType, StateType, VirtualTable},
     violation::{Violation, ViolationKind},
 };
 
@@ -58,6 +58,19 @@ pub fn unsupported(table: &VirtualTable) -> Vec<Violation> {
             }
             has_data = true;
         }
+    }
+    let state = spec
+        .server
+        .as_ref()
+        .and_then(|server| server.state.as_ref());
+    if let Some(state) = state
+        && let StateType::Gcs | StateType::Azure = state.kind
+    {
+        refuse(
+            "spec.server.state.type".to_owned(),
+            format!("a state in {} is not built yet", state.kind.as_str()),
+            "use S3, or Claim for one pod",
+        );
     }
     match spec.checksum {
         ChecksumMode::Known | ChecksumMode::None => {}

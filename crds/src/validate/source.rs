@@ -59,7 +59,7 @@ fn check_file(path: &str, file: &FileSource, rules: &mut Rules) {
             sentence::CLAIM_NAME_REQUIRED,
         ),
         Profile::Laptop => rules.require(
-            file.path.is_some(),
+            file.path.is_some() || file.claim_name.is_some(),
             format!("{path}.path"),
             sentence::PATH_REQUIRED,
         ),

@@ -4,4 +4,5 @@
 mod definition;
 mod examples;
 mod hostile;
+mod schema;
 mod strict;
