@@ -42,10 +42,18 @@ const HINT: &str = "_last_checkpoint";
 #[derive(Debug)]
 pub struct Origin {
     state: StateStore,
-    sources: RwLock<HashMap<Arc<str>, Vec<Arc<Source>>>>,
+    sources: RwLock<HashMap<Arc<str>, Vec<Place>>>,
     hints: hint::Hints,
     requests: AtomicU64,
     bytes: Arc<AtomicU64>,
+}
+
+/// A source of a place.
+#[derive(Debug)]
+struct Place {
+    source: Arc<Source>,
+    /// No table declares it any more; it reads what older versions refer to.
+    is_old: bool,
 }
 
 /// What has been read of source objects since the start.
@@ -79,8 +87,38 @@ impl Origin {
 
     /// Makes the objects of `source` readable.
     pub fn add_source(&self, source: Arc<Source>) {
+        self.replace_sources(&[], &[source]);
+    }
+
+    /// Makes the objects of `new` readable, in place of those of `old`. Files of older versions may refer to a place that no source is of any more,
+    /// so one source of it stays, which declares nothing.
+    pub fn replace_sources(&self, old: &[Arc<Source>], new: &[Arc<Source>]) {
         let mut sources = self.sources.write().unwrap_or_else(PoisonError::into_inner);
-        sources.entry(source.id().clone()).or_default().push(source);
+        for source in new {
+            let place = Place {
+                source: source.clone(),
+                is_old: false,
+            };
+            let same_place = sources.entry(source.id().clone()).or_default();
+            same_place.retain(|place| !place.is_old);
+            // Before the others: its credentials are the newest.
+            same_place.insert(0, place);
+        }
+        for source in old {
+            let Some(same_place) = sources.get_mut(source.id()) else {
+                continue;
+            };
+            let is_alone = same_place.len() == 1;
+            if let Some(at) = same_place
+                .iter()
+                .position(|place| Arc::ptr_eq(&place.source, source))
+            {
+                match is_alone {
+                    true => same_place[at].is_old = true,
+                    false => drop(same_place.remove(at)),
+                }
+            }
+        }
     }
 
     /// Whether a source of the place `id` declares `key`: it lies below the prefix and passes `include` and `exclude`. Files of older
@@ -89,7 +127,7 @@ impl Origin {
         let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner);
         sources
             .get(id)
-            .is_some_and(|same_place| same_place.iter().any(|source| source.declared(key)))
+            .is_some_and(|same_place| same_place.iter().any(|place| place.declares(key)))
     }
 
     /// The source that declares `key`; another one of the same place for a key that is declared no longer,
@@ -97,11 +135,11 @@ impl Origin {
     fn source_of(&self, id: &str, key: &str) -> Option<Arc<Source>> {
         let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner);
         let same_place = sources.get(id)?;
-        same_place
+        let found = same_place
             .iter()
-            .find(|source| source.declared(key))
-            .or(same_place.first())
-            .cloned()
+            .find(|place| place.declares(key))
+            .or(same_place.first());
+        found.map(|place| place.source.clone())
     }
 
     async fn get_source(&self, path: &Path, options: GetOptions) -> ObjectResult<GetResult> {
@@ -128,6 +166,12 @@ impl Origin {
             range,
             attributes,
         })
+    }
+}
+
+impl Place {
+    fn declares(&self, key: &str) -> bool {
+        !self.is_old && self.source.declared(key)
     }
 }
 

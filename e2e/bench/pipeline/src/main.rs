@@ -36,7 +36,7 @@ async fn run(artifacts: u64, median_bytes: f64) {
     let table = vdt_crds::VirtualTable::for_folder(folder.path());
     let env = SourceEnv {
         base_dir: folder.path().to_owned(),
-        secrets_dir: None,
+        ..SourceEnv::default()
     };
     let definition = Arc::new(Definition::open(&table, &env).expect("a folder opens"));
     let state = StateStore::open_directory(state_folder.path(), OpenMode::ReadWrite)

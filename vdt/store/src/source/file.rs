@@ -1,8 +1,9 @@
-//! A folder of the machine as a source.
+//! A folder of the machine as a source, or one of a claim that is mounted into a pod.
 //!
-//! [`walk`] lists it, [`read`] reads it, [`beneath`] opens paths without ever leaving it.
+//! [`walk`] lists it, [`read`] reads it, [`beneath`] opens paths without ever leaving it, [`claim`] finds it in a claim.
 
 mod beneath;
+mod claim;
 mod read;
 mod walk;
 
@@ -27,6 +28,8 @@ use super::read_only::ReadOnly;
 pub(super) struct FileSource {
     name: Arc<str>,
     root: Arc<Root>,
+    /// Where the claim is mounted, for a folder of one.
+    mount: Option<Arc<Path>>,
     store: Arc<dyn ObjectStore>,
 }
 
@@ -47,6 +50,7 @@ impl FileSource {
                 Ok(Self {
                     name: Arc::clone(name),
                     root,
+                    mount: None,
                     store,
                 })
             }

@@ -38,12 +38,16 @@ use self::globs::Globs;
 use self::s3::S3Source;
 
 /// Where a source finds what the manifest only names.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceEnv {
     /// Folder of the manifest: `file.path` is relative to it.
     pub base_dir: PathBuf,
     /// Folder with a folder for each Secret and ConfigMap.
     pub secrets_dir: Option<PathBuf>,
+    /// Folder with a folder for each claim: `file.path` is relative to that of `file.claimName`.
+    pub claims_dir: Option<PathBuf>,
+    /// Namespace of the table, and so of its claims.
+    pub namespace: String,
 }
 
 /// A place that artifacts come from, open for listing and reading. Cheap to clone.
@@ -70,6 +74,27 @@ impl Source {
         let name: Arc<str> = spec.name.as_str().into();
         let globs = Globs::new(&name, &spec.include, &spec.exclude)?;
         let (context, place) = match spec.location() {
+            Some(Location::File(file)) if file.claim_name.is_some() => {
+                let claim = file.claim_name.as_deref().unwrap_or_default();
+                let folder = FileSource::of_claim(&name, claim, file.path(), env)?;
+                // The same in every pod, wherever the claim is mounted.
+                let below = folder.path_in_claim();
+                let place = [claim.as_bytes(), b"/", below].concat();
+                let mut url_prefix =
+                    format!("pvc://{}/{claim}/", encoded(env.namespace.as_bytes()));
+                if !below.is_empty() {
+                    url_prefix.push_str(&encoded(below));
+                    url_prefix.push('/');
+                }
+                let context = SourceContext {
+                    name,
+                    id: source_id("File", "", &env.namespace, &place),
+                    prefix: String::new(),
+                    url_prefix,
+                    etag_is_checksum: false,
+                };
+                (context, Place::File(folder))
+            }
             Some(Location::File(file)) => {
                 let folder = FileSource::open(&name, &env.base_dir.join(file.path()))?;
                 let path = folder.path().as_os_str().as_bytes();
@@ -135,7 +160,7 @@ impl Source {
             &table,
             &SourceEnv {
                 base_dir: path.to_path_buf(),
-                secrets_dir: None,
+                ..SourceEnv::default()
             },
         )
     }

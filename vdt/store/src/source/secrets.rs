@@ -84,8 +84,8 @@ impl SecretFiles {
     }
 }
 
-/// Refuses names that would lead out of the folder of secrets.
-fn plain(source: &Arc<str>, field: &'static str, name: &str) -> Result<(), SourceError> {
+/// Refuses names that would lead out of the folder of secrets, or of claims.
+pub(super) fn plain(source: &Arc<str>, field: &'static str, name: &str) -> Result<(), SourceError> {
     let mut components = Path::new(name).components();
     if matches!((components.next(), components.next()), (Some(Component::Normal(only)), None) if only == name)
     {

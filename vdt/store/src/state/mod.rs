@@ -16,13 +16,13 @@
 //! [`PutMode::Create`] is written by exactly one of any number of writers. On a crash the last committed version stands;
 //! a rope that no commit names is only wasted space.
 
+mod bucket;
 mod dir;
 
 use std::{path::Path as FsPath, sync::Arc};
 
 use object_store::{
-    Error as ObjectError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
-    aws::AmazonS3Builder, path::Path, prefix::PrefixStore,
+    Error as ObjectError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -77,18 +77,12 @@ impl StateStore {
     pub async fn open(location: &str, mode: OpenMode) -> Result<Self, StoreError> {
         match location.strip_prefix("s3://") {
             Some(rest) => {
-                let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-                let s3 = AmazonS3Builder::from_env()
-                    .with_bucket_name(bucket)
-                    .with_allow_http(true)
-                    .build()
-                    .map_err(|source| StoreError::state(location, source))?;
-                let store: Arc<dyn ObjectStore> = match prefix.trim_matches('/') {
-                    "" => Arc::new(s3),
-                    prefix => Arc::new(PrefixStore::new(s3, prefix)),
-                };
+                let store = bucket::open(location, rest)?;
                 Self::from_store(store, location, mode).await
             }
+            None if location.contains("://") => Err(StoreError::Manifest(format!(
+                "the state {location:?} is in no place that this version knows; use s3://bucket/prefix or a directory"
+            ))),
             None => Self::open_directory(FsPath::new(location), mode).await,
         }
     }

@@ -144,7 +144,7 @@ fn stores(folder: &TempDir) -> (PrefixStore<Adapter>, PrefixStore<Adapter>) {
         let origin = Origin::new(state.clone());
         let env = SourceEnv {
             base_dir: folder.path().to_owned(),
-            secrets_dir: None,
+            ..SourceEnv::default()
         };
         let definition = Definition::open(&VirtualTable::for_folder(folder.path()), &env)
             .expect("a folder opens");

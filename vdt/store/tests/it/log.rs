@@ -32,7 +32,7 @@ impl Lab {
         table.spec.refresh.settle_seconds = 0;
         let env = SourceEnv {
             base_dir: folder.path().to_owned(),
-            secrets_dir: None,
+            ..SourceEnv::default()
         };
         let definition = Arc::new(Definition::open(&table, &env).expect("a folder opens"));
         let origin = Arc::new(Origin::new(state.clone()));

@@ -3,6 +3,7 @@
 mod conformance;
 mod faults;
 mod log;
+mod origin;
 mod plan;
 mod random;
 mod refresh;

@@ -50,7 +50,7 @@ fn definition(folder: &TempDir, columns: usize) -> Arc<Definition> {
         .remove(0);
     let env = SourceEnv {
         base_dir: folder.path().to_owned(),
-        secrets_dir: None,
+        ..SourceEnv::default()
     };
     Arc::new(Definition::open(&table, &env).expect("the manifest is valid"))
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod changes;
+mod claims;
 mod files;
 mod links;
 mod live;
@@ -51,7 +52,7 @@ fn folder_with(path: &Path, include: &[&str], exclude: &[&str]) -> Result<Source
         &spec,
         &SourceEnv {
             base_dir: path.to_path_buf(),
-            secrets_dir: None,
+            ..SourceEnv::default()
         },
     )
 }
