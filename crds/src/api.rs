@@ -49,6 +49,57 @@ pub struct TableReport {
     /// Sources as last listed.
     #[serde(default)]
     pub sources: Vec<SourceReport>,
+    /// The manifest that it is served by; absent where a manifest has no generation and none is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<ManifestReport>,
+}
+
+/// Which manifest a table is served by.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ManifestReport {
+    /// `metadata.generation` of the manifest that the newest refresh followed; absent before the first refresh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// A newer manifest that is not followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<RefusedManifest>,
+}
+
+/// A manifest that is not followed. The last good one stands.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedManifest {
+    /// Its `metadata.generation`; absent where it cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// Why, in CamelCase. [`RESTART_NEEDED`] is no fault of the manifest.
+    pub reason: String,
+    /// The field, its value and what to do.
+    pub message: String,
+}
+
+/// Reason: the process takes the change when it is started again, which is the operator's work.
+pub const RESTART_NEEDED: &str = "RestartNeeded";
+
+impl ManifestReport {
+    /// The report, unless it says nothing.
+    #[must_use]
+    pub fn if_any(self) -> Option<Self> {
+        (self != Self::default()).then_some(self)
+    }
+
+    /// What two processes follow of one manifest: the older generation, and the first refusal.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            generation: match (self.generation, other.generation) {
+                (Some(one), Some(two)) => Some(one.min(two)),
+                (one, two) => one.or(two),
+            },
+            refused: self.refused.or(other.refused),
+        }
+    }
 }
 
 /// One source as last listed.
@@ -124,6 +175,10 @@ mod tests {
                 artifacts: Some(412),
                 skipped: BTreeMap::from([("trailing-slash".to_owned(), 2)]),
             }],
+            manifest: Some(ManifestReport {
+                generation: Some(7),
+                refused: None,
+            }),
         };
         let written = serde_json::to_value(&report).unwrap();
         let expected = json!({
@@ -131,6 +186,7 @@ mod tests {
             "conditions": [{"type": "Ready", "status": "True", "reason": "Serving", "message": "serves version 3",
                 "lastTransitionTime": "1970-01-01T00:00:00Z"}],
             "sources": [{"name": "bucket", "status": "True", "artifacts": 412, "skipped": {"trailing-slash": 2}}],
+            "manifest": {"generation": 7},
         });
         assert_eq!(written, expected);
         assert_eq!(

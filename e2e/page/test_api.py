@@ -70,6 +70,7 @@ def test_files_come_in_pages(server):
     assert whole["count"] == len(whole["files"]) >= 2
     assert whole["bytes"] == sum(f["bytes"] for f in whole["files"])
     assert sum(f["rows"] for f in whole["files"]) == 12
+    assert all(1 <= f["rowGroups"] <= f["rows"] for f in whole["files"])
     assert "next" not in whole
     names, after = [], ""
     while True:

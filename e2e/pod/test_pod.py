@@ -111,6 +111,8 @@ def test_the_log_is_answered_while_the_server_is_away(alive):
     assert alive.metric("vdt_origin_up") == 0
     status, body = alive.admin("GET", "/api/v1/tables")
     assert status == 503 and b"away" in body
+    # The page and what it says of the cache are the front door's own.
+    assert alive.admin("GET", "/")[0] == alive.admin("GET", "/api/v1/cache")[0] == 200
     alive.restart_server()
     assert alive.metric("vdt_origin_up") == 1
     assert table.version >= 0

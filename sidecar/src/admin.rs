@@ -1,9 +1,9 @@
-//! The admin listener of the front door: its own health, metrics and cache; all else is the server's, asked over the socket.
+//! The admin listener of the front door: its own health, metrics, cache and the page; all else is the server's, asked over the socket.
 
 use std::{
     path::PathBuf,
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -20,10 +20,13 @@ use http::{Request, StatusCode, header::CONTENT_TYPE};
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use serde_json::json;
 use tokio::sync::watch;
-use vdt_crds::{VirtualTable, api::TableReport};
+use vdt_crds::{
+    VirtualTable,
+    api::{ManifestReport, RefusedManifest, TableReport},
+};
 use vdt_dialect::{
     Readiness, Reason,
-    admin::{Gate, Tokens, system_seconds},
+    admin::{Gate, Tokens, page, system_seconds},
 };
 
 use crate::{
@@ -46,8 +49,7 @@ const END: &str = "# EOF\n";
 pub struct AdminState {
     link: watch::Receiver<LinkState>,
     forward: Forward,
-    /// Paths of the tables that are declared.
-    tables: Vec<String>,
+    declared: RwLock<Declared>,
     registry: OnceLock<Registry>,
     stack: OnceLock<Stack>,
     stopping: AtomicBool,
@@ -55,14 +57,43 @@ pub struct AdminState {
     started_ms: i64,
 }
 
+/// What the front door follows: tables by path, each with the generation of its manifest.
+#[derive(Debug, Default)]
+struct Declared {
+    tables: Vec<(String, Option<i64>)>,
+    refused: Option<RefusedManifest>,
+}
+
+impl Declared {
+    fn of(tables: &[VirtualTable]) -> Self {
+        let one = |table: &VirtualTable| (table.table_path(), table.metadata.generation);
+        Self {
+            tables: tables.iter().map(one).collect(),
+            refused: None,
+        }
+    }
+
+    fn manifest(&self, table: &str) -> ManifestReport {
+        let found = self.tables.iter().find(|(path, _)| path == table);
+        ManifestReport {
+            generation: found.and_then(|(_, generation)| *generation),
+            refused: self.refused.clone(),
+        }
+    }
+}
+
 impl AdminState {
-    /// A door that is not open yet.
+    /// A door that is not open yet, of these tables.
     #[must_use]
-    pub fn new(link: watch::Receiver<LinkState>, forward: Forward, tables: Vec<String>) -> Self {
+    pub fn new(
+        link: watch::Receiver<LinkState>,
+        forward: Forward,
+        tables: &[VirtualTable],
+    ) -> Self {
         Self {
             link,
             forward,
-            tables,
+            declared: RwLock::new(Declared::of(tables)),
             registry: OnceLock::new(),
             stack: OnceLock::new(),
             stopping: AtomicBool::new(false),
@@ -81,6 +112,29 @@ impl AdminState {
     /// Says whether the data listener waits for its certificate.
     pub fn unsecured(&self, waits: bool) {
         self.unsecured.store(waits, Ordering::Release);
+    }
+
+    /// These tables are declared now, and their manifests followed.
+    pub fn redeclared(&self, tables: &[VirtualTable]) {
+        *self
+            .declared
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Declared::of(tables);
+    }
+
+    /// Newer manifests are not followed. Returns whether that is news.
+    pub fn refused(&self, refused: RefusedManifest) -> bool {
+        let mut declared = self
+            .declared
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let is_news = declared.refused.as_ref() != Some(&refused);
+        declared.refused = Some(refused);
+        is_news
+    }
+
+    fn declared(&self) -> std::sync::RwLockReadGuard<'_, Declared> {
+        self.declared.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The door closes: nothing new should be sent here.
@@ -122,17 +176,19 @@ impl AdminState {
                     .to_owned(),
             );
         }
-        let missing = self
-            .tables
-            .iter()
-            .filter(|table| !link.versions.contains_key(*table));
+        let declared = self.declared();
+        let tables = declared.tables.iter().map(|(path, _)| path);
+        let missing = tables.filter(|table| !link.versions.contains_key(*table));
         for table in missing.clone() {
             say("NoVersion", format!("{table} has no version yet"));
         }
         if let Some((reason, message)) = stack.and_then(Stack::degraded) {
             say(&reason, message);
         }
-        let nothing = missing.count() == self.tables.len() && !self.tables.is_empty();
+        if let Some(refused) = &declared.refused {
+            say(&refused.reason, refused.message.clone());
+        }
+        let nothing = missing.count() == declared.tables.len() && !declared.tables.is_empty();
         Readiness {
             ready: stack.is_some() && !nothing && !self.stopping.load(Ordering::Acquire),
             reasons,
@@ -170,6 +226,7 @@ pub fn router(admin: Arc<AdminState>) -> Router {
         .route("/readyz", get(readyz))
         .route("/api/v1/cache", get(cache))
         .route("/api/v1/tables", get(tables))
+        .merge(page())
         .fallback(forward)
         .with_state(admin)
 }
@@ -196,9 +253,7 @@ async fn tables(
     State(admin): State<Arc<AdminState>>,
     request: Request<axum::body::Body>,
 ) -> Response {
-    let Some(cache) = admin.stack.get().and_then(Stack::report) else {
-        return admin.forward.call(request).await.into_response();
-    };
+    let cache = admin.stack.get().and_then(Stack::report);
     let (bytes_max, time_max) = SERVER_TABLES;
     let answer = admin
         .forward
@@ -211,9 +266,25 @@ async fn tables(
     let Ok(mut tables) = serde_json::from_slice::<Vec<TableReport>>(answer.body()) else {
         return (answer.status(), answer.into_body()).into_response();
     };
+    let declared = admin.declared();
     for table in &mut tables {
-        table.conditions.push(cache.condition(admin.started_ms));
+        table.conditions.extend(
+            cache
+                .as_ref()
+                .map(|cache| cache.condition(admin.started_ms)),
+        );
+        let ours = declared.manifest(&table.table);
+        // A server that says nothing has not followed anything yet.
+        table.manifest = match table.manifest.take() {
+            Some(servers) if servers.generation.is_some() => servers.and(ours).if_any(),
+            servers => ManifestReport {
+                generation: None,
+                ..servers.unwrap_or_default().and(ours)
+            }
+            .if_any(),
+        };
     }
+    drop(declared);
     Json(tables).into_response()
 }
 

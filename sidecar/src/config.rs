@@ -8,7 +8,7 @@ use std::{
 
 use vdt_crds::{ParseError, Profile, VirtualTable};
 
-use crate::exit::BadInput;
+use crate::{exit::BadInput, files::manifests_in};
 
 /// Reads every manifest. Unlike the server, the front door serves nothing at all when one is bad: the one that cannot be read may be the one
 /// that asks for keys.
@@ -41,19 +41,8 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
-    let cannot = |error| format!("cannot read the folder {}: {error}", path.display());
-    let mut files = Vec::new();
-    for entry in fs::read_dir(path).map_err(cannot)? {
-        let file = entry.map_err(cannot)?.path();
-        let is_manifest = file.extension().is_some_and(|extension| {
-            extension == "yaml" || extension == "yml" || extension == "json"
-        });
-        if is_manifest && file.is_file() {
-            files.push(file);
-        }
-    }
-    files.sort();
-    Ok(files)
+    manifests_in(path)
+        .map_err(|error| format!("cannot read the folder {}: {error}", path.display()))
 }
 
 fn read(file: &Path, tables: &mut Vec<VirtualTable>, lines: &mut Vec<String>) {

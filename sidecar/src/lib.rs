@@ -7,13 +7,15 @@
 //! ```
 //!
 //! The library is what `vdt serve` and `vdt-sidecar` have in common: the stack itself, and what is around it ([`logging`], [`exit`],
-//! [`ready`], [`process`], [`mod@stack`]); and the binary's own [`mod@run`].
+//! [`mod@files`], [`ready`], [`process`], [`mod@stack`]); and the binary's own [`mod@run`].
 
 pub mod admin;
 pub mod args;
 pub mod cache;
 pub mod config;
 pub mod exit;
+pub mod files;
+pub mod follow;
 pub mod front;
 pub mod link;
 pub mod log;

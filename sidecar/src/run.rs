@@ -31,6 +31,8 @@ use crate::{
     args::Args,
     config,
     exit::BadInput,
+    files::Manifests,
+    follow::{Follower, declared_cache, has_peers},
     front::{Front, FrontOptions},
     link::{DriftReporter, Forward, LinkState, OriginClient, Socket, Watch},
     log::{LogOptions, Notices},
@@ -51,6 +53,7 @@ const TABLES_ANSWER: (usize, Duration) = (16 << 20, Duration::from_secs(10));
 /// # Errors
 /// Bad manifests or secrets, addresses in use, a cache directory that another process has, and a server whose state was replaced.
 pub async fn run(args: Args) -> anyhow::Result<()> {
+    let manifests = Manifests::new(args.config.clone());
     let tables = config::load(&args.config)?;
     let front = front(&args, &tables)?;
     let data = match args.listen.0 {
@@ -77,6 +80,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         }
     };
     let serving = opened?;
+    door.follow(manifests);
     door.serve(serving, listen, admin_listen).await
 }
 
@@ -109,6 +113,8 @@ struct Door<'a> {
     stop: CancellationToken,
     tasks: JoinSet<()>,
     listeners: Vec<JoinHandle<DrainReport>>,
+    /// Of the data listener, once it is open.
+    http: Option<HttpMetrics>,
 }
 
 impl<'a> Door<'a> {
@@ -120,8 +126,8 @@ impl<'a> Door<'a> {
         let mut tasks = JoinSet::new();
         tasks.spawn(watch.run(stop.clone()));
         let forward = Forward::new(socket.clone());
-        let paths = tables.iter().map(path).collect();
-        let admin = Arc::new(AdminState::new(link.clone(), forward, paths));
+        notices.set_peers(has_peers(&tables));
+        let admin = Arc::new(AdminState::new(link.clone(), forward, &tables));
         Self {
             args,
             tables,
@@ -133,6 +139,7 @@ impl<'a> Door<'a> {
             stop,
             tasks,
             listeners: Vec::new(),
+            http: None,
         }
     }
 
@@ -159,7 +166,7 @@ impl<'a> Door<'a> {
         self.tasks.spawn(reporting);
         let origin = OriginClient::new(self.socket.clone()).context("the origin's client")?;
         let options = StackOptions {
-            log: log_options(&self.tables),
+            log: LogOptions::default(),
             notices: self.notices.clone(),
             tiers: self
                 .args
@@ -174,7 +181,7 @@ impl<'a> Door<'a> {
         };
         let stack = Stack::open(Arc::new(origin), options, &mut registry).await?;
         let (mode, time) = stack::warmup(&manifests)?;
-        let paths: Vec<String> = self.tables.iter().map(path).collect();
+        let paths: Vec<String> = self.tables.iter().map(VirtualTable::table_path).collect();
         if timeout(time, stack.warm(mode, &paths)).await.is_err() {
             warn!(
                 seconds = time.as_secs(),
@@ -193,7 +200,7 @@ impl<'a> Door<'a> {
             let options = ServeOptions {
                 limits,
                 tls,
-                metrics: Some(http),
+                metrics: Some(http.clone()),
             };
             self.listeners.push(tokio::spawn(vdt_dialect::serve_with(
                 listener,
@@ -203,8 +210,23 @@ impl<'a> Door<'a> {
                 self.drain(),
             )));
         }
+        self.http = Some(http);
         self.admin.opened(stack.clone(), registry);
         Ok(stack)
+    }
+
+    /// Takes manifests that change from now on.
+    fn follow(&mut self, manifests: Manifests) {
+        let follower = Follower {
+            config: self.args.config.clone(),
+            cache: declared_cache(&self.tables),
+            front: Arc::clone(&self.front),
+            admin: Arc::clone(&self.admin),
+            notices: self.notices.clone(),
+            http: self.http.clone(),
+        };
+        let following = manifests.follow(Arc::new(follower), self.stop.clone());
+        self.tasks.spawn(following);
     }
 
     async fn first_contact(&self) -> anyhow::Result<Arc<str>> {
@@ -378,28 +400,4 @@ async fn reports(forward: &Forward) -> Vec<serde_json::Value> {
 
 fn names(table: &VirtualTable) -> [String; 3] {
     [table.catalog(), table.schema_name(), table.table_name()].map(str::to_owned)
-}
-
-fn path(table: &VirtualTable) -> String {
-    names(table).join("/")
-}
-
-/// Several pods on one state name only checkpoints that every one of them lists by now.
-fn log_options(tables: &[VirtualTable]) -> LogOptions {
-    let options = LogOptions::default();
-    let is_alone = tables.iter().all(|table| {
-        table
-            .spec
-            .server
-            .as_ref()
-            .is_none_or(|server| server.replicas <= 1)
-    });
-    let hint_age = match is_alone {
-        true => Duration::ZERO,
-        false => options.staleness * 2,
-    };
-    LogOptions {
-        hint_age,
-        ..options
-    }
 }

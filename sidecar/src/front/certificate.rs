@@ -131,6 +131,7 @@ impl Certificate {
             message,
             remedy: Some(remedy.to_owned()),
             may_pass: false,
+            needs_restart: false,
         }
     }
 }

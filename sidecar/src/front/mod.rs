@@ -10,6 +10,7 @@
 //!   whose manifest is in mode Anonymous is read by all, also beside others that ask for keys.
 //! - Everything that is wrong at the start is told at once, each with its field, its value and what to do. No problem shows a secret. In a pod,
 //!   where Secrets come and go by themselves, those that are missing or of no use do not end the start ([`FrontOptions::secrets_may_come`]).
+//! - [`Front::redeclare`] takes other principals and rights while the process runs, all or none. Whether there are keys at all, and TLS, stay.
 //! - [`Front::watch`] looks at the files once a second, through symbolic links, as Kubernetes swaps a `..data` link under a mounted Secret. What has
 //!   changed and can be used is taken, each principal for itself. Of a principal whose Secret is of no use what it had stays in use, and of the
 //!   certificate too, with one error in the log and a metric; a Secret that is gone or empty takes its principal's credentials away. Files that
@@ -26,21 +27,18 @@ pub use problem::Problem;
 pub use watched::Look;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use vdt_crds::VirtualTable;
+use vdt_crds::{Tls, VirtualTable};
 use vdt_dialect::{Access, Edge, HttpMetrics, KeyRing, Limits, TlsReload};
 
 use self::certificate::Certificate;
 use self::principals::Principals;
 use self::secrets::Secrets;
 use self::watched::Watched;
-
-/// Between looks at the files. Kubernetes takes a minute to bring a changed Secret; a second more is nothing, and a look costs a few microseconds.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+use crate::files::LOOK_EVERY;
 
 /// What [`Front::load`] needs besides the manifests.
 #[derive(Debug, Clone, Default)]
@@ -59,10 +57,13 @@ pub struct FrontOptions {
 /// The edge of a process: who may read, and TLS.
 #[derive(Debug)]
 pub struct Front {
+    options: FrontOptions,
+    /// As declared at the start.
+    declared_tls: Tls,
     access: Access,
     /// None for plain HTTP, and while the certificate is waited for.
     tls: watch::Sender<Option<Arc<TlsReload>>>,
-    keys: Option<Watched<Principals>>,
+    keys: Option<RwLock<Watched<Principals>>>,
     certificate: Option<Watched<Certificate>>,
 }
 
@@ -120,11 +121,58 @@ impl Front {
             );
         }
         Ok(Self {
+            options: options.clone(),
+            declared_tls: declared_tls(tables),
             access,
             tls: watch::Sender::new(tls),
-            keys,
+            keys: keys.map(RwLock::new),
             certificate,
         })
+    }
+
+    /// Takes what other manifests say of principals and rights, for all requests that begin from now on. Blocks for a few small files.
+    ///
+    /// # Errors
+    /// Everything that is wrong, of secrets' content only where they may not come later, and what only a new process can take; then all stays as it was.
+    pub fn redeclare(&self, tables: &[VirtualTable]) -> Result<(), Vec<Problem>> {
+        let mut problems = Vec::new();
+        sections_agree(tables, &mut problems);
+        let secrets = Secrets::new(self.options.secrets_dir.clone());
+        let principals = Principals::declared(tables, &self.options, &secrets, &mut problems);
+        let Some(first) = tables.first() else {
+            return Ok(());
+        };
+        if declared_tls(tables) != self.declared_tls {
+            problems.push(Problem::fixed(first, "spec.server.tls"));
+        }
+        if principals.is_needed() != self.keys.is_some() {
+            problems.push(Problem::fixed(first, "spec.server.access.mode"));
+        }
+        if problems.is_empty()
+            && let (Some(keys), Access::Keys(ring)) = (&self.keys, &self.access)
+        {
+            let mut keys = keys.write().unwrap_or_else(PoisonError::into_inner);
+            principals.inherit(&keys.from);
+            let watched = Watched::new(principals);
+            let mut of_keys = Vec::new();
+            let (read, public) = watched.from.read(&mut of_keys);
+            if !self.options.secrets_may_come {
+                problems.append(&mut of_keys);
+            }
+            if problems.is_empty() {
+                match ring.replace(read, public) {
+                    Ok(()) => {
+                        watched.first_read(&of_keys);
+                        *keys = watched;
+                    }
+                    Err(error) => problems.push(Problem::of_keys(&error)),
+                }
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(problems),
+        }
     }
 
     /// Who may read.
@@ -162,6 +210,7 @@ impl Front {
     pub fn reload(&self, metrics: &HttpMetrics) -> Reload {
         let mut reload = Reload::default();
         if let (Some(keys), Access::Keys(ring)) = (&self.keys, &self.access) {
+            let keys = keys.read().unwrap_or_else(PoisonError::into_inner);
             reload.keys = keys.look(|principals, problems| {
                 let (read, public) = principals.read(problems);
                 if let Err(error) = ring.replace(read, public) {
@@ -215,6 +264,15 @@ fn count(look: Look, counted: impl FnOnce(bool)) {
         Look::Taken => counted(true),
         Look::Refused => counted(false),
     }
+}
+
+/// What the manifests say of TLS, which they agree on.
+fn declared_tls(tables: &[VirtualTable]) -> Tls {
+    let mut servers = tables.iter().filter_map(|table| table.spec.server.as_ref());
+    servers
+        .next()
+        .map(|server| server.tls.clone())
+        .unwrap_or_default()
 }
 
 /// One process has one data listener and one cache.

@@ -137,6 +137,22 @@ impl Principals {
         }
     }
 
+    /// Takes over what Secrets of the same principals said when they were of use.
+    pub(super) fn inherit(&self, before: &Self) {
+        for one in &self.declared {
+            let is_same = |other: &&Declared| other.name == one.name && other.secret == one.secret;
+            let Some(other) = before.declared.iter().find(is_same) else {
+                continue;
+            };
+            let kept = other.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let kept = kept.clone().map(|kept| Principal {
+                tables: one.tables.clone(),
+                ..kept
+            });
+            *one.kept.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+        }
+    }
+
     /// Says whether any manifest asks for keys.
     pub(super) fn is_needed(&self) -> bool {
         self.keyed
@@ -263,6 +279,7 @@ impl Declared {
             message: message.into(),
             remedy: Some(remedy.into()),
             may_pass: false,
+            needs_restart: false,
         }
     }
 }

@@ -25,6 +25,9 @@ pub struct Problem {
     /// Whether the file is there and was not to be read: the same file may be read a moment later.
     #[serde(skip)]
     pub(super) may_pass: bool,
+    /// It is no fault: the process takes it when it is started again.
+    #[serde(skip)]
+    pub needs_restart: bool,
 }
 
 impl Problem {
@@ -41,6 +44,20 @@ impl Problem {
             message: message.into(),
             remedy: Some(remedy.into()),
             may_pass: false,
+            needs_restart: false,
+        }
+    }
+
+    /// A section that a running process cannot take.
+    pub(crate) fn fixed(table: &VirtualTable, field: &str) -> Self {
+        Self {
+            needs_restart: true,
+            ..Self::new(
+                table,
+                field,
+                "changes with the process alone",
+                "start the process again, which an operator does pod by pod",
+            )
         }
     }
 
@@ -59,6 +76,7 @@ impl Problem {
             message: error.to_string(),
             remedy: None,
             may_pass: false,
+            needs_restart: false,
         }
     }
 }

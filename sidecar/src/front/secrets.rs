@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
+
+pub(super) use crate::files::{Fingerprint, fingerprint};
 
 /// Bytes of one file. A Secret has at most 1 MiB, a certificate chain a few kB.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
@@ -13,9 +14,6 @@ const FILE_BYTES_MAX: u64 = 256 * 1024;
 pub(super) struct Secrets {
     dir: Option<PathBuf>,
 }
-
-/// What files are like: for each its device, inode, size and times, or that it is not there.
-pub(super) type Fingerprint = Vec<Option<[i64; 6]>>;
 
 /// Why a file of a secret cannot be read, and what to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -108,25 +106,6 @@ pub(super) fn read_word(path: &Path) -> Result<Option<String>, Unreadable> {
         remedy: "write one word without spaces into it".to_owned(),
         may_pass: false,
     })
-}
-
-/// What files are like now, through symbolic links.
-pub(super) fn fingerprint<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Fingerprint {
-    paths
-        .into_iter()
-        .map(|path| {
-            let meta = fs::metadata(path).ok()?;
-            // Bits are compared, not numbers.
-            Some([
-                meta.dev().cast_signed(),
-                meta.ino().cast_signed(),
-                meta.size().cast_signed(),
-                meta.mtime(),
-                meta.mtime_nsec(),
-                meta.ctime_nsec(),
-            ])
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -144,6 +144,7 @@ mod tests {
             message: "cannot be read".to_owned(),
             remedy: None,
             may_pass,
+            needs_restart: false,
         }
     }
 

@@ -55,8 +55,8 @@ const CHECKSUMS_MAX: usize = 1024;
 pub struct LogOptions {
     /// How long a snapshot is trusted without a notice. Default 1 s: other replicas commit too, and nobody tells of those.
     pub staleness: Duration,
-    /// Age below which a checkpoint is not named by `_last_checkpoint`. Default 0; twice the longest staleness where several pods serve one state,
-    /// because a client may ask one for the hint and another for the listing.
+    /// Age below which a checkpoint is not named by `_last_checkpoint`. Default 0; at least twice the longest staleness while [`Notices::has_peers`],
+    /// because a client may ask one process for the hint and another for the listing.
     pub hint_age: Duration,
 }
 
@@ -188,7 +188,7 @@ impl Shared {
         }
         let snapshot = self.snapshot(folder).await?;
         match file {
-            File::Hint => match snapshot.hint(self.options.hint_age) {
+            File::Hint => match snapshot.hint(self.hint_age()) {
                 Some(hint) => hint.answer(&options),
                 None => Err(not_found(location)),
             },
@@ -205,6 +205,14 @@ impl Shared {
                 self.origin.get_opts(location, options).await
             }
             File::Other => self.origin.get_opts(location, options).await,
+        }
+    }
+
+    /// A client may ask another process for the listing than for the hint.
+    fn hint_age(&self) -> Duration {
+        match self.notices.has_peers() {
+            true => self.options.hint_age.max(self.options.staleness * 2),
+            false => self.options.hint_age,
         }
     }
 

@@ -25,6 +25,7 @@ struct Heard {
     tables: Mutex<HashMap<Box<str>, u64>>,
     all: AtomicU64,
     up: AtomicBool,
+    peers: AtomicBool,
     gauge: Gauge,
 }
 
@@ -52,6 +53,7 @@ impl Notices {
                 tables: Mutex::default(),
                 all: AtomicU64::new(0),
                 up: AtomicBool::new(true),
+                peers: AtomicBool::new(false),
                 gauge,
             }),
         }
@@ -85,6 +87,17 @@ impl Notices {
     #[must_use]
     pub fn is_origin_up(&self) -> bool {
         self.heard.up.load(Ordering::Acquire)
+    }
+
+    /// Tells whether other processes answer for the same logs.
+    pub fn set_peers(&self, peers: bool) {
+        self.heard.peers.store(peers, Ordering::Release);
+    }
+
+    /// Whether other processes answer for the same logs.
+    #[must_use]
+    pub fn has_peers(&self) -> bool {
+        self.heard.peers.load(Ordering::Acquire)
     }
 
     /// The gauge that tells the same.

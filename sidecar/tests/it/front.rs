@@ -416,3 +416,84 @@ fn a_certificate_of_cert_manager_lies_in_the_secret_named_after_the_resource() {
     let front = Front::load(&tables, &options(&folder)).unwrap();
     assert!(front.tls().is_some_and(|tls| tls.not_after().is_some()));
 }
+
+#[tokio::test]
+async fn other_manifests_are_taken_whole_or_not_at_all() {
+    let folder = Folder::new();
+    folder.write("analysts-key/token", "analysts");
+    folder.write("other-key/token", "others");
+    let keys = |principals: &str| format!("access: {{mode: Keys, principals: [{principals}]}}");
+    let analysts = "{name: analysts, secretRef: {name: analysts-key}}";
+    let front = Front::load(&[manifest("manuals", &keys(analysts))], &options(&folder)).unwrap();
+    let now = async |table: &str, token: &str| status(&front, table, Some(token)).await;
+
+    // A principal and a table more; rights of the first one less.
+    let others = "{name: others, secretRef: {name: other-key}}";
+    let narrow = analysts.replace("}}", "}, tables: [\"*_meta\"]}");
+    let tables = [
+        manifest("manuals", &keys(&format!("{narrow}, {others}"))),
+        manifest("prices", &keys(others)),
+    ];
+    front.redeclare(&tables).unwrap();
+    assert_eq!(
+        (
+            now("manuals", "analysts").await,
+            now("manuals_meta", "analysts").await
+        ),
+        (403, 200)
+    );
+    assert_eq!(
+        (
+            now("manuals", "others").await,
+            now("prices", "others").await
+        ),
+        (200, 200)
+    );
+    // Their files are the ones that are looked at from now on.
+    folder.write("other-key/token", "changed");
+    let metrics = HttpMetrics::register(&mut Registry::default());
+    assert_eq!(front.reload(&metrics).keys, Look::Taken);
+    assert_eq!(now("prices", "changed").await, 200);
+
+    for (tables, restart, expected) in [
+        (
+            vec![manifest(
+                "manuals",
+                &keys("{name: x, secretRef: {name: missing}}"),
+            )],
+            false,
+            "holds no credentials",
+        ),
+        (
+            vec![manifest("manuals", "access: {mode: Anonymous}")],
+            true,
+            "spec.server.access.mode",
+        ),
+        (
+            vec![manifest(
+                "manuals",
+                &format!(
+                    "{}\n    tls: {{mode: Secret, secretRef: {{name: tls}}}}",
+                    keys(analysts)
+                ),
+            )],
+            true,
+            "spec.server.tls",
+        ),
+    ] {
+        let problems = front.redeclare(&tables).unwrap_err();
+        assert!(problems[0].to_string().contains(expected), "{problems:?}");
+        assert_eq!(
+            problems.iter().all(|problem| problem.needs_restart),
+            restart
+        );
+        assert_eq!(
+            now("prices", "changed").await,
+            200,
+            "the last good ones stand"
+        );
+    }
+    // A table that is declared no longer is nobody's.
+    front.redeclare(&tables[..1]).unwrap();
+    assert_eq!(now("prices", "changed").await, 403);
+}

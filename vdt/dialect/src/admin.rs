@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use gate::Gate;
+pub use page::page;
 pub use token::{KeyFileError, Seconds, Tokens, system_seconds};
 
 /// What prometheus-client's text encoder writes.
@@ -191,7 +192,7 @@ pub fn router(admin: Arc<dyn Admin>) -> Router {
             get(rope),
         )
         .route("/api/v1/cache", get(cache))
-        .merge(page::routes())
+        .merge(page())
         .fallback(async || error(StatusCode::NOT_FOUND, "there is nothing here"))
         .method_not_allowed_fallback(async || {
             error(

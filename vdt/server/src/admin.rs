@@ -1,6 +1,7 @@
 //! The admin surface over the tables that this process serves.
 
 mod files;
+mod groups;
 mod report;
 mod rope;
 
@@ -29,6 +30,7 @@ pub(crate) struct AdminState {
     origin: Late,
     metrics: Arc<Metrics>,
     files: files::Files,
+    groups: groups::Groups,
     cache: Option<CacheReporter>,
     started_ms: i64,
 }
@@ -46,6 +48,7 @@ impl AdminState {
     pub(crate) fn new(tables: Arc<Tables>, origin: Late, metrics: Arc<Metrics>) -> Self {
         Self {
             tables,
+            groups: groups::Groups::new(origin.clone()),
             origin,
             metrics,
             files: files::Files::default(),
@@ -64,14 +67,15 @@ impl AdminState {
     }
 
     /// The served table behind a path, or behind that of its metadata twin, and the path.
-    fn log_path(&self, table: &str) -> Result<(&Served, Path), AdminError> {
+    fn log_path(&self, table: &str) -> Result<(Arc<Served>, Path), AdminError> {
+        let all = self.tables.served();
         let base = table
             .strip_suffix(vdt_crds::META_SUFFIX)
-            .filter(|base| self.tables.served.iter().any(|served| served.path == *base))
+            .filter(|base| all.iter().any(|served| served.path == *base))
             .unwrap_or(table);
-        let served = self.tables.served.iter().find(|served| served.path == base);
+        let served = all.iter().find(|served| served.path == base);
         match (served, Path::parse(table)) {
-            (Some(served), Ok(path)) => Ok((served, path)),
+            (Some(served), Ok(path)) => Ok((Arc::clone(served), path)),
             _ => Err(AdminError::NotFound {
                 table: table.to_owned(),
             }),
@@ -92,9 +96,8 @@ impl Admin for AdminState {
         table: Option<&str>,
         wait: bool,
     ) -> Result<Vec<RefreshReport>, AdminError> {
-        let chosen: Vec<&Arc<Served>> = self
-            .tables
-            .served
+        let all = self.tables.served();
+        let chosen: Vec<&Arc<Served>> = all
             .iter()
             .filter(|served| table.is_none_or(|asked| served.is_called(asked)))
             .collect();
@@ -126,19 +129,21 @@ impl Admin for AdminState {
         let cache = self.cache.as_ref().map(|cache| cache());
         let report = |served: &Arc<Served>| {
             let status = served.status();
-            report::table(
+            let mut report = report::table(
                 &served.path,
                 &status,
                 cache.as_ref(),
                 now_ms(),
                 self.started_ms,
-            )
+            );
+            report.manifest = served.manifest().if_any();
+            report
         };
-        let tables = self.tables.served.iter().map(report);
-        let problems = self.tables.problems.iter();
-        let problems =
-            problems.map(|one| report::problem(&one.manifest, &one.message, self.started_ms));
-        to_json(&tables.chain(problems).collect::<Vec<_>>())
+        let (all, problems) = (self.tables.served(), self.tables.problems());
+        let problems = problems
+            .iter()
+            .map(|one| report::problem(&one.manifest, &one.message, self.started_ms));
+        to_json(&all.iter().map(report).chain(problems).collect::<Vec<_>>())
     }
 
     async fn files(
@@ -153,12 +158,13 @@ impl Admin for AdminState {
         let shown = last
             .filter(|_| served.path == table)
             .map(|last| last.version);
-        to_json(
-            &self
-                .files
-                .page(&self.state()?, path, shown, after, limit)
-                .await?,
-        )
+        let state = self.state()?;
+        let mut page = self
+            .files
+            .page(&state, path.clone(), shown, after, limit)
+            .await?;
+        self.groups.count(&path, &mut page.files).await;
+        to_json(&page)
     }
 
     async fn rope(&self, table: &str, file: &str) -> Result<Value, AdminError> {
@@ -172,9 +178,8 @@ impl Admin for AdminState {
     }
 
     fn ready(&self) -> Readiness {
-        let reasons: Vec<Reason> = self
-            .tables
-            .served
+        let all = self.tables.served();
+        let reasons: Vec<Reason> = all
             .iter()
             .filter(|served| served.status().last.is_none())
             .map(|served| Reason {
@@ -189,11 +194,10 @@ impl Admin for AdminState {
     }
 
     async fn metrics(&self) -> String {
-        let tables = self
-            .tables
-            .served
+        let all = self.tables.served();
+        let tables = all
             .iter()
-            .map(|served| (served.path.clone(), served.status()));
+            .map(|served| (served.path.clone(), served.status(), served.manifest()));
         let reads = self.origin.get().map(|origin| origin.source_reads());
         self.metrics.encode(tables, reads.unwrap_or_default())
     }

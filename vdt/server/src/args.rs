@@ -56,6 +56,9 @@ pub(crate) struct SourceArgs {
     /// Folder of secrets: `<DIR>/<secret name>/<key>`, ConfigMaps `<DIR>/configmap-<name>/<key>`
     #[arg(long, env = "VDT_SECRETS_DIR", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) secrets_dir: Option<PathBuf>,
+    /// Folder of claims: `<DIR>/<claim name>/<file.path>`. Without it a source with a claimName is refused
+    #[arg(long, env = "VDT_CLAIMS_DIR", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) claims_dir: Option<PathBuf>,
 }
 
 /// Options of `vdt serve`.
@@ -168,6 +171,9 @@ pub(crate) struct InspectArgs {
     /// Folder of secrets, as in `vdt serve`
     #[arg(long, env = "VDT_SECRETS_DIR", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) secrets_dir: Option<PathBuf>,
+    /// Folder of claims, as in `vdt serve`
+    #[arg(long, env = "VDT_CLAIMS_DIR", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) claims_dir: Option<PathBuf>,
     /// `<catalog>/<schema>/<table>`; all tables without it
     #[arg(value_name = "TABLE")]
     pub(crate) table: Option<String>,

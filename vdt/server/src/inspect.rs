@@ -77,6 +77,7 @@ pub(crate) async fn run(args: InspectArgs) -> anyhow::Result<()> {
             sources: args.sources.clone(),
             manifests: None,
             secrets_dir: args.secrets_dir.clone(),
+            claims_dir: args.claims_dir.clone(),
         })?,
     };
     let state = match &args.state {

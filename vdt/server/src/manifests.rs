@@ -7,12 +7,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
 use sha2::{Digest, Sha256};
 use vdt_crds::{ParseError, Profile, Violation, VirtualTable};
 use vdt_store::SourceEnv;
 
-use vdt_sidecar::exit::BadInput;
+use vdt_sidecar::{
+    exit::BadInput,
+    files::{Manifests, is_manifest, manifests_in},
+};
 
 use crate::{args::SourceArgs, tables::Problem};
 
@@ -27,6 +29,27 @@ pub(crate) struct Declared {
     pub(crate) origin: String,
 }
 
+impl Declared {
+    /// Whether the other one declares the same table in the same way. What only the API server or a person reads of `metadata` is not looked at.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let relative = |one: &Self| {
+            let mut files = one
+                .table
+                .spec
+                .sources
+                .iter()
+                .filter_map(|source| source.file.as_ref());
+            // Kubernetes mounts links to files of folders that come and go; there nothing is relative to them.
+            files
+                .any(|file| file.claim_name.is_none())
+                .then(|| one.env.base_dir.clone())
+        };
+        self.table.spec == other.table.spec
+            && self.table.owner() == other.table.owner()
+            && relative(self) == relative(other)
+    }
+}
+
 /// Reads everything that `args` names, and checks it by the laptop's rules.
 ///
 /// # Errors
@@ -34,7 +57,7 @@ pub(crate) struct Declared {
 pub(crate) fn load(args: &SourceArgs) -> anyhow::Result<Vec<Declared>> {
     let mut declared = Vec::new();
     for given in &args.sources {
-        declared.extend(load_one(given, args.secrets_dir.as_deref())?);
+        declared.extend(load_one(given, args)?);
     }
     if let Some(folder) = &args.manifests {
         let files = manifest_files(folder)?;
@@ -45,7 +68,7 @@ pub(crate) fn load(args: &SourceArgs) -> anyhow::Result<Vec<Declared>> {
             .into());
         }
         for file in files {
-            declared.extend(load_manifest(&file, args.secrets_dir.as_deref())?);
+            declared.extend(load_manifest(&file, args)?);
         }
     }
     check(&declared)?;
@@ -58,37 +81,38 @@ pub(crate) fn load_what_can_be(args: &SourceArgs) -> (Vec<Declared>, Vec<Problem
     let mut take = |given: String, loaded: anyhow::Result<Vec<Declared>>| match loaded {
         Ok(loaded) => declared.extend(loaded),
         Err(error) => problems.push(Problem {
-            manifest: given,
+            manifest: given.clone(),
+            origin: given,
             message: vdt_store::chain(error.as_ref()),
         }),
     };
     for given in &args.sources {
-        take(given.clone(), load_one(given, args.secrets_dir.as_deref()));
+        take(given.clone(), load_one(given, args));
     }
     if let Some(folder) = &args.manifests {
         match manifest_files(folder) {
             Ok(files) => {
                 for file in files {
-                    let loaded = load_manifest(&file, args.secrets_dir.as_deref());
-                    take(file.display().to_string(), loaded);
+                    take(file.display().to_string(), load_manifest(&file, args));
                 }
             }
             Err(error) => take(folder.display().to_string(), Err(error)),
         }
     }
     let mut names: BTreeMap<String, String> = BTreeMap::new();
-    declared.retain(|one| {
+    declared.retain(|one: &Declared| {
         let mut lines = violations(one);
-        let name = full_name(&one.table);
+        let name = one.table.table_path();
         match names.get(&name) {
-            Some(other) => lines.push(declared_twice(one, &name, other)),
+            Some(other) => lines.push(declared_twice(one, &full_name(&one.table), other)),
             None => drop(names.insert(name.clone(), one.origin.clone())),
         }
         if lines.is_empty() {
             return true;
         }
         problems.push(Problem {
-            manifest: name.replace('.', "/"),
+            manifest: name,
+            origin: one.origin.clone(),
             message: lines.join("\n"),
         });
         false
@@ -96,38 +120,28 @@ pub(crate) fn load_what_can_be(args: &SourceArgs) -> (Vec<Declared>, Vec<Problem
     (declared, problems)
 }
 
+/// What is looked at again while the process runs: everything in `args` that is a file or a folder of manifests.
+pub(crate) fn watched(args: &SourceArgs) -> Manifests {
+    let given = args.sources.iter().map(PathBuf::from);
+    let files = given.filter(|path| is_manifest(path));
+    Manifests::new(files.chain(args.manifests.clone()).collect())
+}
+
 /// The manifest files directly in `folder`, by name.
 ///
 /// # Errors
 /// [`BadInput`] when it cannot be read.
 pub(crate) fn manifest_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder)
-        .map_err(|error| BadInput::new(format!("cannot read the folder {folder:?}: {error}")))?;
-    let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.context("reading the folder of manifests")?.path();
-        if is_manifest(&path) && path.is_file() {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
+    manifests_in(folder).map_err(|error| {
+        BadInput::new(format!("cannot read the folder {folder:?}: {error}")).into()
+    })
 }
 
-fn is_manifest(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
-}
-
-fn load_one(given: &str, secrets_dir: Option<&Path>) -> anyhow::Result<Vec<Declared>> {
+fn load_one(given: &str, args: &SourceArgs) -> anyhow::Result<Vec<Declared>> {
     if given.starts_with("s3://") {
         let table =
             VirtualTable::for_s3_url(given).map_err(|error| BadInput::new(error.to_string()))?;
-        return Ok(vec![Declared {
-            table,
-            env: environment(PathBuf::from("."), secrets_dir),
-            origin: given.to_owned(),
-        }]);
+        return Ok(vec![declared(table, PathBuf::from("."), given, args)]);
     }
     if given.contains("://") {
         return Err(BadInput::new(format!(
@@ -140,14 +154,10 @@ fn load_one(given: &str, secrets_dir: Option<&Path>) -> anyhow::Result<Vec<Decla
         let folder = fs::canonicalize(path)
             .map_err(|error| BadInput::new(format!("cannot open the folder {given:?}: {error}")))?;
         let table = VirtualTable::for_folder(&folder);
-        return Ok(vec![Declared {
-            table,
-            env: environment(folder, secrets_dir),
-            origin: given.to_owned(),
-        }]);
+        return Ok(vec![declared(table, folder, given, args)]);
     }
     if is_manifest(path) {
-        return load_manifest(path, secrets_dir);
+        return load_manifest(path, args);
     }
     Err(BadInput::new(if path.exists() {
         format!("{given:?} is neither a folder nor a manifest (.yaml, .yml, .json)")
@@ -157,26 +167,29 @@ fn load_one(given: &str, secrets_dir: Option<&Path>) -> anyhow::Result<Vec<Decla
     .into())
 }
 
-fn load_manifest(path: &Path, secrets_dir: Option<&Path>) -> anyhow::Result<Vec<Declared>> {
+fn load_manifest(path: &Path, args: &SourceArgs) -> anyhow::Result<Vec<Declared>> {
     let tables = parse_file(path)?;
     let base = fs::canonicalize(path)
         .ok()
         .and_then(|path| path.parent().map(Path::to_owned))
         .unwrap_or_else(|| PathBuf::from("."));
+    let origin = path.display().to_string();
     Ok(tables
         .into_iter()
-        .map(|table| Declared {
-            table,
-            env: environment(base.clone(), secrets_dir),
-            origin: path.display().to_string(),
-        })
+        .map(|table| declared(table, base.clone(), &origin, args))
         .collect())
 }
 
-fn environment(base_dir: PathBuf, secrets_dir: Option<&Path>) -> SourceEnv {
-    SourceEnv {
-        base_dir,
-        secrets_dir: secrets_dir.map(Path::to_owned),
+fn declared(table: VirtualTable, base_dir: PathBuf, origin: &str, args: &SourceArgs) -> Declared {
+    Declared {
+        env: SourceEnv {
+            base_dir,
+            secrets_dir: args.secrets_dir.clone(),
+            claims_dir: args.claims_dir.clone(),
+            namespace: table.namespace().to_owned(),
+        },
+        table,
+        origin: origin.to_owned(),
     }
 }
 

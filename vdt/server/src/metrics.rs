@@ -9,6 +9,7 @@ use std::sync::{
     Mutex, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
+use vdt_crds::api::ManifestReport;
 use vdt_dialect::HttpMetrics;
 use vdt_store::{TableStatus, origin::SourceReads};
 
@@ -39,6 +40,7 @@ pub(crate) struct Metrics {
     duration: Family<TableLabels, Gauge<f64, AtomicU64>>,
     current: Family<SourceLabels, Gauge>,
     skipped: Family<SourceLabels, Gauge>,
+    manifest_current: Family<TableLabels, Gauge>,
     /// Reads that met a changed source.
     pub(crate) drift: Counter,
     source_requests: Counter,
@@ -62,6 +64,7 @@ impl Metrics {
             duration: Family::default(),
             current: Family::default(),
             skipped: Family::default(),
+            manifest_current: Family::default(),
             drift: Counter::default(),
             source_requests: Counter::default(),
             source_bytes: Counter::default(),
@@ -136,6 +139,11 @@ impl Metrics {
             self.skipped.clone(),
         );
         registry.register(
+            "vdt_table_manifest_current",
+            "1 when no newer manifest of the table is refused",
+            self.manifest_current.clone(),
+        );
+        registry.register(
             "vdt_source_drift",
             "Reads that met a source object that had changed",
             self.drift.clone(),
@@ -155,21 +163,44 @@ impl Metrics {
     /// Prometheus text of everything, with the tables as they are now.
     pub(crate) fn encode<'a>(
         &self,
-        tables: impl Iterator<Item = (String, TableStatus)> + 'a,
+        tables: impl Iterator<Item = (String, TableStatus, ManifestReport)> + 'a,
         reads: SourceReads,
     ) -> String {
-        for (table, status) in tables {
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        self.forget();
+        for (table, status, manifest) in tables {
             self.observe(&table, &status);
+            self.manifest_current
+                .get_or_create(&TableLabels { table })
+                .set(i64::from(manifest.refused.is_none()));
         }
         set(&self.source_requests, reads.requests);
         set(&self.source_bytes, reads.bytes);
         let mut text = String::new();
-        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         match encode(&mut text, &registry) {
             Ok(()) => text,
             // Writing to a String does not fail.
             Err(error) => format!("# {error}\n"),
         }
+    }
+
+    /// Tables and sources that are declared no longer have no metrics; what is said of the others is said anew each time.
+    fn forget(&self) {
+        for gauges in [
+            &self.version,
+            &self.artifacts,
+            &self.artifact_bytes,
+            &self.unsettled,
+            &self.manifest_current,
+        ] {
+            gauges.clear();
+        }
+        self.refreshes.clear();
+        self.failures.clear();
+        self.last_success.clear();
+        self.duration.clear();
+        self.current.clear();
+        self.skipped.clear();
     }
 
     fn observe(&self, table: &str, status: &TableStatus) {

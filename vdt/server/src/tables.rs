@@ -1,9 +1,15 @@
 //! The tables of this process: those that are refreshed, those that cannot be opened yet, and manifests that cannot be read.
+//!
+//! In a pod they come and go with the manifests. A table that stays is the same [`Served`] throughout; who refreshes it is replaced.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::watch;
 use tracing::warn;
+use vdt_crds::{
+    META_SUFFIX,
+    api::{ManifestReport, RefusedManifest},
+};
 use vdt_store::{Outcome, Refresher, RequestError, StateStore, TableStatus, Versions};
 
 use crate::metrics::Metrics;
@@ -15,39 +21,109 @@ pub(crate) struct Served {
     pub(crate) path: String,
     /// Third part of the name.
     pub(crate) name: String,
-    /// Asks for refreshes, once the table is open.
-    refresher: OnceLock<Refresher>,
+    state: Mutex<State>,
+}
+
+/// How a table is doing.
+#[derive(Debug, Default)]
+struct State {
+    /// Asks for refreshes, once the table is open; counted, so that its successor is told from it.
+    refresher: Option<(u64, Refresher)>,
     /// How it is doing before.
-    pending: Mutex<TableStatus>,
+    pending: TableStatus,
+    manifest: ManifestReport,
+    /// A manifest that was taken and not followed yet: its generation, and how many refreshes had ended then.
+    taken: Option<(Option<i64>, u64)>,
 }
 
 impl Served {
-    /// A table that is not open yet.
-    pub(crate) fn pending(path: String, name: String) -> Self {
+    /// A table that is not open yet, and the generation of its manifest.
+    pub(crate) fn pending(path: String, name: String, generation: Option<i64>) -> Self {
+        let state = State {
+            taken: Some((generation, 0)),
+            ..State::default()
+        };
         Self {
             path,
             name,
-            refresher: OnceLock::new(),
-            pending: Mutex::default(),
+            state: Mutex::new(state),
         }
     }
 
     /// A table that is open.
     pub(crate) fn open(path: String, name: String, refresher: Refresher) -> Self {
-        let served = Self::pending(path, name);
-        served.opened(refresher);
+        let served = Self::pending(path, name, None);
+        served.opened(refresher, false);
         served
     }
 
-    /// The table is open from now on.
-    pub(crate) fn opened(&self, refresher: Refresher) {
-        // A table is opened once.
-        let _ = self.refresher.set(refresher);
+    /// The table is refreshed by `refresher` from now on. `is_still`: it waits to be asked, so what was taken is followed already.
+    pub(crate) fn opened(&self, refresher: Refresher, is_still: bool) {
+        let mut state = self.lock();
+        let number = state.refresher.as_ref().map_or(0, |(number, _)| number + 1);
+        if state.refresher.is_none()
+            && let Some((_, before)) = &mut state.taken
+        {
+            // It counts anew: what ended before were attempts to open the table.
+            *before = 0;
+        }
+        state.refresher = Some((number, refresher));
+        if is_still && let Some((generation, _)) = state.taken.take() {
+            state.manifest.generation = generation;
+        }
+    }
+
+    /// Another manifest of the table is in use; it is followed when a refresh has ended.
+    pub(crate) fn took(&self, generation: Option<i64>) {
+        let ended = self.status().refreshes;
+        let mut state = self.lock();
+        state.taken = Some((generation, ended));
+        state.manifest.refused = None;
+    }
+
+    /// The manifest in use has this generation now, and says the same as before.
+    pub(crate) fn same(&self, generation: Option<i64>) {
+        let mut state = self.lock();
+        state.manifest.refused = None;
+        match &mut state.taken {
+            Some((taken, _)) => *taken = generation,
+            None => state.manifest.generation = generation,
+        }
+    }
+
+    /// A newer manifest cannot be used. Returns whether that is news.
+    pub(crate) fn refused(&self, refused: RefusedManifest) -> bool {
+        let mut state = self.lock();
+        if state.manifest.refused.as_ref() == Some(&refused) {
+            return false;
+        }
+        warn!(
+            table = self.path,
+            reason = refused.reason,
+            "a changed manifest is not used; what was in use stays in use: {}",
+            refused.message
+        );
+        state.manifest.refused = Some(refused);
+        true
+    }
+
+    /// Which manifest the table is served by.
+    pub(crate) fn manifest(&self) -> ManifestReport {
+        let ended = self.status().refreshes;
+        let mut state = self.lock();
+        if let Some((generation, before)) = state.taken
+            && ended > before
+        {
+            state.manifest.generation = generation;
+            state.taken = None;
+        }
+        state.manifest.clone()
     }
 
     /// The table could not be opened.
     pub(crate) fn failed(&self, reason: &'static str, message: String) {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        let pending = &mut state.pending;
         pending.refreshes += 1;
         pending.failures += 1;
         let news = (reason, message);
@@ -64,14 +140,16 @@ impl Served {
 
     /// How it is doing.
     pub(crate) fn status(&self) -> TableStatus {
-        match self.refresher.get() {
-            Some(refresher) => refresher.status(),
-            None => self
-                .pending
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
+        let state = self.lock();
+        match &state.refresher {
+            Some((_, refresher)) => refresher.status(),
+            None => state.pending.clone(),
         }
+    }
+
+    /// Whether it is refreshed by somebody.
+    pub(crate) fn is_open(&self) -> bool {
+        self.lock().refresher.is_some()
     }
 
     /// Asks for a refresh. A table that is not open yet is tried again anyway.
@@ -79,7 +157,8 @@ impl Served {
     /// # Errors
     /// As [`Refresher::ask`].
     pub(crate) fn ask(&self) -> Result<(), RequestError> {
-        self.refresher.get().map_or(Ok(()), Refresher::ask)
+        self.refresher()
+            .map_or(Ok(()), |(_, refresher)| refresher.ask())
     }
 
     /// Asks for a refresh and waits for it; `None` while the table is not open.
@@ -87,10 +166,25 @@ impl Served {
     /// # Errors
     /// As [`Refresher::ask_and_wait`].
     pub(crate) async fn ask_and_wait(&self) -> Result<Option<Outcome>, RequestError> {
-        match self.refresher.get() {
-            Some(refresher) => refresher.ask_and_wait().await.map(Some),
-            None => Ok(None),
+        loop {
+            let Some((number, refresher)) = self.refresher() else {
+                return Ok(None);
+            };
+            match refresher.ask_and_wait().await {
+                // Its successor is asked.
+                Err(RequestError::Closed)
+                    if self.refresher().is_some_and(|(now, _)| now != number) => {}
+                waited => return waited.map(Some),
+            }
         }
+    }
+
+    fn refresher(&self) -> Option<(u64, Refresher)> {
+        self.lock().refresher.clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A table is asked for by its whole path, with slashes or dots, or by its name alone.
@@ -104,17 +198,19 @@ impl Served {
 pub(crate) struct Problem {
     /// The file, or the table if it could be told.
     pub(crate) manifest: String,
+    /// The file.
+    pub(crate) origin: String,
     /// Every violation, a line each.
     pub(crate) message: String,
 }
 
+/// Tables in the order of their declaration, and what was declared and cannot be served.
+type Declared = (Arc<[Arc<Served>]>, Arc<[Problem]>);
+
 /// All of them.
 #[derive(Debug)]
 pub(crate) struct Tables {
-    /// In the order of their declaration.
-    pub(crate) served: Vec<Arc<Served>>,
-    /// What was declared and cannot be served.
-    pub(crate) problems: Vec<Problem>,
+    declared: RwLock<Declared>,
     metrics: Arc<Metrics>,
     state: watch::Sender<Option<StateStore>>,
     /// Versions before there is a state: none.
@@ -129,12 +225,49 @@ impl Tables {
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
-            served,
-            problems,
+            declared: RwLock::new((served.into(), problems.into())),
             metrics,
             state: watch::Sender::new(None),
             before: Versions::default(),
         }
+    }
+
+    /// The tables as they are declared now.
+    pub(crate) fn served(&self) -> Arc<[Arc<Served>]> {
+        Arc::clone(&self.read().0)
+    }
+
+    /// What is declared now and cannot be served.
+    pub(crate) fn problems(&self) -> Arc<[Problem]> {
+        Arc::clone(&self.read().1)
+    }
+
+    /// Whether a path lies in a table that is declared or in its twin without data, or is a folder that one of them lies in.
+    pub(crate) fn shows(&self, path: &str) -> bool {
+        let meets = |table: &str| {
+            let (short, long) = match path.len() < table.len() {
+                true => (path, table),
+                false => (table, path),
+            };
+            long.strip_prefix(short)
+                .is_some_and(|rest| short.is_empty() || rest.is_empty() || rest.starts_with('/'))
+        };
+        self.served()
+            .iter()
+            .any(|served| meets(&served.path) || meets(&format!("{}{META_SUFFIX}", served.path)))
+    }
+
+    /// Puts others in their place.
+    pub(crate) fn declare(&self, served: Vec<Arc<Served>>, problems: Vec<Problem>) {
+        let declared = (served.into(), problems.into());
+        *self
+            .declared
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = declared;
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Declared> {
+        self.declared.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The state is open from now on.
@@ -170,9 +303,79 @@ impl Tables {
             file.strip_prefix(table)
                 .is_some_and(|rest| rest.starts_with('/'))
         };
-        let table = self.served.iter().find(|served| is_of(&served.path));
-        if let Some(refresher) = table.and_then(|served| served.refresher.get()) {
+        let served = self.served();
+        let table = served.iter().find(|served| is_of(&served.path));
+        if let Some((_, refresher)) = table.and_then(|served| served.refresher()) {
             refresher.drift();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_manifest_is_followed_when_a_refresh_has_ended() {
+        let served = Served::pending("c/s/t".to_owned(), "t".to_owned(), Some(1));
+        assert_eq!(served.manifest().if_any(), None);
+        served.failed("SourceNotFound", "no".to_owned());
+        assert_eq!(served.manifest().generation, Some(1));
+        served.took(Some(2));
+        assert_eq!(served.manifest().generation, Some(1));
+        // Only a number of its own: nothing else changed, so nothing has to be followed anew.
+        served.same(Some(3));
+        served.failed("SourceNotFound", "no".to_owned());
+        assert_eq!(served.manifest().generation, Some(3));
+    }
+
+    #[test]
+    fn tables_and_their_folders_are_shown_and_no_others() {
+        let served = Served::pending("main/docs/papers".to_owned(), "papers".to_owned(), None);
+        let (metrics, _) = Metrics::new();
+        let tables = Tables::new(vec![Arc::new(served)], Vec::new(), Arc::new(metrics));
+        for path in [
+            "",
+            "main",
+            "main/docs",
+            "main/docs/papers",
+            "main/docs/papers/_delta_log/0.json",
+            "main/docs/papers_meta/_delta_log/0.json",
+        ] {
+            assert!(tables.shows(path), "{path:?}");
+        }
+        for path in [
+            "mai",
+            "main/doc",
+            "main/docs/pap",
+            "main/docs/papers_more/x",
+            "other/docs/papers",
+        ] {
+            assert!(!tables.shows(path), "{path:?}");
+        }
+        tables.declare(Vec::new(), Vec::new());
+        assert!(!tables.shows("main/docs/papers/_delta_log/0.json") && !tables.shows(""));
+    }
+
+    #[test]
+    fn a_refused_manifest_is_told_until_a_good_one_comes() {
+        let served = Served::pending("c/s/t".to_owned(), "t".to_owned(), None);
+        served.failed("SourceNotFound", "no".to_owned());
+        served.same(Some(1));
+        let refused = RefusedManifest {
+            generation: Some(2),
+            reason: "InvalidSpec".to_owned(),
+            message: "spec.x is 1; write 2".to_owned(),
+        };
+        assert!(served.refused(refused.clone()));
+        assert!(!served.refused(refused.clone()), "told once");
+        let report = served.manifest();
+        assert_eq!(
+            (report.generation, report.refused),
+            (Some(1), Some(refused))
+        );
+        served.took(Some(3));
+        assert_eq!(served.manifest().refused, None);
     }
 }

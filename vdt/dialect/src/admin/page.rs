@@ -2,15 +2,11 @@
 //!
 //! The policy lets it load these files and ask this listener, and nothing else: no inline script, no frame around it, no form.
 
-use std::sync::Arc;
-
 use ::http::HeaderValue;
 use ::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-
-use super::Admin;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -33,8 +29,8 @@ const ASSETS: [(&str, &str, &str); 9] = [
     ("/page/cache.js", SCRIPT, include_str!("page/cache.js")),
 ];
 
-/// A route for each of them.
-pub(super) fn routes() -> Router<Arc<dyn Admin>> {
+/// The page alone, for a process that answers the rest by itself: a route for each of its files.
+pub fn page<S: Clone + Send + Sync + 'static>() -> Router<S> {
     ASSETS
         .into_iter()
         .fold(Router::new(), |router, (path, kind, content)| {

@@ -124,6 +124,7 @@ pub(super) struct ReloadLabels {
 pub(super) enum Reloaded {
     Certificate,
     Keys,
+    Manifests,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]

@@ -162,6 +162,11 @@ impl HttpMetrics {
         self.families.without_credentials.set(count);
     }
 
+    /// Counts manifests that were read again, and taken or not.
+    pub fn manifests_reloaded(&self, taken: bool) {
+        self.reloaded(Reloaded::Manifests, taken);
+    }
+
     fn reloaded(&self, what: Reloaded, taken: bool) {
         let outcome = if taken {
             Outcome::Taken

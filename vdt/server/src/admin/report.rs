@@ -46,6 +46,7 @@ pub(super) fn table(
         last_success: status.last_success_ms.map(time),
         conditions,
         sources: listed.map(sources).unwrap_or_default(),
+        manifest: None,
     }
 }
 
@@ -65,6 +66,7 @@ pub(super) fn problem(manifest: &str, message: &str, started_ms: i64) -> TableRe
             started_ms,
         )],
         sources: Vec::new(),
+        manifest: None,
     }
 }
 

@@ -52,7 +52,10 @@ pub(super) async fn open_state(
     for one in declared {
         for source in &one.table.spec.sources {
             if let Some(file) = &source.file {
-                let root = one.env.base_dir.join(file.path.as_deref().unwrap_or("."));
+                let root = match (&file.claim_name, &one.env.claims_dir) {
+                    (Some(claim), Some(claims)) => claims.join(claim).join(file.path()),
+                    _ => one.env.base_dir.join(file.path()),
+                };
                 refuse_inside(&folder, &root)?;
             }
         }

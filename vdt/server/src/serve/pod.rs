@@ -2,44 +2,47 @@
 //!
 //! The socket is served from the first moment on. Manifests that cannot be read are told under /api; the state and each table are tried
 //! until they open, with growing pauses, each by a task of its own. A table that has a version is served before its sources are asked.
+//! Manifests are read again when they change ([`Keeper`]); only what the process was started with, such as the state, stays as it was.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use tokio::time::sleep;
+use tokio::{task::spawn_blocking, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 use vdt_dialect::{DataSurface, Edge, HttpMetrics, Limits, ServeOptions};
 use vdt_sidecar::{
     admin::gate,
+    files::{Follow, Manifests, Taken},
     log::Notices,
-    process::{bind, now_ms},
+    process::bind,
     ready::Ready,
 };
-use vdt_store::{
-    Definition, Origin, StateStore, StoreError, TableRefresh, TableStatus, chain, schedule,
-};
+use vdt_store::{Origin, StateStore, StoreError, chain};
 
 use super::{
-    Serving, clock, drain, front,
-    open::{Opened, as_committed, open_state},
+    Serving, drain, front,
+    keep::{Keeper, pending},
+    open::open_state,
     open_stack, rope_options, serve_data,
 };
 use crate::{
     admin::AdminState,
-    args::ServeArgs,
+    args::{ServeArgs, SourceArgs},
     manifests::{self, Declared},
     metrics::Metrics,
     socket::{self, Late, SocketService, SocketStore},
-    tables::{Served, Tables},
+    tables::Tables,
 };
 
 /// First pause before something is tried again, and the longest.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+pub(super) const BACKOFF: (Duration, Duration) =
+    (Duration::from_millis(500), Duration::from_secs(60));
 /// A front door that waits for slow clients reads slowly itself: bodies of the socket may rest this long.
 const REST_MAX: Duration = Duration::from_secs(900);
 
 pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
     let socket = socket::bind(path).await?;
+    let manifests = manifests::watched(&args.sources);
     let (declared, problems) = manifests::load_what_can_be(&args.sources);
     for problem in &problems {
         warn!(
@@ -95,8 +98,9 @@ pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
 
     let opening = open_all(
         args.clone(),
-        declared,
-        (tables, late),
+        manifests,
+        declared.clone(),
+        (tables.clone(), late.clone()),
         serving.tables.clone(),
         serving.stop.clone(),
     );
@@ -104,9 +108,9 @@ pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
         None => drop(serving.tasks.spawn(async move { drop(opening.await) })),
         Some(((listener, _), front)) => {
             // A data listener needs the state's id for its cache, so it is served when that is known.
-            let (state, declared, tables, late) = tokio::select! {
+            let state = tokio::select! {
                 opened = opening => match opened {
-                    Some(opened) => opened,
+                    Some(state) => state,
                     None => return Ok(()),
                 },
                 signal = vdt_sidecar::process::wait_for_signal() => return signal,
@@ -133,7 +137,11 @@ fn serve_socket(
     router: axum::Router,
     serving: &mut Serving,
 ) {
-    let store = SocketStore::new(late.clone(), rope_options(Arc::clone(tables)));
+    let store = SocketStore::new(
+        late.clone(),
+        rope_options(Arc::clone(tables)),
+        Arc::clone(tables),
+    );
     // Not registered: the front door counts the requests of clients, and its metrics stand beside ours.
     let unseen = HttpMetrics::register(&mut prometheus_client::registry::Registry::default());
     let limits = Limits {
@@ -168,124 +176,67 @@ fn serve_socket(
     )));
 }
 
-fn pending(declared: &Declared) -> Served {
-    let table = &declared.table;
-    let path = format!(
-        "{}/{}/{}",
-        table.catalog(),
-        table.schema_name(),
-        table.table_name()
-    );
-    Served::pending(path, table.table_name().to_owned())
+/// Reads manifests again when they change.
+struct Follower {
+    sources: SourceArgs,
+    keeper: Keeper,
 }
 
-type Opening = (StateStore, Vec<Declared>, Arc<Tables>, Late);
+impl Follow for Follower {
+    async fn take(&mut self) -> Taken {
+        let sources = self.sources.clone();
+        match spawn_blocking(move || manifests::load_what_can_be(&sources)).await {
+            Ok((declared, problems)) => self.keeper.take(declared, problems).await,
+            Err(_) => Taken::TryAgain,
+        }
+    }
+}
 
-/// Opens the state, then every table in a task of its own. `None` when stopped before the state was open.
-async fn open_all(
-    args: ServeArgs,
-    declared: Vec<Declared>,
-    (tables, late): (Arc<Tables>, Late),
-    tasks: TaskTracker,
-    stop: CancellationToken,
-) -> Option<Opening> {
+/// Opens the state, however often that takes. `None` when stopped before.
+async fn open_state_late(
+    args: &ServeArgs,
+    declared: &[Declared],
+    tables: &Tables,
+    stop: &CancellationToken,
+) -> Option<StateStore> {
     let mut backoff = BACKOFF.0;
-    let state = loop {
-        match stop
-            .run_until_cancelled(open_state(&args, &declared))
-            .await?
-        {
-            Ok(state) => break state,
+    loop {
+        match stop.run_until_cancelled(open_state(args, declared)).await? {
+            Ok(state) => return Some(state),
             Err(error) => {
                 let message = chain(error.as_ref());
                 let reason = error
                     .downcast_ref::<StoreError>()
                     .map_or("StateFailed", StoreError::reason);
-                for served in &tables.served {
+                for served in tables.served().iter() {
                     served.failed(reason, message.clone());
                 }
                 stop.run_until_cancelled(sleep(backoff)).await?;
                 backoff = (backoff * 2).min(BACKOFF.1);
             }
         }
-    };
+    }
+}
+
+/// Opens the state, then every table in a task of its own, and follows the manifests from then on. `None` when stopped before the state was open.
+async fn open_all(
+    args: ServeArgs,
+    manifests: Manifests,
+    declared: Vec<Declared>,
+    (tables, late): (Arc<Tables>, Late),
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) -> Option<StateStore> {
+    let state = open_state_late(&args, &declared, &tables, &stop).await?;
     let origin = Arc::new(Origin::new(state.clone()));
     late.arrived(origin.clone());
     tables.opened(state.clone());
-    for (one, served) in declared.iter().zip(&tables.served) {
-        tasks.spawn(keep(
-            one.clone(),
-            Arc::clone(served),
-            state.clone(),
-            origin.clone(),
-            stop.clone(),
-        ));
-    }
-    Some((state, declared, tables, late))
-}
-
-/// Opens a table, however often that takes, and refreshes it from then on.
-async fn keep(
-    declared: Declared,
-    served: Arc<Served>,
-    state: StateStore,
-    origin: Arc<Origin>,
-    stop: CancellationToken,
-) {
-    let mut definition: Option<Arc<Definition>> = None;
-    let mut backoff = BACKOFF.0;
-    let opened = loop {
-        let trying = try_open(&declared, &mut definition, &state, &origin);
-        match stop.run_until_cancelled(Box::pin(trying)).await {
-            None => return,
-            Some(Ok(opened)) => break opened,
-            Some(Err(error)) => served.failed(error.reason(), chain(&error)),
-        }
-        if stop.run_until_cancelled(sleep(backoff)).await.is_none() {
-            return;
-        }
-        backoff = (backoff * 2).min(BACKOFF.1);
+    let mut keeper = Keeper::new(tables, state.clone(), origin, tasks.clone(), stop.clone());
+    keeper.start(declared);
+    let follower = Follower {
+        sources: args.sources,
+        keeper,
     };
-    // As committed: the sources have not been asked yet.
-    let is_old = opened.status.last_success_ms.is_none() && !opened.definition.suspend;
-    let (refresher, task) = schedule(opened.refresh, opened.status);
-    if is_old {
-        // The queue is new, so there is room.
-        let _ = refresher.ask();
-    }
-    served.opened(refresher);
-    task.run(clock(), stop.cancelled_owned()).await;
-}
-
-async fn try_open(
-    declared: &Declared,
-    definition: &mut Option<Arc<Definition>>,
-    state: &StateStore,
-    origin: &Origin,
-) -> Result<Opened, StoreError> {
-    let definition = match definition {
-        Some(definition) => definition.clone(),
-        None => {
-            let opened = Arc::new(Definition::open(&declared.table, &declared.env)?);
-            for source in &opened.sources {
-                origin.add_source(source.clone());
-            }
-            definition.insert(opened).clone()
-        }
-    };
-    state.claim(&definition.path(), &definition.owner).await?;
-    let refresh = TableRefresh::new(definition.clone(), state.clone(), clock());
-    if let Some(snapshot) = refresh.log().snapshot().await? {
-        let status = TableStatus::default();
-        return Ok(as_committed(definition, refresh, snapshot.version, status));
-    }
-    let report = refresh.run(None).await?;
-    let (version, artifacts) = (report.version, report.artifacts);
-    Ok(Opened {
-        definition,
-        refresh,
-        status: TableStatus::after(report, now_ms()),
-        version,
-        artifacts,
-    })
+    tasks.spawn(manifests.follow(follower, stop));
+    Some(state)
 }

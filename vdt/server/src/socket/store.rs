@@ -6,6 +6,8 @@
 //! sources/<source id>/<key>                      source objects that are declared; never listed
 //! ```
 //!
+//! Of `log` and `files` there is what this process declares: a state may hold tables of others, whose readers are not ours.
+//!
 //! What a source declares no longer is not served under `sources`. A retained rope may still refer to it: such bytes are read through
 //! `files`, where the rope itself is the proof.
 
@@ -16,7 +18,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures::{
-    StreamExt,
+    StreamExt, TryStreamExt, future,
     stream::{self, BoxStream},
 };
 use object_store::{
@@ -26,6 +28,8 @@ use object_store::{
 use vdt_rope::{RopeStore, RopeStoreOptions};
 use vdt_sidecar::link::wire::{FILES, LOG, MadeUpTag, SOURCES};
 use vdt_store::Origin;
+
+use crate::tables::Tables;
 
 /// An origin whose state is not open yet: every read fails until it is.
 #[derive(Debug, Clone, Default)]
@@ -119,13 +123,33 @@ impl ObjectStore for Late {
 pub(crate) struct SocketStore {
     origin: Late,
     files: RopeStore,
+    tables: Arc<Tables>,
 }
 
 impl SocketStore {
-    /// The buckets over `origin`; `options` are those of composing.
-    pub(crate) fn new(origin: Late, options: RopeStoreOptions) -> Self {
+    /// The buckets over `origin`, of what `tables` declare; `options` are those of composing.
+    pub(crate) fn new(origin: Late, options: RopeStoreOptions, tables: Arc<Tables>) -> Self {
         let files = RopeStore::new(Arc::new(origin.clone()), options);
-        Self { origin, files }
+        Self {
+            origin,
+            files,
+            tables,
+        }
+    }
+
+    /// Whether `location` (`log/...`, `files/...`) lies in a table that is declared, or is a folder that one lies in.
+    fn shows(&self, location: &Path) -> bool {
+        let inside: Path = location.parts().skip(1).collect();
+        self.tables.shows(inside.as_ref())
+    }
+
+    fn shown(
+        &self,
+        listed: BoxStream<'static, Result<ObjectMeta>>,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        let this = self.clone();
+        let shown = move |meta: &ObjectMeta| future::ready(this.shows(&meta.location));
+        listed.try_filter(shown).boxed()
     }
 
     /// Whether the object at `path` (`sources/<id>/<key>`) is declared by a source of an open table.
@@ -231,7 +255,11 @@ fn read_only(operation: &str) -> Error {
 #[async_trait]
 impl ObjectStore for SocketStore {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        match first(location).as_str() {
+        let bucket = first(location);
+        if bucket != SOURCES && !self.shows(location) {
+            return Err(not_found(location));
+        }
+        match bucket.as_str() {
             LOG => self.origin.get_opts(location, options).await,
             SOURCES => self.get_source(location, options).await,
             FILES => {
@@ -246,7 +274,7 @@ impl ObjectStore for SocketStore {
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         match prefix {
-            Some(prefix) if first(prefix) == LOG => self.origin.list(Some(prefix)),
+            Some(prefix) if first(prefix) == LOG => self.shown(self.origin.list(Some(prefix))),
             _ => stream::empty().boxed(),
         }
     }
@@ -258,7 +286,7 @@ impl ObjectStore for SocketStore {
     ) -> BoxStream<'static, Result<ObjectMeta>> {
         match prefix {
             Some(prefix) if first(prefix) == LOG => {
-                self.origin.list_with_offset(Some(prefix), offset)
+                self.shown(self.origin.list_with_offset(Some(prefix), offset))
             }
             _ => stream::empty().boxed(),
         }
@@ -267,7 +295,10 @@ impl ObjectStore for SocketStore {
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         match prefix {
             Some(prefix) if first(prefix) == LOG => {
-                self.origin.list_with_delimiter(Some(prefix)).await
+                let mut listed = self.origin.list_with_delimiter(Some(prefix)).await?;
+                listed.common_prefixes.retain(|folder| self.shows(folder));
+                listed.objects.retain(|meta| self.shows(&meta.location));
+                Ok(listed)
             }
             _ => Ok(ListResult {
                 common_prefixes: Vec::new(),

@@ -47,21 +47,26 @@ async function cache() {
 }
 
 let failures = 0;
+/** The cache is told by the front door, the tables by the server behind it. */
+let away = false;
 let timer = null;
 let updated = null;
 
 async function update() {
   clearTimeout(timer);
-  try {
-    const [reports, report] = await Promise.all([ask("api/v1/tables"), cache()]);
-    tables.update(reports);
-    put(at("cache-body"), report ? drawCache(report) : h("p", { class: "quiet" }, "This process has no cache."));
-    failures = 0;
-    updated = Date.now();
-  } catch (failed) {
-    failures += 1;
-    console.debug(failed);
+  const [reports, report] = await Promise.allSettled([ask("api/v1/tables"), cache()]);
+  const shown = report.value;
+  if (report.status === "fulfilled") {
+    put(at("cache-body"), shown ? drawCache(shown) : h("p", { class: "quiet" }, "This process has no cache."));
   }
+  if (reports.status === "fulfilled") {
+    tables.update(reports.value);
+    updated = Date.now();
+  }
+  away = report.status === "fulfilled" && reports.reason?.status === 503;
+  const failed = away ? undefined : (reports.reason ?? report.reason);
+  failures = failed ? failures + 1 : 0;
+  if (failed) console.debug(failed);
   const wait = failures ? Math.min(2 ** failures, SELDOM_SECONDS) : EVERY_SECONDS;
   tell(wait);
   if (!document.hidden) timer = setTimeout(update, wait * 1000);
@@ -69,8 +74,9 @@ async function update() {
 
 function tell(wait) {
   const state = at("state");
-  state.className = failures ? "state bad" : "state";
+  state.className = failures || away ? "state bad" : "state";
   const since = updated ? `, as of ${seconds((Date.now() - updated) / 1000)} ago` : "";
+  if (away) return put(state, `The server is away${updated ? `: tables${since.slice(1)}` : ""}; what the cache holds is served`);
   put(state, failures ? `No answer${since}. Again in ${wait} s` : `Updated ${new Date(updated).toLocaleTimeString()}`);
 }
 

@@ -1,0 +1,220 @@
+//! Files that are read again when they change: manifests and secrets, as they lie on a laptop and as Kubernetes mounts them.
+//!
+//! They are looked at once a second, through symbolic links: Kubernetes swaps a `..data` link under everything that it mounts. A look costs a few
+//! microseconds and needs nothing of the file system that a network or an overlay may not have.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::{
+    task::spawn_blocking,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Between looks at files. The kubelet needs up to a second to bring a change that it was told of; a second more is nothing.
+pub const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What files are like: for each its device, inode, size and times, or that it is not there.
+pub type Fingerprint = Vec<Option<[i64; 6]>>;
+
+/// What files are like now, through symbolic links.
+pub fn fingerprint<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Fingerprint {
+    paths
+        .into_iter()
+        .map(|path| {
+            let meta = fs::metadata(path).ok()?;
+            // Bits are compared, not numbers.
+            Some([
+                meta.dev().cast_signed(),
+                meta.ino().cast_signed(),
+                meta.size().cast_signed(),
+                meta.mtime(),
+                meta.mtime_nsec(),
+                meta.ctime_nsec(),
+            ])
+        })
+        .collect()
+}
+
+/// Whether a file is a manifest, by its name.
+#[must_use]
+pub fn is_manifest(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json")
+}
+
+/// The manifest files directly in `folder`, by name.
+///
+/// # Errors
+/// Those of the file system.
+pub fn manifests_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if is_manifest(&path) && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// What became of changed manifests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// All of them are in use, or will be when they are changed again.
+    Whole,
+    /// Some wait for something else than a change of theirs, a secret for example: they are tried again at the next look.
+    TryAgain,
+}
+
+/// Reads changed manifests and does what they say.
+pub trait Follow: Send {
+    /// Called when they have changed, or were to be tried again.
+    fn take(&mut self) -> impl Future<Output = Taken> + Send;
+}
+
+/// Manifests, and what they were like when they were read last.
+#[derive(Debug)]
+pub struct Manifests {
+    paths: Vec<PathBuf>,
+    seen: Seen,
+}
+
+/// Folders may gain and lose files.
+type Seen = (Vec<PathBuf>, Fingerprint);
+
+impl Manifests {
+    /// Files, and folders of them, that are about to be read: what changes from now on is noticed.
+    #[must_use]
+    pub fn new(paths: Vec<PathBuf>) -> Self {
+        let seen = look(&paths);
+        Self { paths, seen }
+    }
+
+    /// Has `follower` take the files whenever they have changed, until `stop`. Files that change while they are read are read again at the next look.
+    ///
+    /// Cancel: between two calls of [`Follow::take`].
+    pub async fn follow(mut self, mut follower: impl Follow, stop: CancellationToken) {
+        let mut clock = interval(LOOK_EVERY);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut try_again = false;
+        while stop.run_until_cancelled(clock.tick()).await.is_some() {
+            let paths = self.paths.clone();
+            // They may lie on a file system that hangs.
+            let now = match spawn_blocking(move || look(&paths)).await {
+                Ok(now) => now,
+                Err(error) => {
+                    tracing::error!(%error, "the manifests could not be looked at");
+                    continue;
+                }
+            };
+            if now == self.seen && !try_again {
+                continue;
+            }
+            self.seen = now;
+            try_again = follower.take().await == Taken::TryAgain;
+        }
+    }
+}
+
+fn look(paths: &[PathBuf]) -> Seen {
+    let mut all = Vec::new();
+    for path in paths {
+        all.push(path.clone());
+        // A folder that cannot be read is like one without files; who reads it says so.
+        all.extend(manifests_in(path).unwrap_or_default());
+    }
+    let fingerprint = fingerprint(&all);
+    (all, fingerprint)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::{
+        os::unix::fs::symlink,
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering},
+        },
+    };
+
+    use super::*;
+
+    /// A folder as the kubelet mounts a ConfigMap: files are links through `..data`, which is swapped.
+    fn swap(folder: &Path, version: &str, files: &[(&str, &str)]) {
+        let data = folder.join(version);
+        fs::create_dir(&data).unwrap();
+        for (name, text) in files {
+            fs::write(data.join(name), text).unwrap();
+            let link = folder.join(name);
+            if fs::symlink_metadata(&link).is_err() {
+                symlink(format!("..data/{name}"), &link).unwrap();
+            }
+        }
+        symlink(version, folder.join("..data_tmp")).unwrap();
+        fs::rename(folder.join("..data_tmp"), folder.join("..data")).unwrap();
+    }
+
+    #[test]
+    fn a_swapped_link_is_a_change_and_nothing_else_is() {
+        let folder = tempfile::tempdir().unwrap();
+        swap(folder.path(), "..one", &[("tables.yaml", "a")]);
+        let paths = vec![folder.path().to_owned()];
+        let first = look(&paths);
+        assert_eq!(first, look(&paths));
+        // The same bytes in a new file: the kubelet would not do it, and it costs one look too many.
+        swap(folder.path(), "..two", &[("tables.yaml", "b")]);
+        let second = look(&paths);
+        assert_ne!(first, second);
+        swap(
+            folder.path(),
+            "..three",
+            &[("tables.yaml", "b"), ("more.json", "{}")],
+        );
+        assert_eq!(look(&paths).0.len(), 3);
+        assert!(!look(&paths).0.contains(&folder.path().join("..data")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_could_not_be_taken_is_tried_at_every_look() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.yaml");
+        fs::write(&file, "a").unwrap();
+        let manifests = Manifests::new(vec![file.clone()]);
+        let stop = CancellationToken::new();
+        let calls = Arc::new(AtomicU32::new(0));
+        let counting = Counting {
+            calls: Arc::clone(&calls),
+            file: file.clone(),
+            stop: stop.clone(),
+        };
+        fs::write(&file, "ab").unwrap();
+        manifests.follow(counting, stop).await;
+        assert_eq!(calls.load(Ordering::Relaxed), 4);
+    }
+
+    struct Counting {
+        calls: Arc<AtomicU32>,
+        file: PathBuf,
+        stop: CancellationToken,
+    }
+
+    impl Follow for Counting {
+        async fn take(&mut self) -> Taken {
+            match self.calls.fetch_add(1, Ordering::Relaxed) {
+                0 | 1 => return Taken::TryAgain,
+                // Changed while it is read: read again.
+                2 => fs::write(&self.file, "longer than before").unwrap(),
+                _ => self.stop.cancel(),
+            }
+            Taken::Whole
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The tables of a pod, each kept by a task of its own, and what a changed manifest does to them.
+//!
+//! ```text
+//!   a table that is new          opened, however often that takes
+//!   one that says something else its new definition is opened first; then the task that refreshes it is replaced, and it is refreshed at once
+//!   one that says the same       left alone
+//!   one that is gone             not refreshed and not shown any more; its state stays
+//!   one that cannot be used      the last good one stands, and the table says so
+//! ```
+//!
+//! Nothing of this interrupts a read: what is committed is served whoever refreshes it.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tokio::{
+    task::{JoinHandle, spawn_blocking},
+    time::sleep,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::info;
+use vdt_crds::{api::RefusedManifest, status::reason};
+use vdt_sidecar::{files::Taken, process::now_ms};
+use vdt_store::{
+    Definition, Origin, StateStore, StoreError, TableRefresh, TableStatus, chain, schedule,
+};
+
+use super::{
+    clock,
+    open::{Opened, as_committed},
+    pod::BACKOFF,
+};
+use crate::{
+    manifests::Declared,
+    tables::{Problem, Served, Tables},
+};
+
+/// Keeps the tables of a pod.
+pub(super) struct Keeper {
+    tables: Arc<Tables>,
+    place: Place,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    /// By `<catalog>/<schema>/<table>`.
+    running: HashMap<String, Running>,
+}
+
+/// Where tables are kept.
+#[derive(Clone)]
+struct Place {
+    state: StateStore,
+    origin: Arc<Origin>,
+}
+
+/// A table and who keeps it.
+struct Running {
+    declared: Declared,
+    served: Arc<Served>,
+    stop: CancellationToken,
+    task: JoinHandle<Option<Arc<Definition>>>,
+}
+
+/// A table that is declared and not open yet.
+pub(super) fn pending(declared: &Declared) -> Served {
+    let table = &declared.table;
+    Served::pending(
+        table.table_path(),
+        table.table_name().to_owned(),
+        table.metadata.generation,
+    )
+}
+
+impl Keeper {
+    /// Keeps none yet.
+    pub(super) fn new(
+        tables: Arc<Tables>,
+        state: StateStore,
+        origin: Arc<Origin>,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            tables,
+            place: Place { state, origin },
+            tasks,
+            stop,
+            running: HashMap::new(),
+        }
+    }
+
+    /// Keeps what the process was started with.
+    pub(super) fn start(&mut self, declared: Vec<Declared>) {
+        for (one, served) in declared.into_iter().zip(self.tables.served().iter()) {
+            self.keep(one, Arc::clone(served), None, None);
+        }
+    }
+
+    /// Does what the manifests say now. `problems` are those that cannot be used.
+    pub(super) async fn take(&mut self, declared: Vec<Declared>, problems: Vec<Problem>) -> Taken {
+        let mut taken = Taken::Whole;
+        let mut order: Vec<String> = declared.iter().map(|one| one.table.table_path()).collect();
+        for one in declared {
+            let path = one.table.table_path();
+            let generation = one.table.metadata.generation;
+            match self.running.get(&path) {
+                Some(running) if running.declared.is_same(&one) => {
+                    running.served.same(generation);
+                }
+                Some(_) => {
+                    if let Err(error) = self.replace(&path, one).await {
+                        taken = Taken::TryAgain;
+                        if let Some(running) = self.running.get(&path) {
+                            running.served.refused(RefusedManifest {
+                                generation,
+                                reason: error.reason().to_owned(),
+                                message: chain(&error),
+                            });
+                        }
+                    }
+                }
+                None => {
+                    info!(table = path, "a new table is declared");
+                    let served = Arc::new(pending(&one));
+                    self.keep(one, served, None, None);
+                }
+            }
+        }
+        let absent: Vec<String> = self
+            .running
+            .keys()
+            .filter(|path| !order.contains(path))
+            .cloned()
+            .collect();
+        for path in absent {
+            let Some(running) = self.running.get(&path) else {
+                continue;
+            };
+            let problem = problems
+                .iter()
+                .find(|problem| problem.manifest == path)
+                .or_else(|| {
+                    problems
+                        .iter()
+                        .find(|problem| covers(problem, &running.declared.origin))
+                });
+            match problem {
+                Some(problem) => {
+                    running.served.refused(RefusedManifest {
+                        generation: None,
+                        reason: reason::INVALID_SPEC.to_owned(),
+                        message: problem.message.clone(),
+                    });
+                    order.push(path);
+                }
+                None => self.end(&path).await,
+            }
+        }
+        // Told by the table that goes on, where there is one.
+        let others = problems.into_iter().filter(|problem| {
+            !self.running.iter().any(|(path, running)| {
+                problem.manifest == *path || covers(problem, &running.declared.origin)
+            })
+        });
+        let served = order
+            .iter()
+            .filter_map(|path| Some(Arc::clone(&self.running.get(path)?.served)));
+        self.tables.declare(served.collect(), others.collect());
+        taken
+    }
+
+    /// Has a table kept by another definition.
+    async fn replace(&mut self, path: &str, one: Declared) -> Result<(), StoreError> {
+        let (table, env) = (one.table.clone(), one.env.clone());
+        // Folders and secrets are looked at, on file systems that may hang.
+        let opened = spawn_blocking(move || Definition::open(&table, &env)).await;
+        let definition = match opened {
+            Ok(opened) => Arc::new(opened?),
+            Err(error) => return Err(StoreError::Manifest(error.to_string())),
+        };
+        let state = &self.place.state;
+        state.claim(&definition.path(), &definition.owner).await?;
+        let Some(running) = self.running.remove(path) else {
+            return Ok(());
+        };
+        running.stop.cancel();
+        // It ends between two steps; what it has committed is whole.
+        let before = running.task.await.ok().flatten();
+        let old = before.as_ref().map_or(&[][..], |before| &before.sources);
+        self.place.origin.replace_sources(old, &definition.sources);
+        info!(
+            table = path,
+            generation = one.table.metadata.generation,
+            "a changed manifest is in use"
+        );
+        running.served.took(one.table.metadata.generation);
+        let status = running.served.is_open().then(|| running.served.status());
+        self.keep(one, running.served, Some(definition), status);
+        Ok(())
+    }
+
+    /// Lets a table go.
+    async fn end(&mut self, path: &str) {
+        if let Some(running) = self.running.remove(path) {
+            running.stop.cancel();
+            if let Ok(Some(definition)) = running.task.await {
+                self.place.origin.replace_sources(&definition.sources, &[]);
+            }
+            info!(
+                table = path,
+                "the table is declared no longer; its state stays"
+            );
+        }
+    }
+
+    fn keep(
+        &mut self,
+        declared: Declared,
+        served: Arc<Served>,
+        definition: Option<Arc<Definition>>,
+        status: Option<TableStatus>,
+    ) {
+        let stop = self.stop.child_token();
+        let kept = Kept {
+            declared: declared.clone(),
+            served: Arc::clone(&served),
+            definition,
+            place: self.place.clone(),
+        };
+        let task = self.tasks.spawn(kept.run(status, stop.clone()));
+        let running = Running {
+            declared,
+            served,
+            stop,
+            task,
+        };
+        self.running
+            .insert(running.declared.table.table_path(), running);
+    }
+}
+
+/// Whether a problem with a file or a folder hides what `origin` declares.
+fn covers(problem: &Problem, origin: &str) -> bool {
+    problem.manifest == problem.origin
+        && (problem.origin == origin || std::path::Path::new(origin).starts_with(&problem.origin))
+}
+
+/// One table and what its task needs.
+struct Kept {
+    declared: Declared,
+    served: Arc<Served>,
+    definition: Option<Arc<Definition>>,
+    place: Place,
+}
+
+impl Kept {
+    /// Opens the table, however often that takes, and refreshes it from then on. Returns its definition, for who comes after.
+    async fn run(
+        mut self,
+        status: Option<TableStatus>,
+        stop: CancellationToken,
+    ) -> Option<Arc<Definition>> {
+        let mut backoff = BACKOFF.0;
+        let opened = loop {
+            match stop.run_until_cancelled(Box::pin(self.try_open())).await {
+                None => return self.definition,
+                Some(Ok(opened)) => break opened,
+                Some(Err(error)) => self.served.failed(error.reason(), chain(&error)),
+            }
+            if stop.run_until_cancelled(sleep(backoff)).await.is_none() {
+                return self.definition;
+            }
+            backoff = (backoff * 2).min(BACKOFF.1);
+        };
+        let is_still = opened.definition.suspend;
+        // As committed: the sources have not been asked yet, or not for this definition.
+        let is_old = opened.status.last_success_ms.is_none() && !is_still;
+        let (refresher, task) = schedule(opened.refresh, status.unwrap_or(opened.status));
+        if is_old {
+            // The queue is new, so there is room.
+            let _ = refresher.ask();
+        }
+        self.served.opened(refresher, is_still);
+        task.run(clock(), stop.cancelled_owned()).await;
+        self.definition
+    }
+
+    async fn try_open(&mut self) -> Result<Opened, StoreError> {
+        let Place { state, origin } = &self.place;
+        let definition = match &self.definition {
+            Some(definition) => definition.clone(),
+            None => {
+                let opened = Arc::new(Definition::open(&self.declared.table, &self.declared.env)?);
+                origin.replace_sources(&[], &opened.sources);
+                self.definition.insert(opened).clone()
+            }
+        };
+        state.claim(&definition.path(), &definition.owner).await?;
+        let refresh = TableRefresh::new(definition.clone(), state.clone(), clock());
+        if let Some(snapshot) = refresh.log().snapshot().await? {
+            let status = TableStatus::default();
+            return Ok(as_committed(definition, refresh, snapshot.version, status));
+        }
+        let report = refresh.run(None).await?;
+        let (version, artifacts) = (report.version, report.artifacts);
+        Ok(Opened {
+            definition,
+            refresh,
+            status: TableStatus::after(report, now_ms()),
+            version,
+            artifacts,
+        })
+    }
+}
