@@ -432,20 +432,20 @@ def test_c38_cpu_and_memory_change_in_place(api, operator, namespace):
     assert template["resources"]["requests"]["cpu"] in ("200m", "0.2")
 
 
-def following(pods, namespace: str, generation: int, **refused) -> None:
+def following(pods, namespace: str, at: int, **refused) -> None:
     """The pods say which generation of their manifest they follow."""
     audience = f"{namespace}/manuals"
     [report] = pods.healthy(audience)
-    manifest = {"generation": generation} | ({"refused": refused} if refused else {})
+    manifest = {"generation": at} | ({"refused": refused} if refused else {})
     pods.reports[audience] = [report | {"manifest": manifest}]
 
 
 def test_a_changed_source_is_followed_in_place(api, operator, pods, namespace):
     """The ConfigMap changes, the pods are touched and go on, and the new generation is observed when they say that they follow it."""
+    following(pods, namespace, 1)
     operator.start()
     api.apply("VirtualTable", table(), namespace)
     first = until_ready(api, namespace)["metadata"]["generation"]
-    following(pods, namespace, first)
     reload = lambda: {p["metadata"]["name"]: p["metadata"]["annotations"].get("vdt.io/reload") for p in api.list("Pod", namespace)}  # noqa: E731
     wait("pods have heard", lambda: all(reload().values()))
     uids, before = {p["metadata"]["uid"] for p in api.list("Pod", namespace)}, reload()
@@ -465,10 +465,10 @@ def test_a_changed_source_is_followed_in_place(api, operator, pods, namespace):
 
 
 def test_a_manifest_that_pods_refuse_stalls(api, operator, pods, namespace):
+    following(pods, namespace, 1)
     operator.start()
     api.apply("VirtualTable", table(), namespace)
     first = until_ready(api, namespace)["metadata"]["generation"]
-    following(pods, namespace, first)
     generation = api.apply("VirtualTable", table(spec={"refresh": {"intervalSeconds": 5}}), namespace)["metadata"]["generation"]
     message = "spec.refresh.intervalSeconds: is 5; write at least 6"
     following(pods, namespace, first, generation=generation, reason="InvalidSpec", message=message)
