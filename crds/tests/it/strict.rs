@@ -272,3 +272,22 @@ fn the_widest_table_can_be_written_in_brackets_and_quotes() {
     let json = serde_json::to_string(&laptop(&text).unwrap()[0]).unwrap();
     assert!(laptop(&json).is_ok());
 }
+
+#[test]
+fn a_state_in_a_bucket_that_is_not_built_is_refused_with_a_remedy() {
+    for (state, refused) in [
+        ("{type: GCS, gcs: {bucket: vdt-state}}", true),
+        ("{type: S3, s3: {bucket: vdt-state}}", false),
+    ] {
+        let text = manifest(&format!(
+            "server: {{state: {state}, access: {{mode: Anonymous}}}}"
+        ));
+        let tables = parse::parse(text.as_bytes()).unwrap();
+        let found = vdt_crds::unsupported(&tables[0]);
+        let told: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(!told.is_empty(), refused, "{told:?}");
+        let names_it =
+            |line: &String| line.starts_with("spec.server.state.type") && line.contains("use S3");
+        assert_eq!(told.iter().any(names_it), refused, "{told:?}");
+    }
+}
