@@ -332,10 +332,13 @@ impl Shared {
         let range = first.span().start..last.span().end;
         let targets: VecDeque<_> = run.iter().map(Unit::target).collect();
         let bytes = targets.iter().map(|target| target.flight.length()).sum();
-        let fill = Fill::start(self, registry, context.file.clone(), targets, how);
+        let fill = Fill::start(self, registry, (*context.file).clone(), targets, how);
         let kept = (fill.want(), room.cloned());
-        let (files, file, file_bytes) =
-            (Arc::clone(files), context.file.clone(), context.map.bytes());
+        let (files, file, file_bytes) = (
+            Arc::clone(files),
+            (*context.file).clone(),
+            context.map.bytes(),
+        );
         self.counters.began_run();
         self.tasks.spawn(async move {
             // What was begun for many neighbours is finished: it is bounded, and the others are about to ask.

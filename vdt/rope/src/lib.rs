@@ -36,5 +36,6 @@ pub use store::{
     RopeStoreOptions,
 };
 pub use stored::{
-    Compression, Encoder, Index, StoredError, StoredRope, Tail, decode, encode, encode_with,
+    Compression, Encoder, Index, Numbered, Sequence, StoredError, StoredRope, Tail, decode, encode,
+    encode_with,
 };

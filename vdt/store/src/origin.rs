@@ -23,9 +23,8 @@ use std::{
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, future, stream, stream::BoxStream};
 use object_store::{
-    CopyOptions, Error as ObjectError, GetOptions, GetResult, GetResultPayload, ListResult,
-    MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload,
-    PutResult, Result as ObjectResult, path::Path,
+    Error as ObjectError, GetOptions, GetResult, GetResultPayload, ListResult, ObjectMeta,
+    ObjectStore, Result as ObjectResult, path::Path,
 };
 
 use crate::{source::Source, state::StateStore};
@@ -322,31 +321,5 @@ impl ObjectStore for Origin {
         })
     }
 
-    async fn put_opts(
-        &self,
-        _location: &Path,
-        _payload: PutPayload,
-        _options: PutOptions,
-    ) -> ObjectResult<PutResult> {
-        Err(read_only("put"))
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        _location: &Path,
-        _options: PutMultipartOptions,
-    ) -> ObjectResult<Box<dyn MultipartUpload>> {
-        Err(read_only("multipart put"))
-    }
-
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, ObjectResult<Path>>,
-    ) -> BoxStream<'static, ObjectResult<Path>> {
-        locations.map(|_| Err(read_only("delete"))).boxed()
-    }
-
-    async fn copy_opts(&self, _from: &Path, _to: &Path, _options: CopyOptions) -> ObjectResult<()> {
-        Err(read_only("copy"))
-    }
+    vdt_rope::refuse_writes!(read_only);
 }

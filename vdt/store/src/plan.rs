@@ -345,23 +345,22 @@ fn is_same(row: &Artifact, context: &SourceContext, entry: &Entry) -> bool {
 fn artifacts(first_id: i64, context: &SourceContext, mut entries: Vec<Entry>) -> Vec<Artifact> {
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let share = entries.len().div_ceil(threads).max(ENTRIES_PER_THREAD_MIN);
-    let part = |first_id: i64, entries: &mut [Entry]| -> Vec<Artifact> {
-        let taken = entries.iter_mut().map(std::mem::take);
-        (first_id..)
-            .zip(taken)
-            .map(|(id, entry)| artifact(id, context, entry))
+    let part = |first_id: i64, entries: Vec<Entry>| -> Vec<Artifact> {
+        let numbered = entries.into_iter().zip(first_id..);
+        numbered
+            .map(|(entry, id)| artifact(id, context, entry))
             .collect()
     };
-    let own = share.min(entries.len());
     thread::scope(|scope| {
-        let (own, others) = entries.split_at_mut(own);
-        let first_ids = (1..).map(|number: i64| first_id + number * share as i64);
-        let others: Vec<_> = first_ids
-            .zip(others.chunks_mut(share))
-            .map(|(first_id, entries)| scope.spawn(move || part(first_id, entries)))
-            .collect();
-        let mut artifacts = part(first_id, own);
-        for other in others {
+        let mut others = Vec::new();
+        while entries.len() > share {
+            let start = (entries.len() - 1) / share * share;
+            let (first_id, entries) = (first_id + start as i64, entries.split_off(start));
+            others.push(scope.spawn(move || part(first_id, entries)));
+        }
+        let mut artifacts = part(first_id, entries);
+        // The last part was split off first.
+        for other in others.into_iter().rev() {
             artifacts.append(&mut other.join().expect("making artifacts does not panic"));
         }
         artifacts

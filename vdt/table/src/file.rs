@@ -20,7 +20,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use vdt_rope::{Compression, Encoder, FileName, Rope};
+use vdt_rope::{Compression, Encoder, FileName, Numbered, Rope};
 
 use crate::artifact::{Artifact, FileGroup};
 use crate::attribute::Attribute;
@@ -230,6 +230,8 @@ struct FileWriter<'a> {
     rope: Encoder,
     /// Literal bytes that the rope does not have yet.
     literal: Vec<u8>,
+    /// Definition levels of a page, on their way into `literal`.
+    levels: Vec<u8>,
     /// Literal bytes, those in `literal` not counted.
     literal_bytes: u64,
     artifact_bytes: u64,
@@ -239,7 +241,7 @@ struct FileWriter<'a> {
     chunks: Vec<ChunkMeta>,
     arena: Vec<u8>,
     column_indexes: Vec<u8>,
-    offset_indexes: Vec<u8>,
+    offset_indexes: Numbered,
     unparsed: u64,
 }
 
@@ -263,6 +265,7 @@ impl<'a> FileWriter<'a> {
                 && inlined / group.artifacts.len() as u64 >= layout.page_index_min_bytes,
             rope: Encoder::new(Compression::Zstd),
             literal: MAGIC.to_vec(),
+            levels: Vec::new(),
             literal_bytes: 0,
             artifact_bytes: 0,
             values: columns
@@ -277,7 +280,7 @@ impl<'a> FileWriter<'a> {
             chunks: Vec::new(),
             arena: Vec::new(),
             column_indexes: Vec::new(),
-            offset_indexes: Vec::new(),
+            offset_indexes: Numbered::default(),
             unparsed: 0,
         }
     }
@@ -380,8 +383,8 @@ impl<'a> FileWriter<'a> {
             column_index = start..self.column_indexes.len();
         } else {
             let start = self.literal.len();
-            let mut levels = Vec::with_capacity(8);
-            page::levels(&mut levels, values.valid());
+            self.levels.clear();
+            page::levels(&mut self.levels, values.valid());
             let packed = if kind == ColumnType::Boolean {
                 values.values().len().div_ceil(8)
             } else {
@@ -390,9 +393,9 @@ impl<'a> FileWriter<'a> {
             page::header(
                 &mut self.literal,
                 rows as i32,
-                (levels.len() + packed) as i32,
+                (self.levels.len() + packed) as i32,
             );
-            self.literal.extend_from_slice(&levels);
+            self.literal.extend_from_slice(&self.levels);
             page::values(&mut self.literal, kind, values.values());
             let size = (self.literal.len() - start) as u64;
             let mut index = OffsetIndex::begin(&mut self.offset_indexes, 1);
@@ -424,7 +427,7 @@ impl<'a> FileWriter<'a> {
         let offset_indexes = column_indexes + self.column_indexes.len() as u64;
         let rows = self.group.artifacts.len();
         // The largest literal of a file: built in place, so that it is not copied.
-        let mut tail = self.column_indexes;
+        let mut tail = Numbered::from(self.column_indexes);
         tail.append(&mut self.offset_indexes);
         FileMeta {
             columns: self.schema.columns(),
@@ -438,7 +441,7 @@ impl<'a> FileWriter<'a> {
         }
         .write(&mut tail);
         self.literal_bytes += tail.len() as u64;
-        self.rope.literal(&tail);
+        self.rope.numbered(&tail);
         let columns = self.stats.into_iter().zip(self.schema.columns());
         let columns = columns
             .map(|(stats, column)| stats.finish(column))

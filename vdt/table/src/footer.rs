@@ -14,8 +14,16 @@
 
 use std::ops::Range;
 
+use vdt_rope::{Numbered, Sequence};
+
 use crate::schema::{Column, ColumnType};
 use crate::thrift::{self, Fields, Type};
+
+/// Sizes of chunks, and the offsets of chunks and their indexes: what differs from row group to row group.
+const SIZES: Sequence = Sequence::First;
+const CHUNKS: Sequence = Sequence::Second;
+const OFFSET_INDEXES: Sequence = Sequence::Third;
+const COLUMN_INDEXES: Sequence = Sequence::Fourth;
 
 /// First and last four bytes of a Parquet file.
 pub(crate) const MAGIC: &[u8; 4] = b"PAR1";
@@ -70,7 +78,7 @@ pub(crate) struct FileMeta<'a> {
 
 impl FileMeta<'_> {
     /// Appends the footer.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, out: &mut Numbered) {
         let start = out.len();
         let mut file = Fields::new();
         file.i32(out, 1, 1);
@@ -108,7 +116,7 @@ impl FileMeta<'_> {
 
     fn row_group(
         &self,
-        out: &mut Vec<u8>,
+        out: &mut Numbered,
         meta: &RowGroupMeta,
         chunks: &[ChunkMeta],
         prefixes: &[Vec<u8>],
@@ -121,19 +129,19 @@ impl FileMeta<'_> {
             out.extend_from_slice(prefix);
             self.chunk(out, meta, chunk);
         }
-        row_group.i64(out, 2, uncompressed as i64);
+        row_group.number(out, 2, SIZES, uncompressed);
         row_group.i64(out, 3, meta.rows as i64);
-        row_group.i64(out, 6, size as i64);
+        row_group.number(out, 6, SIZES, size);
         row_group.stop(out);
     }
 
     /// Appends what follows a [`chunk_prefix`].
-    fn chunk(&self, out: &mut Vec<u8>, row_group: &RowGroupMeta, meta: &ChunkMeta) {
+    fn chunk(&self, out: &mut Numbered, row_group: &RowGroupMeta, meta: &ChunkMeta) {
         let mut fields = Fields::after(4);
         fields.i64(out, 5, row_group.rows as i64);
-        fields.i64(out, 6, meta.uncompressed as i64);
-        fields.i64(out, 7, meta.size as i64);
-        fields.i64(out, 9, meta.offset as i64);
+        fields.number(out, 6, SIZES, meta.uncompressed);
+        fields.number(out, 7, SIZES, meta.size);
+        fields.number(out, 9, CHUNKS, meta.offset);
         fields.header(out, 12, Type::Struct);
         let mut statistics = Fields::new();
         statistics.i64(out, 3, meta.nulls as i64);
@@ -147,18 +155,12 @@ impl FileMeta<'_> {
         fields.stop(out);
 
         let mut chunk = Fields::after(3);
-        chunk.i64(
-            out,
-            4,
-            (self.offset_indexes + meta.offset_index.start as u64) as i64,
-        );
+        let offset_index = self.offset_indexes + meta.offset_index.start as u64;
+        chunk.number(out, 4, OFFSET_INDEXES, offset_index);
         chunk.i32(out, 5, meta.offset_index.len() as i32);
         if !meta.column_index.is_empty() {
-            chunk.i64(
-                out,
-                6,
-                (self.column_indexes + meta.column_index.start as u64) as i64,
-            );
+            let column_index = self.column_indexes + meta.column_index.start as u64;
+            chunk.number(out, 6, COLUMN_INDEXES, column_index);
             chunk.i32(out, 7, meta.column_index.len() as i32);
         }
         chunk.stop(out);
@@ -166,14 +168,14 @@ impl FileMeta<'_> {
 }
 
 /// The root of the schema.
-fn root(out: &mut Vec<u8>, columns: usize) {
+fn root(out: &mut Numbered, columns: usize) {
     let mut element = Fields::new();
     element.binary(out, 4, b"schema");
     element.i32(out, 5, columns as i32);
     element.stop(out);
 }
 
-fn schema_element(out: &mut Vec<u8>, column: &Column) {
+fn schema_element(out: &mut Numbered, column: &Column) {
     let mut element = Fields::new();
     element.i32(out, 1, physical_type(column.column_type));
     element.i32(out, 3, 1);
@@ -220,7 +222,7 @@ fn physical_type(column_type: ColumnType) -> i32 {
 
 /// What is the same for all chunks of a column: the fields of `ColumnChunk` up to 3, those of `ColumnMetaData` up to 4.
 fn chunk_prefix(column: &Column, codec: Codec) -> Vec<u8> {
-    let mut out = Vec::new();
+    let mut out: Vec<u8> = Vec::new();
     let mut chunk = Fields::new();
     chunk.i64(&mut out, 2, 0);
     chunk.header(&mut out, 3, Type::Struct);

@@ -17,19 +17,25 @@
 //! have a ColumnIndex. In a table it is of one row a page, and only where the row group has more than one row: with one it
 //! would say what the footer says. `data` has none, as a true one would need the bytes.
 
+use vdt_rope::{Numbered, Sequence};
+
 use crate::chunk::ChunkValues;
 use crate::schema::ColumnType;
-use crate::thrift::{self, Fields, Type, put_varint, varint, zigzag};
+use crate::thrift::{self, Fields, Type, varint, zigzag};
+
+/// Sizes of pages, and their offsets.
+const SIZES: Sequence = Sequence::First;
+const PAGES: Sequence = Sequence::Second;
 
 /// Writes the offset index of a chunk, page by page.
 pub(crate) struct OffsetIndex<'a> {
-    out: &'a mut Vec<u8>,
+    out: &'a mut Numbered,
     fields: Fields,
 }
 
 impl<'a> OffsetIndex<'a> {
     /// Starts the index of a chunk of `pages` pages.
-    pub(crate) fn begin(out: &'a mut Vec<u8>, pages: usize) -> Self {
+    pub(crate) fn begin(out: &'a mut Numbered, pages: usize) -> Self {
         let mut fields = Fields::new();
         fields.list(out, 1, Type::Struct, pages);
         Self { out, fields }
@@ -38,14 +44,13 @@ impl<'a> OffsetIndex<'a> {
     /// Adds a page: offset in the file, bytes with header, first row in the row group.
     pub(crate) fn page(&mut self, offset: u64, size: u64, first_row: usize) {
         // Written for every page of every row: without `Fields`, which look at each byte's place.
-        let mut bytes = [0; 3 * 11 + 1];
-        let mut at = 0;
-        for (header, value) in [(0x16, offset), (0x15, size), (0x16, first_row as u64)] {
-            bytes[at] = header;
-            at += 1;
-            put_varint(&mut bytes, &mut at, zigzag(value as i64));
-        }
-        self.out.extend_from_slice(&bytes[..=at]);
+        self.out.push(0x16);
+        self.out.number(PAGES, zigzag(offset as i64));
+        self.out.push(0x15);
+        self.out.number(SIZES, zigzag(size as i64));
+        self.out.push(0x16);
+        varint(self.out, zigzag(first_row as i64));
+        self.out.push(0);
     }
 
     pub(crate) fn end(self) {

@@ -19,12 +19,12 @@
 //! starts one). The files are a pure function of the table's rows: they can be made again from them at any time, and a file
 //! that did not change has its old name.
 //!
-//! Streams: at most one row group of rows and one compressed file are held.
+//! Streams: at most the values of one row group and one compressed file are held.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use vdt_rope::{Compression, Encoder};
+use vdt_rope::{Compression, Encoder, Numbered};
 
 use crate::artifact::{Artifact, SourceContext};
 use crate::chunk::ChunkValues;
@@ -43,6 +43,8 @@ const ROWS_PER_FILE: u64 = 1 << 16;
 const ROWS_PER_FILE_MAX: usize = 8 << 16;
 /// Rows of a row group.
 const ROWS_PER_ROW_GROUP: usize = 1 << 16;
+/// Rows that are looked at together: their artifacts are read from memory once, not for every column again. Divides a row group.
+const ROWS_PER_BLOCK: usize = 1 << 11;
 /// Most rows of a page.
 const ROWS_PER_PAGE: usize = 1 << 14;
 /// A page closes at this many bytes of values, before compression.
@@ -132,28 +134,28 @@ impl<I: Iterator<Item = (Arc<SourceContext>, Artifact)>> MetaFiles<I> {
         first: Artifact,
     ) -> Result<VirtualFile, LayoutError> {
         let mut file = MetaFile::new(&self.schema, &self.layout, &source, &mut self.compressor);
-        let mut group = vec![first];
+        let mut block = vec![first];
         for (next_source, next) in self.rows.by_ref() {
             let same_source = Arc::ptr_eq(&next_source, &source) || next_source == source;
-            let last = group.last().map(|a: &Artifact| &a.object.key);
+            let last = block.last().map(|a: &Artifact| &a.object.key);
             if same_source && last.is_some_and(|last| next.object.key <= *last) {
                 let (source_name, key) = (Arc::clone(&source.name), next.object.key.clone());
                 return Err(LayoutError::Unsorted { source_name, key });
             }
             if !same_source
-                || file.rows + group.len() >= ROWS_PER_FILE_MAX
+                || file.rows + block.len() >= ROWS_PER_FILE_MAX
                 || starts_file(&next.object.key)
             {
                 self.first_of_next = Some((next_source, next));
                 break;
             }
-            if group.len() == ROWS_PER_ROW_GROUP {
-                file.row_group(&group);
-                group.clear();
+            if block.len() == ROWS_PER_BLOCK {
+                file.block(&block);
+                block.clear();
             }
-            group.push(next);
+            block.push(next);
         }
-        file.row_group(&group);
+        file.block(&block);
         Ok(file.finish())
     }
 }
@@ -218,8 +220,10 @@ struct MetaFile<'a> {
     chunks: Vec<ChunkMeta>,
     arena: Vec<u8>,
     column_indexes: Vec<u8>,
-    offset_indexes: Vec<u8>,
+    offset_indexes: Numbered,
     rows: usize,
+    /// Rows of the row groups that are written.
+    written: usize,
     unparsed: u64,
 }
 
@@ -243,25 +247,36 @@ impl<'a> MetaFile<'a> {
             chunks: Vec::new(),
             arena: Vec::new(),
             column_indexes: Vec::new(),
-            offset_indexes: Vec::new(),
+            offset_indexes: Numbered::default(),
             rows: 0,
+            written: 0,
             unparsed: 0,
         }
     }
 
-    fn row_group(&mut self, artifacts: &[Artifact]) {
+    /// Adds rows, at most [`ROWS_PER_BLOCK`].
+    fn block(&mut self, artifacts: &[Artifact]) {
+        if self.rows - self.written == ROWS_PER_ROW_GROUP {
+            self.row_group();
+        }
         let view = Rows::new(self.schema, self.layout, self.source, artifacts);
-        for (column, origin) in self.schema.origins().iter().enumerate() {
-            self.values[column].clear();
-            self.unparsed += view.fill(origin, &mut self.values[column]);
+        for (origin, values) in self.schema.origins().iter().zip(&mut self.values) {
+            self.unparsed += view.fill(origin, values);
+        }
+        self.rows += artifacts.len();
+    }
+
+    /// Writes the rows that have been added since the last row group.
+    fn row_group(&mut self) {
+        for column in 0..self.values.len() {
             self.stats[column].add(&self.values[column]);
             let chunk = self.chunk(column);
             self.chunks.push(chunk);
+            self.values[column].clear();
         }
-        self.rows += artifacts.len();
-        self.row_groups.push(RowGroupMeta {
-            rows: artifacts.len(),
-        });
+        let rows = self.rows - self.written;
+        self.row_groups.push(RowGroupMeta { rows });
+        self.written = self.rows;
     }
 
     fn chunk(&mut self, column: usize) -> ChunkMeta {
@@ -300,10 +315,11 @@ impl<'a> MetaFile<'a> {
     }
 
     fn finish(mut self) -> VirtualFile {
+        self.row_group();
         let column_indexes = self.out.len() as u64;
         let offset_indexes = column_indexes + self.column_indexes.len() as u64;
-        self.out.append(&mut self.column_indexes);
-        self.out.append(&mut self.offset_indexes);
+        let mut tail = Numbered::from(self.column_indexes);
+        tail.append(&mut self.offset_indexes);
         FileMeta {
             columns: self.schema.columns(),
             codec: Codec::Zstd,
@@ -314,7 +330,8 @@ impl<'a> MetaFile<'a> {
             column_indexes,
             offset_indexes,
         }
-        .write(&mut self.out);
+        .write(&mut tail);
+        self.out.extend_from_slice(tail.as_slice());
         let literal_bytes = self.out.len() as u64;
         // The pages are compressed already.
         let mut rope = Encoder::new(Compression::None);

@@ -14,6 +14,8 @@
 //!
 //! See "Thrift compact protocol encoding" of Apache Thrift and `parquet.thrift`.
 
+use vdt_rope::{Numbered, Sequence};
+
 /// Types of the compact protocol.
 #[derive(Clone, Copy)]
 #[repr(u8)]
@@ -27,8 +29,34 @@ pub(crate) enum Type {
     Struct = 12,
 }
 
+/// What metadata is written to: bytes, or a literal that tells some of its numbers apart.
+pub(crate) trait Out {
+    fn push(&mut self, byte: u8);
+    fn extend_from_slice(&mut self, bytes: &[u8]);
+}
+
+impl Out for Vec<u8> {
+    fn push(&mut self, byte: u8) {
+        Vec::push(self, byte);
+    }
+
+    fn extend_from_slice(&mut self, bytes: &[u8]) {
+        Vec::extend_from_slice(self, bytes);
+    }
+}
+
+impl Out for Numbered {
+    fn push(&mut self, byte: u8) {
+        Numbered::push(self, byte);
+    }
+
+    fn extend_from_slice(&mut self, bytes: &[u8]) {
+        Numbered::extend_from_slice(self, bytes);
+    }
+}
+
 /// Appends an unsigned LEB128 integer.
-pub(crate) fn varint(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn varint(out: &mut impl Out, mut value: u64) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
@@ -69,7 +97,7 @@ impl Fields {
     }
 
     /// Writes a field header; the value follows.
-    pub(crate) fn header(&mut self, out: &mut Vec<u8>, id: u8, kind: Type) {
+    pub(crate) fn header(&mut self, out: &mut impl Out, id: u8, kind: Type) {
         debug_assert!(
             id > self.last && id - self.last <= 15,
             "field ids ascend by at most 15"
@@ -78,17 +106,23 @@ impl Fields {
         self.last = id;
     }
 
-    pub(crate) fn i32(&mut self, out: &mut Vec<u8>, id: u8, value: i32) {
+    pub(crate) fn i32(&mut self, out: &mut impl Out, id: u8, value: i32) {
         self.header(out, id, Type::I32);
         varint(out, zigzag(i64::from(value)));
     }
 
-    pub(crate) fn i64(&mut self, out: &mut Vec<u8>, id: u8, value: i64) {
+    pub(crate) fn i64(&mut self, out: &mut impl Out, id: u8, value: i64) {
         self.header(out, id, Type::I64);
         varint(out, zigzag(value));
     }
 
-    pub(crate) fn bool(&mut self, out: &mut Vec<u8>, id: u8, value: bool) {
+    /// Writes a 64-bit integer that continues a sequence.
+    pub(crate) fn number(&mut self, out: &mut Numbered, id: u8, sequence: Sequence, value: u64) {
+        self.header(out, id, Type::I64);
+        out.number(sequence, zigzag(value as i64));
+    }
+
+    pub(crate) fn bool(&mut self, out: &mut impl Out, id: u8, value: bool) {
         debug_assert!(
             id > self.last && id - self.last <= 15,
             "field ids ascend by at most 15"
@@ -98,30 +132,30 @@ impl Fields {
         self.last = id;
     }
 
-    pub(crate) fn binary(&mut self, out: &mut Vec<u8>, id: u8, value: &[u8]) {
+    pub(crate) fn binary(&mut self, out: &mut impl Out, id: u8, value: &[u8]) {
         self.header(out, id, Type::Binary);
         binary(out, value);
     }
 
-    pub(crate) fn list(&mut self, out: &mut Vec<u8>, id: u8, element: Type, count: usize) {
+    pub(crate) fn list(&mut self, out: &mut impl Out, id: u8, element: Type, count: usize) {
         self.header(out, id, Type::List);
         list(out, element, count);
     }
 
     /// Ends the struct.
-    pub(crate) fn stop(self, out: &mut Vec<u8>) {
+    pub(crate) fn stop(self, out: &mut impl Out) {
         out.push(0);
     }
 }
 
 /// Appends a length-prefixed byte string.
-pub(crate) fn binary(out: &mut Vec<u8>, value: &[u8]) {
+pub(crate) fn binary(out: &mut impl Out, value: &[u8]) {
     varint(out, value.len() as u64);
     out.extend_from_slice(value);
 }
 
 /// Appends the header of a list; `count` elements follow.
-pub(crate) fn list(out: &mut Vec<u8>, element: Type, count: usize) {
+pub(crate) fn list(out: &mut impl Out, element: Type, count: usize) {
     if count < 15 {
         out.push((count as u8) << 4 | element as u8);
     } else {

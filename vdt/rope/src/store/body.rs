@@ -188,7 +188,7 @@ impl Body {
                     let reference = reference.clone();
                     let length = reference.length;
                     let context = ReadContext {
-                        file: self.file.reader.location.clone(),
+                        file: Arc::clone(&self.file.reader.location),
                         at: *at,
                         object: Arc::clone(&reference.object),
                         body: self.asked.clone(),

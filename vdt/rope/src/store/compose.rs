@@ -110,7 +110,7 @@ impl RopeFile {
     ) -> Result<Self> {
         let reader = SourceReader {
             shared: Arc::clone(shared),
-            location: location.clone(),
+            location: Arc::new(location.clone()),
         };
         if let Some(known) = shared.indexes.find(rope) {
             return Ok(Self {
@@ -239,7 +239,7 @@ impl RopeFile {
                 .tail
                 .slice((range.start - tail_start) as usize..(range.end - tail_start) as usize));
         }
-        let location = &self.reader.location;
+        let location: &Path = &self.reader.location;
         let options = GetOptions {
             range: Some(GetRange::Bounded(range.clone())),
             ..rereading(is_again)
@@ -266,7 +266,7 @@ impl RopeFile {
     }
 
     fn damaged(&self, source: StoredError) -> Error {
-        let location = self.reader.location.clone();
+        let location = Path::clone(&self.reader.location);
         self.forget(RopeStoreError::Damaged { location, source }.into())
     }
 

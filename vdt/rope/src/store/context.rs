@@ -19,7 +19,7 @@ use crate::segment::{Reference, Segment, SourceObject};
 #[derive(Debug, Clone)]
 pub struct ReadContext {
     /// The file, as shown: `<catalog>/<schema>/<table>/<hash>-<bytes>.parquet`.
-    pub file: Path,
+    pub file: Arc<Path>,
     /// Offset in that file of the first byte that is read.
     pub at: u64,
     /// The object, as listed.

@@ -36,6 +36,7 @@ mod error;
 mod list;
 mod paths;
 mod read;
+mod read_only;
 
 use std::fmt;
 use std::ops::Range;

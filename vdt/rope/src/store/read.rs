@@ -25,7 +25,7 @@ use crate::segment::{Reference, SourceObject};
 pub(super) struct SourceReader {
     pub(super) shared: Arc<Shared>,
     /// The virtual file, as shown.
-    pub(super) location: Path,
+    pub(super) location: Arc<Path>,
 }
 
 impl SourceReader {
@@ -95,7 +95,7 @@ impl SourceReader {
         tracing::warn!(location = %self.location, source_id = %source_id, key, reason = %reason, "source object changed");
         if let Some(on_drift) = &self.shared.options.on_drift {
             on_drift(Drift {
-                location: self.location.clone(),
+                location: Path::clone(&self.location),
                 source: Arc::clone(&source_id),
                 key: key.clone(),
                 reason: reason.clone(),

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::FRAME_BYTES_MAX;
+use super::numbered::{Number, SEQUENCE_BITS, SEQUENCES};
 use super::varint::{self, VARINT_BYTES_MAX};
 use crate::segment::SourceObject;
 
@@ -14,6 +15,8 @@ pub(super) const OP_ZEROS: u8 = 1;
 pub(super) const OP_OBJECT: u8 = 2;
 pub(super) const OP_SAME_OBJECT: u8 = 3;
 pub(super) const OP_KIND: u8 = 3;
+/// Flag of a literal's op.
+pub(super) const OP_NUMBERS: u8 = 4;
 /// Flags of a reference's op.
 pub(super) const OP_PART: u8 = 4;
 pub(super) const OP_ETAG: u8 = 8;
@@ -29,6 +32,9 @@ const FRAME_HEADER_BYTES_MAX: usize = 3 * 3 + 1;
 /// Op and length of a literal.
 const LITERAL_HEADER_BYTES_MAX: usize = 1 + 3;
 
+/// Op, length and count of a literal with numbers.
+const NUMBERED_HEADER_BYTES_MAX: usize = 1 + 3 + 3;
+
 /// Most bytes of one literal in a frame.
 pub(super) const LITERAL_BYTES_MAX: usize =
     FRAME_BYTES_MAX - FRAME_HEADER_BYTES_MAX - LITERAL_HEADER_BYTES_MAX;
@@ -38,6 +44,9 @@ pub(super) const LITERAL_BYTES_MAX: usize =
 pub(super) struct Columns {
     ops: Vec<u8>,
     lengths: Vec<u8>,
+    gaps: Vec<u8>,
+    numbers: [Vec<u8>; SEQUENCES],
+    last_numbers: [u64; SEQUENCES],
     sources: Vec<Arc<str>>,
     object_sources: Vec<u64>,
     sizes: Vec<u8>,
@@ -81,6 +90,49 @@ impl Columns {
         true
     }
 
+    /// Adds the part of a literal that there is room for: up to one of its `numbers`, or all of it. `skipped` of the bytes before the
+    /// first number are no longer in `bytes`. Returns how many bytes and numbers were added.
+    pub(super) fn push_numbered(
+        &mut self,
+        bytes: &[u8],
+        numbers: &[Number],
+        skipped: usize,
+    ) -> (usize, usize) {
+        let (mut at, mut added, mut cost) = (0, 0, NUMBERED_HEADER_BYTES_MAX);
+        let literals_before = self.literals.len();
+        for number in numbers {
+            let gap = number.gap as usize - if added == 0 { skipped } else { 0 };
+            let sequence = number.sequence as usize;
+            let tag = (gap as u64) << SEQUENCE_BITS | sequence as u64;
+            let difference = number.value.wrapping_sub(self.last_numbers[sequence]);
+            let difference = varint::zigzag(difference as i64);
+            let with = cost + gap + varint::len(tag) + varint::len(difference);
+            if !self.admits(with) {
+                break;
+            }
+            self.literals.extend_from_slice(&bytes[at..at + gap]);
+            varint::push(&mut self.gaps, tag);
+            varint::push(&mut self.numbers[sequence], difference);
+            self.last_numbers[sequence] = number.value;
+            at += gap + varint::len(number.value);
+            (added, cost) = (added + 1, with);
+        }
+        if added == 0 {
+            return (0, 0);
+        }
+        let rest = &bytes[at..];
+        if added == numbers.len() && self.admits(cost + rest.len()) {
+            self.literals.extend_from_slice(rest);
+            (at, cost) = (bytes.len(), cost + rest.len());
+        }
+        self.ops.push(OP_LITERAL | OP_NUMBERS);
+        let between = self.literals.len() - literals_before;
+        varint::push(&mut self.lengths, between as u64);
+        varint::push(&mut self.lengths, added as u64);
+        self.count(cost, at as u64);
+        (at, added)
+    }
+
     /// Adds a run of zeros; false where the frame is too full.
     pub(super) fn push_zeros(&mut self, length: u64) -> bool {
         let cost = 1 + VARINT_BYTES_MAX;
@@ -107,10 +159,10 @@ impl Columns {
             0
         };
         let part_flag = if is_part { OP_PART } else { 0 };
-        let is_same = self
-            .last_object
-            .as_ref()
-            .is_some_and(|last| Arc::ptr_eq(last, object) || last == object);
+        // Neighbours of different sizes are told apart without a look at their keys.
+        let is_same = self.last_object.as_ref().is_some_and(|last| {
+            Arc::ptr_eq(last, object) || (last.size == object.size && last == object)
+        });
         let cost = 1 + part_cost + if is_same { 0 } else { self.object_cost(object) };
         if !self.admits(cost) {
             return false;
@@ -134,7 +186,7 @@ impl Columns {
         let is_known = self
             .sources
             .last()
-            .is_some_and(|source| *source == object.source);
+            .is_some_and(|source| is_same_text(source, &object.source));
         let source = if is_known {
             3
         } else {
@@ -150,7 +202,7 @@ impl Columns {
         let known = self
             .sources
             .iter()
-            .rposition(|source| *source == object.source);
+            .rposition(|source| is_same_text(source, &object.source));
         let source = known.unwrap_or_else(|| {
             self.sources.push(Arc::clone(&object.source));
             self.sources.len() - 1
@@ -183,6 +235,10 @@ impl Columns {
         varint::push(raw, self.times.len() as u64);
         raw.extend_from_slice(&self.ops);
         raw.extend_from_slice(&self.lengths);
+        raw.extend_from_slice(&self.gaps);
+        for numbers in &self.numbers {
+            raw.extend_from_slice(numbers);
+        }
         for source in &self.sources {
             varint::push(raw, source.len() as u64);
             raw.extend_from_slice(source.as_bytes());
@@ -214,6 +270,7 @@ impl Columns {
         for column in [
             &mut self.ops,
             &mut self.lengths,
+            &mut self.gaps,
             &mut self.sizes,
             &mut self.parts,
             &mut self.keys,
@@ -223,10 +280,16 @@ impl Columns {
         ] {
             column.clear();
         }
+        self.numbers.iter_mut().for_each(Vec::clear);
+        self.last_numbers = [0; SEQUENCES];
         self.last_object = None;
         self.bytes_max = 0;
         self.virtual_bytes = 0;
     }
+}
+
+fn is_same_text(a: &Arc<str>, b: &Arc<str>) -> bool {
+    Arc::ptr_eq(a, b) || a == b
 }
 
 fn push_text(column: &mut Vec<u8>, text: &str) {

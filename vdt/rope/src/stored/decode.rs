@@ -8,11 +8,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::columns::{
-    OP_ETAG, OP_KIND, OP_LITERAL, OP_OBJECT, OP_PART, OP_VERSION, OP_ZEROS, UNIT_MILLISECOND,
-    UNIT_SECOND,
+    OP_ETAG, OP_KIND, OP_LITERAL, OP_NUMBERS, OP_OBJECT, OP_PART, OP_VERSION, OP_ZEROS,
+    UNIT_MILLISECOND, UNIT_SECOND,
 };
 use super::encode::hash;
 use super::index::{Index, Tail};
+use super::numbered::{FoundNumber, Length, parse_lengths, parse_numbers, with_numbers};
 use super::varint::{self, Cursor, Syntax};
 use super::{HEADER_BYTES, StoredError, TRAILER_BYTES, check_magic};
 use crate::builder::RopeBuilder;
@@ -162,9 +163,10 @@ pub(super) fn parse_segments(raw: &Bytes) -> Result<Vec<Segment>, Syntax> {
             "ops that name another number of objects than the frame has",
         ));
     }
-    let lengths = numbers(&mut cursor, counts.lengths)?;
+    let lengths = parse_lengths(&mut cursor, ops, counts.lengths)?;
+    let numbers = parse_numbers(&mut cursor, &lengths)?;
     let objects = parse_objects(&mut cursor, ops, sources, objects, counts.parts)?;
-    assemble(raw, &mut cursor, ops, &lengths, objects)
+    assemble(raw, &mut cursor, ops, lengths, numbers, objects)
 }
 
 /// How many values the columns have, by the ops.
@@ -180,7 +182,8 @@ impl Counts {
         let mut counts = Self::default();
         for (number, &op) in ops.iter().enumerate() {
             let allowed = match op & OP_KIND {
-                OP_LITERAL | OP_ZEROS => OP_KIND,
+                OP_LITERAL => OP_KIND | OP_NUMBERS,
+                OP_ZEROS => OP_KIND,
                 OP_OBJECT => OP_KIND | OP_PART | OP_ETAG | OP_VERSION,
                 _ if counts.objects == 0 => {
                     return Err((ops_at + number, "a reference to an object before the first"));
@@ -191,11 +194,13 @@ impl Counts {
                 return Err((ops_at + number, "an unknown op"));
             }
             match op & OP_KIND {
-                OP_LITERAL | OP_ZEROS => counts.lengths += 1,
-                OP_OBJECT => counts.objects += 1,
-                _ => {}
+                OP_LITERAL => counts.lengths += 1 + usize::from(op & OP_NUMBERS != 0),
+                OP_ZEROS => counts.lengths += 1,
+                kind => {
+                    counts.objects += usize::from(kind == OP_OBJECT);
+                    counts.parts += usize::from(op & OP_PART != 0);
+                }
             }
-            counts.parts += usize::from(op & OP_PART != 0);
         }
         Ok(counts)
     }
@@ -280,11 +285,18 @@ fn assemble(
     raw: &Bytes,
     cursor: &mut Cursor<'_>,
     ops: &[u8],
-    lengths: &[u64],
+    lengths: Vec<Length>,
+    numbers: Vec<FoundNumber>,
     objects: Objects,
 ) -> Result<Vec<Segment>, Syntax> {
     let columns_end = cursor.position();
-    let mut lengths = lengths.iter().copied();
+    let mut lengths = lengths.into_iter();
+    let mut length = || {
+        lengths
+            .next()
+            .map_or((0, 0), |length| (length.bytes, length.numbers as usize))
+    };
+    let mut numbers = numbers.as_slice();
     let mut new_objects = objects.objects.into_iter();
     let mut parts = objects.parts.into_iter();
     let mut object = None;
@@ -294,12 +306,19 @@ fn assemble(
     for &op in ops {
         let segment = match op & OP_KIND {
             OP_LITERAL => {
-                let length = usize::try_from(lengths.next().unwrap_or(0)).unwrap_or(usize::MAX);
+                let (length, count) = length();
                 let start = cursor.position();
-                cursor.take(length)?;
-                Segment::Literal(raw.slice(start..cursor.position()))
+                let bytes = cursor.take(usize::try_from(length).unwrap_or(usize::MAX))?;
+                // All numbers were parsed by these very counts.
+                let (own, others) = numbers.split_at(count);
+                numbers = others;
+                Segment::Literal(match own {
+                    [] => raw.slice(start..cursor.position()),
+                    numbers => with_numbers(bytes, numbers)
+                        .ok_or((start, "a number past the end of its literal"))?,
+                })
             }
-            OP_ZEROS => Segment::Zeros(lengths.next().unwrap_or(0)),
+            OP_ZEROS => Segment::Zeros(length().0),
             kind => {
                 if kind == OP_OBJECT {
                     object = new_objects.next();
@@ -336,8 +355,8 @@ fn assemble(
     Ok(segments)
 }
 
-fn numbers(cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<u64>, Syntax> {
-    // Counts come from ops that are there: a frame has at most 65,536.
+pub(super) fn numbers(cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<u64>, Syntax> {
+    // Counts come from ops that are there, or were held against the bytes that follow: a frame has at most 65,536.
     let mut numbers = Vec::with_capacity(count);
     for _ in 0..count {
         numbers.push(cursor.varint()?);

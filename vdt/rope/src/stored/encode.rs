@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use zstd::bulk::Compressor;
 
 use super::columns::{Columns, LITERAL_BYTES_MAX};
+use super::numbered::Numbered;
 use super::{FRAME_BYTES_MAX, HEADER_BYTES, TRAILER_BYTES, magic, varint};
 use crate::name::FileName;
 use crate::rope::{MAX_LENGTH, Rope};
@@ -158,7 +159,42 @@ impl Encoder {
     /// As [`Encoder::reference`], when the file grows too long.
     pub fn literal(&mut self, bytes: &[u8]) {
         self.grow(bytes.len() as u64);
-        even_pieces(bytes, LITERAL_BYTES_MAX)
+        self.pieces(bytes);
+    }
+
+    /// Appends a literal with numbers that continue one another. It is cut at numbers where it does not fit a frame.
+    ///
+    /// # Panics
+    /// As [`Encoder::reference`], when the file grows too long.
+    pub fn numbered(&mut self, literal: &Numbered) {
+        let (mut bytes, mut numbers) = (literal.as_slice(), literal.numbers());
+        self.grow(bytes.len() as u64);
+        let mut skipped = 0;
+        while let Some(next) = numbers.first() {
+            let was_empty = self.columns.is_empty();
+            let (stored, added) = self.columns.push_numbered(bytes, numbers, skipped);
+            (bytes, numbers) = (&bytes[stored..], &numbers[added..]);
+            if added == 0 && was_empty {
+                // More bytes than a frame has lie before the number.
+                let before = next.gap as usize - skipped;
+                self.pieces(&bytes[..before]);
+                (bytes, skipped) = (&bytes[before..], next.gap as usize);
+                continue;
+            }
+            if added > 0 {
+                skipped = 0;
+            }
+            if !numbers.is_empty() {
+                self.cut();
+            }
+        }
+        if !bytes.is_empty() {
+            self.pieces(bytes);
+        }
+    }
+
+    fn pieces(&mut self, literal: &[u8]) {
+        even_pieces(literal, LITERAL_BYTES_MAX)
             .for_each(|piece| self.push(|columns| columns.push_literal(piece)));
     }
 

@@ -30,9 +30,11 @@
 //! ```text
 //! varint segments  varint sources  varint objects
 //! ops       one byte a segment: bits 0-1  0 literal  1 zeros  2 reference to the next object  3 to the same object
-//!                               bit 2     a part: offset and length follow (else the whole object)
+//!                               bit 2     a literal with numbers; of a reference, a part: offset and length follow
 //!                               bit 3, 4  the object has an ETag, a version (with 2 only)
-//! lengths   varint per literal and per zeros
+//! lengths   varint per literal and per zeros; of a literal with numbers the bytes between them, then a varint of how many
+//! gaps      varint per number: bytes of the literal since the number before << 2 | its sequence, 0 to 3
+//! numbers   sequence by sequence: per number the zigzag varint difference to the one before, in the frame, that wraps
 //! sources   varint length  bytes
 //! objects   varint per object: its source, present where there are several
 //! sizes     varint per object
@@ -44,6 +46,8 @@
 //! literals  bytes, to the end of the frame
 //! ```
 //!
+//! A literal with numbers is its bytes with each number put in at its place as a varint. [`Numbered`] says what for.
+//!
 //! A crash while a rope is written leaves what the store's put leaves; the trailer names the file's own size, so half a
 //! file is never taken for a whole one.
 
@@ -51,6 +55,7 @@ mod columns;
 mod decode;
 mod encode;
 mod index;
+mod numbered;
 mod varint;
 
 #[cfg(test)]
@@ -59,6 +64,7 @@ mod tests;
 pub use decode::decode;
 pub use encode::{Compression, Encoder, StoredRope, encode, encode_with};
 pub use index::{Frame, Index, Tail};
+pub use numbered::{Numbered, Sequence};
 
 use crate::name::FileName;
 
@@ -69,7 +75,7 @@ pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 const INDEX_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 const MAGIC: [u8; 7] = *b"vdtrope";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const HEADER_BYTES: u64 = 8;
 const TRAILER_BYTES: u64 = 56;
 

@@ -47,6 +47,15 @@ fn frame() -> (Vec<u8>, Vec<Segment>) {
             }
         });
     }
+    let mut literal = Numbered::from(b"footer".to_vec());
+    for number in 0..20 {
+        literal.number(Sequence::Second, 70_000 * (number + 1));
+        literal.number(Sequence::Fourth, u64::MAX - number);
+        literal.extend_from_slice(b" and ");
+    }
+    let added = columns.push_numbered(literal.as_slice(), literal.numbers(), 0);
+    assert_eq!(added, (literal.len(), 40));
+    segments.push(Segment::Literal(literal.as_slice().to_vec().into()));
     let mut raw = Vec::new();
     columns.drain_to(&mut raw);
     assert!(columns.is_empty());

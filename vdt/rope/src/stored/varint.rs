@@ -7,6 +7,7 @@ pub(super) type Syntax = (usize, &'static str);
 pub(super) const VARINT_BYTES_MAX: usize = 10;
 
 /// Appends `value`, low seven bits first.
+#[inline]
 pub(super) fn push(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);

