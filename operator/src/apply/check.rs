@@ -1,0 +1,150 @@
+//! What becomes of a child: it is as it should be, it is applied, or its name belongs to somebody else.
+
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, DynamicObject, PropagationPolicy},
+};
+use serde_json::{Value, json};
+
+use super::{ApplyError, Cluster, NAME_TAKEN, drift, preconditions};
+use crate::{
+    build::{Child, Kind},
+    names,
+    validate::Refusal,
+};
+
+pub(super) enum Verdict {
+    AsApplied,
+    Apply,
+    Taken(Refusal),
+}
+
+impl Cluster<'_> {
+    /// Decides what becomes of a child.
+    pub(super) async fn check(
+        &self,
+        child: &Child,
+        live: Option<&DynamicObject>,
+    ) -> Result<Verdict, ApplyError> {
+        let kind = child.kind.as_str();
+        let found;
+        let live = match live {
+            Some(live) => live,
+            // It has not our label, or the store is behind: ask.
+            None => {
+                let read = self.api(child.kind).get_opt(&child.name).await;
+                match read.map_err(ApplyError::api("get", kind, &child.name))? {
+                    Some(live) => {
+                        found = live;
+                        &found
+                    }
+                    None => return Ok(Verdict::Apply),
+                }
+            }
+        };
+        if live.metadata.deletion_timestamp.is_some() {
+            return Err(ApplyError::Terminating {
+                kind,
+                name: child.name.clone(),
+            });
+        }
+        if !self.is_ours(child.kind, live) {
+            let uid = live
+                .owner_references()
+                .iter()
+                .any(|owner| owner.kind == "VirtualTable" && owner.name == self.server);
+            if uid {
+                // Of a table of the same name that was deleted: the garbage collector is on its way.
+                return Err(ApplyError::Terminating {
+                    kind,
+                    name: child.name.clone(),
+                });
+            }
+            return Ok(Verdict::Taken(Refusal {
+                reason: NAME_TAKEN,
+                message: format!(
+                    "{kind} {} exists and belongs to somebody else: rename it, or this VirtualTable",
+                    child.name
+                ),
+            }));
+        }
+        let live = json!(live);
+        if child.kind == Kind::StatefulSet && claim_templates_differ(&child.object, &live) {
+            self.orphan_stateful_set(&child.name, &live).await?;
+            return Err(ApplyError::Terminating {
+                kind,
+                name: child.name.clone(),
+            });
+        }
+        Ok(if drift::is_as_applied(&child.object, &live) {
+            Verdict::AsApplied
+        } else {
+            Verdict::Apply
+        })
+    }
+
+    /// Children carry our uid; the claim of a state has no owner, its label must do.
+    pub(super) fn is_ours(&self, kind: Kind, live: &DynamicObject) -> bool {
+        if kind == Kind::PersistentVolumeClaim {
+            return names::server_of(live.metadata.labels.as_ref()) == Some(self.server)
+                && live
+                    .labels()
+                    .get(names::MANAGED_BY)
+                    .is_some_and(|by| by == names::OPERATOR);
+        }
+        live.owner_references()
+            .iter()
+            .any(|owner| owner.uid == self.uid)
+    }
+
+    /// Claim templates cannot be changed: the StatefulSet goes without its pods, and comes back with other templates.
+    async fn orphan_stateful_set(&self, name: &str, live: &Value) -> Result<(), ApplyError> {
+        let kind = Kind::StatefulSet.as_str();
+        let api = self.api(Kind::StatefulSet);
+        let Some(now) = api
+            .get_opt(name)
+            .await
+            .map_err(ApplyError::api("get", kind, name))?
+        else {
+            return Ok(());
+        };
+        if now.uid().as_deref() != live["metadata"]["uid"].as_str() || !self.is_current().await? {
+            return Ok(());
+        }
+        tracing::info!(
+            kind,
+            name,
+            namespace = self.namespace,
+            "deleted without its pods, to be made with other claims"
+        );
+        let params = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Orphan),
+            preconditions: Some(preconditions(&now)),
+            ..DeleteParams::default()
+        };
+        api.delete(name, &params)
+            .await
+            .map_err(ApplyError::api("delete", kind, name))?;
+        Ok(())
+    }
+}
+
+/// Says whether the live claim templates are others than the wanted ones.
+fn claim_templates_differ(wanted: &Value, live: &Value) -> bool {
+    let templates = |object: &Value| {
+        object["spec"]["volumeClaimTemplates"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default()
+    };
+    let (wanted, live) = (templates(wanted), templates(live));
+    let same = |wanted: &Value, live: &Value| {
+        wanted["metadata"]["name"] == live["metadata"]["name"]
+            && drift::holds_value(&wanted["spec"], &live["spec"])
+    };
+    wanted.len() != live.len()
+        || !wanted
+            .iter()
+            .zip(&live)
+            .all(|(wanted, live)| same(wanted, live))
+}
