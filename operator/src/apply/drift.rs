@@ -5,8 +5,8 @@
 //! sends no write, also after a restart, and needs no memory.
 
 use serde_json::Value;
-use vdt_crds::Quantity;
 
+use super::quantity;
 use crate::names;
 
 /// Says whether `live` has everything that `wanted` has, and was made from the same.
@@ -31,9 +31,7 @@ fn holds(name: &str, wanted: &Value, live: &Value) -> bool {
         (Value::Object(wanted), Value::Null) => wanted.is_empty(),
         (Value::Array(wanted), Value::Null) => wanted.is_empty(),
         (Value::Array(wanted), Value::Array(live)) => holds_all(wanted, live),
-        (Value::String(wanted), Value::String(live)) => {
-            wanted == live || is_same_quantity(wanted, live)
-        }
+        (Value::String(wanted), Value::String(live)) => quantity::is_same(wanted, live),
         // A variable with an empty value.
         (Value::String(wanted), Value::Null) => wanted.is_empty() && name == "value",
         (Value::Bool(false), Value::Null) => true,
@@ -60,34 +58,6 @@ fn holds_all(wanted: &[Value], live: &[Value]) -> bool {
             .iter()
             .zip(live)
             .all(|(wanted, live)| holds("", wanted, live))
-}
-
-/// The API server writes quantities its own way: `1024Mi` becomes `1Gi`, `0.5` becomes `500m`.
-fn is_same_quantity(wanted: &str, live: &str) -> bool {
-    match (milli(wanted), milli(live)) {
-        (Some(wanted), Some(live)) => wanted == live,
-        _ => false,
-    }
-}
-
-/// A quantity in thousandths, where it is one with a suffix or of plain digits.
-fn milli(text: &str) -> Option<u128> {
-    if !text.starts_with(|c: char| c.is_ascii_digit()) {
-        return None;
-    }
-    if let Some(number) = text.strip_suffix('m') {
-        return number.parse().ok();
-    }
-    // Fractions of CPUs: 0.5, 1.25.
-    if let Some((whole, fraction)) = text.split_once('.')
-        && fraction.bytes().all(|byte| byte.is_ascii_digit())
-        && fraction.len() <= 3
-    {
-        let whole: u128 = whole.parse().ok()?;
-        return Some(whole * 1000 + format!("{fraction:0<3}").parse::<u128>().ok()?);
-    }
-    let quantity: Quantity = text.parse().ok()?;
-    Some(u128::from(quantity.bytes()) * 1000)
 }
 
 #[cfg(test)]
@@ -126,20 +96,5 @@ mod tests {
         }
         // Equal fields, but something else was applied: a field is no longer wanted.
         assert!(!is_as_applied(&wanted, &applied(wanted.clone(), "0")));
-    }
-
-    #[test]
-    fn quantities_are_compared_by_value() {
-        for (wanted, live) in [
-            ("1024Mi", "1Gi"),
-            ("0.5", "500m"),
-            ("1", "1000m"),
-            ("1.25", "1250m"),
-        ] {
-            assert!(is_same_quantity(wanted, live), "{wanted} {live}");
-        }
-        for (wanted, live) in [("1Gi", "1G"), ("1", "2"), ("a", "b"), ("v1", "v2")] {
-            assert!(!is_same_quantity(wanted, live), "{wanted} {live}");
-        }
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod claims;
 pub(crate) mod drift;
 mod error;
 mod pods;
+mod quantity;
 pub(crate) mod rollout;
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod tests;
 
 use serde_json::{Value, json};
 
+use super::quantity;
 use crate::names;
 
 /// A pod as it is seen.
@@ -214,7 +215,10 @@ fn contains(wanted: &Value, has: &Value) -> bool {
         Some(wanted) => wanted
             .iter()
             .all(|(name, wanted)| contains(wanted, &has[name])),
-        None => wanted == has,
+        None => match (wanted.as_str(), has.as_str()) {
+            (Some(wanted), Some(has)) => quantity::is_same(wanted, has),
+            _ => wanted == has,
+        },
     }
 }
 
@@ -231,7 +235,7 @@ pub(crate) fn resources(spec: &Value) -> Value {
                 for part in ["requests", "limits"] {
                     for name in ["cpu", "memory"] {
                         if let Some(value) = container["resources"][part][name].as_str() {
-                            resources[part][name] = canonical(value).into();
+                            resources[part][name] = value.into();
                         }
                     }
                 }
@@ -241,45 +245,4 @@ pub(crate) fn resources(spec: &Value) -> Value {
         all[list] = containers.into();
     }
     all
-}
-
-/// A quantity as the API server writes it, for the forms that people use.
-fn canonical(text: &str) -> String {
-    let Ok(quantity) = text.parse::<vdt_crds::Quantity>() else {
-        return text.to_owned();
-    };
-    if let Some((whole, fraction)) = text.split_once('.')
-        && fraction.bytes().all(|byte| byte.is_ascii_digit())
-        && fraction.len() <= 3
-    {
-        let milli = whole.parse::<u64>().unwrap_or_default() * 1000
-            + format!("{fraction:0<3}").parse::<u64>().unwrap_or_default();
-        return if milli.is_multiple_of(1000) {
-            (milli / 1000).to_string()
-        } else {
-            format!("{milli}m")
-        };
-    }
-    if let Some(milli) = text
-        .strip_suffix('m')
-        .and_then(|number| number.parse::<u64>().ok())
-    {
-        return if milli.is_multiple_of(1000) {
-            (milli / 1000).to_string()
-        } else {
-            text.to_owned()
-        };
-    }
-    let suffixes = ["Ki", "Mi", "Gi", "Ti", "Pi"];
-    if suffixes.iter().any(|suffix| text.ends_with(suffix)) {
-        let (mut bytes, mut suffix) = (quantity.bytes(), "");
-        for next in suffixes {
-            if bytes == 0 || !bytes.is_multiple_of(1024) {
-                break;
-            }
-            (bytes, suffix) = (bytes / 1024, next);
-        }
-        return format!("{bytes}{suffix}");
-    }
-    text.to_owned()
 }

@@ -124,19 +124,24 @@ fn other_resources_are_changed_in_place_and_replaced_where_that_cannot_be() {
 }
 
 #[test]
-fn quantities_are_written_as_the_api_server_writes_them() {
-    for (written, canonical_form) in [
-        ("1024Mi", "1Gi"),
-        ("1280Mi", "1280Mi"),
-        ("0.5", "500m"),
-        ("1000m", "1"),
-        ("250m", "250m"),
-        ("2", "2"),
-        ("1.50", "1500m"),
-        ("1G", "1G"),
+fn what_the_api_server_writes_another_way_fits() {
+    let of = |cpu: &str, memory: &str| {
+        resources(&json!({"containers": [
+            {"name": "sidecar", "resources": {"limits": {"memory": memory}, "requests": {"cpu": cpu}}},
+        ]}))
+    };
+    for (wanted, live) in [
+        ((".5", "1.5G"), ("500m", "1500M")),
+        (("1000m", "1000M"), ("1", "1G")),
+        (("0.50", "2000000000"), ("500m", "2G")),
+        (("1.50", "1024Mi"), ("1500m", "1Gi")),
     ] {
-        assert_eq!(canonical(written), canonical_form, "{written}");
+        assert!(
+            fits(&of(wanted.0, wanted.1), &of(live.0, live.1)),
+            "{wanted:?}"
+        );
     }
+    assert!(!fits(&of("1", "1Gi"), &of("1", "1G")));
 }
 
 #[test]
