@@ -1,7 +1,7 @@
 //! Leader election: one Lease, at most one holder who writes.
 //!
 //! ```text
-//! renew every duration/5, give up at duration*2/3 after the last success ----> a holder that is cut off stops before its lease runs out
+//! renew every duration/5, give up duration*2/3 after the last request that was answered was sent ----> a holder that is cut off stops before its lease runs out
 //! others take over at duration after the last renewal that they *saw*, by their own clocks ----> clocks need not agree
 //! SIGTERM: the holder empties the lease, the next one takes it at its next look
 //! ```
@@ -17,7 +17,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::{Api, Client, api::PostParams};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// Longest pause between two looks at a lease that another one holds: one small request.
@@ -31,6 +31,8 @@ pub(crate) struct Election {
     duration: Duration,
     /// Version of the lease as last seen, and when that was.
     seen: Option<(String, Instant)>,
+    /// When the request that last took or renewed it was sent: others may count from then on.
+    renewed: Option<Instant>,
 }
 
 /// Why a lease is not held.
@@ -69,6 +71,7 @@ impl Election {
             identity,
             duration,
             seen: None,
+            renewed: None,
         }
     }
 
@@ -94,25 +97,28 @@ impl Election {
 
     /// Renews the lease until it is lost, or given up because of `cancel`. Returns whether it was given up.
     pub(crate) async fn hold(&mut self, cancel: &CancellationToken) -> bool {
-        let mut renewed = Instant::now();
+        let began = Instant::now();
         loop {
-            tokio::select! {
-                () = cancel.cancelled() => {
+            let deadline = self.renewed.unwrap_or(began) + self.duration * 2 / 3;
+            let attempt = async {
+                tokio::select! {
+                    () = cancel.cancelled() => return None,
+                    () = sleep(self.period()) => {}
+                }
+                Some(self.try_acquire().await)
+            };
+            match timeout_at(deadline, attempt).await {
+                Ok(None) => {
                     self.release().await;
                     return true;
                 }
-                () = sleep(self.period()) => {}
-            }
-            match self.try_acquire().await {
-                Ok(true) => renewed = Instant::now(),
-                Ok(false) => return false,
-                Err(error) => tracing::warn!(
+                Ok(Some(Ok(true))) => {}
+                Ok(Some(Err(error))) => tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "cannot renew the lease"
                 ),
-            }
-            if renewed.elapsed() >= self.duration * 2 / 3 {
-                return false;
+                // Somebody else has it, or will soon: an answer that is still under way comes too late.
+                Ok(Some(Ok(false))) | Err(_) => return false,
             }
         }
     }
@@ -127,10 +133,11 @@ impl Election {
                 },
                 spec: Some(self.mine(None)),
             };
-            return self.won(
-                self.within(self.api.create(&PostParams::default(), &new))
-                    .await,
-            );
+            let sent = Instant::now();
+            let written = self
+                .within(self.api.create(&PostParams::default(), &new))
+                .await;
+            return self.won(written, sent);
         };
         let spec = lease.spec.clone().unwrap_or_default();
         let version = lease.metadata.resource_version.clone().unwrap_or_default();
@@ -142,10 +149,11 @@ impl Election {
             spec: Some(self.mine(Some(&spec))),
             ..lease
         };
-        self.won(
-            self.within(self.api.replace(&self.name, &PostParams::default(), &next))
-                .await,
-        )
+        let sent = Instant::now();
+        let written = self
+            .within(self.api.replace(&self.name, &PostParams::default(), &next))
+            .await;
+        self.won(written, sent)
     }
 
     /// Says whether nobody holds the lease: it was given up, or did not change for its duration while we looked.
@@ -229,9 +237,16 @@ impl Election {
     }
 
     /// A conflict means that somebody else was first.
-    fn won(&self, written: Result<Lease, LeaseError>) -> Result<bool, LeaseError> {
+    fn won(
+        &mut self,
+        written: Result<Lease, LeaseError>,
+        sent: Instant,
+    ) -> Result<bool, LeaseError> {
         match written {
-            Ok(_) => Ok(true),
+            Ok(_) => {
+                self.renewed = Some(sent);
+                Ok(true)
+            }
             Err(LeaseError::Api { source, .. }) if is_conflict(&source) => Ok(false),
             Err(error) => Err(error),
         }
@@ -258,4 +273,46 @@ impl Election {
 
 fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.is_conflict() || status.is_already_exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::played::{HANGS, played};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_holder_whose_renewals_hang_stops_before_its_lease_runs_out() {
+        let hangs = Arc::new(AtomicBool::new(false));
+        let is_hanging = hangs.clone();
+        let (client, calls) = played(move |method, _| match method {
+            "PUT" if is_hanging.load(Ordering::SeqCst) => (HANGS, json!(null)),
+            _ => {
+                let metadata = json!({"name": "leader", "resourceVersion": "1"});
+                let spec = json!({"holderIdentity": "me", "leaseDurationSeconds": 15});
+                (200, json!({"metadata": metadata, "spec": spec}))
+            }
+        });
+        let duration = Duration::from_secs(15);
+        let mut election = Election::new(client, "docs", "leader", "me".to_owned(), duration);
+        election.acquire().await;
+        hangs.store(true, Ordering::SeqCst);
+        let began = Instant::now();
+        assert!(!election.hold(&CancellationToken::new()).await);
+        assert_eq!(began.elapsed().as_secs(), 10);
+        let calls = calls.lock().unwrap();
+        assert!(
+            calls
+                .iter()
+                .filter(|(line, _)| line.starts_with("PUT"))
+                .count()
+                > 1
+        );
+    }
 }

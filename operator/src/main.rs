@@ -18,6 +18,8 @@ mod http;
 mod lease;
 mod metrics;
 mod names;
+#[cfg(test)]
+mod played;
 mod render;
 mod run;
 mod status;
