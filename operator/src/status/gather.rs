@@ -12,6 +12,7 @@ use hyper_util::{
     client::legacy::Client, client::legacy::connect::HttpConnector, rt::TokioExecutor,
 };
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout_at};
 use vdt_crds::api::{CacheReport, TableReport};
 
 use crate::{apply::rollout::PodView, build::ADMIN_PORT, token::Signer};
@@ -19,7 +20,9 @@ use crate::{apply::rollout::PodView, build::ADMIN_PORT, token::Signer};
 /// A pod answers within this, or not at all.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// Pods of one server that are asked at once.
-const CONCURRENCY: usize = 8;
+const CONCURRENCY: usize = 16;
+/// All pods of a server together are given this long: a status that says less is better than one that is not written in time.
+const ALL: Duration = Duration::from_secs(10);
 /// Largest answer that is read, bytes.
 const MAX_BYTES: usize = 4 << 20;
 
@@ -55,7 +58,7 @@ impl Pods {
         }
     }
 
-    /// Asks all pods of a server, in the order given.
+    /// Asks all pods of a server; those that are ready first, for they answer. Reports are in the order of `pods`, also of those that there was no time for.
     pub(crate) async fn ask(
         &self,
         signer: &Signer,
@@ -63,11 +66,29 @@ impl Pods {
         pods: &[PodView],
     ) -> Vec<PodReport> {
         let token = signer.token(audience).unwrap_or_default();
-        stream::iter(pods)
-            .map(|pod| self.ask_one(&token, pod))
-            .buffered(CONCURRENCY)
-            .collect()
-            .await
+        let mut reports: Vec<PodReport> = pods
+            .iter()
+            .map(|pod| PodReport {
+                pod: pod.name.clone(),
+                ..PodReport::default()
+            })
+            .collect();
+        let (ready, others): (Vec<_>, Vec<_>) =
+            pods.iter().enumerate().partition(|(_, pod)| pod.is_ready);
+        let token = &token;
+        let asked: Vec<_> = ready
+            .into_iter()
+            .chain(others)
+            .map(|(index, pod)| async move { (index, self.ask_one(token, pod).await) })
+            .collect();
+        let mut answers = stream::iter(asked).buffer_unordered(CONCURRENCY);
+        let deadline = Instant::now() + ALL;
+        while let Ok(Some((index, report))) = timeout_at(deadline, answers.next()).await {
+            if let Some(place) = reports.get_mut(index) {
+                *place = report;
+            }
+        }
+        reports
     }
 
     async fn ask_one(&self, token: &str, pod: &PodView) -> PodReport {
@@ -116,5 +137,41 @@ impl Pods {
         serde_json::from_slice(&bytes)
             .inspect_err(|error| tracing::debug!(url, %error, "a pod's answer cannot be read"))
             .ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn many_pods_that_hang_are_given_up_together() {
+        // Takes connections and never answers.
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let pods: Vec<PodView> = (0..200)
+            .map(|ordinal| {
+                PodView::of(&json!({
+                    "metadata": {"name": format!("t-{ordinal}"), "uid": "u"},
+                    "status": {"phase": "Running", "podIP": "127.0.0.1"},
+                }))
+                .unwrap()
+            })
+            .collect();
+        let asker = Pods::new(Some(listener.local_addr().unwrap().port()));
+        let signer = Signer::ephemeral();
+        tokio::time::pause();
+        let began = Instant::now();
+        let reports = asker.ask(&signer, "docs/t", &pods).await;
+        assert!(began.elapsed() <= ALL + Duration::from_millis(1));
+        assert_eq!(reports.len(), 200);
+        assert!(
+            reports
+                .iter()
+                .zip(&pods)
+                .all(|(report, pod)| report.pod == pod.name && report.tables.is_none())
+        );
     }
 }
