@@ -90,6 +90,8 @@ pub(crate) struct Context {
 /// What is kept of one table between looks.
 #[derive(Default)]
 pub(crate) struct Memory {
+    /// Whose memory it is: a table of the same name that was made since begins anew.
+    uid: Option<String>,
     backoff: Backoff,
     known: Known,
     generation: Option<i64>,
@@ -133,7 +135,7 @@ pub(crate) async fn reconcile(
         context.forget(&key);
         return Ok(Action::await_change());
     }
-    let memory = context.memory_of(&key, &name);
+    let memory = context.memory_of(&key, &name, object.uid());
     let mut memory = memory.lock().await;
     let generation = object.metadata.generation;
     if let Some(left) = memory.backoff.remaining(generation) {
@@ -205,10 +207,19 @@ fn random() -> u32 {
 }
 
 impl Context {
-    fn memory_of(&self, key: &TableRef, server: &str) -> Arc<tokio::sync::Mutex<Memory>> {
+    fn memory_of(
+        &self,
+        key: &TableRef,
+        server: &str,
+        uid: Option<String>,
+    ) -> Arc<tokio::sync::Mutex<Memory>> {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || {
-            let mut memory = Memory::default();
+        let new = |conditions| {
+            let mut memory = Memory {
+                uid: uid.clone(),
+                conditions,
+                ..Memory::default()
+            };
             // Whether an earlier operator made these is not known: the first sweep asks.
             for (kind, name) in [
                 (Kind::PodMonitor, server.to_owned()),
@@ -220,7 +231,17 @@ impl Context {
             }
             Arc::new(tokio::sync::Mutex::new(memory))
         };
-        memory.entry(key.clone()).or_insert_with(new).clone()
+        let known = memory.entry(key.clone()).or_insert_with(|| new(Vec::new()));
+        // Looks at one table follow each other, so nobody holds that of an older one. What metrics show of it has to be taken back.
+        let older = known
+            .try_lock()
+            .ok()
+            .filter(|known| known.uid != uid)
+            .map(|mut known| std::mem::take(&mut known.conditions));
+        if let Some(conditions) = older {
+            *known = new(conditions);
+        }
+        known.clone()
     }
 
     /// Drops everything that is kept of a table.

@@ -11,6 +11,9 @@
 //! All replicas keep their stores full, so that one that takes over begins at once and has seen the deletions before. Objects are kept as JSON without
 //! managed fields: a resource that this version cannot read is then a condition, not a broken watch. Stores may be stale; whoever deletes looks again.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{
@@ -39,7 +42,7 @@ use vdt_crds::VirtualTable;
 use crate::{build::Kind, names};
 
 /// Label by which nodes are pinned to.
-const HOSTNAME: &str = "kubernetes.io/hostname";
+pub(crate) const HOSTNAME: &str = "kubernetes.io/hostname";
 
 /// A table in the queue.
 pub(crate) type TableRef = ObjectRef<DynamicObject>;
@@ -241,31 +244,50 @@ fn start_tables(
             pack(table);
         });
     tasks.spawn(async move {
-        let mut acted_upon: HashMap<TableRef, (Option<i64>, Option<String>)> = HashMap::new();
+        let mut acted_upon = ActedUpon::default();
         let mut stream = Box::pin(reflector::reflector(writer, stream));
         while let Some(event) = stream.next().await {
             match event {
-                Ok(Event::Apply(table)) => {
-                    // Our own writes of status change nothing that is acted upon.
-                    let key = ObjectRef::from_obj_with(&table, table_resource());
-                    let paused = table.annotations().get(names::PAUSED).cloned();
-                    let seen = (table.metadata.generation, paused);
-                    if acted_upon.insert(key.clone(), seen.clone()) != Some(seen) {
-                        queue.send(key);
-                    }
-                }
-                Ok(Event::Delete(table)) => {
-                    let key = ObjectRef::from_obj_with(&table, table_resource());
-                    acted_upon.remove(&key);
-                    queue.send(key);
-                }
-                Ok(Event::InitDone) => queue.send_all(&all),
-                Ok(Event::Init | Event::InitApply(_)) => {}
+                Ok(event) => acted_upon.heed(event, &all, &queue),
                 Err(error) => tracing::warn!(kind = "VirtualTable", %error, "a watch failed and is begun again"),
             }
         }
     });
     store
+}
+
+/// What is acted upon of a table: uid, generation and pause.
+type Seen = (Option<String>, Option<i64>, Option<String>);
+
+/// What was last put into the queue of each table.
+#[derive(Default)]
+struct ActedUpon(HashMap<TableRef, Seen>);
+
+impl ActedUpon {
+    /// Puts a table into the queue if something changed that is acted upon. Our own writes of status are not.
+    fn heed(&mut self, event: Event<DynamicObject>, all: &Store<DynamicObject>, queue: &Queue) {
+        match event {
+            Event::Apply(table) => {
+                let key = ObjectRef::from_obj_with(&table, table_resource());
+                let paused = table.annotations().get(names::PAUSED).cloned();
+                let seen = (table.uid(), table.metadata.generation, paused);
+                if self.0.insert(key.clone(), seen.clone()) != Some(seen) {
+                    queue.send(key);
+                }
+            }
+            Event::Delete(table) => {
+                let key = ObjectRef::from_obj_with(&table, table_resource());
+                self.0.remove(&key);
+                queue.send(key);
+            }
+            // A new list: of what went while nobody watched no event says so.
+            Event::InitDone => {
+                self.0.retain(|table, _| all.get(table).is_some());
+                queue.send_all(all);
+            }
+            Event::Init | Event::InitApply(_) => {}
+        }
+    }
 }
 
 fn start_owned(
@@ -466,7 +488,8 @@ impl Nodes {
         gone.get(hostname).copied()
     }
 
-    fn see(&self, hostname: &str, gone_since: Option<Timestamp>) {
+    /// Takes down that a node is there, or since when it is not.
+    pub(crate) fn see(&self, hostname: &str, gone_since: Option<Timestamp>) {
         let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
         match gone_since {
             Some(time) => drop(gone.insert(hostname.to_owned(), time)),
