@@ -105,6 +105,7 @@ pub(crate) struct Memory {
     reload: Option<String>,
     reloaded: Option<Instant>,
     conditions: Vec<String>,
+    refused: rollout::Refused,
 }
 
 /// A look did not go through.
@@ -448,14 +449,18 @@ impl Look<'_> {
             .child(Kind::StatefulSet, self.name, self.namespace);
         let template = children
             .stateful_set()
-            .map(|set| set.object["spec"]["template"]["spec"].clone())
+            .map(|set| set.object["spec"]["template"].clone())
             .unwrap_or_default();
-        let resources = rollout::resources(&template);
-        let target = rollout::Target {
+        let resources = rollout::resources(&template["spec"]);
+        let mut target = rollout::Target {
             replicas: spec.replicas,
             max_unavailable: spec.rollout.max_unavailable,
             template_hash: &children.template_hash,
             resources: &resources,
+            asked: template["metadata"]["annotations"][names::ASKED]
+                .as_str()
+                .unwrap_or_default(),
+            refused: memory.refused.of(&resources),
         };
         let seen = pod_views(&context.watches.pods_of(self.name, self.namespace));
         acted.plan = rollout::plan(&target, &seen);
@@ -504,11 +509,9 @@ impl Look<'_> {
         }
         acted.config_hash = Some(children.config_hash.clone());
         if !acted.plan.steps.is_empty() {
-            // What is about to go is decided by what is there, not by what a store remembers.
-            let live = cluster.live_pods().await?;
-            acted.plan = rollout::plan(&target, &live);
-            cluster.step(&acted.plan.steps).await?;
             acted.is_busy = true;
+            acted.plan = cluster.roll(&mut target).await?;
+            memory.refused.keep(target);
         }
         let told = reload(&children.config_hash);
         cluster.reload(&seen, &told).await?;

@@ -6,15 +6,17 @@ use kube::{
     Api,
     api::{DynamicObject, ListParams, Patch, PatchParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     ApplyError, Cluster, delete_if_same, is_not_found,
-    rollout::{PodView, Step},
+    rollout::{self, Plan, PodView, Step, Target},
 };
 use crate::{
     build::{self, Kind},
-    names, watches::pod_resource};
+    names,
+    watches::pod_resource,
+};
 
 impl Cluster<'_> {
     pub(super) fn pods(&self) -> Api<DynamicObject> {
@@ -34,14 +36,34 @@ impl Cluster<'_> {
         ))
     }
 
-    /// Does what a roll needs now. Returns the pods that were touched.
+    /// Does what a roll needs now. `target.refused` gets the pods whose resize is refused; they are then replaced, as many at once as may be.
     ///
     /// # Errors
     /// The API server does not take a step. Those before it are done.
-    pub(crate) async fn step(&self, steps: &[Step]) -> Result<Vec<String>, ApplyError> {
-        let mut done = Vec::new();
+    pub(crate) async fn roll(&self, target: &mut Target<'_>) -> Result<Plan, ApplyError> {
+        // What is about to go is decided by what is there, not by what a store remembers.
+        let plan = rollout::plan(target, &self.live_pods().await?);
+        let refused = self.step(&plan.steps).await?;
+        if refused.is_empty() {
+            return Ok(plan);
+        }
+        target.refused.extend(refused);
+        let plan = rollout::plan(target, &self.live_pods().await?);
+        let replacements: Vec<Step> = plan
+            .steps
+            .iter()
+            .filter(|step| matches!(step, Step::Replace { .. }))
+            .cloned()
+            .collect();
+        self.step(&replacements).await?;
+        Ok(plan)
+    }
+
+    /// Takes steps. Returns the uids of pods whose resize is refused.
+    async fn step(&self, steps: &[Step]) -> Result<Vec<String>, ApplyError> {
+        let mut refused = Vec::new();
         if steps.is_empty() || !self.is_current().await? {
-            return Ok(done);
+            return Ok(refused);
         }
         for step in steps {
             match step {
@@ -52,40 +74,87 @@ impl Cluster<'_> {
                             namespace = self.namespace,
                             "replaced: its template changed"
                         );
-                        done.push(name.clone());
                     }
                 }
-                Step::Resize { name, patch } => {
-                    let params = PatchParams::default();
-                    let resized = self
-                        .pods()
-                        .patch_subresource("resize", name, &params, &Patch::Strategic(patch))
-                        .await;
-                    match resized {
-                        Ok(_) => {
-                            tracing::info!(
-                                pod = name,
-                                namespace = self.namespace,
-                                "CPU and memory changed in place"
-                            );
-                            done.push(name.clone());
-                        }
-                        // The cluster cannot, or not from this to that (a class of service that would change): a new pod can.
-                        Err(kube::Error::Api(status))
-                            if status.is_invalid()
-                                || status.is_not_found()
-                                || status.code == 405 =>
-                        {
-                            if delete_if_same(&self.pods(), "Pod", name, None).await? {
-                                done.push(name.clone());
-                            }
-                        }
-                        Err(error) => return Err(ApplyError::api("resize", "Pod", name)(error)),
+                Step::Resize {
+                    name,
+                    uid,
+                    asked,
+                    patch,
+                } => {
+                    if !self.resize(name, asked.as_deref(), patch).await? {
+                        refused.push(uid.clone());
                     }
                 }
             }
         }
-        Ok(done)
+        Ok(refused)
+    }
+
+    /// Changes CPU and memory of a pod in place. Returns whether the API server takes it.
+    async fn resize(
+        &self,
+        name: &str,
+        asked: Option<&str>,
+        patch: &Value,
+    ) -> Result<bool, ApplyError> {
+        // First of all: what is in place but not written down would not be missed once it is no longer wanted.
+        if let Some(asked) = asked
+            && !self.annotate(name, names::ASKED, asked).await?
+        {
+            return Ok(true); // gone
+        }
+        let params = PatchParams::default();
+        let resized = self
+            .pods()
+            .patch_subresource("resize", name, &params, &Patch::Strategic(patch))
+            .await;
+        match resized {
+            Ok(_) => {
+                tracing::info!(
+                    pod = name,
+                    namespace = self.namespace,
+                    "CPU and memory changed in place"
+                );
+                Ok(true)
+            }
+            // The cluster cannot, or not from this to that (a class of service that would change): a new pod can.
+            Err(kube::Error::Api(status))
+                if status.is_invalid() || status.is_not_found() || status.code == 405 =>
+            {
+                tracing::info!(
+                    pod = name,
+                    namespace = self.namespace,
+                    reason = status.message,
+                    "CPU and memory cannot be changed in place"
+                );
+                Ok(false)
+            }
+            Err(error) => Err(ApplyError::api("resize", "Pod", name)(error)),
+        }
+    }
+
+    /// Sets an annotation of a pod. Returns whether the pod is there.
+    async fn annotate(
+        &self,
+        name: &str,
+        annotation: &str,
+        value: &str,
+    ) -> Result<bool, ApplyError> {
+        let patch = json!({"metadata": {"annotations": {annotation: value}}});
+        let params = PatchParams {
+            field_manager: Some(names::FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        match self
+            .pods()
+            .patch(name, &params, &Patch::Merge(&patch))
+            .await
+        {
+            Ok(_) => Ok(true),
+            Err(error) if is_not_found(&error) => Ok(false),
+            Err(error) => Err(ApplyError::api("patch", "Pod", name)(error)),
+        }
     }
 
     /// Touches the pods that have not heard of the latest Secrets and ConfigMaps: the kubelet then brings them at once.
@@ -94,20 +163,7 @@ impl Cluster<'_> {
             .iter()
             .filter(|pod| !pod.is_terminating && pod.reload.as_deref() != Some(hash))
         {
-            let patch = json!({"metadata": {"annotations": {names::RELOAD: hash}}});
-            let params = PatchParams {
-                field_manager: Some(names::FIELD_MANAGER.to_owned()),
-                ..PatchParams::default()
-            };
-            match self
-                .pods()
-                .patch(&pod.name, &params, &Patch::Merge(&patch))
-                .await
-            {
-                Ok(_) => {}
-                Err(error) if is_not_found(&error) => {}
-                Err(error) => return Err(ApplyError::api("patch", "Pod", &pod.name)(error)),
-            }
+            self.annotate(&pod.name, names::RELOAD, hash).await?;
         }
         Ok(())
     }

@@ -3,7 +3,8 @@
 //! ```text
 //! outdated and not ready      replace at once: it serves nobody
 //! outdated and ready          replace if all but `maxUnavailable - 1` others are ready; highest ordinal first
-//! up to date, other CPU or memory    resize in place; what the node cannot do becomes a replacement
+//! up to date, other CPU or memory    resize in place, all at once: nobody restarts
+//!     what the node or the API server will not do, a request or limit that is no longer wanted    as outdated: replace, one after the other
 //! ```
 //!
 //! A pod counts as ready again only after its warm-up, which its readiness waits for, so a roll keeps caches as warm as they can be. The plan holds
@@ -11,6 +12,8 @@
 
 #[cfg(test)]
 mod tests;
+
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
@@ -40,8 +43,12 @@ pub(crate) struct PodView {
     pub(crate) ip: Option<String>,
     /// CPU and memory by container.
     pub(crate) resources: Value,
-    /// Reason of a resize that the node has put off or refused.
-    pub(crate) resize_refused: bool,
+    /// Which CPU and memory were asked for, value of [`names::ASKED`]. None of pods of operators that did not write it.
+    pub(crate) asked: Option<String>,
+    /// Whether the node can never do the resize to what the pod's spec says now.
+    pub(crate) is_infeasible: bool,
+    /// Whether it has a node.
+    pub(crate) is_scheduled: bool,
     /// Whether no node takes it.
     pub(crate) is_unschedulable: bool,
     /// Reason of a container that waits and will not start by itself, such as an image that does not exist.
@@ -66,7 +73,11 @@ pub(crate) enum Step {
     Resize {
         /// Its name.
         name: String,
-        /// The patch.
+        /// Its identity.
+        uid: String,
+        /// What [`names::ASKED`] has to say before, where it says less.
+        asked: Option<String>,
+        /// The patch. It names the pod's identity.
         patch: Value,
     },
 }
@@ -81,6 +92,34 @@ pub(crate) struct Target<'a> {
     pub(crate) template_hash: &'a str,
     /// CPU and memory by container, as in [`PodView::resources`].
     pub(crate) resources: &'a Value,
+    /// Value of [`names::ASKED`] of a pod that is made now.
+    pub(crate) asked: &'a str,
+    /// Uids of pods whose resize to `resources` the API server refused.
+    pub(crate) refused: BTreeSet<String>,
+}
+
+/// What the API server refused to resize, kept from one look to the next: asking again is a request for nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Refused {
+    resources: Value,
+    pods: BTreeSet<String>,
+}
+
+impl Refused {
+    /// Returns the uids of pods that cannot be resized to `resources`.
+    pub(crate) fn of(&self, resources: &Value) -> BTreeSet<String> {
+        if self.resources == *resources {
+            self.pods.clone()
+        } else {
+            BTreeSet::new()
+        }
+    }
+
+    /// Remembers them.
+    pub(crate) fn keep(&mut self, target: Target<'_>) {
+        self.resources = target.resources.clone();
+        self.pods = target.refused;
+    }
 }
 
 /// Where a roll is.
@@ -112,7 +151,11 @@ pub(crate) fn plan(target: &Target<'_>, pods: &[PodView]) -> Plan {
     for pod in pods {
         let is_current = pod.template_hash.as_deref() == Some(target.template_hash);
         let fits = is_current && fits(target.resources, &pod.resources);
-        if fits {
+        // A node's refusal is about what the spec says now, the API server's about what is wanted. Nothing that was asked for can be taken back in place.
+        let needs_new_pod = (fits && pod.is_infeasible)
+            || (!fits && target.refused.contains(&pod.uid))
+            || asks_for_more(pod, target);
+        if fits && !needs_new_pod {
             plan.updated += u32::from(!pod.is_terminating);
             continue;
         }
@@ -120,10 +163,13 @@ pub(crate) fn plan(target: &Target<'_>, pods: &[PodView]) -> Plan {
         if pod.is_terminating {
             continue;
         }
-        if is_current && !pod.resize_refused {
+        if is_current && !needs_new_pod {
             plan.steps.push(Step::Resize {
                 name: pod.name.clone(),
-                patch: json!({"spec": target.resources}),
+                uid: pod.uid.clone(),
+                asked: (pod.asked.as_deref() != Some(target.asked))
+                    .then(|| target.asked.to_owned()),
+                patch: json!({"metadata": {"uid": pod.uid}, "spec": target.resources}),
             });
             continue;
         }
@@ -140,6 +186,14 @@ pub(crate) fn plan(target: &Target<'_>, pods: &[PodView]) -> Plan {
         });
     }
     plan
+}
+
+/// Says whether a pod was made with a request or a limit that is no longer wanted. What a LimitRange added was never asked for.
+fn asks_for_more(pod: &PodView, target: &Target<'_>) -> bool {
+    let asked = pod.asked.as_deref().unwrap_or_default().split(',');
+    asked
+        .filter(|one| !one.is_empty())
+        .any(|one| !target.asked.split(',').any(|wanted| wanted == one))
 }
 
 impl PodView {
@@ -173,7 +227,15 @@ impl PodView {
                     )
                 })
             });
-        let resize = condition("PodResizePending").filter(|found| found["status"] == "True");
+        let resize = condition("PodResizePending").filter(|found| {
+            // Where the kubelet says of which spec it speaks: an older one does not matter.
+            let generations = (
+                found["observedGeneration"].as_i64(),
+                metadata["generation"].as_i64(),
+            );
+            let is_older = matches!(generations, (Some(of), Some(now)) if of < now);
+            found["status"] == "True" && !is_older
+        });
         Some(Self {
             uid: text(&metadata["uid"])?,
             resource_version: text(&metadata["resourceVersion"]).unwrap_or_default(),
@@ -185,7 +247,9 @@ impl PodView {
             ip: text(&status["podIP"]),
             resources: resources(&pod["spec"]),
             // Infeasible: never on this node. Deferred may still happen.
-            resize_refused: resize.is_some_and(|found| found["reason"] == "Infeasible"),
+            asked: annotation(names::ASKED),
+            is_infeasible: resize.is_some_and(|found| found["reason"] == "Infeasible"),
+            is_scheduled: is_true("PodScheduled"),
             is_unschedulable: condition("PodScheduled")
                 .is_some_and(|found| found["status"] == "False"),
             waiting,
@@ -245,4 +309,21 @@ pub(crate) fn resources(spec: &Value) -> Value {
         all[list] = containers.into();
     }
     all
+}
+
+/// Which CPU and memory are asked for in what [`resources`] returns, without the amounts: `server.limits.memory,server.requests.cpu,...`.
+pub(crate) fn asked(resources: &Value) -> String {
+    let mut asked = BTreeSet::new();
+    for container in ["initContainers", "containers"]
+        .iter()
+        .flat_map(|list| resources[*list].as_array().into_iter().flatten())
+    {
+        let name = container["name"].as_str().unwrap_or_default();
+        for (part, amounts) in container["resources"].as_object().into_iter().flatten() {
+            for resource in amounts.as_object().into_iter().flat_map(|all| all.keys()) {
+                asked.insert(format!("{name}.{part}.{resource}"));
+            }
+        }
+    }
+    asked.into_iter().collect::<Vec<_>>().join(",")
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use vdt_crds::{OnOperatorUpgrade, VirtualTable};
 
 use super::{Child, Kind, References, Rendered, Server, hash, inputs, pod, volumes};
-use crate::names;
+use crate::{apply::rollout, names};
 
 /// Returns the template that holds: the last one, or a new one.
 pub(super) fn render(
@@ -60,7 +60,10 @@ pub(crate) fn template_hash(template: &Value) -> String {
 pub(super) fn stateful_set(server: &Server<'_>, rendered: &Rendered, template_hash: &str) -> Child {
     let replicas = server.spec.replicas;
     let mut template = rendered.template.clone();
+    let asked = rollout::asked(&rollout::resources(&template["spec"]));
     template["metadata"]["annotations"][names::TEMPLATE_HASH] = template_hash.into();
+    // Not part of the hash: what is asked for besides changes in place.
+    template["metadata"]["annotations"][names::ASKED] = asked.into();
     let mut spec = json!({
         "replicas": replicas,
         "serviceName": names::peers(server.name),

@@ -12,7 +12,9 @@ fn pod(ordinal: u32, hash: &str, is_ready: bool) -> PodView {
         reload: None,
         ip: None,
         resources: json!({}),
-        resize_refused: false,
+        asked: None,
+        is_infeasible: false,
+        is_scheduled: true,
         is_unschedulable: false,
         waiting: None,
         phase: "Running".to_owned(),
@@ -26,6 +28,8 @@ fn replaced(replicas: u32, max_unavailable: u32, pods: &[PodView]) -> Vec<String
         max_unavailable,
         template_hash: "new",
         resources: &resources,
+        asked: "",
+        refused: BTreeSet::new(),
     };
     plan(&target, pods)
         .steps
@@ -101,26 +105,103 @@ fn what_a_cluster_adds_to_resources_is_not_looked_at() {
     assert!(!fits(&more, &wanted));
 }
 
-#[test]
-fn other_resources_are_changed_in_place_and_replaced_where_that_cannot_be() {
-    let wanted =
-        json!({"containers": [{"name": "sidecar", "resources": {"limits": {"memory": "2Gi"}}}]});
-    let mut small = pod(0, "new", true);
-    small.resources =
-        json!({"containers": [{"name": "sidecar", "resources": {"limits": {"memory": "1Gi"}}}]});
-    let target = Target {
-        replicas: 1,
+fn with_memory(memory: &str) -> Value {
+    json!({"initContainers": [], "containers": [{"name": "sidecar", "resources": {"limits": {"memory": memory}}}]})
+}
+
+fn to_memory<'a>(resources: &'a Value, asked: &'a str, refused: &[&str]) -> Target<'a> {
+    Target {
+        replicas: 3,
         max_unavailable: 1,
         template_hash: "new",
-        resources: &wanted,
+        resources,
+        asked,
+        refused: refused.iter().map(|uid| (*uid).to_owned()).collect(),
+    }
+}
+
+fn three(memory: &str) -> Vec<PodView> {
+    (0..3)
+        .map(|ordinal| PodView {
+            uid: format!("u{ordinal}"),
+            resources: with_memory(memory),
+            ..pod(ordinal, "new", true)
+        })
+        .collect()
+}
+
+#[test]
+fn other_resources_are_changed_in_place_in_all_pods_at_once() {
+    let wanted = with_memory("2Gi");
+    let plan = plan(&to_memory(&wanted, "a,b", &[]), &three("1Gi"));
+    assert_eq!((plan.updated, plan.outdated, plan.steps.len()), (0, 3, 3));
+    let Step::Resize {
+        uid, asked, patch, ..
+    } = &plan.steps[0]
+    else {
+        panic!("{:?}", plan.steps)
     };
-    let steps = plan(&target, std::slice::from_ref(&small)).steps;
-    assert!(matches!(&steps[..], [Step::Resize { patch, .. }] if patch["spec"] == wanted));
-    small.resize_refused = true;
-    assert!(matches!(
-        &plan(&target, &[small]).steps[..],
-        [Step::Replace { .. }]
-    ));
+    assert_eq!((uid.as_str(), asked.as_deref()), ("u2", Some("a,b")));
+    assert_eq!(*patch, json!({"metadata": {"uid": "u2"}, "spec": wanted}));
+}
+
+#[test]
+fn what_the_api_server_refuses_becomes_a_roll() {
+    let wanted = with_memory("2Gi");
+    let plan = plan(&to_memory(&wanted, "", &["u0", "u1", "u2"]), &three("1Gi"));
+    assert!(matches!(&plan.steps[..], [Step::Replace { uid, .. }] if uid == "u2"));
+}
+
+#[test]
+fn what_the_node_can_never_do_is_not_done() {
+    let wanted = with_memory("2Gi");
+    // The spec has it, the node has not.
+    let mut pods = three("2Gi");
+    pods.iter_mut().for_each(|pod| pod.is_infeasible = true);
+    let target = to_memory(&wanted, "", &[]);
+    let plan_now = plan(&target, &pods);
+    assert_eq!((plan_now.updated, plan_now.outdated), (0, 3));
+    assert!(matches!(&plan_now.steps[..], [Step::Replace { uid, .. }] if uid == "u2"));
+    // Something else is wanted by now, which the node may be able to do.
+    let less = with_memory("1Gi");
+    let steps = plan(&to_memory(&less, "", &[]), &pods[..1]).steps;
+    assert!(matches!(&steps[..], [Step::Resize { .. }]));
+}
+
+#[test]
+fn a_limit_that_is_no_longer_wanted_makes_new_pods_and_one_of_a_limit_range_does_not() {
+    let wanted = with_memory("1Gi");
+    let asked = asked(&wanted);
+    assert_eq!(asked, "sidecar.limits.memory");
+    let mut pods = three("1Gi");
+    for pod in &mut pods {
+        pod.resources["containers"][0]["resources"]["limits"]["cpu"] = "1".into();
+        pod.asked = Some("sidecar.limits.cpu,sidecar.limits.memory".to_owned());
+    }
+    let steps = plan(&to_memory(&wanted, &asked, &[]), &pods).steps;
+    assert!(matches!(&steps[..], [Step::Replace { uid, .. }] if uid == "u2"));
+    for by in [Some(asked.clone()), None] {
+        pods.iter_mut().for_each(|pod| pod.asked = by.clone());
+        let plan = plan(&to_memory(&wanted, &asked, &[]), &pods);
+        assert_eq!((plan.updated, plan.steps.len()), (3, 0));
+    }
+}
+
+#[test]
+fn an_infeasible_resize_of_an_older_spec_is_not_one() {
+    for (of, is_infeasible) in [(json!(4), false), (json!(5), true), (Value::Null, true)] {
+        let seen = json!({
+            "metadata": {"name": "t-0", "uid": "u", "generation": 5},
+            "status": {"conditions": [
+                {"type": "PodResizePending", "status": "True", "reason": "Infeasible", "observedGeneration": of},
+            ]},
+        });
+        assert_eq!(
+            PodView::of(&seen).unwrap().is_infeasible,
+            is_infeasible,
+            "{of}"
+        );
+    }
 }
 
 #[test]
