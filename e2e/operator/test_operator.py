@@ -390,7 +390,7 @@ def test_c36_a_cache_of_a_deleted_node_is_given_up_and_of_no_other(api, operator
     operator.start()
     for ordinal in (0, 1):
         api.create("PersistentVolume", local_volume(namespace, host if ordinal == 0 else "node-unknown", ordinal), None)
-    volume = {"type": "PersistentVolumeClaim", "storageClassName": "local-test", "nodeLossGraceSeconds": 4}
+    volume = {"type": "PersistentVolumeClaim", "storageClassName": "local-test", "nodeLossGraceSeconds": 5}
     api.apply("VirtualTable", table(cache={"disk": {"capacity": "1Gi", "volume": volume}}), namespace)
     until_ready(api, namespace)
     claims = lambda: {c["metadata"]["name"]: c["metadata"]["uid"] for c in api.list("PersistentVolumeClaim", namespace)}  # noqa: E731
@@ -402,6 +402,14 @@ def test_c36_a_cache_of_a_deleted_node_is_given_up_and_of_no_other(api, operator
         api.patch("Pod", f"manuals-{ordinal}", {"status": {"phase": "Pending", "conditions": conditions}}, namespace, "/status")
     until(api, namespace, "Reconciling", "True", "Unschedulable")
     time.sleep(8)
+    assert claims() == before
+    marks = lambda: [c["metadata"].get("annotations", {}).get("vdt.io/node-lost-at") for c in api.list("PersistentVolumeClaim", namespace)]  # noqa: E731
+    node = {"metadata": {"name": host, "labels": {"kubernetes.io/hostname": host}}}
+    api.delete("Node", host, None)
+    wait("the claim is marked", lambda: any(marks()), 10)
+    api.create("Node", node, None)  # it comes back within the grace
+    wait("the mark is gone", lambda: not any(marks()), 15)
+    time.sleep(6)
     assert claims() == before
     api.delete("Node", host, None)
     began = time.monotonic()
@@ -430,6 +438,32 @@ def test_c38_cpu_and_memory_change_in_place(api, operator, namespace):
     assert {p["metadata"]["uid"] for p in api.list("Pod", namespace)} == uids
     template = api.get("StatefulSet", "manuals", namespace)["spec"]["template"]["spec"]["initContainers"][0]
     assert template["resources"]["requests"]["cpu"] in ("200m", "0.2")
+
+
+def test_c38_a_refused_resize_takes_one_pod_at_a_time(api, pods, operator, namespace):
+    """Requests that equal limits are another class of service, which no pod can change to."""
+    operator.start()
+    api.apply("VirtualTable", table(replicas=3), namespace)
+    until_ready(api, namespace)
+    uids = {p["metadata"]["uid"] for p in api.list("Pod", namespace)}
+    pods.least_ready[f"{namespace}/manuals"] = 3
+    same = {"limits": {"cpu": "0.25", "memory": "1.5G"}, "requests": {"cpu": "0.25", "memory": "1.5G"}}
+    api.patch("VirtualTable", "manuals", {"spec": {"server": {"resources": {"server": same, "sidecar": same}}}}, namespace)
+    wait("pods are new", lambda: not uids & {p["metadata"]["uid"] for p in api.list("Pod", namespace)}, 60)
+    until_ready(api, namespace, seconds=30)
+    assert pods.least_ready[f"{namespace}/manuals"] >= 2
+    assert {p["status"]["qosClass"] for p in api.list("Pod", namespace)} == {"Guaranteed"}
+
+
+def test_a_state_claim_that_was_made_larger_holds_nothing_up(api, operator, namespace):
+    state = {"type": "Claim", "claim": {"capacity": "1Gi"}}
+    claim = {"metadata": {"name": "manuals-state", "labels": {"app.kubernetes.io/instance": "manuals", "app.kubernetes.io/managed-by": "vdt-operator"}},
+             "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "theirs", "resources": {"requests": {"storage": "20Gi"}}}}  # fmt: skip
+    api.create("PersistentVolumeClaim", claim, namespace)
+    operator.start()
+    api.apply("VirtualTable", table(replicas=1, state=state), namespace)
+    until_ready(api, namespace)
+    assert api.get("PersistentVolumeClaim", "manuals-state", namespace)["spec"]["resources"]["requests"]["storage"] == "20Gi"
 
 
 def following(pods, namespace: str, at: int, **refused) -> None:

@@ -28,7 +28,7 @@ use vdt_crds::{
 };
 
 use crate::{
-    apply::{ApplyError, Cluster, pod_views, rollout},
+    apply::{ApplyError, Cluster, claims, pod_views, rollout},
     backoff::Backoff,
     build::{self, Children, Kind, Shipped},
     dereference::{self, Dereferenced, Known},
@@ -291,6 +291,7 @@ struct Acted {
     dereferenced: Dereferenced,
     plan: rollout::Plan,
     others: Vec<(&'static str, ConditionStatus, &'static str, String)>,
+    claims: Vec<claims::Problem>,
     config_hash: Option<String>,
     wait: Option<Duration>,
     is_busy: bool,
@@ -498,6 +499,7 @@ impl Look<'_> {
         match cluster.apply(&children, &mut memory.unwatched).await? {
             Ok(applied) => {
                 acted.is_busy |= !applied.written.is_empty();
+                acted.claims = applied.claims;
                 for kind in applied.undefined {
                     acted.others.push(undefined(kind));
                 }
@@ -520,14 +522,7 @@ impl Look<'_> {
         }
         let claims = cluster.tend_claims(spec, &seen, Timestamp::now()).await?;
         acted.wait = claims.wait_seconds.map(Duration::from_secs);
-        if let Some((claim, problem)) = claims.not_grown {
-            acted.others.push((
-                "ClaimsReady",
-                ConditionStatus::False,
-                "ClaimNotExpanded",
-                format!("{claim}: {problem}"),
-            ));
-        }
+        acted.claims.extend(claims.problems);
         if !claims.healed.is_empty() {
             context.metrics.lose_claims(claims.healed.len());
             let note = format!(
@@ -577,7 +572,12 @@ impl Look<'_> {
             failure: acted.failure.as_ref().map(|failure| chain(failure)),
             missing: acted.dereferenced.problem(),
             held,
-            others: acted.others.clone(),
+            others: acted
+                .others
+                .iter()
+                .cloned()
+                .chain(claims_ready(&acted.claims))
+                .collect(),
             endpoint: Some(format!(
                 "{scheme}://{}.{}.svc:{}",
                 self.name,
@@ -726,6 +726,23 @@ impl Look<'_> {
             tracing::debug!(namespace = self.namespace, name = self.name, %error, "an event was not written");
         }
     }
+}
+
+/// A condition about claims that are not as they should be.
+fn claims_ready(
+    problems: &[claims::Problem],
+) -> Option<(&'static str, ConditionStatus, &'static str, String)> {
+    let reason = problems.first()?.reason;
+    let messages: Vec<&str> = problems
+        .iter()
+        .map(|problem| problem.message.as_str())
+        .collect();
+    Some((
+        "ClaimsReady",
+        ConditionStatus::False,
+        reason,
+        messages.join("; "),
+    ))
 }
 
 /// A condition about a kind that the cluster does not have.

@@ -16,6 +16,8 @@ use crate::{
 pub(super) enum Verdict {
     AsApplied,
     Apply,
+    /// A claim of ours that exists: it may only grow.
+    Keep(Box<DynamicObject>),
     Taken(Refusal),
 }
 
@@ -30,7 +32,7 @@ impl Cluster<'_> {
         let found;
         let live = match live {
             Some(live) => live,
-            // It has not our label, or the store is behind: ask.
+            // It has not our label, the store is behind, or the kind is not watched: ask.
             None => {
                 let read = self.api(child.kind).get_opt(&child.name).await;
                 match read.map_err(ApplyError::api("get", kind, &child.name))? {
@@ -67,6 +69,9 @@ impl Cluster<'_> {
                     child.name
                 ),
             }));
+        }
+        if child.kind == Kind::PersistentVolumeClaim {
+            return Ok(Verdict::Keep(Box::new(live.clone())));
         }
         let live = json!(live);
         if child.kind == Kind::StatefulSet && claim_templates_differ(&child.object, &live) {

@@ -3,25 +3,38 @@
 //! ```text
 //! Node's DELETE event seen, claim bound to a volume of that node, pod cannot be scheduled
 //!     -> the claim is marked with the time of the event, so that another operator goes on counting
-//!     -> after nodeLossGraceSeconds: claim deleted (uid, version), then the pod (uid, version); both come back elsewhere, cold
+//!     -> the mark goes when the node is there again, or the pod is scheduled: the cache is where it was
+//!     -> after nodeLossGraceSeconds, all hosts of the volume asked for once more: claim deleted (uid, version), then the pod (uid, version); both come back elsewhere, cold
 //! ```
 //!
 //! A cache may be deleted, that is why this may be done. A node that is merely not ready, or that was never seen, is not a node that is gone. The
 //! claim of a state is never looked at here.
 
-use k8s_openapi::{api::core::v1::PersistentVolume, jiff::Timestamp};
+use k8s_openapi::{
+    api::core::v1::{Node, PersistentVolume},
+    jiff::Timestamp,
+};
 use kube::{
     Api, ResourceExt,
-    api::{DynamicObject, Patch, PatchParams},
+    api::{DynamicObject, ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
 use vdt_crds::{Server, VolumeType};
 
-use super::{ApplyError, Cluster, delete_if_same, rollout::PodView};
-use crate::{build::Kind, names};
+use super::{ApplyError, Cluster, delete_if_same, quantity, rollout::PodView};
+use crate::{
+    build::{Child, Kind},
+    names,
+    watches::HOSTNAME,
+};
 
 /// Default of `nodeLossGraceSeconds`.
 const NODE_LOSS_GRACE_SECONDS: u32 = 300;
+
+/// Reason: a claim should be larger, and the API server says no.
+const CLAIM_NOT_EXPANDED: &str = "ClaimNotExpanded";
+/// Reason: a claim that was there before is of another storage class.
+const CLAIM_DIFFERS: &str = "ClaimDiffers";
 
 /// What became of claims.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,8 +43,17 @@ pub(crate) struct Claims {
     pub(crate) healed: Vec<String>,
     /// Seconds until the next one may be.
     pub(crate) wait_seconds: Option<u64>,
-    /// A claim that should be larger and cannot be: name, and what the API server says.
-    pub(crate) not_grown: Option<(String, String)>,
+    /// Claims that are not as they should be, and stay so.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// Why a claim is not as it should be. Nothing else waits for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// Reason of the condition.
+    pub(crate) reason: &'static str,
+    /// Message for people; names the claim.
+    pub(crate) message: String,
 }
 
 impl Cluster<'_> {
@@ -70,12 +92,8 @@ impl Cluster<'_> {
             }
             let pod = pods.iter().find(|pod| pod.ordinal == ordinal);
             if is_wanted {
-                if let Some(problem) = self
-                    .grow(&claim, disk.capacity.as_str(), disk.capacity.bytes())
-                    .await?
-                {
-                    result.not_grown = Some((name.clone(), problem));
-                }
+                let problem = self.grow(&claim, disk.capacity.as_str()).await?;
+                result.problems.extend(problem);
                 let grace = disk
                     .volume
                     .node_loss_grace_seconds
@@ -110,16 +128,43 @@ impl Cluster<'_> {
         wanted.is_none() || pod.template_hash != wanted
     }
 
+    /// Looks after the claim of a state that exists. It outlives its table and may have been made larger by hand, so it is never written as a whole.
+    pub(super) async fn keep_state(
+        &self,
+        child: &Child,
+        claim: &DynamicObject,
+    ) -> Result<Option<Problem>, ApplyError> {
+        let wanted = &child.object["spec"];
+        let capacity = wanted["resources"]["requests"]["storage"].as_str();
+        if let Some(problem) = self.grow(claim, capacity.unwrap_or_default()).await? {
+            return Ok(Some(problem));
+        }
+        let (class, has) = (
+            wanted["storageClassName"].as_str(),
+            claim.data["spec"]["storageClassName"].as_str(),
+        );
+        Ok((class.is_some() && class != has).then(|| Problem {
+            reason: CLAIM_DIFFERS,
+            message: format!(
+                "{}: its storage class is {}, which no claim can change; set spec.server.state.claim.storageClassName to that",
+                child.name,
+                has.unwrap_or("unset"),
+            ),
+        }))
+    }
+
     /// Asks for more room where the claim has less than it should. Returns why that is refused, if it is.
     async fn grow(
         &self,
         claim: &DynamicObject,
         wanted: &str,
-        bytes: u64,
-    ) -> Result<Option<String>, ApplyError> {
-        let request = &claim.data["spec"]["resources"]["requests"]["storage"];
-        let has: Option<vdt_crds::Quantity> = request.as_str().and_then(|text| text.parse().ok());
-        if has.is_none_or(|has| has.bytes() >= bytes) {
+    ) -> Result<Option<Problem>, ApplyError> {
+        let has = claim.data["spec"]["resources"]["requests"]["storage"].as_str();
+        let is_smaller = matches!(
+            (has.and_then(quantity::nanos), quantity::nanos(wanted)),
+            (Some(has), Some(wanted)) if has < wanted
+        );
+        if !is_smaller {
             return Ok(None);
         }
         let name = claim.name_any();
@@ -131,7 +176,10 @@ impl Cluster<'_> {
         match patched {
             Ok(_) => Ok(None),
             Err(kube::Error::Api(status)) if status.is_forbidden() || status.is_invalid() => {
-                Ok(Some(status.message))
+                Ok(Some(Problem {
+                    reason: CLAIM_NOT_EXPANDED,
+                    message: format!("{name}: {}", status.message),
+                }))
             }
             Err(error) => Err(ApplyError::api("patch", "PersistentVolumeClaim", &name)(
                 error,
@@ -150,35 +198,44 @@ impl Cluster<'_> {
         let Some(nodes) = &self.watches.nodes else {
             return Ok(());
         };
-        // A pod that runs, or could, needs no help.
-        let Some(pod) = pod.filter(|pod| pod.is_unschedulable) else {
+        let Some(pod) = pod else {
             return Ok(());
         };
         let name = claim.name_any();
-        let marked: Option<Timestamp> = claim
-            .annotations()
-            .get(names::NODE_LOST)
-            .and_then(|time| time.parse().ok());
-        let since = match marked {
-            Some(since) => since,
-            None => {
-                let Some(since) = self
-                    .hosts(claim)
-                    .await?
-                    .iter()
-                    .find_map(|host| nodes.gone_since(host))
-                else {
-                    return Ok(());
-                };
-                let patch =
-                    json!({"metadata": {"annotations": {names::NODE_LOST: since.to_string()}}});
-                self.api(Kind::PersistentVolumeClaim)
-                    .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
-                    .await
-                    .map_err(ApplyError::api("patch", "PersistentVolumeClaim", &name))?;
-                since
+        let mark = claim.annotations().get(names::NODE_LOST);
+        if pod.is_scheduled && mark.is_some() {
+            return self.mark(&name, None).await;
+        }
+        // A pod that runs, or could, needs no help.
+        if !pod.is_unschedulable {
+            return Ok(());
+        }
+        let marked: Option<Timestamp> = mark.and_then(|time| time.parse().ok());
+        let lost = match self.hosts(claim).await? {
+            // Its volume went with the node.
+            Hosts::NoVolume => marked,
+            Hosts::Anywhere => None,
+            Hosts::Of(hosts) => {
+                let seen: Option<Vec<_>> =
+                    hosts.iter().map(|host| nodes.gone_since(host)).collect();
+                let lost = marked.max(seen.and_then(|times| times.into_iter().max()));
+                // A mark is old news, and so may be the watch's: a node that came back has the cache.
+                if lost.is_some() && self.is_there(&hosts).await? {
+                    None
+                } else {
+                    lost
+                }
             }
         };
+        let Some(since) = lost else {
+            return match mark {
+                Some(_) => self.mark(&name, None).await,
+                None => Ok(()),
+            };
+        };
+        if marked != Some(since) {
+            self.mark(&name, Some(since)).await?;
+        }
         let waited = now.as_second().saturating_sub(since.as_second());
         let left = i64::from(grace) - waited;
         if left > 0 {
@@ -207,33 +264,81 @@ impl Cluster<'_> {
         Ok(())
     }
 
-    /// Host names that the volume of a claim is pinned to.
-    async fn hosts(&self, claim: &DynamicObject) -> Result<Vec<String>, ApplyError> {
+    /// Writes down since when the node of a claim is gone, or that it is not.
+    async fn mark(&self, claim: &str, lost: Option<Timestamp>) -> Result<(), ApplyError> {
+        let lost = lost.map(|since| since.to_string());
+        let patch = json!({"metadata": {"annotations": {names::NODE_LOST: lost}}});
+        self.api(Kind::PersistentVolumeClaim)
+            .patch(claim, &PatchParams::default(), &Patch::Merge(&patch))
+            .await
+            .map_err(ApplyError::api("patch", "PersistentVolumeClaim", claim))?;
+        Ok(())
+    }
+
+    /// Says whether one of these hosts is a node of the cluster now.
+    async fn is_there(&self, hosts: &[String]) -> Result<bool, ApplyError> {
+        let api: Api<Node> = Api::all(self.client.clone());
+        for host in hosts {
+            let selector = ListParams::default()
+                .labels(&format!("{HOSTNAME}={host}"))
+                .limit(1);
+            let found = api.list_metadata(&selector).await;
+            if !found
+                .map_err(ApplyError::api("list", "Node", host))?
+                .items
+                .is_empty()
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Where the volume of a claim lies.
+    async fn hosts(&self, claim: &DynamicObject) -> Result<Hosts, ApplyError> {
         let Some(volume) = claim.data["spec"]["volumeName"].as_str() else {
-            return Ok(Vec::new());
+            return Ok(Hosts::Anywhere);
         };
         let api: Api<PersistentVolume> = Api::all(self.client.clone());
         let read = api.get_opt(volume).await;
         let read = read.map_err(ApplyError::api("get", "PersistentVolume", volume))?;
-        Ok(read
-            .map(|volume| pinned_to(&json!(volume)))
-            .unwrap_or_default())
+        Ok(match read.map(|volume| pinned_to(&json!(volume))) {
+            None => Hosts::NoVolume,
+            Some(hosts) if hosts.is_empty() => Hosts::Anywhere,
+            Some(hosts) => Hosts::Of(hosts),
+        })
     }
 }
 
-/// Host names of a volume's node affinity.
+/// Where a volume lies.
+enum Hosts {
+    /// It is gone.
+    NoVolume,
+    /// It is not there yet, or no host holds it.
+    Anywhere,
+    /// One of these has it, or each of them.
+    Of(Vec<String>),
+}
+
+/// Host names of a volume's node affinity; none if one of its terms is about something else, for another node may then have it.
 fn pinned_to(volume: &Value) -> Vec<String> {
     let terms = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"].as_array();
-    terms
-        .into_iter()
-        .flatten()
-        .flat_map(|term| term["matchExpressions"].as_array().into_iter().flatten())
-        .filter(|expression| {
-            expression["key"] == "kubernetes.io/hostname" && expression["operator"] == "In"
-        })
-        .flat_map(|expression| expression["values"].as_array().into_iter().flatten())
-        .filter_map(|value| value.as_str().map(str::to_owned))
-        .collect()
+    let mut all = Vec::new();
+    for term in terms.into_iter().flatten() {
+        let hosts: Vec<String> = term["matchExpressions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|expression| expression["key"] == HOSTNAME && expression["operator"] == "In")
+            .flat_map(|expression| expression["values"].as_array().into_iter().flatten())
+            .filter_map(|value| value.as_str().map(str::to_owned))
+            .collect();
+        if hosts.is_empty() {
+            return hosts;
+        }
+        all.extend(hosts);
+    }
+    all
 }
 
 #[cfg(test)]
@@ -247,5 +352,10 @@ mod tests {
         ]}}}});
         assert_eq!(pinned_to(&volume), ["n2"]);
         assert_eq!(pinned_to(&json!({"spec": {}})), [""; 0]);
+        let or_elsewhere = json!({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [
+            {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["n2"]}]},
+            {"matchExpressions": [{"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["z"]}]},
+        ]}}}});
+        assert_eq!(pinned_to(&or_elsewhere), [""; 0]);
     }
 }

@@ -45,6 +45,8 @@ pub(crate) struct Applied {
     pub(crate) written: Vec<String>,
     /// Kinds whose definition the cluster does not have.
     pub(crate) undefined: Vec<Kind>,
+    /// Claims of states that are not as they should be, and stay so.
+    pub(crate) claims: Vec<claims::Problem>,
 }
 
 /// The objects of one server in one cluster.
@@ -95,20 +97,27 @@ impl Cluster<'_> {
         let mut applied = Applied::default();
         for child in &children.objects {
             let is_watched = Kind::BUILT_IN.contains(&child.kind);
-            let live = self.watches.child(child.kind, &child.name, self.namespace);
-            if is_watched {
-                match self.check(child, live.as_ref()).await? {
-                    Verdict::AsApplied => continue,
-                    Verdict::Apply => {}
-                    Verdict::Taken(refusal) => return Ok(Err(refusal)),
-                }
-            }
             let hash = child.object["metadata"]["annotations"][names::APPLIED]
                 .as_str()
                 .unwrap_or_default();
             let key = (child.kind, child.name.clone());
             if !is_watched && unwatched.get(&key).is_some_and(|last| last == hash) {
                 continue;
+            }
+            let live = self.watches.child(child.kind, &child.name, self.namespace);
+            match self.check(child, live.as_ref()).await? {
+                Verdict::AsApplied => {
+                    if !is_watched {
+                        unwatched.insert(key, hash.to_owned());
+                    }
+                    continue;
+                }
+                Verdict::Apply => {}
+                Verdict::Keep(live) => {
+                    applied.claims.extend(self.keep_state(child, &live).await?);
+                    continue;
+                }
+                Verdict::Taken(refusal) => return Ok(Err(refusal)),
             }
             match self.write(child).await {
                 Ok(()) => applied

@@ -1,51 +1,26 @@
 //! Against a played API server: what is asked, in which order, with which preconditions.
 
 use std::{
-    convert::Infallible,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex},
 };
 
-use http::{Request, Response};
-use http_body_util::BodyExt;
-use kube::{Api, Client, api::DynamicObject, client::Body};
+use k8s_openapi::jiff::Timestamp;
+use kube::{Api, Client, api::DynamicObject};
 use serde_json::{Value, json};
 
-use super::delete_if_same;
-use crate::build::Kind;
-
-type Calls = Arc<Mutex<Vec<(String, Value)>>>;
-
-/// A client whose requests are answered by `answer`, and what was asked.
-fn played(
-    answer: impl Fn(&str, &str) -> (u16, Value) + Clone + Send + Sync + 'static,
-) -> (Client, Calls) {
-    let calls = Calls::default();
-    let seen = calls.clone();
-    let service = tower::service_fn(move |request: Request<Body>| {
-        let (seen, answer) = (seen.clone(), answer.clone());
-        async move {
-            let (head, body) = request.into_parts();
-            let bytes = body.collect().await.unwrap().to_bytes();
-            let line = format!("{} {}", head.method, head.uri.path());
-            let sent = serde_json::from_slice(&bytes).unwrap_or_default();
-            seen.lock().unwrap().push((line, sent));
-            let (code, body) = answer(head.method.as_str(), head.uri.path());
-            let response = Response::builder()
-                .status(code)
-                .body(Body::from(body.to_string().into_bytes()));
-            Ok::<_, Infallible>(response.unwrap())
-        }
-    });
-    (Client::new(service, "docs"), calls)
-}
+use super::{
+    Cluster, NAME_TAKEN, delete_if_same,
+    rollout::{PodView, Refused, Target},
+};
+use crate::{
+    build::{Child, Children, Kind, References},
+    played::{Calls, not_found, played, refusal},
+    watches::Watches,
+};
 
 fn service(uid: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "manuals", "namespace": "docs", "uid": uid, "resourceVersion": "7"}})
-}
-
-fn not_found() -> (u16, Value) {
-    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "message": "no", "code": 404});
-    (404, status)
 }
 
 fn api(client: Client) -> Api<DynamicObject> {
@@ -107,10 +82,7 @@ async fn an_object_that_changed_in_between_is_an_error_and_stays() {
 
 #[tokio::test(start_paused = true)]
 async fn references_are_asked_for_by_name_and_believed_for_a_while() {
-    use crate::{
-        build::References,
-        dereference::{Known, dereference},
-    };
+    use crate::dereference::{Known, dereference};
 
     let (client, calls) = played(|_, path| {
         if path.ends_with("/secrets/corp-ro") {
@@ -165,4 +137,317 @@ async fn references_are_asked_for_by_name_and_believed_for_a_while() {
         .await
         .unwrap();
     assert_eq!(asked(&calls).len(), 2);
+}
+
+fn cluster<'a>(client: &'a Client, watches: &'a Watches) -> Cluster<'a> {
+    Cluster {
+        client,
+        watches,
+        namespace: "docs",
+        server: "manuals",
+        uid: "owner",
+        generation: Some(1),
+    }
+}
+
+/// The table that everything belongs to, as it is read before something is deleted.
+fn owner() -> (u16, Value) {
+    let metadata = json!({"name": "manuals", "namespace": "docs", "uid": "owner", "generation": 1});
+    (
+        200,
+        json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}),
+    )
+}
+
+fn ready_pod(ordinal: usize) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": format!("manuals-{ordinal}"), "namespace": "docs", "uid": format!("u{ordinal}"), "resourceVersion": "7",
+            "annotations": {"vdt.io/template-hash": "new", "vdt.io/asked": "sidecar.limits.memory"}},
+        "spec": {"containers": [{"name": "sidecar", "resources": {"limits": {"memory": "2Gi"}}}]},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+    })
+}
+
+fn count(calls: &Calls, start: &str) -> usize {
+    let calls = calls.lock().unwrap();
+    calls
+        .iter()
+        .filter(|(line, _)| line.starts_with(start))
+        .count()
+}
+
+#[tokio::test]
+async fn a_refused_resize_takes_one_pod_after_the_other() {
+    for (code, reason) in [
+        (422, "Invalid"),
+        (404, "NotFound"),
+        (405, "MethodNotAllowed"),
+    ] {
+        let there: Arc<Mutex<BTreeSet<usize>>> = Arc::new(Mutex::new((0..3).collect()));
+        let pods = there.clone();
+        let (client, calls) = played(move |method, path| {
+            let mut there = pods.lock().unwrap();
+            if path.ends_with("/virtualtables/manuals") {
+                return owner();
+            }
+            if path.ends_with("/resize") {
+                return refusal(code, reason);
+            }
+            let Some((_, ordinal)) = path.rsplit_once('-') else {
+                let items: Vec<Value> = there.iter().map(|pod| ready_pod(*pod)).collect();
+                return (
+                    200,
+                    json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}),
+                );
+            };
+            let ordinal = ordinal.parse().unwrap();
+            if method == "DELETE" {
+                there.remove(&ordinal);
+            }
+            (200, ready_pod(ordinal))
+        });
+        let watches = Watches::of(Vec::new());
+        let cluster = cluster(&client, &watches);
+        let resources = json!({"containers": [{"name": "sidecar", "resources": {"limits": {"memory": "1Gi"}}}]});
+        let mut refused = Refused::default();
+        for _ in 0..2 {
+            let mut target = Target {
+                replicas: 3,
+                max_unavailable: 1,
+                template_hash: "new",
+                resources: &resources,
+                asked: "sidecar.limits.memory",
+                refused: refused.of(&resources),
+            };
+            let plan = cluster.roll(&mut target).await.unwrap();
+            refused.keep(target);
+            assert_eq!(plan.updated, 0);
+            // The one that went is waited for; nobody asks again what was refused.
+            assert_eq!(count(&calls, "DELETE"), 1, "{code}");
+            assert_eq!(count(&calls, "PATCH"), 3, "{code}");
+        }
+        assert_eq!(*there.lock().unwrap(), [0, 1].into());
+        let calls = calls.lock().unwrap();
+        let (_, patch) = calls
+            .iter()
+            .find(|(line, _)| line.starts_with("PATCH"))
+            .unwrap();
+        assert_eq!(patch["metadata"]["uid"], "u2");
+        let (_, deleted) = calls
+            .iter()
+            .find(|(line, _)| line.starts_with("DELETE"))
+            .unwrap();
+        assert_eq!(
+            deleted["preconditions"],
+            json!({"uid": "u2", "resourceVersion": "7"})
+        );
+    }
+}
+
+fn children(objects: Vec<(Kind, &str, Value)>) -> Children {
+    let child = |(kind, name, mut object): (Kind, &str, Value)| {
+        let resource = kind.resource();
+        object["apiVersion"] = resource.api_version.into();
+        object["kind"] = resource.kind.into();
+        object["metadata"] = json!({"name": name, "annotations": {"vdt.io/applied": "hash"}});
+        Child {
+            kind,
+            name: name.to_owned(),
+            object,
+        }
+    };
+    Children {
+        objects: objects.into_iter().map(child).collect(),
+        config_hash: String::new(),
+        template_hash: String::new(),
+        references: References::default(),
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_somebody_else_is_neither_written_nor_deleted() {
+    let theirs = json!({"apiVersion": "cert-manager.io/v1", "kind": "Certificate",
+        "metadata": {"name": "manuals-tls", "namespace": "docs", "uid": "theirs", "resourceVersion": "7"}});
+    let (client, calls) = played(move |_, _| (200, theirs.clone()));
+    let watches = Watches::of(Vec::new());
+    let cluster = cluster(&client, &watches);
+    let wanted = children(vec![(
+        Kind::Certificate,
+        "manuals-tls",
+        json!({"spec": {}}),
+    )]);
+    let mut unwatched =
+        HashMap::from([((Kind::Certificate, "manuals-tls".to_owned()), String::new())]);
+    let refusal = cluster
+        .apply(&wanted, &mut unwatched)
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(refusal.reason, NAME_TAKEN);
+    // Nor when it is no longer wanted.
+    let applied = cluster.apply(&children(Vec::new()), &mut unwatched).await;
+    assert!(applied.unwrap().is_ok());
+    assert_eq!((count(&calls, "PATCH"), count(&calls, "DELETE")), (0, 0));
+}
+
+#[tokio::test]
+async fn a_kind_that_the_cluster_does_not_have_is_said_and_no_error() {
+    let (client, _) = played(|_, _| not_found());
+    let watches = Watches::of(Vec::new());
+    let cluster = cluster(&client, &watches);
+    let wanted = children(vec![(Kind::PodMonitor, "manuals", json!({"spec": {}}))]);
+    let applied = cluster.apply(&wanted, &mut HashMap::new()).await.unwrap();
+    assert_eq!(applied.unwrap().undefined, [Kind::PodMonitor]);
+}
+
+/// What comes of a claim of `live` bytes and class that should have `wanted`: problems, and patches of the claim.
+async fn keep_state(live: (&str, &str), wanted: (&str, &str)) -> (Vec<&'static str>, usize) {
+    let spec = |(capacity, class): (&str, &str)| json!({"storageClassName": class, "resources": {"requests": {"storage": capacity}}});
+    let labels = json!({"app.kubernetes.io/instance": "manuals", "app.kubernetes.io/managed-by": "vdt-operator"});
+    let metadata = json!({"name": "manuals-state", "namespace": "docs", "uid": "c", "resourceVersion": "7", "labels": labels});
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec(live)});
+    let (client, calls) = played(|method, path| match method {
+        "GET" => not_found(),
+        _ if path.ends_with("manuals-state") => refusal(422, "Invalid"),
+        _ => (200, service("u")),
+    });
+    let watches = Watches::of(vec![(Kind::PersistentVolumeClaim, claim)]);
+    let wanted = children(vec![
+        (
+            Kind::PersistentVolumeClaim,
+            "manuals-state",
+            json!({"spec": spec(wanted)}),
+        ),
+        (Kind::StatefulSet, "manuals", json!({"spec": {}})),
+    ]);
+    let cluster = cluster(&client, &watches);
+    let applied = cluster
+        .apply(&wanted, &mut HashMap::new())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(applied.written, ["StatefulSet manuals"]);
+    let patches = count(
+        &calls,
+        "PATCH /api/v1/namespaces/docs/persistentvolumeclaims",
+    );
+    (
+        applied
+            .claims
+            .iter()
+            .map(|problem| problem.reason)
+            .collect(),
+        patches,
+    )
+}
+
+#[tokio::test]
+async fn a_state_claim_only_grows_and_holds_nothing_up() {
+    assert_eq!(keep_state(("20Gi", "a"), ("1Gi", "a")).await, (vec![], 0));
+    assert_eq!(keep_state(("1Gi", "a"), ("1024Mi", "a")).await, (vec![], 0));
+    assert_eq!(
+        keep_state(("1Gi", "a"), ("2Gi", "a")).await,
+        (vec!["ClaimNotExpanded"], 1)
+    );
+    assert_eq!(
+        keep_state(("1Gi", "a"), ("1Gi", "b")).await,
+        (vec!["ClaimDiffers"], 0)
+    );
+}
+
+const CLAIM: &str = "/api/v1/namespaces/docs/persistentvolumeclaims/cache-manuals-0";
+
+/// What is written where a claim is pinned to `n1` and `n2`, of which `there` are nodes, and `gone` were seen to go.
+async fn heal(
+    mark: Option<&str>,
+    is_scheduled: bool,
+    there: &[&str],
+    gone: &[&str],
+) -> Vec<String> {
+    let labels = json!({"app.kubernetes.io/instance": "manuals", "app.kubernetes.io/managed-by": "vdt-operator", "vdt.io/claim": "cache"});
+    let metadata = json!({"name": "cache-manuals-0", "namespace": "docs", "uid": "c", "resourceVersion": "7", "labels": labels,
+        "annotations": {"vdt.io/node-lost-at": mark}});
+    let mut claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": {"volumeName": "v"}});
+    if mark.is_none() {
+        claim["metadata"]["annotations"] = json!({});
+    }
+    let seen = claim.clone();
+    let nodes: Vec<Value> = there
+        .iter()
+        .map(|name| json!({"metadata": {"name": name}}))
+        .collect();
+    let (client, calls) = played(move |_, path| {
+        let terms = json!([{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["n1", "n2"]}]}]);
+        if path.starts_with("/api/v1/persistentvolumes/") {
+            let spec = json!({"nodeAffinity": {"required": {"nodeSelectorTerms": terms}}});
+            return (
+                200,
+                json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "v"}, "spec": spec}),
+            );
+        }
+        if path == "/api/v1/nodes" {
+            return (
+                200,
+                json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "items": nodes}),
+            );
+        }
+        (
+            200,
+            if path == CLAIM {
+                seen.clone()
+            } else {
+                ready_pod(0)
+            },
+        )
+    });
+    let watches = Watches::of(vec![(Kind::PersistentVolumeClaim, claim)]);
+    for host in gone {
+        let since = "2026-11-24T10:00:00Z".parse().unwrap();
+        watches.nodes.as_ref().unwrap().see(host, Some(since));
+    }
+    let status = if is_scheduled { "True" } else { "False" };
+    let mut pod = ready_pod(0);
+    pod["status"] =
+        json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": status}]});
+    let pods = [PodView::of(&pod).unwrap()];
+    let mut spec = vdt_crds::Server::default();
+    spec.cache.disk.volume.kind = vdt_crds::VolumeType::PersistentVolumeClaim;
+    let now: Timestamp = "2026-11-24T10:10:00Z".parse().unwrap();
+    cluster(&client, &watches)
+        .tend_claims(&spec, &pods, now)
+        .await
+        .unwrap();
+    let calls = calls.lock().unwrap();
+    let writes = calls.iter().filter(|(line, _)| !line.starts_with("GET"));
+    writes
+        .map(|(line, body)| match line.split_once(' ').unwrap() {
+            ("PATCH", CLAIM) => format!(
+                "mark {}",
+                body["metadata"]["annotations"]["vdt.io/node-lost-at"]
+            ),
+            (method, path) => format!("{method} {}", path.rsplit_once('/').unwrap().1),
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_cache_is_given_up_only_while_no_node_has_it() {
+    let long_ago = Some("2026-10-01T00:00:00Z");
+    let healed = ["DELETE cache-manuals-0", "DELETE manuals-0"];
+    assert_eq!(heal(long_ago, false, &[], &[]).await, healed);
+    // It came back: the mark is old news, whether the pod found its way or not.
+    assert_eq!(heal(long_ago, false, &["n1"], &[]).await, ["mark null"]);
+    assert_eq!(heal(long_ago, true, &[], &[]).await, ["mark null"]);
+    assert_eq!(heal(None, false, &["n1"], &["n1", "n2"]).await, [""; 0]);
+    // One of two hosts is no loss.
+    assert_eq!(heal(None, false, &[], &["n1"]).await, [""; 0]);
+    let marked = [
+        "mark \"2026-11-24T10:00:00Z\"",
+        "DELETE cache-manuals-0",
+        "DELETE manuals-0",
+    ];
+    assert_eq!(heal(None, false, &[], &["n1", "n2"]).await, marked);
+    // It went a second time: the grace is counted from then.
+    assert_eq!(heal(long_ago, false, &[], &["n1", "n2"]).await, marked);
 }
