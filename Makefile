@@ -10,11 +10,11 @@ LOCKED := --locked
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## vdt and vdt-sidecar, for development
-	$(CARGO) build $(LOCKED) --bin vdt --bin vdt-sidecar
+build: ## vdt, vdt-sidecar and kubectl-vt, for development
+	$(CARGO) build $(LOCKED) --bin vdt --bin vdt-sidecar --bin kubectl-vt
 
-release: ## both, optimised, and the load generator of the benchmarks: target/release
-	$(CARGO) build $(LOCKED) --release --bin vdt --bin vdt-sidecar --bin vdt-load
+release: ## the same, optimised, and the load generator of the benchmarks: target/release
+	$(CARGO) build $(LOCKED) --release --bin vdt --bin vdt-sidecar --bin kubectl-vt --bin vdt-load
 
 fmt: ## format the code
 	$(CARGO) fmt --all

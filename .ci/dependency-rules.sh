@@ -46,6 +46,8 @@ must_not_use vdt-dialect 'vdt-.*' 'kube.*' 'parquet' 'deltalake.*'
 must_not_use vdt-sidecar 'kube-client' 'kube-runtime' 'parquet' 'deltalake.*' 'vdt-(table|store)'
 # The operator knows the resource and a cluster, not what pods do inside.
 must_not_use vdt-operator 'vdt-(store|dialect|sidecar|table|rope)' 'vdt' 'parquet' 'deltalake.*' 'object_store'
+# The plug-in knows what the operator knows.
+must_not_use kubectl-vt 'vdt-(store|dialect|sidecar|table|rope)' 'vdt' 'parquet' 'deltalake.*' 'object_store'
 # The resource is a type and its rules.
 must_not_use vdt-crds 'kube-client' 'kube-runtime' 'tokio' 'axum' 'object_store' 'vdt-.*'
 # One machine needs no cluster.

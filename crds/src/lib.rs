@@ -18,6 +18,7 @@ mod resolved;
 pub mod retention;
 mod rules;
 mod schema;
+pub mod snippets;
 mod spec;
 pub mod status;
 mod unsupported;

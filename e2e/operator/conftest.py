@@ -20,19 +20,24 @@ LEASE_SECONDS = 4
 
 @pytest.fixture(scope="session")
 def plane(tmp_path_factory):
-    plane = ControlPlane(tmp_path_factory.mktemp("plane")).start()
-    plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds/virtualtables.vdt.io.yaml"))
-    plane.kubectl("wait", "--for=condition=Established", "crd/virtualtables.vdt.io")
-    plane.kubectl("create", "namespace", "vdt-system")
-    chart = subprocess.run(
-        [BIN / "helm", "template", "vdt-operator", os.environ.get("VDT_CHART", ROOT / "charts/vdt"), "-n", "vdt-system", "--set", "crds.enabled=false",
-         "--set", "serviceAccount.name=vdt-operator", "--set", "secrets.watch=true"],
-        check=True, capture_output=True, text=True,
-    ).stdout  # fmt: skip
-    roles = [one for one in yaml.safe_load_all(chart) if one and one["kind"] in ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")]
-    plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(roles))
-    yield plane
-    plane.stop()
+    plane = ControlPlane(tmp_path_factory.mktemp("plane"))
+    try:
+        plane.start()
+        plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds/virtualtables.vdt.io.yaml"))
+        # It fails where the definition has no conditions at all yet.
+        established = ("wait", "--for=condition=Established", "crd/virtualtables.vdt.io")
+        wait("the definition is established", lambda: "condition met" in plane.kubectl(*established, check=False))
+        plane.kubectl("create", "namespace", "vdt-system")
+        chart = subprocess.run(
+            [BIN / "helm", "template", "vdt-operator", os.environ.get("VDT_CHART", ROOT / "charts/vdt"), "-n", "vdt-system", "--set", "crds.enabled=false",
+             "--set", "serviceAccount.name=vdt-operator", "--set", "secrets.watch=true"],
+            check=True, capture_output=True, text=True,
+        ).stdout  # fmt: skip
+        roles = [one for one in yaml.safe_load_all(chart) if one and one["kind"] in ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")]
+        plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(roles))
+        yield plane
+    finally:
+        plane.stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the operator's tests against a real API server without nodes. VDT_OPERATOR names the binary.
+# Runs the operator's tests against a real API server without nodes. VDT_OPERATOR and KUBECTL_VT name the binaries.
 # Usage: e2e/operator/test.sh [pytest arguments]
 set -euo pipefail
 
@@ -11,6 +11,10 @@ if [ -z "${VDT_OPERATOR:-}" ]; then
     (cd "$root" && cargo build --locked -q --bin vdt-operator)
     VDT_OPERATOR=${CARGO_TARGET_DIR:-$root/target}/debug/vdt-operator
 fi
-export VDT_OPERATOR KUBERNETES_BIN=$bin
+if [ -z "${KUBECTL_VT:-}" ]; then
+    (cd "$root" && cargo build --locked -q -p kubectl-vt)
+    KUBECTL_VT=${CARGO_TARGET_DIR:-$root/target}/debug/kubectl-vt
+fi
+export VDT_OPERATOR KUBECTL_VT KUBERNETES_BIN=$bin
 cd "$here"
 exec "$python" -m pytest -c pytest.ini "$@"

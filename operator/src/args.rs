@@ -4,6 +4,13 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+/// Image of the server that comes with this version.
+pub(crate) const SERVER_IMAGE: &str =
+    concat!("ghcr.io/vdt-io/vdt-server:", env!("CARGO_PKG_VERSION"));
+/// Image of the front door that comes with this version.
+pub(crate) const SIDECAR_IMAGE: &str =
+    concat!("ghcr.io/vdt-io/vdt-sidecar:", env!("CARGO_PKG_VERSION"));
+
 /// The operator of virtual Delta tables: `kubectl apply -f table.yaml` becomes pods that serve the table.
 #[derive(Debug, Parser)]
 #[command(
@@ -42,10 +49,10 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ImageArgs {
     /// Image of the server in tables' pods
-    #[arg(long, env = "VDT_SERVER_IMAGE", value_name = "IMAGE", default_value = concat!("ghcr.io/vdt-io/vdt-server:", env!("CARGO_PKG_VERSION")))]
+    #[arg(long, env = "VDT_SERVER_IMAGE", value_name = "IMAGE", default_value = SERVER_IMAGE)]
     pub(crate) server_image: String,
     /// Image of the front door in tables' pods
-    #[arg(long, env = "VDT_SIDECAR_IMAGE", value_name = "IMAGE", default_value = concat!("ghcr.io/vdt-io/vdt-sidecar:", env!("CARGO_PKG_VERSION")))]
+    #[arg(long, env = "VDT_SIDECAR_IMAGE", value_name = "IMAGE", default_value = SIDECAR_IMAGE)]
     pub(crate) sidecar_image: String,
     /// Pull policy of both; unset: the cluster's default
     #[arg(long, env = "VDT_IMAGE_PULL_POLICY", value_name = "POLICY", value_enum)]

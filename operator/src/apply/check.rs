@@ -135,7 +135,7 @@ impl Cluster<'_> {
 }
 
 /// Says whether the live claim templates are others than the wanted ones.
-fn claim_templates_differ(wanted: &Value, live: &Value) -> bool {
+pub(crate) fn claim_templates_differ(wanted: &Value, live: &Value) -> bool {
     let templates = |object: &Value| {
         object["spec"]["volumeClaimTemplates"]
             .as_array()

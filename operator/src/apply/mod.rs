@@ -32,6 +32,7 @@ use crate::{
 };
 
 use check::Verdict;
+pub(crate) use check::claim_templates_differ;
 pub(crate) use error::ApplyError;
 pub(crate) use pods::pod_views;
 

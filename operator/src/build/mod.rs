@@ -31,9 +31,10 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use vdt_crds::VirtualTable;
 
-pub(crate) use config::read_template;
+pub(crate) use config::{ADMIN_KEYS, read_template};
 pub(crate) use inputs::References;
-pub(crate) use network::{ADMIN_PORT, DATA_PORT};
+pub use network::ADMIN_PORT;
+pub(crate) use network::DATA_PORT;
 
 use crate::names;
 

@@ -14,7 +14,7 @@ use crate::names;
 /// Port of the data listener.
 pub(crate) const DATA_PORT: u16 = 8080;
 /// Port of the admin listener.
-pub(crate) const ADMIN_PORT: u16 = 8081;
+pub const ADMIN_PORT: u16 = 8081;
 
 /// The headless Service that names pods. It has those that are not ready, too: who asks for a pod by name wants that one.
 pub(super) fn peers(server: &Server<'_>) -> Child {

@@ -1,0 +1,144 @@
+//! What to paste into a client, for one table behind one address. Pure text; secrets are named, never shown.
+
+use std::fmt::Write;
+
+/// How a table is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach<'a> {
+    /// `host:port` as clients write it.
+    pub host: &'a str,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+    /// Whether readers have keys, which are taken from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`.
+    pub keys: bool,
+}
+
+/// Text that shows how each client reads `s3` (`s3://<catalog>/<schema>/<table>`): DuckDB, Polars, delta-rs, Spark.
+#[must_use]
+pub fn snippets(reach: Reach<'_>, s3: &str) -> String {
+    let mut text = String::new();
+    for (client, lines) in [
+        ("DuckDB (SQL)", duckdb(reach, s3)),
+        ("Polars (Python)", polars(reach, s3)),
+        ("delta-rs (Python)", delta_rs(reach, s3)),
+        ("Spark (shell)", spark(reach, s3)),
+    ] {
+        let _ = writeln!(text, "  {client}");
+        for line in lines {
+            let _ = writeln!(text, "    {line}");
+        }
+    }
+    text
+}
+
+impl Reach<'_> {
+    fn url(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.host)
+    }
+
+    /// Options of object_store, which Polars and delta-rs take. Keys come from the environment by themselves.
+    fn options(&self) -> String {
+        let mut options = vec![format!(r#""AWS_ENDPOINT_URL": "{}""#, self.url())];
+        if !self.tls {
+            options.push(r#""AWS_ALLOW_HTTP": "true""#.to_owned());
+        }
+        if !self.keys {
+            options.push(r#""AWS_SKIP_SIGNATURE": "true""#.to_owned());
+        }
+        options.push(r#""AWS_REGION": "us-east-1""#.to_owned());
+        format!("{{{}}}", options.join(", "))
+    }
+}
+
+fn duckdb(reach: Reach<'_>, s3: &str) -> Vec<String> {
+    let bucket = s3.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+    let keys = match reach.keys {
+        true => "KEY_ID '<AWS_ACCESS_KEY_ID>', SECRET '<AWS_SECRET_ACCESS_KEY>', ",
+        false => "",
+    };
+    vec![
+        "INSTALL delta; LOAD delta; INSTALL httpfs; LOAD httpfs;".to_owned(),
+        format!(
+            "CREATE OR REPLACE SECRET vdt (TYPE s3, {keys}ENDPOINT '{}', URL_STYLE 'path', USE_SSL {}, REGION 'us-east-1', SCOPE '{bucket}');",
+            reach.host, reach.tls
+        ),
+        format!("SELECT filename, filesize FROM delta_scan('{s3}') LIMIT 5;"),
+    ]
+}
+
+fn polars(reach: Reach<'_>, s3: &str) -> Vec<String> {
+    vec![
+        "import polars as pl".to_owned(),
+        format!(
+            "pl.scan_delta(\"{s3}\", storage_options={}).select(\"filename\", \"filesize\").head(5).collect()",
+            reach.options()
+        ),
+    ]
+}
+
+fn delta_rs(reach: Reach<'_>, s3: &str) -> Vec<String> {
+    vec![
+        "from deltalake import DeltaTable".to_owned(),
+        format!(
+            "DeltaTable(\"{s3}\", storage_options={}).to_pyarrow_dataset().head(5, columns=[\"filename\", \"filesize\"])",
+            reach.options()
+        ),
+    ]
+}
+
+fn spark(reach: Reach<'_>, s3: &str) -> Vec<String> {
+    let provider = match reach.keys {
+        true => "software.amazon.awssdk.auth.credentials.EnvironmentVariableCredentialsProvider",
+        false => "org.apache.hadoop.fs.s3a.AnonymousAWSCredentialsProvider",
+    };
+    vec![
+        "spark-sql --packages io.delta:delta-spark_2.13:4.0.0,org.apache.hadoop:hadoop-aws:3.4.1 \\".to_owned(),
+        "  --conf spark.sql.extensions=io.delta.sql.DeltaSparkSessionExtension \\".to_owned(),
+        "  --conf spark.sql.catalog.spark_catalog=org.apache.spark.sql.delta.catalog.DeltaCatalog \\".to_owned(),
+        format!("  --conf spark.hadoop.fs.s3a.endpoint={} --conf spark.hadoop.fs.s3a.path.style.access=true \\", reach.url()),
+        "  --conf spark.hadoop.fs.s3a.endpoint.region=us-east-1 \\".to_owned(),
+        format!("  --conf spark.hadoop.fs.s3a.aws.credentials.provider={provider} \\"),
+        format!("  -e \"SELECT filename, filesize FROM delta.\\`{}\\` LIMIT 5\"", s3.replacen("s3://", "s3a://", 1)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_tls_change_what_clients_are_told() {
+        let s3 = "s3://main/docs/manuals";
+        let open = Reach {
+            host: "127.0.0.1:8080",
+            tls: false,
+            keys: false,
+        };
+        let text = snippets(open, s3);
+        for part in [
+            "ENDPOINT '127.0.0.1:8080', URL_STYLE 'path', USE_SSL false",
+            "SCOPE 's3://main'",
+            r#""AWS_ALLOW_HTTP": "true", "AWS_SKIP_SIGNATURE": "true""#,
+            "AnonymousAWSCredentialsProvider",
+            "delta.\\`s3a://main/docs/manuals\\`",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        let closed = Reach {
+            tls: true,
+            keys: true,
+            ..open
+        };
+        let text = snippets(closed, s3);
+        for part in [
+            "KEY_ID '<AWS_ACCESS_KEY_ID>'",
+            "USE_SSL true",
+            r#"{"AWS_ENDPOINT_URL": "https://127.0.0.1:8080", "AWS_REGION": "us-east-1"}"#,
+            "EnvironmentVariableCredentialsProvider",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!text.contains("SKIP_SIGNATURE") && !text.contains("ALLOW_HTTP"));
+    }
+}

@@ -1,0 +1,166 @@
+//! The API server, as a kubeconfig names it; and its refusals in words that help.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use kube::{
+    Api, Client, Config, ResourceExt,
+    api::{ApiResource, DynamicObject, ListParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use vdt_crds::VirtualTable;
+
+use crate::args::ClusterArgs;
+
+/// Objects of one page of a list.
+const PAGE: u32 = 500;
+/// Most objects that are listed: more than a person reads, and a bound on memory.
+const MOST: usize = 20_000;
+
+/// A cluster and a namespace of it.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    /// The API server.
+    pub(crate) client: Client,
+    /// The namespace that was asked for, or the context's.
+    pub(crate) namespace: String,
+    /// Time for one answer.
+    pub(crate) patience: Duration,
+}
+
+impl Cluster {
+    /// Reads the kubeconfig. Nothing is asked yet.
+    pub(crate) async fn connect(args: &ClusterArgs) -> anyhow::Result<Self> {
+        let options = KubeConfigOptions {
+            context: args.context.clone(),
+            cluster: args.cluster.clone(),
+            user: args.user.clone(),
+        };
+        let is_chosen = args.context.is_some() || args.cluster.is_some() || args.user.is_some();
+        let mut config = match &args.kubeconfig {
+            Some(file) => {
+                let kubeconfig = Kubeconfig::read_from(file)
+                    .with_context(|| format!("reading kubeconfig {}", file.display()))?;
+                Config::from_custom_kubeconfig(kubeconfig, &options).await?
+            }
+            None if is_chosen => Config::from_kubeconfig(&options).await?,
+            None => Config::infer()
+                .await
+                .context("finding a cluster: set KUBECONFIG, or --kubeconfig")?,
+        };
+        config.connect_timeout = Some(args.patience());
+        // A forwarded port may be silent for long; answers are bounded where they are awaited.
+        config.read_timeout = None;
+        if let Some(user) = &args.impersonate {
+            config.auth_info.impersonate = Some(user.clone());
+        }
+        if !args.impersonate_groups.is_empty() {
+            config.auth_info.impersonate_groups = Some(args.impersonate_groups.clone());
+        }
+        let namespace = args
+            .namespace
+            .clone()
+            .unwrap_or_else(|| config.default_namespace.clone());
+        Ok(Self {
+            client: Client::try_from(config).context("a client for the cluster")?,
+            namespace,
+            patience: args.patience(),
+        })
+    }
+
+    /// The VirtualTables of a namespace, as JSON: one that this version cannot read is shown all the same.
+    pub(crate) fn tables(&self, namespace: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), namespace, &table_resource())
+    }
+
+    /// Awaits an answer of the API server, for as long as patience lasts. `what` is what was tried, as "get VirtualTable docs/manuals".
+    pub(crate) async fn ask<T>(
+        &self,
+        what: &str,
+        answer: impl Future<Output = Result<T, kube::Error>>,
+    ) -> anyhow::Result<T> {
+        match tokio::time::timeout(self.patience, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(explain(what, error)),
+            Err(_) => anyhow::bail!(
+                "{what}: the API server did not answer within {} s (--request-timeout)",
+                self.patience.as_secs()
+            ),
+        }
+    }
+
+    /// Reads one table.
+    pub(crate) async fn table(&self, name: &str) -> anyhow::Result<DynamicObject> {
+        let what = format!("get VirtualTable {}/{name}", self.namespace);
+        let found = self
+            .ask(&what, self.tables(&self.namespace).get_opt(name))
+            .await?;
+        found.with_context(|| {
+            format!(
+                "there is no VirtualTable {name} in namespace {}; kubectl get vt -A lists all",
+                self.namespace
+            )
+        })
+    }
+
+    /// Lists tables, sorted by namespace and name.
+    pub(crate) async fn list_tables(&self, all: bool) -> anyhow::Result<Vec<DynamicObject>> {
+        let api = match all {
+            true => Api::all_with(self.client.clone(), &table_resource()),
+            false => self.tables(&self.namespace),
+        };
+        let place = if all {
+            "all namespaces"
+        } else {
+            self.namespace.as_str()
+        };
+        let mut tables = self
+            .list(&format!("list VirtualTables of {place}"), &api, "")
+            .await?;
+        tables.sort_by_key(|table| (table.namespace(), table.name_any()));
+        Ok(tables)
+    }
+
+    /// Lists all pages. `selector` may be empty.
+    pub(crate) async fn list<K>(
+        &self,
+        what: &str,
+        api: &Api<K>,
+        selector: &str,
+    ) -> anyhow::Result<Vec<K>>
+    where
+        K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    {
+        let mut params = ListParams::default().labels(selector).limit(PAGE);
+        let mut items = Vec::new();
+        loop {
+            let page = self.ask(what, api.list(&params)).await?;
+            items.extend(page.items);
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) if items.len() < MOST => params = params.continue_token(&token),
+                _ => return Ok(items),
+            }
+        }
+    }
+}
+
+/// How the API calls the resource.
+pub(crate) fn table_resource() -> ApiResource {
+    ApiResource::erase::<VirtualTable>(&())
+}
+
+/// Says what the API server said, and what to do about it.
+pub(crate) fn explain(what: &str, error: kube::Error) -> anyhow::Error {
+    let kube::Error::Api(status) = &error else {
+        return anyhow::Error::new(error).context(what.to_owned());
+    };
+    let hint = match status.code {
+        401 => "; log in again: the cluster does not know this user",
+        403 => "; docs/kubernetes/plugin.md lists the verbs that each command needs",
+        404 if what.contains("VirtualTable") => {
+            "; is the definition installed? kubectl get crd virtualtables.vdt.io"
+        }
+        _ => "",
+    };
+    anyhow::anyhow!("{what}: {}{hint}", status.message)
+}

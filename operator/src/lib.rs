@@ -1,0 +1,36 @@
+//! `vdt-operator`: a VirtualTable becomes serving pods.
+//!
+//! ```text
+//! dereference -> validate -> build -> apply -> status        one look at one table (controller)
+//!     GETs        pure       pure     writes   one write
+//! ```
+//!
+//! The operator has no webhook and adds no finalizer: while it is away, tables go on being served, accepted and deleted.
+//!
+//! A library for one reader: `kubectl vt plan` says what a look would come to, by [`preview()`].
+
+mod apply;
+mod args;
+mod backoff;
+mod build;
+mod check;
+mod command;
+mod controller;
+mod dereference;
+mod http;
+mod lease;
+mod metrics;
+mod names;
+#[cfg(test)]
+mod played;
+mod preview;
+mod render;
+mod run;
+mod status;
+mod token;
+mod validate;
+mod watches;
+
+pub use build::ADMIN_PORT;
+pub use command::main;
+pub use preview::{Live, Preview, Refused, preview};

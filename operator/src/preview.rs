@@ -1,0 +1,380 @@
+//! What would follow from a change of a table: the pure stages of a look, run on what its namespace shows. Nothing is written.
+//!
+//! ```text
+//! before, after, what is there --validate--> refused, or
+//!                              --build-----> children that come and go, the pod template --rollout--> pods that are replaced, or changed in place
+//! ```
+//!
+//! The images that the operator brings along are not in the resource: they are taken from the template that is there. So a preview is of the operator
+//! that rendered it; where a newer one renders the next template, pods move to its images too.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use vdt_crds::{VirtualTable, status::reason};
+
+use crate::{
+    apply::{
+        claim_templates_differ,
+        rollout::{self, PodView, Step},
+    },
+    args::{SERVER_IMAGE, SIDECAR_IMAGE},
+    build::{self, Child, Children, Kind, Shipped},
+    dereference, names, status, validate,
+};
+
+/// Objects of a table's namespace as the API gives them.
+#[derive(Clone, Debug, Default)]
+pub struct Live {
+    /// Its StatefulSet.
+    pub stateful_set: Option<Value>,
+    /// The ConfigMap [`Live::config_name`].
+    pub config: Option<Value>,
+    /// The ConfigMap [`Live::template_name`].
+    pub template: Option<Value>,
+    /// Its pods, found by [`Live::selector`].
+    pub pods: Vec<Value>,
+}
+
+impl Live {
+    /// Name of the ConfigMap with what the pods are told.
+    #[must_use]
+    pub fn config_name(table: &str) -> String {
+        names::config(table)
+    }
+
+    /// Name of the ConfigMap with the pod template as last rendered.
+    #[must_use]
+    pub fn template_name(table: &str) -> String {
+        names::template(table)
+    }
+
+    /// Selects the pods of a table, as `kubectl --selector` takes it.
+    #[must_use]
+    pub fn selector(table: &str) -> String {
+        names::selector_text(table)
+    }
+
+    /// What the operator brings along, as far as the template that is there tells.
+    fn shipped(&self) -> Shipped {
+        let template = self.template.as_ref().and_then(build::read_template);
+        let template = template.map(|rendered| rendered.template);
+        let of = |list: &str, name: &str, field: &str| {
+            let containers = template.as_ref()?["spec"][list].as_array()?;
+            let found = containers.iter().find(|one| one["name"] == name)?;
+            found[field].as_str().map(str::to_owned)
+        };
+        let keys = self.config.as_ref();
+        let keys = keys.and_then(|config| config["data"][build::ADMIN_KEYS].as_str());
+        Shipped {
+            server_image: of("initContainers", names::SERVER, "image")
+                .unwrap_or_else(|| SERVER_IMAGE.to_owned()),
+            sidecar_image: of("containers", names::SIDECAR, "image")
+                .unwrap_or_else(|| SIDECAR_IMAGE.to_owned()),
+            pull_policy: of("containers", names::SIDECAR, "imagePullPolicy"),
+            admin_keys: keys.unwrap_or_default().to_owned(),
+            // It admits the operator to the pods: a NetworkPolicy's content, which a preview does not show.
+            namespace: String::new(),
+        }
+    }
+}
+
+/// Why the operator would not act upon a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// Reason of the conditions.
+    pub reason: &'static str,
+    /// Message; names the field.
+    pub message: String,
+}
+
+/// What would follow.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Preview {
+    /// The operator would refuse it, and change nothing.
+    pub refused: Option<Refused>,
+    /// Changes are stopped (`Suspended`, `Paused`): all below waits.
+    pub held: Option<&'static str>,
+    /// Pods that are wanted now; none where there is no StatefulSet.
+    pub replicas_before: Option<u32>,
+    /// Pods that would be wanted.
+    pub replicas_after: u32,
+    /// Pods that would be replaced, in this order.
+    pub replaced: Vec<String>,
+    /// Pods whose CPU and memory would be changed in place.
+    pub resized: Vec<String>,
+    /// Running pods would be told of other manifests, and read them.
+    pub told: bool,
+    /// Pods that may be away at once.
+    pub max_unavailable: u32,
+    /// The StatefulSet would be made anew around its pods: claim templates cannot be changed.
+    pub set_anew: bool,
+    /// Children that would be made: kind and name.
+    pub created: Vec<String>,
+    /// Children that would be deleted.
+    pub deleted: Vec<String>,
+    /// Secrets, ConfigMaps and claims that the pods would mount and do not yet.
+    pub mounted: Vec<String>,
+    /// The pod template that is there.
+    #[serde(skip)]
+    pub template_before: Value,
+    /// The one that would be.
+    #[serde(skip)]
+    pub template_after: Value,
+}
+
+/// Says what follows when `before` (none: it is new) becomes `after`, a table that the API server takes.
+#[must_use]
+pub fn preview(before: Option<&VirtualTable>, after: &VirtualTable, live: &Live) -> Preview {
+    let refused = |refusal: validate::Refusal| Preview {
+        refused: Some(Refused {
+            reason: refusal.reason,
+            message: refusal.message,
+        }),
+        ..Preview::default()
+    };
+    if let Some(refusal) = validate::check(after) {
+        return refused(refusal);
+    }
+    let Some(spec) = &after.spec.server else {
+        return Preview::default(); // a table that is valid for a cluster has one
+    };
+    let set = live.stateful_set.as_ref();
+    let replicas = set.and_then(|set| set["spec"]["replicas"].as_u64());
+    let replicas_before = replicas.and_then(|replicas| u32::try_from(replicas).ok());
+    let has_claims = set
+        .and_then(|set| set["spec"]["volumeClaimTemplates"].as_array())
+        .is_some_and(|claims| !claims.is_empty());
+    let many = i64::from(replicas_before.unwrap_or_default());
+    if let Some(refusal) = validate::check_caches(spec, has_claims, many) {
+        return refused(refusal);
+    }
+    let shipped = live.shipped();
+    let wanted = children(after, spec, &shipped, live);
+    let had = before.and_then(|before| {
+        let spec = before.spec.server.as_ref()?;
+        Some(children(before, spec, &shipped, live))
+    });
+    let template_after = wanted.stateful_set().map(template_of).unwrap_or_default();
+    let resources = rollout::resources(&template_after["spec"]);
+    let views: Vec<PodView> = live.pods.iter().filter_map(PodView::of).collect();
+    let target = rollout::Target {
+        replicas: spec.replicas,
+        // All of them, one after the other.
+        max_unavailable: spec.replicas,
+        template_hash: &wanted.template_hash,
+        resources: &resources,
+        asked: template_after["metadata"]["annotations"][names::ASKED]
+            .as_str()
+            .unwrap_or_default(),
+        // Whether a cluster or a node refuses is seen when it is asked.
+        refused: BTreeSet::new(),
+    };
+    let (mut replaced, mut resized) = (Vec::new(), Vec::new());
+    for step in rollout::plan(&target, &views).steps {
+        match step {
+            Step::Replace { name, .. } => replaced.push(name),
+            Step::Resize { name, .. } => resized.push(name),
+        }
+    }
+    let stateful_set = wanted.stateful_set();
+    let told = live.config.as_ref().map(|live| build::hash(&live["data"]));
+    Preview {
+        refused: None,
+        held: held(after),
+        replicas_before,
+        replicas_after: spec.replicas,
+        told: replaced.is_empty()
+            && !views.is_empty()
+            && told.is_some_and(|hash| hash != wanted.config_hash),
+        replaced,
+        resized,
+        max_unavailable: spec.rollout.max_unavailable,
+        set_anew: stateful_set
+            .zip(set)
+            .is_some_and(|(wanted, live)| claim_templates_differ(&wanted.object, live)),
+        created: beyond(Some(&wanted), had.as_ref()),
+        deleted: beyond(had.as_ref(), Some(&wanted)),
+        mounted: mounted(&wanted, had.as_ref()),
+        template_before: set.map_or(Value::Null, |set| set["spec"]["template"].clone()),
+        template_after,
+    }
+}
+
+fn held(table: &VirtualTable) -> Option<&'static str> {
+    let annotations = table.metadata.annotations.as_ref();
+    let paused = annotations.and_then(|all| all.get(names::PAUSED));
+    if paused.is_some_and(|paused| paused == "true") {
+        return Some(status::PAUSED);
+    }
+    table.spec.suspend.then_some(reason::SUSPENDED)
+}
+
+fn children(
+    table: &VirtualTable,
+    spec: &vdt_crds::Server,
+    shipped: &Shipped,
+    live: &Live,
+) -> Children {
+    let server = build::Server {
+        namespace: table.namespace(),
+        name: table.metadata.name.as_deref().unwrap_or_default(),
+        spec,
+        owner: json!({}),
+        shipped,
+        rendered: live.template.as_ref().and_then(build::read_template),
+    };
+    build::build(&server, &[table])
+}
+
+fn template_of(set: &Child) -> Value {
+    set.object["spec"]["template"].clone()
+}
+
+/// Children of `these` that `those` lack. A state's claim is never deleted, so it is never beyond.
+fn beyond(these: Option<&Children>, those: Option<&Children>) -> Vec<String> {
+    let children = these.into_iter().flat_map(|these| &these.objects);
+    children
+        .filter(|child| {
+            let has = |those: &Children| those.find(child.kind, &child.name).is_some();
+            !those.is_some_and(has)
+                && (those.is_none() || child.kind != Kind::PersistentVolumeClaim)
+        })
+        .map(|child| format!("{} {}", child.kind.as_str(), child.name))
+        .collect()
+}
+
+fn mounted(wanted: &Children, had: Option<&Children>) -> Vec<String> {
+    let had = had.map(|had| dereference::names(&had.references));
+    dereference::names(&wanted.references)
+        .into_iter()
+        .filter(|one| !had.as_ref().is_some_and(|had| had.contains(one)))
+        .map(|(kind, name)| format!("{kind} {name}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> VirtualTable {
+        let good = include_bytes!("../../crds/examples/good/minimal.yaml");
+        let mut table = vdt_crds::parse(good).unwrap().remove(0);
+        let server = table.spec.server.as_mut().unwrap();
+        server.replicas = 2;
+        // What two pods can share.
+        let state = json!({"type": "S3", "s3": {"bucket": "state"}});
+        server.state = serde_json::from_value(state).unwrap();
+        assert_eq!(validate::check(&table), None);
+        table
+    }
+
+    /// A namespace in which `table` runs as an operator of this version made it.
+    fn running(table: &VirtualTable) -> Live {
+        let spec = table.spec.server.as_ref().unwrap();
+        let wanted = children(table, spec, &Live::default().shipped(), &Live::default());
+        let find = |kind, name: &str| wanted.find(kind, name).map(|child| child.object.clone());
+        let name = table.metadata.name.as_deref().unwrap();
+        let set = find(Kind::StatefulSet, name).unwrap();
+        let pod = |ordinal: u32| {
+            let mut pod = set["spec"]["template"].clone();
+            pod["metadata"]["name"] = format!("{name}-{ordinal}").into();
+            pod["metadata"]["uid"] = ordinal.to_string().into();
+            // As the API server writes quantities.
+            let resources = rollout::resources(&pod["spec"]);
+            for list in ["initContainers", "containers"] {
+                for (index, container) in resources[list].as_array().unwrap().iter().enumerate() {
+                    pod["spec"][list][index]["resources"] = container["resources"].clone();
+                }
+            }
+            pod["status"] =
+                json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
+            pod
+        };
+        Live {
+            config: find(Kind::ConfigMap, &Live::config_name(name)),
+            template: find(Kind::ConfigMap, &Live::template_name(name)),
+            pods: (0..spec.replicas).map(pod).collect(),
+            stateful_set: Some(set),
+        }
+    }
+
+    fn change(edit: impl FnOnce(&mut VirtualTable)) -> Preview {
+        let before = table();
+        let mut after = before.clone();
+        edit(&mut after);
+        preview(Some(&before), &after, &running(&before))
+    }
+
+    #[test]
+    fn a_new_table_makes_everything() {
+        let made = preview(None, &table(), &Live::default());
+        assert_eq!((made.replicas_before, made.replicas_after), (None, 2));
+        assert!(
+            made.created
+                .iter()
+                .any(|child| child.starts_with("StatefulSet "))
+        );
+        assert!(made.deleted.is_empty() && made.replaced.is_empty());
+    }
+
+    #[test]
+    fn nothing_follows_from_no_change() {
+        let nothing = change(|_| ());
+        assert_eq!(nothing.replicas_before, Some(nothing.replicas_after));
+        for list in [
+            &nothing.replaced,
+            &nothing.resized,
+            &nothing.created,
+            &nothing.deleted,
+            &nothing.mounted,
+        ] {
+            assert_eq!(list, &[""; 0]);
+        }
+        assert!(!nothing.told && !nothing.set_anew);
+    }
+
+    #[test]
+    fn a_change_of_the_template_replaces_pods_the_highest_first() {
+        let rolled = change(|table| {
+            table.spec.server.as_mut().unwrap().service_account_name = Some("other".to_owned());
+        });
+        let name = table().metadata.name.unwrap();
+        assert_eq!(rolled.replaced, [format!("{name}-1"), format!("{name}-0")]);
+        assert_eq!(rolled.deleted, [format!("ServiceAccount {name}")]);
+        assert_ne!(rolled.template_before, rolled.template_after);
+    }
+
+    #[test]
+    fn memory_changes_in_place() {
+        let resized = change(|table| {
+            let server = table.spec.server.as_mut().unwrap();
+            server.resources = serde_json::from_value(
+                json!({"sidecar": {"requests": {"memory": "3Gi"}, "limits": {"memory": "3Gi"}}}),
+            )
+            .unwrap();
+        });
+        assert_eq!(resized.replaced, [""; 0]);
+        assert_eq!(resized.resized.len(), 2);
+    }
+
+    #[test]
+    fn fewer_replicas_end_the_budget_and_replace_nothing() {
+        let fewer = change(|table| table.spec.server.as_mut().unwrap().replicas = 1);
+        assert_eq!((fewer.replicas_before, fewer.replicas_after), (Some(2), 1));
+        assert!(fewer.deleted[0].starts_with("PodDisruptionBudget "));
+        assert_eq!(fewer.replaced, [""; 0]);
+    }
+
+    #[test]
+    fn what_is_suspended_or_refused_says_so() {
+        assert_eq!(
+            change(|table| table.spec.suspend = true).held,
+            Some("Suspended")
+        );
+        let refused = change(|table| table.spec.sources.clear()).refused.unwrap();
+        assert_eq!(refused.reason, "InvalidSpec");
+    }
+}
