@@ -28,7 +28,8 @@ pub(super) fn config_map(server: &Server<'_>, tables: &[&VirtualTable]) -> Child
     )
 }
 
-/// Writes manifests as YAML documents: name, spec, and its generation, which the pods report when they follow it.
+/// Writes manifests as YAML documents: name, spec, and which edition of the resource it is (uid and generation): pods report
+/// it when they follow it, and one with an older edition does not undo what a newer one committed.
 fn manifests(tables: &[&VirtualTable]) -> String {
     tables
         .iter()
@@ -45,6 +46,9 @@ fn manifest(spec: &Value, table: &VirtualTable) -> String {
     });
     if let Some(generation) = table.metadata.generation {
         document["metadata"]["generation"] = generation.into();
+    }
+    if let Some(uid) = &table.metadata.uid {
+        document["metadata"]["uid"] = uid.as_str().into();
     }
     let yaml =
         serde_yaml::to_string(&document).expect("a manifest is YAML: its maps have string keys");

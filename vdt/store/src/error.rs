@@ -106,6 +106,14 @@ pub enum StoreError {
         /// How often it was tried.
         attempts: u32,
     },
+    /// The table is suspended.
+    #[error(
+        "{table} is suspended, it is served as it was committed; set spec.suspend to false to refresh it"
+    )]
+    Suspended {
+        /// `<catalog>/<schema>/<table>`.
+        table: String,
+    },
     /// A source cannot be opened or listed.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -156,6 +164,7 @@ impl StoreError {
             Self::Json { .. } | Self::Log { .. } | Self::Rope { .. } => "StateCorrupt",
             Self::Layout { .. } => "LayoutFailed",
             Self::Contended { .. } => "Contended",
+            Self::Suspended { .. } => "Suspended",
             Self::Source(error) => error.reason(),
             Self::Manifest(_) => "ManifestInvalid",
             Self::Task { .. } => "Cancelled",

@@ -29,7 +29,7 @@ pub mod source;
 pub mod state;
 pub mod versions;
 
-pub use definition::{Definition, RefreshSettings};
+pub use definition::{Definition, Edition, RefreshSettings};
 pub use error::{StoreError, chain};
 pub use origin::Origin;
 pub use refresh::{Clock, Progress, RefreshReport, SourceOutcome, TableRefresh};

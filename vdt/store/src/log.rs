@@ -79,6 +79,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The table's configuration.
+    pub fn configuration_entries(&self) -> BTreeMap<String, String> {
+        let entries = self.metadata.get("configuration");
+        let entries = entries.and_then(Value::as_object).into_iter().flatten();
+        entries
+            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+            .collect()
+    }
+
     /// A value of the table's configuration.
     pub fn configuration(&self, key: &str) -> Option<&str> {
         self.metadata.get("configuration")?.get(key)?.as_str()

@@ -1,14 +1,15 @@
 //! One refresh of one table: list, plan, lay out, commit, mirror.
 //!
 //! ```text
-//!   list sources ─┐       ┌ lay out t ──── put ropes ┐                    ┌ .crc ─────────────────┐
-//!   read snapshot ┴─ plan ┴ lay out t_meta ─ put ropes ┴ flush ─ commit t ┴ commit t_meta ─ .crc ─┴ checkpoints
-//!                     ^                                            │
-//!                     └──────────────── somebody was first ────────┘
+//!                                         ┌ lay out t ──── put ropes ┐                    ┌ .crc ─────────────────┐
+//!   read snapshot ── list sources ── plan ┴ lay out t_meta ─ put ropes ┴ flush ─ commit t ┴ commit t_meta ─ .crc ─┴ checkpoints
+//!     ^                                                                        │
+//!     └───────────────────────────── somebody was first ───────────────────────┘
 //! ```
 //!
-//! Promises: any number of refreshers may run on one state store; a version is planned on its predecessor and nothing else.
-//! Cancelled or killed anywhere, the last whole commit stands, and the next refresh carries on.
+//! Promises: any number of refreshers may run on one state store. A version is planned on its predecessor, which was read
+//! *before* its sources were listed: what somebody else listed later and committed first is never undone by an older listing.
+//! A refresher whose manifest was replaced by a newer one commits nothing. Cancelled or killed anywhere, the last whole commit stands, and the next refresh carries on.
 //! Nothing changed: no commit.
 
 mod files;
@@ -32,10 +33,10 @@ use self::{
     report::{outcome, report},
 };
 use crate::{
-    definition::{Definition, LAYOUT_KEY, SOURCE_KEY},
+    definition::{Definition, EDITION_KEY, LAYOUT_KEY, PLACE_KEY, SOURCE_KEY, committed_place},
     error::StoreError,
     log::{APP_ID, Snapshot, TableLog},
-    plan::{CommittedFile, Current, Hold, Listed, Plan, Policy, is_settled, plan},
+    plan::{Changes, CommittedFile, Current, Hold, Listed, Plan, Policy, is_settled, plan},
     rows::{Rows, read_current},
     source::{Listing, SourceError},
     state::StateStore,
@@ -106,14 +107,19 @@ impl TableRefresh {
             .await?;
         let mut waited = false;
         for _ in 0..ATTEMPTS {
+            let snapshot = self.log.snapshot().await?;
+            if let Some(report) = self.superseded(snapshot.as_ref()).await? {
+                return Ok(report);
+            }
+            let began = Instant::now();
             let listings = self.list(progress.clone()).await;
-            let listing_time = started.elapsed();
-            if !waited && self.must_settle(&listings).await? {
+            let listing_time = began.elapsed();
+            if !waited && snapshot.is_none() && self.must_settle(&listings) {
                 waited = true;
                 tokio::time::sleep(self.definition.refresh.settle).await;
                 continue;
             }
-            if let Some(done) = self.run_listed(listings).await? {
+            if let Some(done) = self.run_listed(snapshot, listings).await? {
                 return Ok(RefreshReport {
                     listing_seconds: listing_time.as_secs_f64(),
                     seconds: started.elapsed().as_secs_f64(),
@@ -128,15 +134,16 @@ impl TableRefresh {
     }
 
     /// The part of [`TableRefresh::run`] after the listing: one attempt, with the listings of the definition's sources in
-    /// their order. `None`: somebody else committed first; list again. The table must have been claimed.
+    /// their order, on `snapshot`, the newest version when listing began. `None`: somebody else committed since; read and
+    /// list again. The table must have been claimed.
     ///
     /// # Errors
     /// As [`TableRefresh::run`].
     pub async fn run_listed(
         &self,
+        snapshot: Option<Snapshot>,
         listings: Vec<Result<Listing, SourceError>>,
     ) -> Result<Option<RefreshReport>, StoreError> {
-        let snapshot = self.log.snapshot().await?;
         let now_ms = (self.clock)();
         let planned = self.plan(snapshot.as_ref(), listings, now_ms).await?;
         let Some(done) = self.apply(snapshot, planned, now_ms).await? else {
@@ -147,11 +154,8 @@ impl TableRefresh {
         Ok(Some(done))
     }
 
-    /// Whether the first version should wait a moment: something is just being written, and nothing is published yet.
-    async fn must_settle(
-        &self,
-        listings: &[Result<Listing, SourceError>],
-    ) -> Result<bool, StoreError> {
+    /// Whether the first version should wait a moment: something is just being written.
+    fn must_settle(&self, listings: &[Result<Listing, SourceError>]) -> bool {
         let settle = self.definition.refresh.settle;
         let settle_ms = i64::try_from(settle.as_millis()).unwrap_or(i64::MAX);
         let now_ms = (self.clock)();
@@ -162,7 +166,7 @@ impl TableRefresh {
         let is_young = entries
             .into_iter()
             .any(|entry| !is_settled(entry, settle_ms, now_ms));
-        Ok(is_young && settle <= FIRST_VERSION_WAIT && self.log.files().await?.newest.is_none())
+        is_young && settle <= FIRST_VERSION_WAIT
     }
 
     async fn list(&self, progress: Option<Progress>) -> Vec<Result<Listing, SourceError>> {
@@ -199,16 +203,16 @@ impl TableRefresh {
             None => Current::default(),
             Some(snapshot) => read_current(&self.state, &self.log, snapshot).await?,
         };
-        let configuration = self.definition.configuration();
-        let is_edited = |key: &str| {
-            snapshot.is_some_and(|snapshot| {
-                snapshot.configuration(key) != configuration.get(key).map(String::as_str)
-            })
-        };
+        let mut configuration = self.definition.configuration();
+        let relay = is_edited(snapshot, &configuration, LAYOUT_KEY);
         let mut outcomes = Vec::new();
         let mut listed = Vec::new();
         for (source, listing) in self.definition.sources.iter().zip(listings) {
-            let edited = is_edited(&format!("{SOURCE_KEY}{}", source.name()));
+            let keys = [SOURCE_KEY, PLACE_KEY].map(|prefix| format!("{prefix}{}", source.name()));
+            let edited = keys
+                .iter()
+                .any(|key| is_edited(snapshot, &configuration, key));
+            let mut context = source.context();
             let listing = match listing {
                 Ok(listing) => {
                     outcomes.push(outcome(source.name(), Ok(&listing)));
@@ -220,13 +224,29 @@ impl TableRefresh {
                     None
                 }
             };
+            if let (None, true, Some(snapshot)) = (&listing, edited, snapshot) {
+                // The edit waits for a listing: until then the rows are those of the place that they were laid out for.
+                if let Some(committed) = committed_place(snapshot, source.name()) {
+                    context = Arc::new(committed);
+                }
+                for key in keys {
+                    match snapshot.configuration(&key) {
+                        Some(value) => configuration.insert(key, value.to_owned()),
+                        None => configuration.remove(&key),
+                    };
+                }
+            }
             listed.push(Listed {
-                context: source.context(),
+                context,
+                relay: relay || (edited && listing.is_some()),
                 listing,
-                relay: edited || is_edited(LAYOUT_KEY),
                 edited,
             });
         }
+        let contexts = listed
+            .iter()
+            .map(|source| (source.context.name.clone(), source.context.clone()))
+            .collect();
         let policy = Policy {
             settle_ms: i64::try_from(self.definition.refresh.settle.as_millis())
                 .unwrap_or(i64::MAX),
@@ -247,18 +267,17 @@ impl TableRefresh {
             }
         }
         let metadata_changed = snapshot.is_some_and(|snapshot| {
-            let stored = snapshot
-                .metadata
-                .get("configuration")
-                .and_then(Value::as_object);
-            stored.is_none_or(|stored| {
-                stored.len() != configuration.len()
-                    || configuration.keys().any(|key| is_edited(key))
-            })
+            let mut stored = snapshot.configuration_entries();
+            stored.remove(EDITION_KEY);
+            stored != configuration
         });
+        if let Some(edition) = &self.definition.edition {
+            configuration.insert(EDITION_KEY.to_owned(), edition.to_string());
+        }
         Ok(Planned {
             plan,
             outcomes,
+            contexts,
             configuration,
             metadata_changed,
         })
@@ -274,6 +293,7 @@ impl TableRefresh {
         let Planned {
             plan,
             outcomes,
+            contexts,
             configuration,
             metadata_changed,
         } = planned;
@@ -294,7 +314,7 @@ impl TableRefresh {
             .as_ref()
             .filter(|_| plan.is_empty() && !metadata_changed)
         {
-            let rows = self.rows(plan.keep, Vec::new());
+            let rows = rows(&contexts, plan.keep, Vec::new());
             let bytes = rows.artifact_bytes();
             self.finish(snapshot.version, Mirror::Rows(rows), None)
                 .await?;
@@ -302,11 +322,15 @@ impl TableRefresh {
         }
         let next_id = plan.next_id;
         let groups: Vec<_> = plan.add.into_iter().map(Arc::new).collect();
-        let rows = self.rows(plan.keep, groups.clone());
+        let rows = rows(&contexts, plan.keep, groups.clone());
         let bytes = rows.artifact_bytes();
+        let put_meta_files = async {
+            let snapshot = self.meta_log.snapshot().await?;
+            self.put_meta_files(rows, snapshot.as_ref(), now_ms).await
+        };
         let (laid_out, mirror) = future::try_join(
             self.lay_out(groups, &plan.remove, snapshot.as_ref(), now_ms),
-            self.put_meta_files(rows, now_ms),
+            put_meta_files,
         )
         .await?;
         let mut actions = vec![delta::commit_info(
@@ -390,27 +414,67 @@ impl TableRefresh {
         log.write_checksum(snapshot.version, &checksum).await
     }
 
-    /// All rows of the version that keeps the files `keep` and adds `groups`.
-    fn rows(&self, keep: Vec<CommittedFile>, mut groups: Vec<Arc<FileGroup>>) -> Rows {
-        let contexts: BTreeMap<Arc<str>, Arc<SourceContext>> = self
+    /// The report of a table that a newer edition of its resource, or a newer vdt, has edited: it is served as committed, and its
+    /// next version is theirs to write.
+    async fn superseded(
+        &self,
+        snapshot: Option<&Snapshot>,
+    ) -> Result<Option<RefreshReport>, StoreError> {
+        let Some((snapshot, why)) = snapshot
+            .and_then(|snapshot| Some((snapshot, self.definition.superseded_by(snapshot)?)))
+        else {
+            return Ok(None);
+        };
+        let current = read_current(&self.state, &self.log, snapshot).await?;
+        let rows = current.files.iter().flat_map(|file| &file.artifacts);
+        let (artifacts, bytes) = rows.fold((0, 0), |(count, bytes), row| {
+            (count + 1, bytes + row.object.size)
+        });
+        let outcomes = self
             .definition
             .sources
             .iter()
-            .map(|source| (source.context().name.clone(), source.context()))
-            .collect();
-        groups.extend(keep.into_iter().filter_map(|file| {
-            Some(Arc::new(FileGroup {
-                source: contexts.get(&file.source)?.clone(),
-                artifacts: file.artifacts,
-            }))
-        }));
-        Rows::new(groups)
+            .map(|source| report::superseded(source.name(), &why));
+        Ok(Some(report(
+            self.log.table().as_ref(),
+            snapshot.version,
+            false,
+            (artifacts, bytes, 0),
+            Changes::default(),
+            outcomes.collect(),
+        )))
     }
 }
+
+/// Whether an entry of the configuration differs from the committed one.
+fn is_edited(
+    snapshot: Option<&Snapshot>,
+    configuration: &BTreeMap<String, String>,
+    key: &str,
+) -> bool {
+    snapshot.is_some_and(|snapshot| {
+        snapshot.configuration(key) != configuration.get(key).map(String::as_str)
+    })
+}
+
+/// All rows of the version that keeps the files `keep` and adds `groups`.
+fn rows(contexts: &Contexts, keep: Vec<CommittedFile>, mut groups: Vec<Arc<FileGroup>>) -> Rows {
+    groups.extend(keep.into_iter().filter_map(|file| {
+        Some(Arc::new(FileGroup {
+            source: contexts.get(&file.source)?.clone(),
+            artifacts: file.artifacts,
+        }))
+    }));
+    Rows::new(groups)
+}
+
+/// Sources by name, as their rows are laid out in the version that is planned.
+type Contexts = BTreeMap<Arc<str>, Arc<SourceContext>>;
 
 struct Planned {
     plan: Plan,
     outcomes: Vec<SourceOutcome>,
+    contexts: Contexts,
     configuration: BTreeMap<String, String>,
     metadata_changed: bool,
 }

@@ -2,7 +2,7 @@
 //!
 //! Requests that arrive while a refresh runs share the next one. A listing costs money, so the timer leaves at least ten
 //! times the last listing's time between two; requests and changed sources do not wait for it, but refreshes that changed
-//! sources ask for are a second apart. Shutdown ends the task between two steps; what is committed is whole.
+//! sources ask for are a second apart. A suspended table is not refreshed at all. Shutdown ends the task between two steps; what is committed is whole.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -167,6 +167,10 @@ impl RefreshTask {
                         waiting.extend(reply);
                     }
                 }
+                if self.refresh.definition().suspend {
+                    self.refuse(waiting);
+                    continue;
+                }
                 let outcome = tokio::select! {
                     () = &mut shutdown => return,
                     outcome = self.refresh.run(None) => outcome.map(Arc::new).map_err(Arc::new),
@@ -189,6 +193,15 @@ impl RefreshTask {
         }
         .instrument(span)
         .await;
+    }
+
+    /// A suspended table is not refreshed, whoever asks.
+    fn refuse(&self, waiting: Vec<oneshot::Sender<Outcome>>) {
+        let table = self.refresh.log().table().to_string();
+        let refused = Arc::new(StoreError::Suspended { table });
+        for reply in waiting {
+            drop(reply.send(Err(refused.clone())));
+        }
     }
 
     fn first_listing_time(&self) -> Duration {

@@ -49,7 +49,7 @@ async fn run(artifacts: u64, median_bytes: f64) {
     let before_kib = resident_kib();
     let (started, cpu_before) = (Instant::now(), cpu_seconds());
     let report = refresh
-        .run_listed(vec![Ok(listing)])
+        .run_listed(None, vec![Ok(listing)])
         .await
         .expect("it commits")
         .expect("nobody else commits");

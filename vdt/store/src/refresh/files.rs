@@ -86,7 +86,7 @@ impl TableRefresh {
             })
             .buffered(files_at_once())
             .map(|joined| joined.map_err(|source| StoreError::task("layout", source))?);
-        let adds = put_all(&self.state, &self.log, laid_out, now_ms, true).await?;
+        let adds = put_all(&self.state, &self.log, laid_out, snapshot, now_ms).await?;
         Ok(difference(adds, removes, snapshot))
     }
 }
@@ -96,14 +96,18 @@ fn files_at_once() -> usize {
     2 * thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Puts the ropes of `files` as they come. A rope's name is the hash of its content, so writing it again is harmless.
+/// Puts the ropes of `files` as they come, but for those that `snapshot` names: a committed rope is durable, and is never
+/// written again. Others may be there from a refresh that was cut short; the name is the hash of the content, so putting
+/// them again changes nothing.
 pub(super) async fn put_all(
     state: &StateStore,
     log: &TableLog,
     files: impl Stream<Item = Result<VirtualFile, StoreError>>,
+    snapshot: Option<&Snapshot>,
     now_ms: i64,
-    data_change: bool,
 ) -> Result<Vec<PutFile>, StoreError> {
+    let committed = paths(snapshot);
+    let committed = &committed;
     files
         .map_ok(|file| async move {
             let path = log.table().clone().join(file.name.rope_file());
@@ -112,18 +116,25 @@ pub(super) async fn put_all(
                 size: file.name.size,
                 rows: file.rows,
                 unparsed: file.unparsed,
-                action: file.add(now_ms, data_change),
+                action: file.add(now_ms, true),
             };
-            state
-                .objects()
-                .put(&path, PutPayload::from(file.stored))
-                .await
-                .map_err(|source| StoreError::object(&path, source))?;
+            if !committed.contains(put.path.as_str()) {
+                state
+                    .objects()
+                    .put(&path, PutPayload::from(file.stored))
+                    .await
+                    .map_err(|source| StoreError::object(&path, source))?;
+            }
             Ok(put)
         })
         .try_buffered(files_at_once())
         .try_collect()
         .await
+}
+
+fn paths(snapshot: Option<&Snapshot>) -> BTreeSet<&str> {
+    let files = snapshot.iter().flat_map(|snapshot| &snapshot.files);
+    files.map(|file| file.path.as_str()).collect()
 }
 
 /// Adds that the snapshot does not have, removes that it has: what Delta demands and nobody else checks.
@@ -132,10 +143,7 @@ pub(super) fn difference(
     removes: &BTreeSet<String>,
     snapshot: Option<&Snapshot>,
 ) -> LaidOut {
-    let present: BTreeSet<&str> = snapshot
-        .iter()
-        .flat_map(|snapshot| snapshot.files.iter().map(|file| file.path.as_str()))
-        .collect();
+    let present = paths(snapshot);
     adds.retain(|file| !present.contains(file.path.as_str()) || removes.contains(&file.path));
     let again: BTreeSet<&str> = adds.iter().map(|file| file.path.as_str()).collect();
     let removes = snapshot

@@ -53,7 +53,7 @@ impl TableRefresh {
             // Durable before `t` was committed.
             Mirror::Files(files) => files,
             Mirror::Rows(rows) => {
-                let files = self.put_meta_files(rows, now_ms).await?;
+                let files = self.put_meta_files(rows, snapshot.as_ref(), now_ms).await?;
                 self.state.flush().await?;
                 files
             }
@@ -76,10 +76,11 @@ impl TableRefresh {
         })
     }
 
-    /// Lays out `t_meta` and puts its ropes. Harmless before `t` is committed: no commit names them yet.
+    /// Lays out `t_meta` and puts the ropes that its `snapshot` lacks. Harmless before `t` is committed: no commit names them yet.
     pub(super) async fn put_meta_files(
         &self,
         rows: Rows,
+        snapshot: Option<&Snapshot>,
         now_ms: i64,
     ) -> Result<Vec<PutFile>, StoreError> {
         let (columns, layout) = (
@@ -100,7 +101,7 @@ impl TableRefresh {
             }
         });
         let files = stream::poll_fn(move |context| receive.poll_recv(context));
-        let put = put_all(&self.state, &self.meta_log, files, now_ms, true).await;
+        let put = put_all(&self.state, &self.meta_log, files, snapshot, now_ms).await;
         laying
             .await
             .map_err(|source| StoreError::task("layout of the table without data", source))?;
@@ -115,7 +116,7 @@ impl TableRefresh {
         now_ms: i64,
     ) -> Result<bool, StoreError> {
         let columns = self.definition.columns.without_data();
-        let configuration = self.definition.configuration();
+        let configuration = self.definition.layout_configuration();
         let wanted: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
         let gone: BTreeSet<String> = snapshot
             .iter()

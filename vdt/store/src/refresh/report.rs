@@ -15,7 +15,7 @@ use crate::{
 pub struct SourceOutcome {
     /// Name in the manifest.
     pub name: String,
-    /// Reason in CamelCase: `Listed`, `Shrunk`, or why it could not be listed.
+    /// Reason in CamelCase: `Listed`, `Shrunk`, `Superseded`, or why it could not be listed.
     pub reason: &'static str,
     /// For people.
     pub message: String,
@@ -39,6 +39,7 @@ impl SourceOutcome {
 
 const LISTED: &str = "Listed";
 pub(super) const SHRUNK: &str = "Shrunk";
+const SUPERSEDED: &str = "Superseded";
 
 /// What a refresh did.
 #[derive(Debug, Clone, Serialize)]
@@ -111,6 +112,17 @@ pub(super) fn outcome(name: &str, listing: Result<&Listing, &SourceError>) -> So
             artifacts: None,
             skipped: BTreeMap::new(),
         },
+    }
+}
+
+/// A source that was not listed, as somebody else decides about the table: `why`.
+pub(super) fn superseded(name: &str, why: &str) -> SourceOutcome {
+    SourceOutcome {
+        name: name.to_owned(),
+        reason: SUPERSEDED,
+        message: why.to_owned(),
+        artifacts: None,
+        skipped: BTreeMap::new(),
     }
 }
 

@@ -68,7 +68,7 @@ impl DirStore {
             lock,
             counter: AtomicU64::new(0),
         };
-        if mode == OpenMode::ReadWrite {
+        if mode == OpenMode::ReadWrite && path.join(super::STORE_FILE).is_file() {
             remove_staged(&store.root, 4).map_err(failed)?;
         }
         Ok(store)
@@ -117,7 +117,11 @@ fn lock(path: &FsPath) -> Result<File, StoreError> {
     }
 }
 
-/// Removes what a killed process had staged. Runs under the lock. `depth` bounds the walk: nothing is nested deeper.
+/// What names of ours end in.
+const ENDINGS: [&str; 4] = [".rope", ".json", ".crc", ".parquet"];
+
+/// Removes what a killed process had staged, and nothing else. Runs under the lock, in a directory that is a state store.
+/// `depth` bounds the walk: nothing is nested deeper.
 fn remove_staged(folder: &FsPath, depth: usize) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -129,7 +133,10 @@ fn remove_staged(folder: &FsPath, depth: usize) -> io::Result<()> {
             .file_name()
             .to_str()
             .and_then(|name| name.rsplit_once('#'))
-            .is_some_and(|(_, counter)| counter.parse::<u64>().is_ok())
+            .is_some_and(|(name, counter)| {
+                counter.parse::<u64>().is_ok()
+                    && ENDINGS.iter().any(|ending| name.ends_with(ending))
+            })
         {
             fs::remove_file(entry.path())?;
         }

@@ -7,5 +7,6 @@ mod origin;
 mod plan;
 mod random;
 mod refresh;
+mod refreshers;
 mod source;
 mod state;

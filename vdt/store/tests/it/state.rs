@@ -121,3 +121,18 @@ async fn create_is_put_if_absent_and_staged_files_are_hidden_and_removed() {
         .expect("opens");
     assert!(!staged.exists());
 }
+
+#[tokio::test]
+async fn a_folder_that_becomes_a_state_directory_keeps_its_files() {
+    let folder = TempDir::new().expect("a folder");
+    let theirs = ["Invoice #12", "notes.json#1"].map(|name| folder.path().join(name));
+    for path in &theirs {
+        fs::write(path, "theirs").expect("written");
+    }
+    let open = || StateStore::open_directory(folder.path(), OpenMode::ReadWrite);
+    drop(open().await.expect("opens"));
+    assert!(theirs.iter().all(|path| path.exists()));
+    // It is ours now: what looks staged by us goes, the rest stays.
+    drop(open().await.expect("opens"));
+    assert!(theirs[0].exists() && !theirs[1].exists());
+}

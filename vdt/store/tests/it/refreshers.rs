@@ -1,0 +1,273 @@
+//! Several refreshers on one state store that do not see the same: an older listing, an older manifest, a source that does not answer.
+
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+
+use futures::TryStreamExt;
+use object_store::memory::InMemory;
+use tempfile::TempDir;
+use vdt_store::{
+    Clock, Definition, Edition, OpenMode, RefreshReport, SourceEnv, StateStore, StoreError,
+    TableRefresh, TableStatus, schedule, source::Listing,
+};
+
+fn open(folder: &Path, spec: &str) -> Definition {
+    let manifest = format!(
+        "apiVersion: vdt.io/v1alpha1\nkind: VirtualTable\nmetadata: {{name: many}}\nspec:\n{spec}  \
+         refresh: {{intervalSeconds: 0, settleSeconds: 0}}\n"
+    );
+    let table = vdt_crds::parse(manifest.as_bytes())
+        .expect("the manifest parses")
+        .remove(0);
+    let env = SourceEnv {
+        base_dir: folder.to_owned(),
+        ..SourceEnv::default()
+    };
+    Definition::open(&table, &env).expect("the manifest is valid")
+}
+
+const ONE: &str = "  sources:\n  - {name: here, type: File, file: {path: .}}\n";
+
+fn edition(definition: Definition, generation: i64) -> Definition {
+    Definition {
+        edition: Some(Edition {
+            uid: "0b1c".to_owned(),
+            generation,
+        }),
+        ..definition
+    }
+}
+
+async fn memory() -> StateStore {
+    StateStore::from_store(Arc::new(InMemory::new()), "memory", OpenMode::ReadWrite)
+        .await
+        .expect("state")
+}
+
+fn refresh(definition: Definition, state: &StateStore) -> TableRefresh {
+    let clock: Clock = Arc::new(|| 1_900_000_000_000);
+    TableRefresh::new(Arc::new(definition), state.clone(), clock)
+}
+
+async fn run(refresh: &TableRefresh) -> RefreshReport {
+    refresh.run(None).await.expect("it refreshes")
+}
+
+fn write(folder: &TempDir, names: &[&str]) {
+    for name in names {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        fs::write(path, name).expect("written");
+    }
+}
+
+#[tokio::test]
+async fn a_listing_older_than_the_version_is_not_planned_on_it() {
+    let folder = TempDir::new().expect("a folder");
+    write(&folder, &["a", "b"]);
+    let state = memory().await;
+    let (slow, quick) = (
+        refresh(open(folder.path(), ONE), &state),
+        refresh(open(folder.path(), ONE), &state),
+    );
+    run(&slow).await;
+    let snapshot = slow.log().snapshot().await.expect("the log reads");
+    let stale = slow.definition().sources[0]
+        .list(&|_, _| {})
+        .await
+        .expect("it lists");
+    write(&folder, &["c"]);
+    let newer = run(&quick).await;
+    assert_eq!((newer.new, newer.artifacts), (1, 3));
+    // The slow one has something to say of its own, so that it has to commit.
+    let only_a = Listing {
+        entries: stale.entries[..1].to_vec(),
+        ..stale
+    };
+    let done = slow.run_listed(snapshot, vec![Ok(only_a)]).await;
+    assert!(done.expect("no error").is_none(), "it has to list again");
+    let after = run(&slow).await;
+    assert!(!after.committed);
+    assert_eq!((after.version, after.artifacts), (newer.version, 3));
+}
+
+#[tokio::test]
+async fn an_older_edition_serves_what_a_newer_one_committed() {
+    let folder = TempDir::new().expect("a folder");
+    write(&folder, &["a.pdf", "b.txt"]);
+    let state = memory().await;
+    let columns = format!(
+        "{ONE}  schema:\n    columns:\n    - {{name: filename, from: {{artifact: Filename}}}}\n    \
+         - {{name: data, from: {{artifact: Data}}}}\n"
+    );
+    let old = refresh(edition(open(folder.path(), ONE), 3), &state);
+    let new = refresh(edition(open(folder.path(), &columns), 4), &state);
+    assert!(run(&old).await.committed);
+    let edited = run(&new).await;
+    assert!(edited.committed);
+
+    write(&folder, &["c.pdf"]);
+    let superseded = run(&old).await;
+    assert!(!superseded.committed);
+    assert_eq!(
+        (superseded.version, superseded.artifacts),
+        (edited.version, 2)
+    );
+    let source = &superseded.sources[0];
+    assert_eq!(source.reason, "Superseded");
+    assert!(
+        source.message.contains("generation 4"),
+        "{}",
+        source.message
+    );
+    assert!(!source.is_current());
+
+    // The newer one goes on, and an edit that changes nothing about the files is no edit of the table.
+    assert_eq!(run(&new).await.new, 1);
+    let renumbered = refresh(edition(open(folder.path(), &columns), 5), &state);
+    assert!(!run(&renumbered).await.committed);
+    // A resource that was made again starts counting anew, and is listened to.
+    let again = Definition {
+        edition: Some(Edition {
+            uid: "another".to_owned(),
+            generation: 1,
+        }),
+        ..open(folder.path(), ONE)
+    };
+    assert!(run(&refresh(again, &state)).await.committed);
+}
+
+#[tokio::test]
+async fn an_edit_waits_for_a_source_that_cannot_be_listed() {
+    let (here, gone) = (
+        TempDir::new().expect("a folder"),
+        TempDir::new().expect("a folder"),
+    );
+    write(&here, &["a"]);
+    write(&gone, &["1", "2", "3", "4"]);
+    let spec = |exclude: &str| {
+        format!(
+            "  sources:\n  - {{name: here, type: File, file: {{path: {:?}}}}}\n  \
+             - {{name: there, type: File, file: {{path: {:?}}}{exclude}}}\n",
+            here.path(),
+            gone.path()
+        )
+    };
+    let root = Path::new("/");
+    let state = memory().await;
+    run(&refresh(open(root, &spec("")), &state)).await;
+    // Three quarters are excluded: more than would be believed of a listing by itself.
+    let edited = refresh(open(root, &spec(", exclude: ['[234]']")), &state);
+    let away = gone.path().with_extension("away");
+    fs::rename(gone.path(), &away).expect("renamed");
+    write(&here, &["b"]);
+    let report = run(&edited).await;
+    assert_eq!((report.artifacts, report.new, report.deleted), (6, 1, 0));
+    fs::rename(&away, gone.path()).expect("renamed");
+    let report = run(&edited).await;
+    assert_eq!((report.artifacts, report.deleted), (3, 3));
+    assert!(report.sources.iter().all(|source| source.is_current()));
+}
+
+#[tokio::test]
+async fn another_place_that_cannot_be_listed_keeps_the_rows_of_the_last() {
+    let folders = [(); 3].map(|()| TempDir::new().expect("a folder"));
+    let [here, last, next] = &folders;
+    write(here, &["a"]);
+    write(last, &["1", "2"]);
+    write(next, &["3"]);
+    let spec = |there: &TempDir| {
+        format!(
+            "  sources:\n  - {{name: here, type: File, file: {{path: {:?}}}}}\n  \
+             - {{name: there, type: File, file: {{path: {:?}}}}}\n",
+            here.path(),
+            there.path()
+        )
+    };
+    let root = Path::new("/");
+    let state = memory().await;
+    run(&refresh(open(root, &spec(last)), &state)).await;
+    let moved = refresh(open(root, &spec(next)), &state);
+    let away = next.path().with_extension("away");
+    fs::rename(next.path(), &away).expect("renamed");
+    write(here, &["b"]);
+    // Both the table and its mirror are written, of which the mirror needs the rows of every source.
+    assert_eq!(run(&moved).await.artifacts, 4);
+    fs::rename(&away, next.path()).expect("renamed");
+    let report = run(&moved).await;
+    assert_eq!((report.artifacts, report.new, report.deleted), (3, 1, 2));
+}
+
+#[tokio::test]
+async fn ropes_that_are_committed_are_not_written_again() {
+    let folder = TempDir::new().expect("a folder");
+    let names: Vec<String> = (0..40).map(|number| format!("{number:02}/x")).collect();
+    write(
+        &folder,
+        &names.iter().map(String::as_str).collect::<Vec<_>>(),
+    );
+    let state = memory().await;
+    let refresh = refresh(open(folder.path(), ONE), &state);
+    run(&refresh).await;
+    // The store in memory counts puts in its ETags.
+    let ropes = async || -> BTreeMap<_, _> {
+        let listed = state.objects().list(None);
+        let listed: Vec<_> = listed.try_collect().await.expect("it lists");
+        listed
+            .into_iter()
+            .filter(|meta| meta.location.as_ref().ends_with(".rope"))
+            .map(|meta| (meta.location, meta.e_tag))
+            .collect()
+    };
+    let before = ropes().await;
+    let meta = |path: &object_store::path::Path| path.as_ref().contains("many_meta");
+    assert_eq!(before.keys().filter(|path| meta(path)).count(), 1);
+    // An edit of nothing that the files depend on lays all of them out again, and each comes out as it was.
+    let excluded = format!(
+        "{}\n",
+        ONE.trim_end()
+            .replace("path: .}", "path: .}, exclude: [none]")
+    );
+    let edited = self::refresh(open(folder.path(), &excluded), &state);
+    assert!(run(&edited).await.committed);
+    assert_eq!(ropes().await, before);
+    // One new artifact: a file of its own, and another mirror.
+    write(&folder, &["40/x"]);
+    assert!(run(&edited).await.committed);
+    let after = ropes().await;
+    assert_eq!(after.len(), before.len() + 2);
+    assert!(
+        before
+            .iter()
+            .all(|(path, tag)| after.get(path) == Some(tag))
+    );
+}
+
+#[tokio::test]
+async fn a_suspended_table_is_not_refreshed_whoever_asks() {
+    let folder = TempDir::new().expect("a folder");
+    write(&folder, &["a"]);
+    let state = memory().await;
+    run(&refresh(open(folder.path(), ONE), &state)).await;
+    write(&folder, &["b"]);
+    let suspended = Definition {
+        suspend: true,
+        ..open(folder.path(), ONE)
+    };
+    let (asking, task) = schedule(refresh(suspended, &state), TableStatus::default());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let clock: Clock = Arc::new(|| 0);
+    let task = tokio::spawn(task.run(clock, async move { drop(stopped.await) }));
+    asking.drift();
+    let refused = asking.ask_and_wait().await.expect("it answers");
+    let error = refused.expect_err("it does not refresh");
+    assert!(
+        matches!(&*error, StoreError::Suspended { table } if table == "main/default/many"),
+        "{error}"
+    );
+    assert_eq!(asking.status().refreshes, 0);
+    drop(stop);
+    task.await.expect("it ends");
+    let log = refresh(open(folder.path(), ONE), &state).log().clone();
+    let version = log.snapshot().await.expect("reads").expect("a version");
+    assert_eq!(version.version, 0);
+}
