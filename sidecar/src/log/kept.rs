@@ -34,10 +34,20 @@ impl<T> Clone for Taken<T> {
     }
 }
 
+/// That the origin did not answer.
+#[derive(Debug, Clone)]
+pub(super) struct Refused {
+    /// When that was clear.
+    pub(super) at: Instant,
+    pub(super) message: Arc<str>,
+}
+
 /// One value that is taken again and again.
 #[derive(Debug)]
 pub(super) struct Kept<T> {
     last: Mutex<Option<Taken<T>>>,
+    /// Since what was taken last.
+    refused: Mutex<Option<Refused>>,
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -45,6 +55,7 @@ impl<T> Default for Kept<T> {
     fn default() -> Self {
         Self {
             last: Mutex::default(),
+            refused: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
         }
     }
@@ -64,6 +75,23 @@ impl<T> Kept<T> {
         self.turn.lock().await
     }
 
+    /// The last attempt, if the origin did not answer it.
+    pub(super) fn refused(&self) -> Option<Refused> {
+        self.lock_refused().clone()
+    }
+
+    /// Whoever waits for the turn need not try what has just failed.
+    pub(super) fn refuse(&self, message: &str) {
+        *self.lock_refused() = Some(Refused {
+            at: Instant::now(),
+            message: message.into(),
+        });
+    }
+
+    fn lock_refused(&self) -> std::sync::MutexGuard<'_, Option<Refused>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Keeps what was taken.
     pub(super) fn put(&self, value: T, stamp: Stamp, at: Instant) -> Arc<T> {
         let value = Arc::new(value);
@@ -73,6 +101,7 @@ impl<T> Kept<T> {
             at,
         };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
+        *self.lock_refused() = None;
         value
     }
 }

@@ -35,6 +35,8 @@ use object_store::{
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, path::Path,
 };
 
+use tokio::time::{Instant, timeout};
+
 pub use metrics::LogMetrics;
 pub use notices::Notices;
 
@@ -49,6 +51,8 @@ const LEVELS_MAX: usize = 256;
 pub const LEVEL_OBJECTS_MAX: usize = 10_000;
 /// Bodies of `.crc` files kept. Clients read the newest of a table.
 const CHECKSUMS_MAX: usize = 1024;
+/// How long an origin that is up may take for a snapshot before the last one is served.
+const TAKE_MAX: Duration = Duration::from_secs(5);
 
 /// How a [`LogStore`] trusts.
 #[derive(Debug, Clone)]
@@ -136,6 +140,7 @@ impl Shared {
         if let Some(taken) = kept.last().filter(|taken| is_trusted(taken)) {
             return Ok(taken.value);
         }
+        let asked = Instant::now();
         let _turn = kept.turn().await;
         let last = kept.last();
         if let Some(taken) = last.as_ref().filter(|taken| is_trusted(taken)) {
@@ -145,18 +150,38 @@ impl Shared {
             self.metrics.stale_answer();
             return Ok(Arc::clone(&taken.value));
         }
-        // Before the first request: a notice that comes meanwhile makes the snapshot stale at once.
-        let (stamp, at) = (self.notices.stamp(folder), tokio::time::Instant::now());
-        self.metrics.snapshot_taken();
-        match (take().await, last) {
-            (Ok(value), _) => Ok(kept.put(value, stamp, at)),
-            (Err(error), Some(taken)) if is_away(&error) => {
-                tracing::debug!(%folder, %error, "the origin does not answer; the last snapshot is served");
+        // One attempt answers for everybody who waited for it, and for a moment more where there is something to serve.
+        match (kept.refused(), &last) {
+            (Some(refused), Some(taken))
+                if refused.at > asked || refused.at.elapsed() < self.options.staleness =>
+            {
                 self.metrics.stale_answer();
-                Ok(taken.value)
+                return Ok(Arc::clone(&taken.value));
             }
-            (Err(error), _) => Err(error),
+            (Some(refused), None) if refused.at > asked => return Err(away(&refused.message)),
+            _ => {}
         }
+        // Before the first request: a notice that comes meanwhile makes the snapshot stale at once.
+        let (stamp, at) = (self.notices.stamp(folder), Instant::now());
+        self.metrics.snapshot_taken();
+        let taken = match &last {
+            None => take().await,
+            Some(_) => timeout(TAKE_MAX, take())
+                .await
+                .unwrap_or_else(|_| Err(away(&format!("no answer within {TAKE_MAX:?}")))),
+        };
+        let error = match taken {
+            Ok(value) => return Ok(kept.put(value, stamp, at)),
+            Err(error) if !is_away(&error) => return Err(error),
+            Err(error) => error,
+        };
+        kept.refuse(&error.to_string());
+        let Some(taken) = last else {
+            return Err(error);
+        };
+        tracing::debug!(%folder, %error, "the origin does not answer; the last snapshot is served");
+        self.metrics.stale_answer();
+        Ok(taken.value)
     }
 
     async fn level(&self, folder: Path) -> Result<ListResult> {
@@ -235,6 +260,13 @@ fn is_away(error: &Error) -> bool {
             | Error::NotSupported { .. }
             | Error::InvalidPath { .. }
     )
+}
+
+fn away(message: &str) -> Error {
+    Error::Generic {
+        store: "LogStore",
+        source: message.into(),
+    }
 }
 
 fn not_found(location: &Path) -> Error {

@@ -1,12 +1,18 @@
 //! Logs: how many requests an answer costs, what makes it stale, and what is served when the origin is away.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use futures::TryStreamExt;
 use object_store::{
     Error, GetOptions, ObjectStore, ObjectStoreExt, PutPayload, memory::InMemory, path::Path,
 };
-use vdt_rope::testing::{Recording, Request};
+use vdt_rope::testing::{Altered, Recording, Request};
 use vdt_sidecar::log::{LogMetrics, LogOptions, LogStore, Notices};
 
 const LOG: &str = "log/main/docs/t/_delta_log";
@@ -167,6 +173,55 @@ async fn with_the_origin_away_the_last_snapshot_is_served_and_counted() {
     bed.notices.set_origin_up(true);
     assert_eq!(bed.listed().await.len(), 3);
     assert_eq!(bed.metrics.stale_answers(), 1);
+}
+
+/// A store whose GETs below the log take 4 s and then fail while `is_down`.
+fn failing_slowly(inner: Arc<InMemory>, is_down: &Arc<AtomicBool>) -> Arc<Recording> {
+    let is_down = Arc::clone(is_down);
+    let slow = Altered::new(inner, LOG)
+        .delaying(Duration::from_secs(4))
+        .failing(move |_, _| {
+            is_down.load(Relaxed).then(|| Error::Generic {
+                store: "test",
+                source: "503".into(),
+            })
+        });
+    Arc::new(Recording::new(Arc::new(slow)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_of_a_log_that_cannot_be_read_wait_for_one_attempt() {
+    let origin = Arc::new(InMemory::new());
+    let is_down = Arc::new(AtomicBool::new(true));
+    let recording = failing_slowly(origin.clone(), &is_down);
+    let store = LogStore::new(
+        recording.clone(),
+        LogOptions::default(),
+        Notices::new(),
+        LogMetrics::default(),
+    );
+    origin.put(&commit(0), "{}".into()).await.unwrap();
+    let read_all = async || {
+        let began = tokio::time::Instant::now();
+        let folder = Path::from(LOG);
+        let reads = (0..50).map(|_| store.list(Some(&folder)).try_collect::<Vec<_>>());
+        let answers = futures::future::join_all(reads).await;
+        (answers, began.elapsed().as_secs(), recording.take().len())
+    };
+    // Nothing to serve: all of them learn it from one request.
+    let (answers, seconds, requests) = read_all().await;
+    assert!(answers.iter().all(Result::is_err));
+    assert_eq!((seconds, requests), (4, 1));
+    // With a snapshot all of them are served from it, after one attempt, and soon after it without one.
+    is_down.store(false, Relaxed);
+    assert!(read_all().await.0.iter().all(Result::is_ok));
+    tokio::time::advance(Duration::from_secs(10)).await;
+    is_down.store(true, Relaxed);
+    for expected in [(4, 1), (0, 0)] {
+        let (answers, seconds, requests) = read_all().await;
+        assert!(answers.iter().all(Result::is_ok));
+        assert_eq!((seconds, requests), expected);
+    }
 }
 
 #[tokio::test]

@@ -21,6 +21,8 @@ mod layout;
 mod queue;
 mod scan;
 mod store;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::{
@@ -214,9 +216,7 @@ impl Disk {
             .entry(key)
             .or_insert_with(|| load(&self.inner, opened, key))
             .clone();
-        let loaded = loading.await;
-        self.inner.loading().remove(&key);
-        let Loaded { held, is_old } = loaded?;
+        let Loaded { held, is_old } = loading.await?;
         if is_old && how == Insert::Resident {
             // A full queue means that there is enough that is new.
             let _ = self.inner.queue.push(Job {
@@ -480,51 +480,52 @@ impl Inner {
     }
 }
 
-/// Loads on a task of its own: it ends whoever leaves, for what is read into must outlive the read.
+/// Loads on a task of its own: it ends whoever leaves, for what is read into must outlive the read. Until then others join it.
 fn load(inner: &Arc<Inner>, opened: Arc<Opened>, key: Key) -> Loading {
     let inner = inner.clone();
     let task = tokio::spawn(async move {
-        let _permit = inner.reads.clone().acquire_owned().await.ok()?;
-        let found = opened.store.storage().load(&key).await;
-        if found.is_ok() {
-            opened.read_errors.store(0, Relaxed);
-        }
-        match found {
-            Ok(Load::Entry {
-                value, populated, ..
-            }) => Some(Loaded {
-                held: value,
-                is_old: populated.age == Age::Old,
-            }),
-            Ok(Load::Piece { piece, .. }) => Some(Loaded {
-                held: piece.value().clone(),
-                is_old: false,
-            }),
-            Ok(Load::Miss | Load::Throttled) => {
-                let hash = key.hash64();
-                // foyer has removed what does not verify. What was freed in between is no fault.
-                if !opened.holds(hash)
-                    && !opened.census.is_leaving(hash)
-                    && opened.census.gone(hash)
-                {
-                    inner.counters.bad_entries.fetch_add(1, Relaxed);
-                    warn!(
-                        "an entry of the disk cache was not what had been written and is dropped"
-                    );
-                }
-                None
-            }
-            Err(error) => {
-                inner.counters.bad_entries.fetch_add(1, Relaxed);
-                warn!(%error, "an entry of the disk cache cannot be read and is dropped");
-                opened.store.storage().delete(&ByHash(key.hash64()));
-                opened.census.gone(key.hash64());
-                inner.read_failed(&opened, &error).await;
-                None
-            }
-        }
+        let loaded = read(&inner, &opened, key).await;
+        inner.loading().remove(&key);
+        loaded
     });
     async move { task.await.ok().flatten() }.boxed().shared()
+}
+
+async fn read(inner: &Inner, opened: &Arc<Opened>, key: Key) -> Option<Loaded> {
+    let _permit = inner.reads.acquire().await.ok()?;
+    let found = opened.store.storage().load(&key).await;
+    if found.is_ok() {
+        opened.read_errors.store(0, Relaxed);
+    }
+    match found {
+        Ok(Load::Entry {
+            value, populated, ..
+        }) => Some(Loaded {
+            held: value,
+            is_old: populated.age == Age::Old,
+        }),
+        Ok(Load::Piece { piece, .. }) => Some(Loaded {
+            held: piece.value().clone(),
+            is_old: false,
+        }),
+        Ok(Load::Miss | Load::Throttled) => {
+            let hash = key.hash64();
+            // foyer has removed what does not verify. What was freed in between is no fault.
+            if !opened.holds(hash) && !opened.census.is_leaving(hash) && opened.census.gone(hash) {
+                inner.counters.bad_entries.fetch_add(1, Relaxed);
+                warn!("an entry of the disk cache was not what had been written and is dropped");
+            }
+            None
+        }
+        Err(error) => {
+            inner.counters.bad_entries.fetch_add(1, Relaxed);
+            warn!(%error, "an entry of the disk cache cannot be read and is dropped");
+            opened.store.storage().delete(&ByHash(key.hash64()));
+            opened.census.gone(key.hash64());
+            inner.read_failed(opened, &error).await;
+            None
+        }
+    }
 }
 
 /// Looks at the directory from time to time.
