@@ -59,6 +59,8 @@ def test_status_refresh_top_and_snippets_of_a_table_that_serves(kube, operator, 
         return table["version"] is not None and table["artifacts"] == 1 if "version" in table else False
 
     until("the table serves", serves, seconds=90)
+    # Its version is told before its pod has been ready for a moment, which a refresh asks for.
+    kube.wait("virtualtable/manuals", "condition=Ready")
     said = vt("status", "manuals")
     for part in (f"s3://main/{kube.namespace}/manuals", "1 artifacts; the sources were so", "\nCACHE\n  manuals-0: memory "):
         assert part in said, said
