@@ -21,6 +21,7 @@ mod schema;
 pub mod snippets;
 mod spec;
 pub mod status;
+pub mod units;
 mod unsupported;
 mod validate;
 mod violation;

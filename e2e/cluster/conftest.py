@@ -18,12 +18,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness import cli, control  # noqa: E402  (this folder is on no path when pytest starts above it)
+from bucket import Bucket  # noqa: E402  (this folder is on no path when pytest starts above it)
+from harness import cli, control  # noqa: E402
 from harness.node import Node  # noqa: E402
 from harness.settings import Settings, binaries  # noqa: E402
 from kube import ARTIFACTS, Kube, keep, namespace  # noqa: E402
+from lib.artifacts import papers  # noqa: E402
 from lib.seaweed import SeaweedFS  # noqa: E402
 from measured import NUMBERS, Numbers  # noqa: E402
+from reading import load  # noqa: E402
 from releases import release  # noqa: E402
 
 KEEP = os.environ.get("E2E_CLUSTER_KEEP") == "1"
@@ -135,6 +138,22 @@ def operator(system, images):
     """A release of the chart for all tests of a module: its name. Two at once would serve the same tables."""
     with release(system, images, "--set=secrets.watch=true") as name:
         yield name
+
+
+@pytest.fixture
+def source(kube, buckets) -> Bucket:
+    """A bucket of real PDFs and the Secret that reads it. Modules that need other artifacts have one of their own."""
+    bucket = Bucket(buckets, kube.namespace)
+    bucket.put(papers())
+    bucket.secret(kube)
+    return bucket
+
+
+@pytest.fixture
+def readers(table, source, clients_image):
+    """Readers of the module's `table` without pause, who compare every body with `source`."""
+    with load(table, clients_image, source.hashes()) as readers:
+        yield readers
 
 
 @pytest.fixture

@@ -1,14 +1,12 @@
 //! Numbers for people, as kubectl writes them.
 
+pub(crate) use vdt_crds::units::count;
+use vdt_crds::units::scaled;
+
 /// Bytes with a binary unit: `512Ki`, `1.3Gi`.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
+    let (value, unit) = scaled(count, UNITS.len() - 1);
     match unit {
         0 => count.to_string(),
         _ if value < 10.0 => format!("{value:.1}{}", UNITS[unit]),
@@ -31,14 +29,6 @@ pub(crate) fn age(seconds: i64) -> String {
         seconds @ 120..7200 => format!("{}m", seconds / 60),
         seconds @ 7200..172_800 => format!("{}h", seconds / 3600),
         seconds => format!("{}d", seconds / 86_400),
-    }
-}
-
-/// A count with its noun: `1 pod`, `2 pods`.
-pub(crate) fn count(number: usize, noun: &str) -> String {
-    match number {
-        1 => format!("1 {noun}"),
-        _ => format!("{number} {noun}s"),
     }
 }
 

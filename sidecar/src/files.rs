@@ -1,7 +1,7 @@
 //! Files that are read again when they change: manifests and secrets, as they lie on a laptop and as Kubernetes mounts them.
 //!
-//! They are looked at once a second, through symbolic links: Kubernetes swaps a `..data` link under everything that it mounts. A look costs a few
-//! microseconds and needs nothing of the file system that a network or an overlay may not have.
+//! They are looked at once a second, through symbolic links: Kubernetes swaps a `..data` link under everything that it mounts. A look needs nothing
+//! of the file system that a network or an overlay may not have.
 
 use std::{
     fs, io,
@@ -169,7 +169,6 @@ mod tests {
         let paths = vec![folder.path().to_owned()];
         let first = look(&paths);
         assert_eq!(first, look(&paths));
-        // The same bytes in a new file: the kubelet would not do it, and it costs one look too many.
         swap(folder.path(), "..two", &[("tables.yaml", "b")]);
         let second = look(&paths);
         assert_ne!(first, second);

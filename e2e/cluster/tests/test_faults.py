@@ -11,7 +11,7 @@ from kube import Kube, Refused, until
 from lib.artifacts import noise, papers
 from local_volumes import FOLDER, storage_class
 from reading import load, read
-from releases import leader, lease_holder
+from releases import leader
 from table import Table, manifest
 
 pytestmark = pytest.mark.usefixtures("operator")
@@ -34,12 +34,6 @@ def table(kube, source) -> Table:
     table = Table(kube, "scans").apply(manifest("scans", [source.source()], source.state("state-rw"), refresh_seconds=2))
     table.ready()
     return table
-
-
-@pytest.fixture
-def readers(table, source, clients_image):
-    with load(table, clients_image, source.hashes()) as readers:
-        yield readers
 
 
 def test_b19_a_missing_secret_is_named_and_seen_when_it_comes(kube, source, clients_image, numbers):

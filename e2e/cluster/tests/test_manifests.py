@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from bucket import Bucket
 from kube import Refused
-from lib.artifacts import papers
 from reading import read
 from table import Table, manifest
 
 pytestmark = pytest.mark.usefixtures("operator")
-
-
-@pytest.fixture
-def source(kube, buckets) -> Bucket:
-    bucket = Bucket(buckets, kube.namespace)
-    bucket.put(papers())
-    bucket.secret(kube)
-    return bucket
 
 
 def test_scenario_2_what_the_api_server_can_tell_it_refuses_and_the_rest_stalls_by_name(kube, source, clients_image):

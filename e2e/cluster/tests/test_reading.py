@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from bucket import Bucket
 from kube import complaints
 from lib.artifacts import noise, papers, sha256
 from local_volumes import FOLDER, storage_class
@@ -11,14 +10,6 @@ from reading import read
 from table import Table, manifest
 
 pytestmark = pytest.mark.usefixtures("operator")
-
-
-@pytest.fixture
-def source(kube, buckets) -> Bucket:
-    bucket = Bucket(buckets, kube.namespace)
-    bucket.put(papers())
-    bucket.secret(kube)
-    return bucket
 
 
 @pytest.mark.parametrize("client", ["polars", "delta-rs"])

@@ -35,12 +35,6 @@ def table(kube, source) -> Table:
     return table
 
 
-@pytest.fixture
-def readers(table, source, clients_image):
-    with load(table, clients_image, source.hashes()) as readers:
-        yield readers
-
-
 def replaced(table: Table, before: dict[str, str], *, seconds: float = 120) -> None:
     """Waits until every pod is another one than before, and ready."""
     until("every pod is made anew", lambda: not set(before.values()) & set(table.uids().values()), seconds=seconds)

@@ -117,7 +117,10 @@ fn sentences(follows: &Preview) -> Vec<String> {
     }
     let after = follows.replicas_after as usize;
     match follows.replicas_before.map(|before| before as usize) {
-        None => said.push(format!("pods: {} would be made", count(after, "pod"))),
+        None => said.push(format!(
+            "pods: {} would be made",
+            count(after as u64, "pod")
+        )),
         Some(before) if before < after => {
             said.push(format!("pods: {before} -> {after}, the others stay"))
         }
@@ -144,14 +147,14 @@ fn sentences(follows: &Preview) -> Vec<String> {
         };
         said.push(format!(
             "pods: {} replaced, {each}, {}: their template changes",
-            count(follows.replaced.len(), "pod"),
+            count(follows.replaced.len() as u64, "pod"),
             follows.replaced.join(", ")
         ));
     }
     if !follows.resized.is_empty() {
         said.push(format!(
             "pods: cpu and memory of {} change in place where the cluster can ({})",
-            count(follows.resized.len(), "pod"),
+            count(follows.resized.len() as u64, "pod"),
             follows.resized.join(", ")
         ));
     }

@@ -9,9 +9,8 @@ use futures::{
     stream::{self, BoxStream},
 };
 use object_store::{
-    BackoffConfig, CopyOptions, Error, GetOptions, GetRange, GetResult, ListResult,
-    MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload,
-    PutResult, Result, RetryConfig,
+    BackoffConfig, Error, GetOptions, GetRange, GetResult, ListResult, ObjectMeta, ObjectStore,
+    Result, RetryConfig,
     aws::{AmazonS3, AmazonS3Builder},
     path::{Path, PathPart},
 };
@@ -284,26 +283,5 @@ impl ObjectStore for OriginClient {
         })
     }
 
-    async fn put_opts(&self, _: &Path, _: PutPayload, _: PutOptions) -> Result<PutResult> {
-        Err(refused("put"))
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        _: &Path,
-        _: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        Err(refused("multipart put"))
-    }
-
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
-        locations.map(|_| Err(refused("delete"))).boxed()
-    }
-
-    async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
-        Err(refused("copy"))
-    }
+    vdt_rope::refuse_writes!(refused);
 }

@@ -57,7 +57,7 @@ impl Served {
         served
     }
 
-    /// The table is refreshed by `refresher` from now on. `is_still`: it waits to be asked, so what was taken is followed already.
+    /// The table is refreshed by `refresher` from now on. `is_still`: it is suspended, so what was taken is followed already.
     pub(crate) fn opened(&self, refresher: Refresher, is_still: bool) {
         let mut state = self.lock();
         let number = state.refresher.as_ref().map_or(0, |(number, _)| number + 1);

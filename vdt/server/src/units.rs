@@ -1,25 +1,15 @@
 //! Numbers for people.
 
+pub(crate) use vdt_crds::units::count;
+use vdt_crds::units::scaled;
+
 /// Bytes with a binary unit: `1.3 GiB`.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
+    let (value, unit) = scaled(count, UNITS.len() - 1);
     match unit {
         0 => format!("{count} B"),
         _ => format!("{value:.1} {}", UNITS[unit]),
-    }
-}
-
-/// A count with its noun: `1 artifact`, `412 artifacts`.
-pub(crate) fn count(number: u64, noun: &str) -> String {
-    match number {
-        1 => format!("1 {noun}"),
-        _ => format!("{number} {noun}s"),
     }
 }
 

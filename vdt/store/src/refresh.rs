@@ -326,9 +326,10 @@ impl TableRefresh {
         let bytes = rows.artifact_bytes();
         let put_meta_files = async {
             let snapshot = self.meta_log.snapshot().await?;
-            self.put_meta_files(rows, snapshot.as_ref(), now_ms).await
+            let files = self.put_meta_files(rows, snapshot.as_ref(), now_ms).await?;
+            Ok((files, snapshot))
         };
-        let (laid_out, mirror) = future::try_join(
+        let (laid_out, (files, snapshot_of_meta)) = future::try_join(
             self.lay_out(groups, &plan.remove, snapshot.as_ref(), now_ms),
             put_meta_files,
         )
@@ -379,8 +380,15 @@ impl TableRefresh {
         if !self.log.commit(version, &actions).await? {
             return Ok(None);
         }
-        self.finish(version, Mirror::Files(mirror), Some(checksum))
-            .await?;
+        self.finish(
+            version,
+            Mirror::Files {
+                files,
+                snapshot: snapshot_of_meta,
+            },
+            Some(checksum),
+        )
+        .await?;
         Ok(Some(report(version, true, bytes, laid_out.unparsed)))
     }
 

@@ -19,14 +19,14 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 use vdt_crds::{api::RefusedManifest, status::reason};
-use vdt_sidecar::{files::Taken, process::now_ms};
+use vdt_sidecar::files::Taken;
 use vdt_store::{
     Definition, Origin, StateStore, StoreError, TableRefresh, TableStatus, chain, schedule,
 };
 
 use super::{
     clock,
-    open::{Opened, as_committed},
+    open::{Opened, as_committed, as_refreshed},
     pod::BACKOFF,
 };
 use crate::{
@@ -300,13 +300,6 @@ impl Kept {
             return Ok(as_committed(definition, refresh, snapshot.version, status));
         }
         let report = refresh.run(None).await?;
-        let (version, artifacts) = (report.version, report.artifacts);
-        Ok(Opened {
-            definition,
-            refresh,
-            status: TableStatus::after(report, now_ms()),
-            version,
-            artifacts,
-        })
+        Ok(as_refreshed(definition, refresh, report))
     }
 }

@@ -144,14 +144,7 @@ async fn open_table(
     match outcome {
         Ok(report) => {
             print_report(&report, origin.source_reads().bytes - before);
-            let (version, artifacts) = (report.version, report.artifacts);
-            Ok(Opened {
-                definition,
-                refresh,
-                status: TableStatus::after(report, now_ms()),
-                version,
-                artifacts,
-            })
+            Ok(as_refreshed(definition, refresh, report))
         }
         // Somebody else's table is not ours to show.
         Err(problem @ StoreError::OtherOwner { .. }) => Err(problem.into()),
@@ -170,6 +163,21 @@ async fn open_table(
             }
             _ => Err(problem.into()),
         },
+    }
+}
+
+/// A table that has just been refreshed.
+pub(super) fn as_refreshed(
+    definition: Arc<Definition>,
+    refresh: TableRefresh,
+    report: RefreshReport,
+) -> Opened {
+    Opened {
+        definition,
+        refresh,
+        version: report.version,
+        artifacts: report.artifacts,
+        status: TableStatus::after(report, now_ms()),
     }
 }
 

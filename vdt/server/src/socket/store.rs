@@ -22,8 +22,7 @@ use futures::{
     stream::{self, BoxStream},
 };
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, path::Path,
+    Error, GetOptions, GetResult, ListResult, ObjectMeta, ObjectStore, Result, path::Path,
 };
 use vdt_rope::{RopeStore, RopeStoreOptions};
 use vdt_sidecar::link::wire::{FILES, LOG, MadeUpTag, SOURCES};
@@ -94,28 +93,7 @@ impl ObjectStore for Late {
         self.need()?.list_with_delimiter(prefix).await
     }
 
-    async fn put_opts(&self, _: &Path, _: PutPayload, _: PutOptions) -> Result<PutResult> {
-        Err(read_only("put"))
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        _: &Path,
-        _: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        Err(read_only("multipart put"))
-    }
-
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
-        locations.map(|_| Err(read_only("delete"))).boxed()
-    }
-
-    async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
-        Err(read_only("copy"))
-    }
+    vdt_rope::refuse_writes!(read_only);
 }
 
 /// See the module's documentation.
@@ -307,26 +285,5 @@ impl ObjectStore for SocketStore {
         }
     }
 
-    async fn put_opts(&self, _: &Path, _: PutPayload, _: PutOptions) -> Result<PutResult> {
-        Err(read_only("put"))
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        _: &Path,
-        _: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        Err(read_only("multipart put"))
-    }
-
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
-        locations.map(|_| Err(read_only("delete"))).boxed()
-    }
-
-    async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
-        Err(read_only("copy"))
-    }
+    vdt_rope::refuse_writes!(read_only);
 }

@@ -28,7 +28,11 @@ const ATTEMPTS: u32 = 8;
 
 /// What `t_meta` is made of: its ropes are put while those of `t` are, or made from the rows if a mirror turns out to be missing.
 pub(super) enum Mirror {
-    Files(Vec<PutFile>),
+    /// Put by the difference to `snapshot`, which was the newest of `t_meta` then.
+    Files {
+        files: Vec<PutFile>,
+        snapshot: Option<Snapshot>,
+    },
     Rows(Rows),
 }
 
@@ -44,18 +48,18 @@ impl TableRefresh {
                     .is_some_and(|mirrored| *mirrored >= of)
             })
         };
-        let mut snapshot = self.meta_log.snapshot().await?;
-        if is_current(&snapshot) {
-            return self.write_checksum(&self.meta_log).await;
-        }
         let now_ms = (self.clock)();
-        let files = match mirror {
-            // Durable before `t` was committed.
-            Mirror::Files(files) => files,
+        let (files, mut snapshot) = match mirror {
+            // Durable before `t` was committed, as `snapshot` was read: it cannot mirror this version yet.
+            Mirror::Files { files, snapshot } => (files, snapshot),
             Mirror::Rows(rows) => {
+                let snapshot = self.meta_log.snapshot().await?;
+                if is_current(&snapshot) {
+                    return self.write_checksum(&self.meta_log).await;
+                }
                 let files = self.put_meta_files(rows, snapshot.as_ref(), now_ms).await?;
                 self.state.flush().await?;
-                files
+                (files, snapshot)
             }
         };
         for _ in 0..ATTEMPTS {
