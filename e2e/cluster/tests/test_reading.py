@@ -59,7 +59,6 @@ def test_sha256_of_sources_is_what_is_compared(source):
     assert source.hashes() == {name: sha256(data) for name, data in papers().items()}
 
 
-@pytest.mark.skip(reason="written before the server resolved claims; not run since")
 def test_scenario_1_a_claim_of_files_is_read_byte_for_byte_and_left_as_it_is(kube, clients_image, machine):
     """The claim belongs to somebody else: files of another owner and group, read through a supplemental group, changed by nobody."""
     node = machine.node("n2")
