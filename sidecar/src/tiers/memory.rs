@@ -3,13 +3,16 @@
 //! ```text
 //!   metadata   its reserved share
 //!   hot        what lookups asked for (S3-FIFO)
-//!   passing    what scans passed by (FIFO), an eighth of the rest
+//!   passing    what scans passed by (FIFO), an eighth of the rest, and what hot does not use yet
 //! ```
 //!
 //! A block of a scan is asked for several times within moments, once for each range that a reader takes of it. Any eviction that
 //! counts touches would therefore take it for hot. So candidates stay in `passing` until a lookup asks for them; that moves them.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use foyer::{Cache, CacheBuilder, Event, EventListener, EvictionConfig, FifoConfig, S3FifoConfig};
 
@@ -23,8 +26,11 @@ use super::{
 const SHARD_BYTES_MIN: usize = 32 << 20;
 const SHARDS_MAX: usize = 16;
 
-/// The part of the memory for blocks and packs that candidates pass through.
+/// The part of the memory for blocks and packs that candidates pass through, at least.
 const PASSING_SHARE: usize = 8;
+
+/// Memory that hot comes to use is taken from candidates in steps of this part.
+const STEPS: usize = 16;
 
 type Pool = Cache<Key, Held, KeyHash>;
 
@@ -33,6 +39,12 @@ pub(super) struct Memory {
     metadata: Pool,
     hot: Pool,
     passing: Pool,
+    /// Bytes of hot and passing together.
+    blocks: usize,
+    /// Bytes that passing may use now; foyer goes on telling what it was made with.
+    passing_bytes: AtomicUsize,
+    /// Held while passing is made smaller.
+    yielding: Mutex<()>,
 }
 
 impl Memory {
@@ -42,10 +54,10 @@ impl Memory {
         let metadata = (bytes as f64 * metadata_share.clamp(0.05, 0.9)) as usize;
         let blocks = bytes - metadata;
         let passing = blocks / PASSING_SHARE;
-        let pool = |name: &'static str, bytes: usize, eviction: EvictionConfig| {
+        let pool = |name: &'static str, bytes: usize, least: usize, eviction: EvictionConfig| {
             CacheBuilder::new(bytes)
                 .with_name(name)
-                .with_shards((bytes / SHARD_BYTES_MIN).clamp(1, SHARDS_MAX))
+                .with_shards((least / SHARD_BYTES_MIN).clamp(1, SHARDS_MAX))
                 .with_hash_builder(KeyHash::default())
                 .with_weighter(|_: &Key, held: &Held| held.weight())
                 .with_event_listener(Arc::new(Leaving(counters.clone())))
@@ -53,9 +65,22 @@ impl Memory {
                 .build()
         };
         Self {
-            metadata: pool("metadata", metadata, S3FifoConfig::default().into()),
-            hot: pool("hot", blocks - passing, S3FifoConfig::default().into()),
-            passing: pool("passing", passing, FifoConfig::default().into()),
+            metadata: pool(
+                "metadata",
+                metadata,
+                metadata,
+                S3FifoConfig::default().into(),
+            ),
+            hot: pool(
+                "hot",
+                blocks - passing,
+                blocks - passing,
+                S3FifoConfig::default().into(),
+            ),
+            passing: pool("passing", blocks, passing, FifoConfig::default().into()),
+            blocks,
+            passing_bytes: AtomicUsize::new(blocks),
+            yielding: Mutex::default(),
         }
     }
 
@@ -76,7 +101,7 @@ impl Memory {
         let found = self.passing.get(&key)?.value().clone();
         if how == Insert::Resident {
             self.passing.remove(&key);
-            put(&self.hot, key, found.clone(), counters);
+            self.put_hot(key, found.clone(), counters);
         }
         Some(found)
     }
@@ -95,7 +120,7 @@ impl Memory {
             (Class::Metadata, _) => put(&self.metadata, key, held, counters),
             (_, Insert::Resident) => {
                 self.passing.remove(&key);
-                put(&self.hot, key, held, counters);
+                self.put_hot(key, held, counters);
             }
             (_, Insert::Candidate) => {
                 if !self.hot.contains(&key) {
@@ -103,6 +128,49 @@ impl Memory {
                 }
             }
         }
+    }
+
+    fn put_hot(&self, key: Key, held: Held, counters: &Counters) {
+        put(&self.hot, key, held, counters);
+        self.make_way();
+    }
+
+    /// Takes from passing what hot uses now, in steps, for each costs threads.
+    fn make_way(&self) {
+        let least = self.blocks / PASSING_SHARE;
+        let is_over = || {
+            let passing = self.passing_bytes.load(Relaxed);
+            passing > least && self.hot.usage() + passing > self.blocks
+        };
+        // Whoever else is at it does it for both.
+        if is_over()
+            && let Ok(_turn) = self.yielding.try_lock()
+            && is_over()
+        {
+            let left = self.blocks.saturating_sub(self.hot.usage());
+            let smaller = left.saturating_sub(self.blocks / STEPS).max(least);
+            if let Err(error) = self.passing.resize(smaller) {
+                tracing::debug!(%error, "memory for what scans pass by stays as it is");
+            }
+            self.passing_bytes.store(smaller, Relaxed);
+        }
+    }
+
+    /// Forgets an entry.
+    pub(super) fn remove(&self, key: Key) {
+        for pool in [&self.metadata, &self.hot, &self.passing] {
+            pool.remove(&key);
+        }
+    }
+
+    /// Returns whether an entry is held as a candidate.
+    pub(super) fn passes(&self, key: Key) -> bool {
+        self.passing.contains(&key)
+    }
+
+    /// Returns the bytes that candidates may take now.
+    pub(super) fn passing_bytes(&self) -> u64 {
+        self.passing_bytes.load(Relaxed) as u64
     }
 
     /// Returns an entry by the hash of its key.
@@ -116,7 +184,7 @@ impl Memory {
     pub(super) fn stats(&self) -> MemoryStats {
         let pools = [&self.metadata, &self.hot, &self.passing];
         MemoryStats {
-            capacity_bytes: pools.iter().map(|pool| pool.capacity() as u64).sum(),
+            capacity_bytes: (self.metadata.capacity() + self.blocks) as u64,
             metadata_capacity_bytes: self.metadata.capacity() as u64,
             bytes: pools.iter().map(|pool| pool.usage() as u64).sum(),
             entries: pools.iter().map(|pool| pool.entries() as u64).sum(),

@@ -146,6 +146,14 @@ impl Tiers {
         }
     }
 
+    /// Forgets an entry whose bytes are not what they should be. One that is being written may come back.
+    pub fn remove(&self, key: Key) {
+        self.memory.remove(key);
+        if let Some(disk) = &self.disk {
+            disk.remove(key);
+        }
+    }
+
     /// Adds the metrics `vdt_cache_*` to a registry that puts no prefix before names. They last as long as the tiers.
     pub fn register(self: &Arc<Self>, registry: &mut Registry) {
         metrics::register(self, registry);

@@ -6,6 +6,8 @@
 //!   get <- foyer's index and regions   +---- hot entries again <-----+ the oldest region is freed
 //! ```
 //!
+//! What scans pass by waits in memory until it is quiet ([`deferred`]).
+//!
 //! **What stays.** Regions are freed whole, the oldest first. An entry lives on if it is hot: one that a lookup reads from the older half
 //! of the regions is written again, and so is one that memory holds when its region is freed, up to half of that region.
 //!
@@ -15,6 +17,7 @@
 //! **Crash.** What was written before is found again, verified entry by entry as it is read. What waited in the queue is lost.
 
 mod census;
+mod deferred;
 mod doorkeeper;
 mod fault;
 mod layout;
@@ -46,6 +49,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::{
+    deferred::Deferred,
     doorkeeper::Doorkeeper,
     fault::Fault,
     layout::Layout,
@@ -135,6 +139,8 @@ struct Inner {
     /// Held while the tier is opened again.
     opening: tokio::sync::Mutex<()>,
     queue: Queue,
+    /// Candidates that are to be written, and are in memory.
+    deferred: Deferred,
     doorkeeper: Doorkeeper,
     loading: Mutex<HashMap<Key, Loading>>,
     reads: Arc<Semaphore>,
@@ -177,6 +183,7 @@ impl Disk {
             status: Mutex::new(status),
             opening: tokio::sync::Mutex::default(),
             queue: Queue::new(budget.queue_bytes),
+            deferred: Deferred::default(),
             doorkeeper: Doorkeeper::new(options.capacity),
             loading: Mutex::default(),
             reads: Arc::new(Semaphore::new(READS_MAX)),
@@ -190,6 +197,7 @@ impl Disk {
         let stop = CancellationToken::new();
         let tasks = vec![
             tokio::spawn(writer::run(inner.clone())),
+            tokio::spawn(deferred::run(inner.clone(), stop.clone())),
             tokio::spawn(watch(inner.clone(), stop.clone())),
         ];
         Ok(Self {
@@ -235,7 +243,15 @@ impl Disk {
         opened.as_ref().is_some_and(is_there) || self.waiting(key).is_some()
     }
 
-    /// Hands an entry to the disk, if it is to be there and is not.
+    /// Forgets an entry.
+    pub(super) fn remove(&self, key: Key) {
+        self.inner.queue.remove(key);
+        if let Some(opened) = self.inner.opened.load_full() {
+            opened.store.storage().delete(&key);
+        }
+    }
+
+    /// Hands an entry to the disk, if it is to be there and is not. A candidate is written later, if memory has it.
     pub(super) fn insert(&self, key: Key, held: Held, how: Insert) {
         let Some(opened) = self.inner.opened.load_full() else {
             return;
@@ -255,6 +271,10 @@ impl Disk {
             && !self.inner.doorkeeper.knows(key.hash64(), job.disk_bytes())
         {
             counters.rejected_writes.fetch_add(1, Relaxed);
+        } else if how == Insert::Candidate && self.inner.memory.passes(key) {
+            let (bytes, bytes_max) = (job.disk_bytes(), self.inner.memory.passing_bytes() / 4 * 3);
+            let over = self.inner.deferred.push(key, bytes, bytes_max);
+            self.inner.hand_over(over);
         } else if self.inner.queue.push(job).is_err() {
             counters.dropped_writes.fetch_add(1, Relaxed);
         }
@@ -267,6 +287,7 @@ impl Disk {
 
     /// Waits until all that was handed over is written, or given up.
     pub(super) async fn flush(&self) {
+        self.inner.write_deferred().await;
         self.inner.queue.idle().await;
     }
 
@@ -278,6 +299,12 @@ impl Disk {
     pub(super) async fn close(&self) {
         let deadline = Instant::now() + CLOSE_DEADLINE;
         self.stop.cancel();
+        if timeout_at(deadline, self.inner.write_deferred())
+            .await
+            .is_err()
+        {
+            warn!("cache entries of scans that wait for the disk are given up");
+        }
         self.inner.queue.close();
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         for mut task in tasks {

@@ -85,6 +85,15 @@ impl Queue {
         self.waiting().jobs.get(&key).map(|job| job.held.clone())
     }
 
+    /// Lets an entry go that waits.
+    pub(super) fn remove(&self, key: Key) {
+        let mut waiting = self.waiting();
+        if let Some(job) = waiting.jobs.remove(&key) {
+            waiting.bytes -= job.disk_bytes();
+            waiting.order.retain(|other| *other != key);
+        }
+    }
+
     /// Waits for entries and takes up to `bytes_max` of them, one at least. Returns nothing once the queue is closed and empty.
     ///
     /// May be dropped while it waits; nothing is lost.

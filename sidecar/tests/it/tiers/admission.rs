@@ -217,3 +217,80 @@ async fn candidates_fill_a_disk_with_room_and_wait_for_a_second_sight_when_it_is
     );
     tiers.close().await;
 }
+
+#[tokio::test]
+async fn what_a_scan_passes_by_is_written_later_and_all_of_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let length = 500_000;
+    let tiers = open(dir.path(), 64 * MIB, 128 * MIB).await;
+    // It is never quiet.
+    tokio::time::pause();
+    for number in 0..20 {
+        for _ in 0..2 {
+            tiers.insert(
+                Class::Block,
+                key(number),
+                entry(number, length),
+                Insert::Candidate,
+            );
+        }
+        // The writer has its turn.
+        tokio::task::yield_now().await;
+    }
+    let stats = tiers.stats().disk;
+    assert_eq!((stats.entries, stats.writes), (0, 0), "{stats:?}");
+    tokio::time::resume();
+    tiers.close().await;
+    let tiers = open(dir.path(), 64 * MIB, 128 * MIB).await;
+    assert_eq!(tiers.stats().disk.entries, 20);
+    assert_eq!(found(&tiers, 0..20, length).await.len(), 20);
+    tiers.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_candidates_than_memory_trusts_itself_to_keep_are_written_at_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let length = 500_000;
+    let tiers = open(dir.path(), 64 * MIB, 256 * MIB).await;
+    for number in 0..200 {
+        tiers.insert(
+            Class::Block,
+            key(number),
+            entry(number, length),
+            Insert::Candidate,
+        );
+        // A scan is no faster than its source; the disk is given its time here.
+        tiers.flush().await;
+    }
+    let stats = tiers.stats().disk;
+    assert_eq!((stats.entries, stats.dropped_writes), (200, 0), "{stats:?}");
+    tiers.close().await;
+}
+
+#[tokio::test]
+async fn candidates_use_memory_that_is_free_and_give_it_back() {
+    let tiers = Tiers::open(TiersOptions {
+        memory_bytes: 64 * MIB,
+        ..TiersOptions::default()
+    });
+    let tiers = tiers.await.expect("it opens");
+    let length = 100_000;
+    let insert = |numbers: std::ops::Range<u64>, how| {
+        for number in numbers {
+            tiers.insert(Class::Block, key(number), entry(number, length), how);
+            let memory = tiers.stats().memory;
+            assert!(memory.bytes <= memory.capacity_bytes, "{memory:?}");
+        }
+    };
+    insert(0..300, Insert::Candidate);
+    assert_eq!(found(&tiers, 0..300, length).await.len(), 300);
+    insert(1000..1400, Insert::Resident);
+    assert_eq!(
+        found(&tiers, 1000..1400, length).await.len(),
+        400,
+        "lookups have the room they had"
+    );
+    assert!(found(&tiers, 0..300, length).await.len() < 200);
+    insert(2000..9000, Insert::Candidate);
+    assert_eq!(found(&tiers, 1000..1400, length).await.len(), 400);
+}
