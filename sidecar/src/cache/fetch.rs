@@ -15,14 +15,13 @@ use std::{
 use bytes::Bytes;
 use futures::StreamExt;
 use object_store::{Error, GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, path::Path};
-use vdt_rope::ReadContext;
+use vdt_rope::{ReadContext, unquoted};
 
 use super::{
     Shared,
     error::{CacheError, Failure},
     fill::Fill,
     key::Identity,
-    unquoted,
 };
 use crate::tiers::{Class, EntryMeta};
 
@@ -130,7 +129,6 @@ pub(super) async fn run(
     file_bytes: u64,
     range: Range<u64>,
 ) {
-    fill.is_run = true;
     if fill.admit().await.is_none() {
         return;
     }
@@ -183,7 +181,6 @@ fn other_file(file: &Path, file_bytes: u64, result: &GetResult) -> Option<String
 
 /// The members of a pack, each with a request of its own, in order.
 pub(super) async fn members(mut fill: Fill, members: Vec<Object>, concurrent: usize) {
-    fill.is_run = true;
     if fill.admit().await.is_none() {
         return;
     }

@@ -9,6 +9,7 @@ use std::{
     ops::Range,
     pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -23,6 +24,9 @@ use super::{
     flight::{Flight, Interest, Registry, Wanted, given_up},
 };
 use crate::tiers::{Class, Entry, EntryMeta, Insert, Key};
+
+/// A run that nobody follows goes on so long: a reader of many neighbours wants a few of them at a time.
+const RUN_LINGERS: Duration = Duration::from_millis(200);
 
 /// One entry that a fetch brings.
 #[derive(Debug)]
@@ -107,12 +111,18 @@ impl Fill {
     /// The result of `work`, or `None` when nobody wants it any longer, or the store closes.
     pub(super) async fn unless_lost<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
+        // Who reads many neighbours wants a few of them at a time, and is about to ask for the next.
+        let lingers = if self.is_run {
+            RUN_LINGERS
+        } else {
+            Duration::ZERO
+        };
         loop {
             tokio::select! {
                 biased;
                 done = &mut work => return Some(done),
                 () = self.shared.stop.cancelled() => return None,
-                () = self.interest.lost() => {
+                () = self.interest.lost(lingers) => {
                     if self.shared.flights.give_up(&self.interest, self.keys()) {
                         self.shared.counters.given_up.fetch_add(1, Relaxed);
                         return None;
@@ -127,7 +137,10 @@ impl Fill {
         let all = self
             .shared
             .budget_units(self.shared.options.fill_budget_bytes);
-        let units = self.shared.budget_units(self.bytes()).min(all);
+        // One request takes a part of the whole, however small it is: that bounds their number.
+        let least = u64::from(all) / self.shared.options.concurrent_fetches;
+        let least = u32::try_from(least).unwrap_or(all);
+        let units = self.shared.budget_units(self.bytes()).max(least).min(all);
         let budget = Arc::clone(&self.shared.budget);
         let permit = self.unless_lost(budget.acquire_many_owned(units)).await?;
         self.budget = permit.ok();

@@ -10,15 +10,16 @@
 use std::{
     collections::HashMap,
     ops::Range,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use object_store::{Error, path::Path};
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, sleep_until},
+};
 
 use super::error::{CacheError, Failure};
 use crate::tiers::{EntryMeta, Key};
@@ -182,19 +183,40 @@ pub(super) fn given_up(location: &Path) -> Failure {
 /// Who wants what one fetch brings.
 #[derive(Debug, Default)]
 pub(super) struct Interest {
-    wanted: AtomicUsize,
+    wanted: Mutex<Wishes>,
     lost: Notify,
 }
 
+#[derive(Debug, Default)]
+struct Wishes {
+    count: usize,
+    /// When the last of them ended.
+    ended: Option<Instant>,
+}
+
 impl Interest {
-    /// Waits until nobody may want it any longer.
-    pub(super) async fn lost(&self) {
-        self.lost.notified().await;
+    /// Waits until nobody has wanted it for a while. Somebody may want it again: [`Flights::give_up`] tells.
+    pub(super) async fn lost(&self, lingers: Duration) {
+        loop {
+            let ended = self.wishes().ended;
+            match ended {
+                Some(ended) if lingers.is_zero() || ended.elapsed() >= lingers => return,
+                Some(ended) => sleep_until(ended + lingers).await,
+                None => self.lost.notified().await,
+            }
+        }
     }
 
     pub(super) fn want(self: &Arc<Self>) -> Wanted {
-        self.wanted.fetch_add(1, SeqCst);
+        let mut wishes = self.wishes();
+        wishes.count += 1;
+        wishes.ended = None;
         Wanted(Arc::clone(self))
+    }
+
+    /// The lock is never held over an await. Every state between two statements is a valid one.
+    fn wishes(&self) -> MutexGuard<'_, Wishes> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -204,7 +226,11 @@ pub(super) struct Wanted(Arc<Interest>);
 
 impl Drop for Wanted {
     fn drop(&mut self) {
-        if self.0.wanted.fetch_sub(1, SeqCst) == 1 {
+        let mut wishes = self.0.wishes();
+        wishes.count -= 1;
+        if wishes.count == 0 {
+            wishes.ended = Some(Instant::now());
+            drop(wishes);
             self.0.lost.notify_one();
         }
     }
@@ -235,7 +261,7 @@ impl Flights {
     /// Removes `keys` if nobody wants them; whether it did.
     pub(super) fn give_up(&self, interest: &Interest, keys: impl Iterator<Item = Key>) -> bool {
         let mut registry = self.lock();
-        let is_unwanted = interest.wanted.load(SeqCst) == 0;
+        let is_unwanted = interest.wishes().count == 0;
         if is_unwanted {
             for key in keys {
                 registry.0.remove(&key);

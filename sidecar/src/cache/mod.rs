@@ -56,7 +56,7 @@ use object_store::{
 };
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use vdt_rope::ReadContext;
+use vdt_rope::{ReadContext, Reread};
 
 pub use error::CacheError;
 pub use metrics::CacheMetrics;
@@ -129,13 +129,6 @@ impl Shared {
     fn held_now(&self, class: Class, key: Key) -> Option<Entry> {
         self.tiers.get_memory(class, key)
     }
-}
-
-/// A strong entity tag without its quotes (RFC 9110 8.8.3). A weak one keeps its `W/` and so equals none that is listed.
-fn unquoted(tag: &str) -> &str {
-    tag.strip_prefix('"')
-        .and_then(|tag| tag.strip_suffix('"'))
-        .unwrap_or(tag)
 }
 
 impl CacheStore {
@@ -260,6 +253,22 @@ impl CacheStore {
         // Until here the blocks that came with the first answer were wanted.
         drop(opening);
         result
+    }
+
+    /// Lets go of all that is held of an object whose bytes were not what they should be.
+    async fn forget(&self, named: &Named) {
+        let (tiers, block_bytes) = (&self.shared.tiers, self.shared.options.block_bytes);
+        let key = named.name.meta_key();
+        let Some((entry, _)) = tiers.get(Class::Metadata, key).await else {
+            return;
+        };
+        tracing::warn!(location = %named.location, "a damaged object is let go and read again");
+        let blocks = entry.meta.size.div_ceil(block_bytes);
+        let object = named.object(Arc::new(entry.meta));
+        for block in 0..blocks {
+            tiers.remove(object.identity.block_key(block_bytes, block));
+        }
+        tiers.remove(key);
     }
 
     /// Asks the origin for an object of which nothing is known but the name.
@@ -388,7 +397,14 @@ impl fmt::Display for CacheStore {
 #[async_trait]
 impl ObjectStore for CacheStore {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        match self.subject(location, &options) {
+        let subject = self.subject(location, &options);
+        if Reread::is_asked(&options) {
+            if let Some(Subject::Named(named)) = &subject {
+                self.forget(named).await;
+            }
+            return self.pass(location, options).await;
+        }
+        match subject {
             Some(Subject::Listed(object, context)) => {
                 self.get_listed(location, object, context, options).await
             }

@@ -31,8 +31,10 @@ pub struct CacheOptions {
     pub read_ahead_bytes: u64,
     /// Bytes that are read ahead at most, all scans together. Default 32 MiB.
     pub read_ahead_total_bytes: u64,
-    /// Requests to the sources at once for one pack or for read-ahead. Default 16.
+    /// Requests to the sources at once for one pack or for read-ahead. Default 32.
     pub concurrent_reads: usize,
+    /// Requests to the origin at once, a pack counting as one; more wait their turn. Default 64.
+    pub concurrent_fetches: u64,
 }
 
 impl Default for CacheOptions {
@@ -49,7 +51,8 @@ impl Default for CacheOptions {
             fill_budget_bytes: 64 << 20,
             read_ahead_bytes: 8 << 20,
             read_ahead_total_bytes: 32 << 20,
-            concurrent_reads: 16,
+            concurrent_reads: 32,
+            concurrent_fetches: 64,
         }
     }
 }
@@ -62,6 +65,7 @@ impl CacheOptions {
         self.tiny_bytes = self.tiny_bytes.min(self.block_bytes);
         self.segment_blocks = self.segment_blocks.max(1);
         self.concurrent_reads = self.concurrent_reads.max(1);
+        self.concurrent_fetches = self.concurrent_fetches.max(1);
         self.run_min = self.run_min.max(2);
         self.run_bytes = self.run_bytes.max(self.block_bytes);
         // One request must fit.

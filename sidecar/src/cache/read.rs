@@ -171,6 +171,10 @@ impl Read {
         let block_bytes = shared.options.block_bytes;
         let key = object.identity.block_key(block_bytes, 0);
         let is_tiny = object.meta.size < shared.options.tiny_bytes;
+        if !is_tiny && shared.options.files.is_none() {
+            // Nobody composes a run, and there are no packs of these.
+            return self.block(0, 0).await;
+        }
         if !is_tiny {
             if let Some((entry, tier)) = shared.tiers.get_for(Class::Block, key, self.how).await {
                 return Ok(self.held(Class::Block, entry, tier));
@@ -184,7 +188,7 @@ impl Read {
         let Ok(Some(frame)) = context.map.frame(context.at).await else {
             return self.block(0, 0).await;
         };
-        let layout = shared.layout(context, &frame);
+        let layout = shared.layout(context, &frame).await;
         if is_tiny && let Some(piece) = self.tiny(context, &layout).await {
             return Ok(piece);
         }

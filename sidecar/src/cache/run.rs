@@ -7,7 +7,7 @@
 use std::{collections::VecDeque, ops::Range, sync::Arc};
 
 use tokio::sync::OwnedSemaphorePermit;
-use vdt_rope::{Frame, ReadContext, Reference, SourceObject};
+use vdt_rope::{Frame, ReadContext, SourceObject};
 
 use super::{
     Shared,
@@ -15,7 +15,7 @@ use super::{
     fill::{Fill, Target},
     flight::{Follower, Registry},
     key::Identity,
-    pack::{Layout, Pack},
+    pack::{Layout, Pack, Placed, Sizes},
 };
 use crate::tiers::{Class, EntryMeta, Insert, Key};
 
@@ -42,10 +42,7 @@ impl Unit {
     /// The half-open range of the file that its bytes lie in.
     fn span(&self) -> Range<u64> {
         match self {
-            Self::Pack(pack) => match &pack.members[..] {
-                [first, .., last] => first.at..last.at + last.object.size,
-                _ => 0..0,
-            },
+            Self::Pack(pack) => pack.begin()..pack.end(),
             Self::Single { at, object, .. } => *at..at + object.size,
         }
     }
@@ -143,56 +140,52 @@ impl Shared {
                 .min(context.body.end)
     }
 
-    /// What of the window is missed, in order.
+    /// What of the window is missed, in order. A pack that begins in the window comes whole, if it ends before `end_max`.
     fn missed(
         &self,
         registry: &Registry<'_>,
-        frame: &Frame,
         layout: &Layout,
         window: &Range<u64>,
+        end_max: u64,
     ) -> Vec<Unit> {
-        let block_bytes = self.options.block_bytes;
+        let last = window.end.saturating_sub(1);
+        let whole = layout.find(last).map(|(pack, _)| pack).filter(|pack| {
+            pack.begin() >= window.start && pack.end() > window.end && pack.end() <= end_max
+        });
+        let window = window.start..whole.map_or(window.end, |pack| pack.end());
         let mut units = Vec::new();
-        let mut pending: Vec<(u64, &Reference, Key)> = Vec::new();
+        let mut pending: Vec<&Placed> = Vec::new();
         let mut pack: Option<&Arc<Pack>> = None;
         // Members of one pack that lie in the window, all of them.
         let mut members = 0;
-        let mut close = |pending: &mut Vec<(u64, &Reference, Key)>,
-                         pack: Option<&Arc<Pack>>,
-                         members: usize| {
+        let mut close = |pending: &mut Vec<&Placed>, pack: Option<&Arc<Pack>>, members: usize| {
             match pack {
                 // All of it is missed, so nothing is fetched that is held.
                 Some(pack) if members == pack.members.len() && pending.len() == members => {
                     pending.clear();
                     units.push(Unit::Pack(Arc::clone(pack)));
                 }
-                Some(_) | None => {
-                    units.extend(pending.drain(..).map(|(at, reference, key)| Unit::Single {
-                        at,
-                        object: Arc::clone(&reference.object),
-                        key,
-                    }))
-                }
+                Some(_) | None => units.extend(pending.drain(..).map(|placed| Unit::Single {
+                    at: placed.at,
+                    object: Arc::clone(&placed.object),
+                    key: placed.key,
+                })),
             }
         };
-        for (at, reference) in frame.references() {
-            let size = reference.object.size;
-            let is_in = at < window.end && at + reference.length > window.start;
-            let is_whole = reference.offset == 0 && reference.length == size;
-            if !is_in || !is_whole || size == 0 || size > block_bytes {
+        for placed in &layout.objects {
+            if placed.at >= window.end || placed.at + placed.object.size <= window.start {
                 continue;
             }
-            let of = layout.find(at).map(|(pack, _)| pack);
+            let of = layout.find(placed.at).map(|(pack, _)| pack);
             if of.map(|pack| pack.key) != pack.map(|pack| pack.key) {
                 close(&mut pending, pack, members);
                 (pack, members) = (of, 0);
             }
             members += 1;
-            let key = Identity::listed(&reference.object).block_key(block_bytes, 0);
-            let is_there = self.is_there(registry, Class::Block, key)
+            let is_there = self.is_there(registry, Class::Block, placed.key)
                 || of.is_some_and(|pack| self.is_there(registry, Class::Pack, pack.key));
             if !is_there {
-                pending.push((at, reference, key));
+                pending.push(placed);
             }
         }
         close(&mut pending, pack, members);
@@ -225,7 +218,8 @@ impl Shared {
         if let Some(found) = follow(&registry) {
             return Some(found);
         }
-        let units = self.missed(&registry, frame, layout, &self.window(context, frame));
+        let window = self.window(context, frame);
+        let units = self.missed(&registry, layout, &window, context.body.end);
         let references: usize = units.iter().map(Unit::references).sum();
         if let Some(files) = &self.options.files
             && references >= self.options.run_min
@@ -247,14 +241,18 @@ impl Shared {
     pub(super) fn fetch_ahead(
         self: &Arc<Self>,
         context: &ReadContext,
-        frame: &Frame,
         layout: &Layout,
         window: &Range<u64>,
         how: Insert,
         room: &Room,
     ) -> u64 {
         let mut registry = self.flights.lock();
-        let units = self.missed(&registry, frame, layout, window);
+        let end_max = if window.start < context.body.end {
+            context.body.end
+        } else {
+            context.map.bytes()
+        };
+        let units = self.missed(&registry, layout, window, end_max);
         let references: usize = units.iter().map(Unit::references).sum();
         let mut bytes = 0;
         if let Some(files) = &self.options.files
@@ -332,8 +330,10 @@ impl Shared {
         let range = first.span().start..last.span().end;
         let targets: VecDeque<_> = run.iter().map(Unit::target).collect();
         let bytes = targets.iter().map(|target| target.flight.length()).sum();
-        let fill = Fill::start(self, registry, (*context.file).clone(), targets, how);
-        let kept = (fill.want(), room.cloned());
+        let mut fill = Fill::start(self, registry, (*context.file).clone(), targets, how);
+        fill.is_run = true;
+        // Read-ahead wants its own; what somebody asked for is wanted as long as somebody does.
+        let kept = room.map(|room| (fill.want(), Arc::clone(room)));
         let (files, file, file_bytes) = (
             Arc::clone(files),
             (*context.file).clone(),
@@ -341,7 +341,6 @@ impl Shared {
         );
         self.counters.began_run();
         self.tasks.spawn(async move {
-            // What was begun for many neighbours is finished: it is bounded, and the others are about to ask.
             let _kept = kept;
             fetch::run(fill, files, file, file_bytes, range).await;
         });
@@ -369,8 +368,10 @@ impl Shared {
         };
         let meta = Some(pack_meta(pack));
         let target = Target::new(pack.key, Class::Pack, meta, std::iter::once(0..pack.bytes));
-        let fill = Fill::start(self, registry, location, [target].into(), how);
-        let (kept, concurrent) = ((fill.want(), room.cloned()), self.options.concurrent_reads);
+        let mut fill = Fill::start(self, registry, location, [target].into(), how);
+        fill.is_run = true;
+        let kept = room.map(|room| (fill.want(), Arc::clone(room)));
+        let concurrent = self.options.concurrent_reads;
         self.tasks.spawn(async move {
             let _kept = kept;
             fetch::members(fill, members, concurrent).await;
@@ -398,18 +399,37 @@ impl Shared {
                 let Ok(Some(frame)) = context.map.frame(at).await else {
                     break;
                 };
-                let layout = shared.layout(&context, &frame);
-                let bytes = shared.fetch_ahead(&context, &frame, &layout, &window, how, &room);
+                let layout = shared.layout(&context, &frame).await;
+                let bytes = shared.fetch_ahead(&context, &layout, &window, how, &room);
                 shared.counters.read_ahead_began(bytes);
                 at = frame.covers().end.max(at + 1);
             }
         });
     }
 
-    pub(super) fn layout(&self, context: &ReadContext, frame: &Frame) -> Arc<Layout> {
+    /// What of a frame is kept as which entry.
+    pub(super) async fn layout(&self, context: &ReadContext, frame: &Frame) -> Arc<Layout> {
+        let covers = frame.covers();
+        if let Some(layout) = self.layouts.find(&context.file, covers.start) {
+            return layout;
+        }
         let options = &self.options;
-        self.layouts.get(&context.file, frame, || {
-            Layout::of(frame, options.tiny_bytes, options.pack_bytes)
-        })
+        let sizes = Sizes {
+            tiny_bytes: options.tiny_bytes,
+            pack_bytes: options.pack_bytes,
+            block_bytes: options.block_bytes,
+        };
+        let (mut previous, mut next) = (None, None);
+        if Layout::reaches_out(frame, sizes) {
+            // One that cannot be read cuts the packs at its edge, which costs a miss.
+            if let Some(last) = covers.start.checked_sub(1) {
+                previous = context.map.frame(last).await.ok().flatten();
+            }
+            next = context.map.frame(covers.end).await.ok().flatten();
+        }
+        let layout = Layout::of(previous.as_deref(), frame, next.as_deref(), sizes);
+        let layout = Arc::new(layout);
+        self.layouts.keep(&context.file, covers.start, &layout);
+        layout
     }
 }

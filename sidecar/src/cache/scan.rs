@@ -3,7 +3,8 @@
 //! Bodies that begin about where another one of their file ended are a scan when the third of them comes; the order may differ a
 //! little, because clients read several at once. One lookup, or two that happen to be neighbours, are not, and those elsewhere in the
 //! file count against it. A scan's entries are candidates, not residents, and the file is read ahead of it. Within one body
-//! that is longer than a run the same is done from its start, up to its end: those bytes are asked for already.
+//! that is longer than a run the same is done from its start, up to its end: those bytes are asked for already. A body far longer than
+//! a row group is a scan by itself, unless it is one large object that is looked up.
 
 use std::{
     collections::VecDeque,
@@ -28,6 +29,9 @@ const NEAR_BYTES: u64 = 128 << 10;
 
 /// Bodies that are read at once skip each other by not more than this, bytes.
 const AROUND_BYTES: u64 = 16 << 20;
+
+/// A longer body that holds several objects walks the file, bytes. A row group has some 2 MiB.
+const LONG_BODY_BYTES: u64 = 8 << 20;
 
 /// So many bodies have to follow others.
 const FOLLOWED_MIN: u32 = 2;
@@ -77,11 +81,19 @@ impl Scans {
             &context.file,
             &context.body,
             context.at,
+            context.object.size,
             context.map.bytes(),
         )
     }
 
-    fn note(&self, file: &Path, body: &Range<u64>, at: u64, file_bytes: u64) -> Seen {
+    fn note(
+        &self,
+        file: &Path,
+        body: &Range<u64>,
+        at: u64,
+        object_bytes: u64,
+        file_bytes: u64,
+    ) -> Seen {
         let mut tracks = self.tracks.lock().unwrap_or_else(PoisonError::into_inner);
         match tracks.iter().position(|track| track.file == *file) {
             Some(0) => {}
@@ -100,7 +112,13 @@ impl Scans {
                 tracks.truncate(FILES_MAX);
             }
         }
-        tracks[0].note(body, at, file_bytes, self)
+        let seen = tracks[0].note(body, at, file_bytes, self);
+        let length = body.end - body.start;
+        let is_long = length > LONG_BODY_BYTES && object_bytes < length / 2;
+        Seen {
+            how: if is_long { Insert::Candidate } else { seen.how },
+            ..seen
+        }
     }
 }
 
@@ -190,7 +208,7 @@ mod tests {
     }
 
     fn note(scans: &Scans, body: Range<u64>) -> Seen {
-        scans.note(&Path::from("f"), &body, body.start, FILE)
+        scans.note(&Path::from("f"), &body, body.start, 100_000, FILE)
     }
 
     #[test]
@@ -258,8 +276,10 @@ mod tests {
         let (file, body) = (Path::from("f"), 10..20 * MIB);
         let mut ends = vec![10];
         for at in (10..20 * MIB).step_by(100_000) {
-            let seen = scans.note(&file, &body, at, FILE);
-            assert_eq!(seen.how, Insert::Resident);
+            let seen = scans.note(&file, &body, at, 100_000, FILE);
+            assert_eq!(seen.how, Insert::Candidate);
+            let large = scans.note(&file, &body, at, 19 * MIB, FILE);
+            assert_eq!(large.how, Insert::Resident, "one object is looked up");
             if let Some(ahead) = seen.ahead {
                 assert_eq!(ahead.start, ends[ends.len() - 1]);
                 ends.push(ahead.end);
@@ -272,7 +292,7 @@ mod tests {
     fn files_are_forgotten() {
         let scans = scans();
         for n in 0..1000 {
-            scans.note(&Path::from(format!("f{n}")), &(0..5), 0, 9);
+            scans.note(&Path::from(format!("f{n}")), &(0..5), 0, 5, 9);
         }
         assert_eq!(scans.tracks.lock().unwrap().len(), FILES_MAX);
     }

@@ -1,13 +1,13 @@
 //! What a request is about, and whether it is cached at all.
 
 use object_store::{GetOptions, path::Path};
-use vdt_rope::{FileName, ReadContext, Reread};
+use vdt_rope::{FileName, ReadContext, unquoted};
 
 use super::{
     CacheStore,
     fetch::{Named, Object},
     key::Identity,
-    run, unquoted,
+    run,
 };
 use crate::tiers::Class;
 
@@ -22,9 +22,6 @@ pub(super) enum Subject {
 impl CacheStore {
     /// What a request is about; `None` where it is the origin's to answer.
     pub(super) fn subject(&self, location: &Path, options: &GetOptions) -> Option<Subject> {
-        if Reread::is_asked(options) {
-            return None;
-        }
         let raw = location.as_ref();
         if let Some(rest) = raw.strip_prefix("sources/") {
             let (source, key) = rest.split_once('/')?;

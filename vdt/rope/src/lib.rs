@@ -33,7 +33,7 @@ pub use segment::{MAX_OBJECT_TEXT_BYTES, Reference, Segment, SourceObject};
 #[cfg(feature = "store")]
 pub use store::{
     Drift, DriftReason, FileMap, Frame, ReadContext, Reread, RopeStore, RopeStoreError,
-    RopeStoreOptions,
+    RopeStoreOptions, unquoted,
 };
 pub use stored::{
     Compression, Encoder, Index, Numbered, Sequence, StoredError, StoredRope, Tail, decode, encode,

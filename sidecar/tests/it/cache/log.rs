@@ -1,9 +1,16 @@
 //! Ropes and log files: known by name.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::SeqCst},
+};
 
-use object_store::{GetOptions, GetRange, ObjectStoreExt, path::Path};
-use vdt_rope::testing::{Altered, Recording, Request};
+use futures::{StreamExt, TryStreamExt};
+use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ObjectStoreExt, path::Path};
+use vdt_rope::{
+    RopeStore, RopeStoreOptions,
+    testing::{Altered, Recording, Request},
+};
 use vdt_sidecar::{
     cache::{CacheOptions, WarmOptions},
     tiers::{DiskOptions, Tiers, TiersOptions},
@@ -193,4 +200,51 @@ async fn a_warm_table_is_read_while_the_origin_is_away_and_after_a_restart() {
     let error = stack.cache.get(&missing).await.unwrap_err();
     assert!(error.to_string().contains("away"), "{error}");
     tiers.close().await;
+}
+
+#[tokio::test]
+async fn a_damaged_rope_is_read_again_and_its_entry_let_go() {
+    let origin = memory();
+    let (path, file) = put_artifacts(&*origin, &[5_000; 20]).await;
+    let is_damaged = Arc::new(AtomicBool::new(true));
+    let once = Arc::clone(&is_damaged);
+    let damaged = Altered::new(origin, "log").altering(move |result| {
+        if !once.swap(false, SeqCst) {
+            return result;
+        }
+        let (meta, range, attributes) = (
+            result.meta.clone(),
+            result.range.clone(),
+            result.attributes.clone(),
+        );
+        let body = result.into_stream().map_ok(|chunk| {
+            let mut chunk = chunk.to_vec();
+            for byte in chunk.iter_mut().rev().take(200) {
+                *byte ^= 1;
+            }
+            chunk.into()
+        });
+        GetResult {
+            payload: GetResultPayload::Stream(body.boxed()),
+            meta,
+            range,
+            attributes,
+        }
+    });
+    let stack = Stack::new(Arc::new(damaged), false, CacheOptions::default()).await;
+    // Each reader begins without an index of its own.
+    let asked = async || {
+        let ropes = RopeStore::new(Arc::new(stack.cache.clone()), RopeStoreOptions::default());
+        let got = read(&ropes, &path, ranged(0..100, None)).await.unwrap();
+        assert_eq!(got, &file[..100]);
+        stack.settle().await;
+        let requests = stack.origin.take().into_iter();
+        requests
+            .filter(|request| request.is_read_below("log/"))
+            .count()
+    };
+    assert_eq!(asked().await, 2, "once into the cache, once past it");
+    assert_eq!(asked().await, 1, "into the cache");
+    assert_eq!(asked().await, 0);
+    assert!(!is_damaged.load(SeqCst));
 }

@@ -54,6 +54,7 @@ use object_store::{
 
 pub use context::{FileMap, Frame, ReadContext, Reread};
 pub use error::{Drift, DriftReason, RopeStoreError};
+pub use read::unquoted;
 
 use cache::{FrameCache, IndexCache};
 use paths::Shown;

@@ -137,8 +137,8 @@ fn difference(object: &SourceObject, found: &ObjectMeta) -> Option<DriftReason> 
     })
 }
 
-/// A strong entity tag without its quotes (RFC 9110 8.8.3). A weak one keeps its `W/` and so equals none of ours.
-fn unquoted(tag: &str) -> &str {
+/// A strong entity tag without its quotes (RFC 9110 8.8.3). A weak one keeps its `W/` and so equals none of a listed one.
+pub fn unquoted(tag: &str) -> &str {
     tag.strip_prefix('"')
         .and_then(|tag| tag.strip_suffix('"'))
         .unwrap_or(tag)
