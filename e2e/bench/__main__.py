@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 from lib.vdt import binary, run
 
-from . import lookups, memory, ranges, requests, scan, state, warm
+from . import lookups, memory, ranges, requests, rowgroup, scan, state, versions, warm
 from .bed import Bed, arguments, say
 
 
@@ -22,6 +22,8 @@ def main():
         memory.run(bed)
         scan.run(bed, options.size, options.runs)
         warm.run(bed, options.size, options.runs)
+        rowgroup.run(bed, options.runs)
+        versions.run(bed, options.runs)
         lookups.run(bed, options.runs)
         ranges.run(bed, options.runs)
 

@@ -2,7 +2,7 @@
 # Prints the numbers of docs/benchmarks.md as Markdown: the optimised vdt binary over SeaweedFS, read by real clients.
 # Usage: e2e/bench/run.sh [--size small|large] [--runs N]
 #        e2e/bench/run.sh pipeline                                  a million listing entries to a committed version
-#        e2e/bench/run.sh requests|state|memory|scan|warm|lookups|ranges [options]      one of them alone
+#        e2e/bench/run.sh requests|state|memory|scan|warm|rowgroup|versions|lookups|ranges [options]      one of them alone
 # $VDT_BENCH_DIR is where the data lie: up to 1 GB, 6 GB with --size large.
 set -euo pipefail
 
@@ -22,7 +22,7 @@ pipeline)
     pipeline
     exit
     ;;
-requests | state | memory | scan | warm | lookups | ranges)
+requests | state | memory | scan | warm | rowgroup | versions | lookups | ranges)
     module=bench.$1
     shift
     ;;
