@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::StreamExt;
-use object_store::{Error, GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, path::Path};
+use object_store::{GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, path::Path};
 use vdt_rope::{ReadContext, unquoted};
 
 use super::{
@@ -143,12 +143,8 @@ pub(super) async fn run(
     };
     let result = match answer {
         Ok(result) => result,
-        Err(error) => {
-            // A source that changed, or a file that the origin does not have (yet): each object may still be there.
-            let is_partial = matches!(error, Error::Precondition { .. } | Error::NotFound { .. });
-            fill.is_run = is_partial;
-            return fill.fail(Failure::new(error));
-        }
+        // One member that changed or may not be read, or a file that the origin does not have (yet): the others may still be there.
+        Err(error) => return fill.fail(Failure::new(error)),
     };
     if let Some(what) = other_file(&file, file_bytes, &result) {
         return fill.fail(Failure::new(CacheError::Changed {
@@ -316,7 +312,8 @@ pub(super) async fn open(mut fill: Fill, named: Named, asked: Option<GetRange>) 
     fill.open_blocks(&object, expected.start..end);
     fill.answered((*object.meta).clone());
     fill.complete_opening();
-    if fill.targets.is_empty() {
+    // Only now is it known how much is to come.
+    if fill.targets.is_empty() || fill.admit().await.is_none() {
         return;
     }
     fill.pump(

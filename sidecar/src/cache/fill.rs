@@ -132,8 +132,9 @@ impl Fill {
         }
     }
 
-    /// Takes the bytes from the budget.
+    /// Takes the bytes of all targets from the budget, instead of what it took before.
     pub(super) async fn admit(&mut self) -> Option<()> {
+        self.budget = None;
         let all = self
             .shared
             .budget_units(self.shared.options.fill_budget_bytes);
@@ -202,7 +203,7 @@ impl Fill {
         shared
             .tiers
             .insert(target.class, target.key, entry, self.how);
-        shared.flights.remove(target.key);
+        shared.flights.remove(&self.interest, target.key);
         target.flight.complete(bytes);
         let units = shared.budget_units(target.flight.length()) as usize;
         drop(self.budget.as_mut().and_then(|budget| budget.split(units)));
@@ -230,7 +231,7 @@ impl Fill {
 
     fn fail_all(&mut self, failure: &Failure) {
         for target in self.targets.drain(..) {
-            self.shared.flights.remove(target.key);
+            self.shared.flights.remove(&self.interest, target.key);
             target.flight.fail(failure.clone());
         }
     }
@@ -314,7 +315,7 @@ impl Fill {
     /// Ends the flight of the name.
     pub(super) fn complete_opening(&mut self) {
         if let Some(target) = self.targets.pop_front() {
-            self.shared.flights.remove(target.key);
+            self.shared.flights.remove(&self.interest, target.key);
             target.flight.complete(Bytes::new());
         }
     }

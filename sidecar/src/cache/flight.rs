@@ -8,7 +8,7 @@
 //! flights together by the fill budget.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -254,17 +254,22 @@ impl Flights {
         self.lock().follow(key)
     }
 
-    pub(super) fn remove(&self, key: Key) {
-        self.lock().0.remove(&key);
+    /// Removes a flight of the fetch that `interest` is about.
+    pub(super) fn remove(&self, interest: &Arc<Interest>, key: Key) {
+        self.lock().remove(interest, key);
     }
 
     /// Removes `keys` if nobody wants them; whether it did.
-    pub(super) fn give_up(&self, interest: &Interest, keys: impl Iterator<Item = Key>) -> bool {
+    pub(super) fn give_up(
+        &self,
+        interest: &Arc<Interest>,
+        keys: impl Iterator<Item = Key>,
+    ) -> bool {
         let mut registry = self.lock();
         let is_unwanted = interest.wishes().count == 0;
         if is_unwanted {
             for key in keys {
-                registry.0.remove(&key);
+                registry.remove(interest, key);
             }
         }
         is_unwanted
@@ -287,6 +292,15 @@ impl Registry<'_> {
     pub(super) fn follow(&self, key: Key) -> Option<Follower> {
         let (flight, interest) = self.0.get(&key)?;
         Some(Follower::new(Arc::clone(flight), interest.want()))
+    }
+
+    /// Another fetch may have begun the same entry since: that one stays.
+    fn remove(&mut self, interest: &Arc<Interest>, key: Key) {
+        if let Entry::Occupied(slot) = self.0.entry(key)
+            && Arc::ptr_eq(&slot.get().1, interest)
+        {
+            slot.remove();
+        }
     }
 
     /// A new flight, if there is none under this key.

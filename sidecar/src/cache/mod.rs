@@ -80,6 +80,10 @@ use crate::tiers::{Class, Entry, EntryMeta, Insert, Key, Tiers};
 /// Bytes of one permit of a budget.
 const BUDGET_UNIT_BYTES: u64 = 1024;
 
+/// So often a reader joins others who ask for an object of which nothing is known: where the origin fails, all of them are told soon,
+/// and not one after another.
+const OPENS_MAX: u32 = 3;
+
 /// A cache around an origin. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
 pub struct CacheStore {
@@ -124,10 +128,6 @@ impl Shared {
     /// Whether an entry is held, as far as can be said without reading it.
     fn may_hold(&self, class: Class, key: Key) -> bool {
         self.tiers.may_hold(class, key)
-    }
-
-    fn held_now(&self, class: Class, key: Key) -> Option<Entry> {
-        self.tiers.get_memory(class, key)
     }
 }
 
@@ -226,6 +226,23 @@ impl CacheStore {
         named: Named,
         options: GetOptions,
     ) -> Result<GetResult> {
+        if named.if_match.is_some() {
+            return self.get_known_as(location, &named, options).await;
+        }
+        match self.get_known_as(location, &named, options.clone()).await {
+            // The object was written anew since its properties were remembered. What it is now has been remembered meanwhile.
+            Err(Error::Precondition { .. }) => self.get_known_as(location, &named, options).await,
+            done => done,
+        }
+    }
+
+    /// As [`Self::get_named`], by what is remembered of the object.
+    async fn get_known_as(
+        &self,
+        location: &Path,
+        named: &Named,
+        options: GetOptions,
+    ) -> Result<GetResult> {
         let shared = &self.shared;
         let known = shared.tiers.get(Class::Metadata, named.name.meta_key());
         let (meta, opening) = match known.await {
@@ -239,7 +256,7 @@ impl CacheStore {
                 return Ok(result);
             }
             None => {
-                let (meta, follower) = self.open(&named, options.range.as_ref()).await?;
+                let (meta, follower) = self.open(named, options.range.as_ref()).await?;
                 (meta, Some(follower))
             }
         };
@@ -278,7 +295,9 @@ impl CacheStore {
         range: Option<&GetRange>,
     ) -> Result<(Arc<EntryMeta>, Follower)> {
         let (shared, key) = (&self.shared, named.name.meta_key());
+        let mut tries_left = OPENS_MAX;
         loop {
+            tries_left -= 1;
             let mut is_joined = true;
             let follower = {
                 let mut registry = shared.flights.lock();
@@ -312,7 +331,7 @@ impl CacheStore {
                     return Ok((meta, follower));
                 }
                 // What another one asked for may be why it failed.
-                Err(failure) if is_joined && !shared.stop.is_cancelled() => {
+                Err(failure) if is_joined && tries_left > 0 && !shared.stop.is_cancelled() => {
                     tracing::debug!(location = %named.location, error = %failure.error(), "asking again");
                 }
                 Err(failure) => return Err(failure.share()),

@@ -26,7 +26,7 @@ use super::{
     fill::{Fill, Target},
     flight::{Follower, given_up},
 };
-use crate::tiers::{Class, Entry, EntryMeta, Insert, Tier};
+use crate::tiers::{Class, Entry, EntryMeta, Insert, Key, Tier};
 
 /// A read of an object.
 #[derive(Debug)]
@@ -108,6 +108,18 @@ impl Read {
         }
     }
 
+    /// An entry of a tier, if it has the length that it should have: two objects may share an ETag.
+    async fn find(&self, class: Class, key: Key, length: u64) -> Option<(Entry, Tier)> {
+        let found = self.shared.tiers.get_for(class, key, self.how).await;
+        found.filter(|(entry, _)| entry.bytes.len() as u64 == length)
+    }
+
+    /// The same of memory only.
+    fn find_now(&self, class: Class, key: Key, length: u64) -> Option<Entry> {
+        let found = self.shared.tiers.get_memory(class, key);
+        found.filter(|entry| entry.bytes.len() as u64 == length)
+    }
+
     fn held(&self, class: Class, entry: Entry, tier: Tier) -> Piece {
         self.shared.counters.hit(class, tier);
         Piece::Held(Arc::new(entry.meta), entry.bytes)
@@ -121,9 +133,8 @@ impl Read {
             object.identity.block_key(block_bytes, block)
         });
         let key = key_of(block);
-        if let Some((entry, tier)) = shared.tiers.get_for(class, key, self.how).await
-            && entry.bytes.len() as u64 == self.span(block).end - self.span(block).start
-        {
+        let length = self.span(block).end - self.span(block).start;
+        if let Some((entry, tier)) = self.find(class, key, length).await {
             return Ok(self.held(class, entry, tier));
         }
         let (fill, range, follower) = {
@@ -133,7 +144,7 @@ impl Read {
                 return Ok(Piece::Flying(follower, 0));
             }
             // It may have become resident since.
-            if let Some(entry) = shared.held_now(class, key) {
+            if let Some(entry) = self.find_now(class, key, length) {
                 return Ok(self.held(class, entry, Tier::Memory));
             }
             let end = (last + 1).min(block.saturating_add(shared.options.segment_blocks));
@@ -176,11 +187,11 @@ impl Read {
             return self.block(0, 0).await;
         }
         if !is_tiny {
-            if let Some((entry, tier)) = shared.tiers.get_for(Class::Block, key, self.how).await {
+            if let Some((entry, tier)) = self.find(Class::Block, key, object.meta.size).await {
                 return Ok(self.held(Class::Block, entry, tier));
             }
         } else if self.how == Insert::Resident
-            && let Some(entry) = shared.tiers.get_memory(Class::Block, key)
+            && let Some(entry) = self.find_now(Class::Block, key, object.meta.size)
         {
             return Ok(self.held(Class::Block, entry, Tier::Memory));
         }
@@ -244,7 +255,7 @@ impl Read {
                 return Some(Piece::Packed(follower, member.offset, meta));
             }
         }
-        if let Some((entry, tier)) = shared.tiers.get_for(Class::Block, key, self.how).await {
+        if let Some((entry, tier)) = self.find(Class::Block, key, object.meta.size).await {
             return Some(self.held(Class::Block, entry, tier));
         }
         let (pack, member) = pack?;

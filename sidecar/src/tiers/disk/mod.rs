@@ -30,7 +30,10 @@ mod writer;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -141,6 +144,8 @@ struct Inner {
     queue: Queue,
     /// Candidates that are to be written, and are in memory.
     deferred: Deferred,
+    /// Entries that were removed by name: such a one is not found after it was written.
+    removals: AtomicU64,
     doorkeeper: Doorkeeper,
     loading: Mutex<HashMap<Key, Loading>>,
     reads: Arc<Semaphore>,
@@ -184,6 +189,7 @@ impl Disk {
             opening: tokio::sync::Mutex::default(),
             queue: Queue::new(budget.queue_bytes),
             deferred: Deferred::default(),
+            removals: AtomicU64::default(),
             doorkeeper: Doorkeeper::new(options.capacity),
             loading: Mutex::default(),
             reads: Arc::new(Semaphore::new(READS_MAX)),
@@ -245,6 +251,7 @@ impl Disk {
 
     /// Forgets an entry.
     pub(super) fn remove(&self, key: Key) {
+        self.inner.removals.fetch_add(1, Relaxed);
         self.inner.queue.remove(key);
         if let Some(opened) = self.inner.opened.load_full() {
             opened.store.storage().delete(&key);

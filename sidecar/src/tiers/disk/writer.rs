@@ -73,6 +73,7 @@ async fn write(inner: &Inner, opened: &Arc<Opened>, jobs: Vec<Job>) {
         .filter(|job| job.rescue || !storage.may_contains(&job.key))
         .collect();
     make_room(inner, opened, jobs.len() as u64);
+    let removals = inner.removals.load(Relaxed);
     let written: Vec<(u64, bool)> = jobs
         .iter()
         .map(|job| (job.key.hash64(), job.rescue))
@@ -106,7 +107,8 @@ async fn write(inner: &Inner, opened: &Arc<Opened>, jobs: Vec<Job>) {
             counters.rescued_writes.fetch_add(1, Relaxed);
         }
     }
-    if failed == 0 {
+    // Flushers that fail are noticed with the next entries too.
+    if failed == 0 || inner.removals.load(Relaxed) != removals {
         return;
     }
     match inner.probe(opened).await {

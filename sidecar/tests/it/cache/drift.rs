@@ -6,7 +6,7 @@ use object_store::{Error, ObjectStore, ObjectStoreExt};
 use vdt_sidecar::cache::CacheOptions;
 
 use super::fixture::{
-    Stack, TABLE, content, memory, put_artifacts, put_source, ranged, read, source_path,
+    Stack, TABLE, content, memory, put_artifacts, put_rope, put_source, ranged, read, source_path,
 };
 
 #[tokio::test]
@@ -101,6 +101,15 @@ async fn a_log_object_that_was_written_again_is_noticed_and_then_read_anew() {
             .unwrap(),
         &old[..10]
     );
+    // Where the read begins with what is not held, it is of the new one from the start.
+    let newest = content(3, 90_000);
+    origin.put(&path, newest.clone().into()).await.unwrap();
+    let got = read(&stack.cache, &path, ranged(50_000..60_000, None)).await;
+    assert!(got.unwrap() == newest[50_000..60_000]);
+    origin.put(&path, old.clone().into()).await.unwrap();
+    let got = read(&stack.cache, &path, ranged(0..10, None)).await;
+    assert!(got.unwrap() == old[..10]);
+
     origin.put(&path, new.clone().into()).await.unwrap();
     let mixed = read(&stack.cache, &path, ranged(0..100_000, None)).await;
     assert!(
@@ -113,4 +122,37 @@ async fn a_log_object_that_was_written_again_is_noticed_and_then_read_anew() {
             .unwrap(),
         new
     );
+}
+
+#[tokio::test]
+async fn an_entry_of_another_length_is_not_used() {
+    let origin = memory();
+    let (path, file) = put_artifacts(&*origin, &[5_000, 100_000, 3_000]).await;
+    let mut segments = Vec::new();
+    for (number, bytes) in [(0, 4_000), (1, 90_000), (2, 2_000)] {
+        let key = format!("a/{number}");
+        let meta = origin.head(&source_path(&key)).await.unwrap();
+        let object = vdt_rope::SourceObject {
+            source: super::fixture::SOURCE.into(),
+            key: key.into(),
+            size: bytes,
+            etag: meta.e_tag.as_deref().map(Into::into),
+            last_modified_ms: meta.last_modified.timestamp_millis(),
+            version: None,
+        };
+        let reference = vdt_rope::Reference::whole(object.into());
+        segments.push(vdt_rope::Segment::Reference(reference));
+    }
+    let shorter = put_rope(&*origin, segments).await;
+    let stack = Stack::new(origin, false, CacheOptions::default()).await;
+    let whole = read(&stack.ropes, &path, ranged(0..file.len() as u64, None)).await;
+    assert!(whole.unwrap() == file);
+    // The same ETags with other sizes: a source that lied once.
+    for range in [0..4_000, 4_000..94_000, 94_000..96_000] {
+        let got = read(&stack.ropes, &shorter, ranged(range.clone(), None)).await;
+        assert!(
+            matches!(got, Err(Error::Precondition { .. })),
+            "{range:?}: {got:?}"
+        );
+    }
 }

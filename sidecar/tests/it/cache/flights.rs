@@ -243,6 +243,25 @@ async fn failures_reach_every_waiter_and_the_next_one_tries_again() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_an_object_that_cannot_be_opened_is_told_soon() {
+    let origin = memory();
+    put_source(&*origin, "a", content(0, 40_000)).await;
+    let failing = Altered::new(origin, "sources")
+        .delaying(Duration::from_secs(1))
+        .failing(|_, _| {
+            Some(object_store::Error::Generic {
+                store: "test",
+                source: "the line is cut".into(),
+            })
+        });
+    let stack = Stack::new(Arc::new(failing), false, options()).await;
+    let path = source_path("a");
+    let reads = (0..50).map(|_| read(&stack.cache, &path, ranged(0..10, Some("tag"))));
+    assert!(join_all(reads).await.iter().all(Result::is_err));
+    assert!(stack.asked().len() <= 3);
+}
+
 #[tokio::test]
 async fn bodies_of_another_length_are_no_entries() {
     for kind in 0..2 {

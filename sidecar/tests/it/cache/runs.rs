@@ -216,6 +216,31 @@ async fn a_changed_neighbour_does_not_spoil_a_run() {
 }
 
 #[tokio::test]
+async fn a_neighbour_that_may_not_be_read_does_not_spoil_a_run() {
+    let origin = memory();
+    let (path, file) = put_artifacts(&*origin, &[50_000; 40]).await;
+    let refused = source_path("a/13");
+    let guarded = Altered::new(origin, "sources").failing(move |location, _| {
+        (*location == refused).then(|| object_store::Error::PermissionDenied {
+            path: location.to_string(),
+            source: "a policy".into(),
+        })
+    });
+    let stack = Stack::new(Arc::new(guarded), true, CacheOptions::default()).await;
+    let before = place(0, 50_000).start..place(12, 50_000).end;
+    check(&stack, &path, &file, before).await;
+    let whole = read(&stack.ropes, &path, ranged(0..file.len() as u64, None)).await;
+    let error = format!("{:?}", whole.unwrap_err());
+    assert!(
+        error.contains("a/13") && error.contains("a policy"),
+        "{error}"
+    );
+    for number in (0..40).filter(|number| *number != 13) {
+        check(&stack, &path, &file, place(number, 50_000)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_cut_run_leaves_nothing_incomplete() {
     let origin = memory();
     let (path, file) = put_artifacts(&*origin, &[50_000; 40]).await;

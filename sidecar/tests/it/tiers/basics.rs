@@ -68,6 +68,28 @@ async fn a_key_of_another_class_is_not_found() {
     assert_eq!(tiers.get(Class::Metadata, key(1)).await, None);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_is_removed_while_it_is_written_is_no_fault() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let tiers = open(dir.path(), 32 * MIB, 128 * MIB).await;
+    for number in 0..300 {
+        tiers.insert(
+            Class::Block,
+            key(number),
+            entry(number, 1000),
+            Insert::Resident,
+        );
+        if number % 3 == 0 {
+            tokio::task::yield_now().await;
+        }
+        tiers.remove(key(number));
+    }
+    tiers.flush().await;
+    assert_eq!(tiers.stats().disk.state, DiskState::Ok);
+    fill(&tiers, 1000..1010, 1000).await;
+    tiers.close().await;
+}
+
 #[tokio::test]
 async fn blocks_do_not_push_metadata_out_of_its_share() {
     let tiers = Tiers::open(TiersOptions {
