@@ -257,6 +257,11 @@ impl Tables {
             .any(|served| meets(&served.path) || meets(&format!("{}{META_SUFFIX}", served.path)))
     }
 
+    /// Whether a table that is declared is not open yet.
+    pub(crate) fn are_opening(&self) -> bool {
+        self.served().iter().any(|served| !served.is_open())
+    }
+
     /// Puts others in their place.
     pub(crate) fn declare(&self, served: Vec<Arc<Served>>, problems: Vec<Problem>) {
         let declared = (served.into(), problems.into());

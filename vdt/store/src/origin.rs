@@ -129,6 +129,12 @@ impl Origin {
             .is_some_and(|same_place| same_place.iter().any(|place| place.declares(key)))
     }
 
+    /// Whether there is, or was, a source of the place `id`.
+    pub fn knows(&self, id: &str) -> bool {
+        let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner);
+        sources.contains_key(id)
+    }
+
     /// The source that declares `key`; another one of the same place for a key that is declared no longer,
     /// which files of older versions may still refer to.
     fn source_of(&self, id: &str, key: &str) -> Option<Arc<Source>> {

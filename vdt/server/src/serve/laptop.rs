@@ -66,7 +66,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     }
     let tables = Arc::new(Tables::new(served, Vec::new(), metrics.clone()));
     tables.opened(state.clone());
-    let late = Late::default();
+    let late = Late::new(tables.clone());
     late.arrived(origin);
 
     let admin_listen = admin.as_ref().map(|(_, listen)| *listen);

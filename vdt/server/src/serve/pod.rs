@@ -59,7 +59,7 @@ pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
     let (metrics, http_metrics) = Metrics::new();
     let metrics = Arc::new(metrics);
     let tables = Arc::new(Tables::new(served, problems, metrics.clone()));
-    let late = Late::default();
+    let late = Late::new(tables.clone());
     let mut serving = Serving::default();
 
     let admin_state = Arc::new(AdminState::new(

@@ -31,12 +31,24 @@ use vdt_store::Origin;
 use crate::tables::Tables;
 
 /// An origin whose state is not open yet: every read fails until it is.
-#[derive(Debug, Clone, Default)]
+///
+/// A table that is not open yet has not told its sources: reads of a source that nobody knows fail until all tables are open. They are not
+/// answered with `NotFound`, which would say that the object is gone.
+#[derive(Debug, Clone)]
 pub(crate) struct Late {
     origin: Arc<OnceLock<Arc<Origin>>>,
+    tables: Arc<Tables>,
 }
 
 impl Late {
+    /// An origin of what `tables` declare, before it is there.
+    pub(crate) fn new(tables: Arc<Tables>) -> Self {
+        Self {
+            origin: Arc::default(),
+            tables,
+        }
+    }
+
     /// The origin, which is there from now on.
     pub(crate) fn arrived(&self, origin: Arc<Origin>) {
         // The first one stays; there is only one.
@@ -68,7 +80,20 @@ impl fmt::Display for Late {
 #[async_trait]
 impl ObjectStore for Late {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.need()?.get_opts(location, options).await
+        let origin = self.need()?;
+        let mut parts = location.parts();
+        if parts
+            .next()
+            .is_some_and(|bucket| bucket.as_ref() == SOURCES)
+            && parts.next().is_some_and(|id| !origin.knows(id.as_ref()))
+            && self.tables.are_opening()
+        {
+            return Err(Error::Generic {
+                store: "origin",
+                source: "the table that declares this source is not open yet; ask again".into(),
+            });
+        }
+        origin.get_opts(location, options).await
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -286,4 +311,55 @@ impl ObjectStore for SocketStore {
     }
 
     vdt_rope::refuse_writes!(read_only);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use object_store::memory::InMemory;
+    use vdt_crds::VirtualTable;
+    use vdt_store::{OpenMode, Source, SourceEnv, StateStore};
+
+    use super::*;
+    use crate::{metrics::Metrics, tables::Served};
+
+    #[tokio::test]
+    async fn what_a_table_that_is_not_open_yet_may_declare_is_not_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.pdf"), "content").unwrap();
+        let spec = VirtualTable::for_folder(folder.path())
+            .spec
+            .sources
+            .remove(0);
+        let env = SourceEnv {
+            base_dir: folder.path().to_owned(),
+            ..SourceEnv::default()
+        };
+        let source = Arc::new(Source::open(&spec, &env).unwrap());
+        let served = Served::pending("main/default/t".to_owned(), "t".to_owned(), None);
+        let (metrics, _) = Metrics::new();
+        let tables = Tables::new(vec![Arc::new(served)], Vec::new(), Arc::new(metrics));
+        let tables = Arc::new(tables);
+        let late = Late::new(tables.clone());
+        let state =
+            StateStore::from_store(Arc::new(InMemory::new()), "memory", OpenMode::ReadWrite);
+        let origin = Arc::new(Origin::new(state.await.unwrap()));
+        late.arrived(origin.clone());
+
+        let path = Path::from(format!("sources/{}/a.pdf", source.id()));
+        let error = late
+            .get_opts(&path, GetOptions::default())
+            .await
+            .unwrap_err();
+        assert!(matches!(error, Error::Generic { .. }), "{error:?}");
+        origin.add_source(source);
+        late.get_opts(&path, GetOptions::default()).await.unwrap();
+        let elsewhere = Path::from("sources/0011223344556677/a.pdf");
+        tables.declare(Vec::new(), Vec::new());
+        let error = late
+            .get_opts(&elsewhere, GetOptions::default())
+            .await
+            .unwrap_err();
+        assert!(matches!(error, Error::NotFound { .. }), "{error:?}");
+    }
 }
