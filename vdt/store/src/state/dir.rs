@@ -144,11 +144,25 @@ fn remove_staged(folder: &FsPath, depth: usize) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes `folder` and those above it, and syncs those that they are entered in.
+fn make_folders(folder: &FsPath) -> io::Result<()> {
+    let new: Vec<_> = folder
+        .ancestors()
+        .take_while(|above| !above.exists())
+        .collect();
+    fs::create_dir_all(folder)?;
+    for folder in new {
+        let above = folder.parent().unwrap_or(FsPath::new("."));
+        File::open(above)?.sync_all()?;
+    }
+    Ok(())
+}
+
 fn write(staged: &FsPath, target: &FsPath, body: &PutPayload, create: bool) -> io::Result<()> {
     let folder = target.parent().unwrap_or(FsPath::new("."));
     let mut file = match File::create(staged) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir_all(folder)?;
+            make_folders(folder)?;
             File::create(staged)?
         }
         opened => opened?,

@@ -8,5 +8,6 @@ mod plan;
 mod random;
 mod refresh;
 mod refreshers;
+mod schedule;
 mod source;
 mod state;

@@ -6,8 +6,8 @@ use futures::TryStreamExt;
 use object_store::memory::InMemory;
 use tempfile::TempDir;
 use vdt_store::{
-    Clock, Definition, Edition, OpenMode, RefreshReport, SourceEnv, StateStore, StoreError,
-    TableRefresh, TableStatus, schedule, source::Listing,
+    Clock, Definition, Edition, OpenMode, RefreshReport, SourceEnv, StateStore, TableRefresh,
+    source::Listing,
 };
 
 fn open(folder: &Path, spec: &str) -> Definition {
@@ -240,34 +240,4 @@ async fn ropes_that_are_committed_are_not_written_again() {
             .iter()
             .all(|(path, tag)| after.get(path) == Some(tag))
     );
-}
-
-#[tokio::test]
-async fn a_suspended_table_is_not_refreshed_whoever_asks() {
-    let folder = TempDir::new().expect("a folder");
-    write(&folder, &["a"]);
-    let state = memory().await;
-    run(&refresh(open(folder.path(), ONE), &state)).await;
-    write(&folder, &["b"]);
-    let suspended = Definition {
-        suspend: true,
-        ..open(folder.path(), ONE)
-    };
-    let (asking, task) = schedule(refresh(suspended, &state), TableStatus::default());
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let clock: Clock = Arc::new(|| 0);
-    let task = tokio::spawn(task.run(clock, async move { drop(stopped.await) }));
-    asking.drift();
-    let refused = asking.ask_and_wait().await.expect("it answers");
-    let error = refused.expect_err("it does not refresh");
-    assert!(
-        matches!(&*error, StoreError::Suspended { table } if table == "main/default/many"),
-        "{error}"
-    );
-    assert_eq!(asking.status().refreshes, 0);
-    drop(stop);
-    task.await.expect("it ends");
-    let log = refresh(open(folder.path(), ONE), &state).log().clone();
-    let version = log.snapshot().await.expect("reads").expect("a version");
-    assert_eq!(version.version, 0);
 }

@@ -213,10 +213,15 @@ impl Shared {
         if filename.is_empty() {
             return part.skip(SkipReason::EmptyName, &object.key);
         }
+        // Without a tag the time tells whether an object is the listed one, and a GET tells it in whole seconds (RFC 9110 5.6.7).
+        let last_modified_ms = match object.etag {
+            Some(_) => object.last_modified_ms,
+            None => object.last_modified_ms - object.last_modified_ms.rem_euclid(1000),
+        };
         part.entries.push(Entry {
             key: key.into(),
             size: object.size,
-            last_modified_ms: object.last_modified_ms,
+            last_modified_ms,
             etag: object.etag.map(Into::into),
             version: object.version.filter(|_| self.pinned).map(Into::into),
             archived: object.storage_class.as_deref().is_some_and(archived),

@@ -204,7 +204,7 @@ async fn globs_see_the_key_below_the_prefix() {
 async fn storage_classes_are_told_and_archives_flagged() {
     let object = |key, class, size| {
         format!(
-            "<Contents><Key>{key}</Key><Size>{size}</Size><LastModified>2026-01-01T00:00:00Z</LastModified>\
+            "<Contents><Key>{key}</Key><Size>{size}</Size><LastModified>2026-01-01T00:00:00.678Z</LastModified>\
              <ETag>W/\"weak\"</ETag><StorageClass>{class}</StorageClass></Contents>"
         )
     };
@@ -230,6 +230,10 @@ async fn storage_classes_are_told_and_archives_flagged() {
         Some("DEEP_ARCHIVE")
     );
     assert_eq!(listing.entries[0].etag, None, "a weak tag is no tag");
+    assert_eq!(
+        listing.entries[0].last_modified_ms, 1_767_225_600_000,
+        "as a GET will tell it"
+    );
     assert_eq!(listing.skipped[&SkipReason::FolderMarker].count, 1);
 }
 

@@ -1,0 +1,154 @@
+//! When a table is refreshed, by a clock that stands still until everybody waits.
+
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use futures::future::join_all;
+use object_store::{Error, memory::InMemory};
+use tempfile::TempDir;
+use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
+use vdt_rope::testing::Altered;
+use vdt_store::{
+    Clock, Definition, OpenMode, Refresher, RequestError, SourceEnv, StateStore, StoreError,
+    TableRefresh, TableStatus, schedule,
+};
+
+/// A table of one file whose state can be made to fail.
+struct Table {
+    _folder: TempDir,
+    is_failing: Arc<AtomicBool>,
+    asking: Refresher,
+    _stop: oneshot::Sender<()>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Table {
+    async fn start(interval_seconds: u32, suspend: bool) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        fs::write(folder.path().join("a"), "a").expect("written");
+        let manifest = format!(
+            "apiVersion: vdt.io/v1alpha1\nkind: VirtualTable\nmetadata: {{name: one}}\nspec:\n  \
+             sources:\n  - {{name: here, type: File, file: {{path: .}}}}\n  \
+             refresh: {{intervalSeconds: {interval_seconds}, settleSeconds: 0}}\n"
+        );
+        let table = vdt_crds::parse(manifest.as_bytes())
+            .expect("the manifest parses")
+            .remove(0);
+        let env = SourceEnv {
+            base_dir: folder.path().to_owned(),
+            ..SourceEnv::default()
+        };
+        let definition = Definition {
+            suspend,
+            ..Definition::open(&table, &env).expect("the manifest is valid")
+        };
+        let is_failing = Arc::new(AtomicBool::new(false));
+        let fails = is_failing.clone();
+        let store = Altered::new(Arc::new(InMemory::new()), "main").failing(move |_, _| {
+            let error = Error::Generic {
+                store: "test",
+                source: "away".into(),
+            };
+            fails.load(SeqCst).then_some(error)
+        });
+        let state = StateStore::from_store(Arc::new(store), "memory", OpenMode::ReadWrite);
+        let clock: Clock = Arc::new(|| 1_900_000_000_000);
+        let state = state.await.expect("a state");
+        let refresh = TableRefresh::new(Arc::new(definition), state, clock.clone());
+        let (asking, task) = schedule(refresh, TableStatus::default());
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(task.run(clock, async move { drop(stopped.await) }));
+        Self {
+            _folder: folder,
+            is_failing,
+            asking,
+            _stop: stop,
+            task: Some(task),
+        }
+    }
+
+    /// Refreshes that ended before so many milliseconds from now.
+    async fn refreshes_after(&self, milliseconds: u64) -> u64 {
+        sleep(Duration::from_millis(milliseconds)).await;
+        self.asking.status().refreshes
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn changed_sources_ask_for_one_refresh_a_second() {
+    let table = Table::start(0, false).await;
+    for _ in 0..1000 {
+        table.asking.drift();
+    }
+    assert_eq!(table.refreshes_after(900).await, 0);
+    assert_eq!(table.refreshes_after(200).await, 1);
+    for _ in 0..8 {
+        table.asking.drift();
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(table.refreshes_after(0).await, 1);
+    assert_eq!(table.refreshes_after(300).await, 2);
+    assert_eq!(table.refreshes_after(10_000).await, 2, "and then no more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timer_waits_longer_after_each_failure_and_begins_anew_after_a_success() {
+    let table = Table::start(5, false).await;
+    assert_eq!(table.refreshes_after(5_100).await, 1);
+    table.is_failing.store(true, SeqCst);
+    // Failures 10 s after the start, and 1, 2, 4, 8, 16, 32, 60 and 60 s after the one before.
+    let mut expected = 1;
+    for seconds in [5, 1, 2, 4, 8, 16, 32, 60, 60] {
+        expected += 1;
+        assert_eq!(
+            table.refreshes_after(seconds * 1_000 - 200).await,
+            expected - 1
+        );
+        assert_eq!(table.refreshes_after(200).await, expected, "{seconds} s");
+    }
+    let status = table.asking.status();
+    assert_eq!((status.failures, status.is_current()), (9, false));
+    table.is_failing.store(false, SeqCst);
+    assert_eq!(table.refreshes_after(60_000).await, expected + 1);
+    assert!(table.asking.status().is_current());
+    assert_eq!(table.refreshes_after(5_000).await, expected + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_at_once_shares_a_refresh_and_too_many_are_told() {
+    let table = Table::start(0, false).await;
+    let outcomes = join_all((0..200).map(|_| table.asking.ask_and_wait())).await;
+    for outcome in outcomes {
+        assert_eq!(outcome.expect("taken").expect("it refreshes").version, 0);
+    }
+    assert_eq!(table.asking.status().refreshes, 1);
+    // The task has had no time to take any of these.
+    let refused = (0..300)
+        .filter(|_| table.asking.ask() == Err(RequestError::Busy))
+        .count();
+    assert_eq!(refused, 44);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspended_table_is_not_refreshed_whoever_asks() {
+    let mut table = Table::start(5, true).await;
+    table.asking.drift();
+    let refused = table.asking.ask_and_wait().await.expect("it answers");
+    let error = refused.expect_err("it does not refresh");
+    assert!(
+        matches!(&*error, StoreError::Suspended { table } if table == "main/default/one"),
+        "{error}"
+    );
+    assert_eq!(table.refreshes_after(60_000).await, 0);
+    let task = table.task.take().expect("a task");
+    let asking = table.asking.clone();
+    drop(table);
+    task.await.expect("it ends");
+    assert_eq!(asking.ask(), Err(RequestError::Closed));
+}
