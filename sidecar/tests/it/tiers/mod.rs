@@ -3,6 +3,8 @@
 mod admission;
 mod basics;
 mod faults;
+mod faulty;
+mod injected;
 mod recovery;
 mod volumes;
 
