@@ -1,9 +1,11 @@
 """The real clients through the front door of a pod: cold, warm, with the server killed, and after its return."""
 
 import json
+import ssl
 import stat
 import subprocess
 import urllib.error
+from http.client import HTTPSConnection
 
 import pytest
 from lib import artifacts, manifest
@@ -248,3 +250,66 @@ def test_the_front_door_is_ready_only_after_it_met_the_server(tmp_path):
         pod.process.kill()
         if pod.server:
             pod.server.kill()
+
+
+def test_a_pod_starts_without_its_secrets_and_takes_them_when_they_come(tmp_path):
+    """No certificate, and one principal of two without a Secret: unready with the reason, then served, and rotated."""
+    from lib.process import free_ports
+
+    artifacts.write_folder(tmp_path / "files", {"a.pdf": b"%PDF a"})
+    principals = [{"name": name, "secretRef": {"name": f"{name}-key"}} for name in ("late", "early")]
+    server = {
+        "access": {"mode": "Keys", "principals": principals},
+        "tls": {"mode": "Secret", "secretRef": {"name": "own-tls"}},
+    }
+    table = manifest.virtual_table("files", [manifest.folder("files")], server=server)
+    secrets = tmp_path / "secrets"
+    for folder in ("late-key", "early-key", "own-tls"):
+        (secrets / folder).mkdir(parents=True)
+    (secrets / "early-key" / "token").write_text("early")
+    path = manifest.write(tmp_path / "files.yaml", table)
+    pod = Pod(path, state=tmp_path / "state", args=["--secrets-dir", secrets], work=tmp_path / "p")
+    [admin] = free_ports(1)
+    pod.admin_listen = f"127.0.0.1:{admin}"
+
+    def reasons():
+        try:
+            status, _, body = http("GET", f"http://127.0.0.1:{admin}/readyz")
+        except urllib.error.URLError:
+            return None
+        return status, {one["reason"] for one in json.loads(body)["reasons"]}
+
+    pod.spawn()
+    try:
+        waits = "the certificate is missed"
+        wait_until(waits, lambda: (reasons() or (0, ()))[0] == 503 and "NoCertificate" in reasons()[1], 30)
+        assert pod.process.exit_code() is None
+        new = ["-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"]
+        files = ["-keyout", secrets / "own-tls" / "tls.key", "-out", tmp_path / "tls.crt"]
+        subprocess.run(["openssl", "req", "-x509", *new, *files], check=True, capture_output=True)
+        (tmp_path / "tls.crt").rename(secrets / "own-tls" / "tls.crt")
+        wait_until("the ready file", pod._is_ready, 30)
+        assert pod.ready["tables"][0]["http"].startswith("https://")
+
+        trust = ssl.create_default_context(cafile=secrets / "own-tls" / "tls.crt")
+        trust.check_hostname = False
+
+        def status(token):
+            client = HTTPSConnection(pod.listen, context=trust, timeout=20)
+            headers = {"Authorization": f"Bearer {token}", "Depth": "0"}
+            client.request("PROPFIND", "/v1/main/default/files/", headers=headers)
+            return client.getresponse().status
+
+        assert (status("early"), status("late")) == (207, 401)
+        (secrets / "late-key" / "token").write_text("late")
+        wait_until("the other's secret is taken", lambda: status("late") == 207, 20)
+        # Broken again, and the other rotated all the same.
+        (secrets / "late-key" / "token").write_text("")
+        (secrets / "early-key" / "token").write_text("rotated")
+        wait_until("the rotation is taken", lambda: status("rotated") == 207, 20)
+        assert status("early") == 401
+        (secrets / "late-key" / "token").unlink()
+        wait_until("who has no secret is not let in", lambda: status("late") == 401, 20)
+        assert status("rotated") == 207
+    finally:
+        pod.stop()
