@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from kube import ARTIFACTS, Kube, keep
@@ -33,6 +34,12 @@ def lease_holder(kube: Kube, name: str) -> str:
     """Identity of the operator that leads, empty when none does."""
     leases = [one for one in kube.list("lease") if one["metadata"]["name"].startswith(name)]
     return leases[0]["spec"].get("holderIdentity") or "" if leases else ""
+
+
+def led_since(kube: Kube, name: str) -> float:
+    """When the one that leads began to, seconds since 1970 by the clock of its node."""
+    (lease,) = (one for one in kube.list("lease") if one["metadata"]["name"].startswith(name))
+    return datetime.fromisoformat(lease["spec"]["acquireTime"]).timestamp()
 
 
 def leader(kube: Kube, name: str) -> str:

@@ -22,6 +22,7 @@ use kube::{
 };
 use serde_json::json;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 use vdt_crds::{
     ConditionStatus, Server as ServerSpec, TlsMode, VirtualTable, VirtualTableStatus,
     status::{condition, reason},
@@ -83,6 +84,8 @@ pub(crate) struct Context {
     pub(crate) metrics: Metrics,
     /// Kinds of children that not every cluster has and this one does.
     pub(crate) defined: HashSet<Kind>,
+    /// Says that the process ends: pods are not waited for any more.
+    pub(crate) ending: CancellationToken,
     /// What is kept between looks.
     pub(crate) memory: std::sync::Mutex<HashMap<TableRef, Arc<tokio::sync::Mutex<Memory>>>>,
 }
@@ -547,8 +550,14 @@ impl Look<'_> {
         let pods = pod_views(&context.watches.pods_of(self.name, self.namespace));
         if memory.asked.is_none_or(|asked| asked.elapsed() >= ASK) {
             let audience = format!("{}/{}", self.namespace, self.name);
-            memory.reports = context.pods.ask(&context.signer, &audience, &pods).await;
-            memory.asked = Some(Instant::now());
+            // A look that ends soon lets another replica begin soon: it says what was known before.
+            tokio::select! {
+                reports = context.pods.ask(&context.signer, &audience, &pods) => {
+                    memory.reports = reports;
+                    memory.asked = Some(Instant::now());
+                }
+                () = context.ending.cancelled() => {}
+            }
         }
         let path = table.map(VirtualTable::table_path).unwrap_or_default();
         let scheme = if spec.tls.mode == TlsMode::Disabled {

@@ -2,26 +2,39 @@
 //!
 //! ```text
 //! renew every duration/5, give up duration*2/3 after the last request that was answered was sent ----> a holder that is cut off stops before its lease runs out
-//! others take over at duration after the last renewal that they *saw*, by their own clocks ----> clocks need not agree
-//! SIGTERM: the holder empties the lease, the next one takes it at its next look
+//! others take over at duration*24/25 after the last renewal that they *saw*, by their own clocks ----> clocks need not agree; with the write it is the duration
+//! SIGTERM: the holder empties the lease, the others are told by their watch and take it at once
 //! ```
+//!
+//! Others watch the lease, so that they see a renewal when it is made and not when they look next. A watch that ends is opened again after a pause; what it does
+//! not tell is seen by looking, as often as a holder renews.
 //!
 //! The lease has a client of its own, without retries and with short timeouts, so that nothing else that waits can starve it. Every write names the version
 //! that was read: of two who try, one fails. Who loses the lease ends the process; nothing that it still does is worth the doubt.
 
 use std::time::Duration;
 
+use futures::{StreamExt, stream::BoxStream};
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
     jiff::Timestamp,
 };
-use kube::{Api, Client, api::PostParams};
+use kube::{
+    Api, Client,
+    api::{PostParams, WatchEvent, WatchParams},
+};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-/// Longest pause between two looks at a lease that another one holds: one small request.
+/// Longest pause between two looks at a lease that is not watched: one small request.
 const LOOK_MAX: Duration = Duration::from_millis(500);
+/// Shortest pause between two looks, whatever was told.
+const LOOK_MIN: Duration = Duration::from_millis(20);
+/// A watch begins within this, or there is none: it must not keep anybody from looking.
+const OPEN: Duration = Duration::from_millis(250);
+/// Seconds after which the API server ends a watch.
+const WATCH_SECONDS: u32 = 290;
 
 /// A lease to compete for.
 pub(crate) struct Election {
@@ -29,8 +42,8 @@ pub(crate) struct Election {
     name: String,
     identity: String,
     duration: Duration,
-    /// Version of the lease as last seen, and when that was.
-    seen: Option<(String, Instant)>,
+    /// Version of the lease as last seen, when it was seen first, and how long it is left to its holder from then on.
+    seen: Option<(String, Instant, Duration)>,
     /// When the request that last took or renewed it was sent: others may count from then on.
     renewed: Option<Instant>,
 }
@@ -81,17 +94,58 @@ impl Election {
 
     /// Waits until the lease is held.
     pub(crate) async fn acquire(&mut self) {
+        let pause = (self.period() / 2).min(LOOK_MAX);
+        let mut changes = None;
         loop {
+            // Before the look, so that no change falls between the two.
+            if changes.is_none() {
+                changes = self.changes().await;
+            }
             match self.try_acquire().await {
                 Ok(true) => return,
                 Ok(false) => {}
-                Err(error) => tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot compete for the lease"
-                ),
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "cannot compete for the lease"
+                    );
+                    sleep(pause).await;
+                    continue;
+                }
             }
-            // Shorter than a renewal: a lease that was given up is taken within a second.
-            sleep((self.period() / 2).min(LOOK_MAX)).await;
+            sleep(LOOK_MIN).await;
+            let Some(told) = &mut changes else {
+                sleep(self.left().min(pause)).await;
+                continue;
+            };
+            let next = timeout(self.left().min(self.period()), told.next()).await;
+            if !matches!(next, Err(_) | Ok(Some(Ok(_)))) {
+                changes = None;
+                sleep(pause).await;
+            }
+        }
+    }
+
+    /// What becomes of the lease from now on. None if nothing is told soon: then it is looked at more often.
+    async fn changes(&self) -> Option<BoxStream<'static, kube::Result<WatchEvent<Lease>>>> {
+        let params = WatchParams::default()
+            .fields(&format!("metadata.name={}", self.name))
+            .timeout(WATCH_SECONDS);
+        match timeout(OPEN, self.api.watch(&params, "0")).await {
+            Ok(Ok(changes)) => Some(changes.boxed()),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the lease is not watched");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// When the lease of another one runs out, if it is not renewed.
+    fn left(&self) -> Duration {
+        match &self.seen {
+            Some((_, since, lives)) => lives.saturating_sub(since.elapsed()),
+            None => self.period(),
         }
     }
 
@@ -167,14 +221,13 @@ impl Election {
             return true;
         }
         match &self.seen {
-            Some((last, since)) if *last == version => {
+            Some((last, since, lives)) if *last == version => since.elapsed() >= *lives,
+            _ => {
                 let seconds = spec
                     .lease_duration_seconds
                     .and_then(|seconds| u64::try_from(seconds).ok());
-                since.elapsed() >= seconds.map_or(self.duration, Duration::from_secs)
-            }
-            _ => {
-                self.seen = Some((version, Instant::now()));
+                let duration = seconds.map_or(self.duration, Duration::from_secs);
+                self.seen = Some((version, Instant::now(), duration * 24 / 25));
                 false
             }
         }
@@ -285,7 +338,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::played::{HANGS, played};
+    use crate::played::{HANGS, played, refusal};
 
     #[tokio::test(start_paused = true)]
     async fn a_holder_whose_renewals_hang_stops_before_its_lease_runs_out() {
@@ -293,11 +346,7 @@ mod tests {
         let is_hanging = hangs.clone();
         let (client, calls) = played(move |method, _| match method {
             "PUT" if is_hanging.load(Ordering::SeqCst) => (HANGS, json!(null)),
-            _ => {
-                let metadata = json!({"name": "leader", "resourceVersion": "1"});
-                let spec = json!({"holderIdentity": "me", "leaseDurationSeconds": 15});
-                (200, json!({"metadata": metadata, "spec": spec}))
-            }
+            _ => (200, held_by("me")),
         });
         let duration = Duration::from_secs(15);
         let mut election = Election::new(client, "docs", "leader", "me".to_owned(), duration);
@@ -314,5 +363,54 @@ mod tests {
                 .count()
                 > 1
         );
+    }
+
+    fn held_by(holder: &str) -> serde_json::Value {
+        let metadata = json!({"name": "leader", "resourceVersion": "1"});
+        let spec = json!({"holderIdentity": holder, "leaseDurationSeconds": 15});
+        json!({"metadata": metadata, "spec": spec})
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_is_given_up_is_taken_when_the_watch_tells() {
+        let looked = Arc::new(AtomicBool::new(false));
+        let (client, _) = played(move |method, path| match method {
+            "GET" if path.ends_with("/leases") => {
+                (200, json!({"type": "MODIFIED", "object": held_by("")}))
+            }
+            "GET" if !looked.swap(true, Ordering::SeqCst) => (200, held_by("another one")),
+            _ => (200, held_by("")),
+        });
+        let duration = Duration::from_secs(15);
+        let mut election = Election::new(client, "docs", "leader", "me".to_owned(), duration);
+        let began = Instant::now();
+        election.acquire().await;
+        assert!(
+            began.elapsed() < Duration::from_millis(100),
+            "{:?}",
+            began.elapsed()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_is_not_renewed_is_taken_within_its_duration_also_without_a_watch() {
+        for watch in [HANGS, 403] {
+            let (client, _) = played(move |method, path| match method {
+                "GET" if path.ends_with("/leases") => match watch {
+                    HANGS => (HANGS, json!(null)),
+                    code => refusal(code, "Forbidden"),
+                },
+                _ => (200, held_by("another one")),
+            });
+            let duration = Duration::from_secs(15);
+            let mut election = Election::new(client, "docs", "leader", "me".to_owned(), duration);
+            let began = Instant::now();
+            election.acquire().await;
+            let took = began.elapsed();
+            assert!(
+                took >= duration * 24 / 25 && took <= duration,
+                "{watch}: {took:?}"
+            );
+        }
     }
 }

@@ -117,6 +117,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         signer,
         shipped,
         metrics: metrics.clone(),
+        ending: cancel.clone(),
         memory: std::sync::Mutex::new(HashMap::new()),
     });
 
