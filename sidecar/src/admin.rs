@@ -12,14 +12,15 @@ use std::{
 use anyhow::Context;
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Query, State},
     response::{IntoResponse, Response},
     routing::get,
 };
 use http::{Request, StatusCode, header::CONTENT_TYPE};
 use prometheus_client::{encoding::text::encode, registry::Registry};
+use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use vdt_crds::{
     VirtualTable,
     api::{ManifestReport, RefusedManifest, TableReport},
@@ -41,6 +42,8 @@ const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 const SERVER_METRICS: (usize, Duration) = (4 << 20, Duration::from_secs(2));
 /// Most bytes of the server's tables, and the time for them.
 const SERVER_TABLES: (usize, Duration) = (16 << 20, Duration::from_secs(30));
+/// Longest wait of a question whether the door is open.
+const PATIENCE_MAX: Duration = Duration::from_secs(5);
 /// The line that ends a metrics text (OpenMetrics 1.0).
 const END: &str = "# EOF\n";
 
@@ -52,6 +55,8 @@ pub struct AdminState {
     declared: RwLock<Declared>,
     registry: OnceLock<Registry>,
     stack: OnceLock<Stack>,
+    /// Told when the door opens or closes.
+    moved: watch::Sender<()>,
     stopping: AtomicBool,
     unsecured: AtomicBool,
     started_ms: i64,
@@ -96,6 +101,7 @@ impl AdminState {
             declared: RwLock::new(Declared::of(tables)),
             registry: OnceLock::new(),
             stack: OnceLock::new(),
+            moved: watch::Sender::new(()),
             stopping: AtomicBool::new(false),
             unsecured: AtomicBool::new(false),
             started_ms: now_ms(),
@@ -107,6 +113,7 @@ impl AdminState {
         // A door opens once.
         let _ = self.registry.set(registry);
         let _ = self.stack.set(stack);
+        self.moved.send_replace(());
     }
 
     /// Says whether the data listener waits for its certificate.
@@ -140,6 +147,7 @@ impl AdminState {
     /// The door closes: nothing new should be sent here.
     pub fn stopping(&self) {
         self.stopping.store(true, Ordering::Release);
+        self.moved.send_replace(());
     }
 
     /// Whether requests can be answered: never before the server was reached and has a version of something; after that always, from
@@ -195,6 +203,20 @@ impl AdminState {
         }
     }
 
+    /// Waits until requests can be answered, or never will be again.
+    async fn settled(&self) {
+        let (mut moved, mut link) = (self.moved.subscribe(), self.link.clone());
+        while !self.ready().ready && !self.stopping.load(Ordering::Acquire) {
+            let is_over = tokio::select! {
+                changed = moved.changed() => changed.is_err(),
+                changed = link.changed() => changed.is_err(),
+            };
+            if is_over {
+                return;
+            }
+        }
+    }
+
     async fn metrics(&self) -> String {
         let mut text = String::new();
         if let Some(registry) = self.registry.get() {
@@ -235,7 +257,21 @@ async fn metrics(State(admin): State<Arc<AdminState>>) -> Response {
     ([(CONTENT_TYPE, METRICS_TYPE)], admin.metrics().await).into_response()
 }
 
-async fn readyz(State(admin): State<Arc<AdminState>>) -> Response {
+/// How `/readyz` is asked.
+#[derive(Debug, Default, Deserialize)]
+struct Patience {
+    /// Milliseconds that a door that is not open may take to open before the answer; [`PATIENCE_MAX`] at most.
+    #[serde(default)]
+    wait_ms: u64,
+}
+
+async fn readyz(
+    State(admin): State<Arc<AdminState>>,
+    Query(patience): Query<Patience>,
+) -> Response {
+    let patience = Duration::from_millis(patience.wait_ms).min(PATIENCE_MAX);
+    // In time or not: the answer says which.
+    let _ = timeout(patience, admin.settled()).await;
     let readiness = admin.ready();
     let status = match readiness.ready {
         true => StatusCode::OK,
@@ -318,4 +354,33 @@ pub async fn gate<'a>(
         .collect();
     let tokens = Tokens::open(keys, &audiences, system_seconds());
     Ok(Gate::local().with_tokens(tokens.await.context("--admin-keys")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::link::Socket;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_door_that_does_not_open_is_waited_for_as_long_as_asked_and_one_that_closes_is_not() {
+        let (_link, seen) = watch::channel(LinkState::default());
+        let forward = Forward::new(Socket::new("/nowhere"));
+        let admin = Arc::new(AdminState::new(seen, forward, &[]));
+        let ask = |wait_ms| readyz(State(admin.clone()), Query(Patience { wait_ms }));
+        let began = Instant::now();
+        assert_eq!(ask(0).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert_eq!(ask(1500).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(began.elapsed(), Duration::from_millis(1500));
+        assert_eq!(
+            ask(u64::MAX).await.status(),
+            StatusCode::SERVICE_UNAVAILABLE
+        );
+        assert_eq!(began.elapsed(), Duration::from_millis(6500));
+        let (status, ()) = tokio::join!(ask(1500), async { admin.stopping() });
+        assert_eq!(status.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(began.elapsed(), Duration::from_millis(6500));
+    }
 }

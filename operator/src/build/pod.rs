@@ -2,6 +2,9 @@
 //!
 //! The order matters. A native sidecar starts first and stops last, so the front door drains while its origin still lives; the other way round reads
 //! failed in every roll. A stopping pod first sleeps, until its address has left all endpoints, then drains, then ends: the grace period is the sum.
+//!
+//! Neither has a startup probe. The front door waits for the server by itself and answers `/healthz` meanwhile; a server that is started again leaves the pod
+//! ready, for what the cache holds is served without it.
 
 use serde_json::{Map, Value, json};
 use vdt_crds::{ContainerResources, PodTemplate, Quantity, State, StateType, VolumeType};
@@ -19,6 +22,8 @@ const USER: i64 = 65532;
 const SIDECAR_MEMORY: u64 = 256 << 20;
 const SERVER_MEMORY: &str = "256Mi";
 const SERVER_MEMORY_LIMIT: &str = "1Gi";
+/// A readiness probe is held so long, milliseconds; shorter than its timeout.
+const READY_WAIT_MS: u32 = 1500;
 const CPU: &str = "100m";
 
 /// Returns the pod template, without the annotation of its hash.
@@ -152,7 +157,6 @@ fn server_container(
     volumes: &Volumes,
     extra: &PodTemplate,
 ) -> Value {
-    let socket = volumes::SOCKET.to_owned();
     let spec = server.spec;
     let image = spec
         .images
@@ -165,7 +169,7 @@ fn server_container(
     let args = vec![
         "serve".to_owned(),
         format!("--manifests={}", volumes::TABLES),
-        format!("--origin-socket={socket}"),
+        format!("--origin-socket={}", volumes::SOCKET),
         format!("--state={}", state_location(spec.state.as_ref())),
         format!("--secrets-dir={}", volumes::SECRETS),
         format!("--scratch={}", volumes::SCRATCH),
@@ -183,12 +187,6 @@ fn server_container(
         "env": env_with(env, extra),
         "resources": resources(wanted, SERVER_MEMORY, SERVER_MEMORY_LIMIT),
         "securityContext": container_security(),
-        // A socket file alone proves nothing: it may be the one of a process that is gone.
-        "startupProbe": {
-            "exec": {"command": ["/usr/bin/vdt", "probe", socket]},
-            "periodSeconds": 1,
-            "failureThreshold": 120,
-        },
         "volumeMounts": volumes.server,
     });
     add_pull_policy(&mut container, server);
@@ -244,7 +242,6 @@ fn sidecar_container(server: &Server<'_>, volumes: &Volumes, extra: &PodTemplate
             "timeoutSeconds": 2,
         })
     };
-    let warm_up = spec.cache.warmup.timeout_seconds;
     let mut container = json!({
         "name": names::SIDECAR,
         "image": image.unwrap_or(&server.shipped.sidecar_image),
@@ -256,8 +253,8 @@ fn sidecar_container(server: &Server<'_>, volumes: &Volumes, extra: &PodTemplate
         ],
         "resources": resources,
         "securityContext": container_security(),
-        "startupProbe": probe("/healthz", 1, 60 + warm_up),
-        "readinessProbe": probe("/readyz", 2, 2),
+        // Answered when the door opens, not when it is asked next: a door that was started again is back as soon as it can be.
+        "readinessProbe": probe(&format!("/readyz?wait_ms={READY_WAIT_MS}"), 1, 2),
         "livenessProbe": probe("/healthz", 10, 6),
         "volumeMounts": volumes.sidecar,
     });
