@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Lints what is rendered, offline: the chart with each file of tests/values, and, where VDT_OPERATOR names the binary, the
-# children of every good example. kubernetes-validate knows each version's schemas; checkov the habits (checkov.yaml). And what is stored must stay
-# readable: crdify compares the definition with an earlier one, tests/earlier.
+# children of every good example. kubernetes-validate knows each version's schemas; checkov the habits (checkov.yaml); relations.py whether objects fit
+# each other, which is what of kube-linter's default checks the other two do not look at. And what is stored must stay readable: crdify compares the
+# definition with an earlier one, tests/earlier.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -39,6 +40,8 @@ for version in 1.33 1.37; do
     "$venv/bin/kubernetes-validate" --strict --quiet --kubernetes-version $version "$rendered"/*.yaml || failed=1
 done
 "$venv/bin/checkov" --config-file charts/checkov.yaml --directory "$rendered" || failed=1
+"$venv/bin/python" charts/relations.py "$rendered"/*.yaml || failed=1
+diff charts/tests/misfit.txt <("$venv/bin/python" charts/relations.py charts/tests/misfit.yaml) || failed=1
 crdify=$(e2e/cluster/binaries.sh crdify | tail -n 1)/crdify
 for earlier in charts/tests/earlier/*.yaml; do
     "$crdify" "file://$earlier" "file://crds/$(basename "$earlier")" || failed=1
