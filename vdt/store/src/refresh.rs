@@ -12,32 +12,30 @@
 //! A refresher whose manifest was replaced by a newer one commits nothing. Cancelled or killed anywhere, the last whole commit stands, and the next refresh carries on.
 //! Nothing changed: no commit.
 
+mod apply;
 mod files;
 mod mirror;
+mod plan;
 mod report;
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures::future;
 use serde_json::Value;
-use vdt_table::{FileGroup, SourceContext, delta};
+use vdt_table::delta;
 
 pub use self::report::{RefreshReport, SourceOutcome};
 
-use self::{
-    mirror::Mirror,
-    report::{outcome, report},
-};
+use self::{mirror::Mirror, report::report};
 use crate::{
-    definition::{Definition, EDITION_KEY, LAYOUT_KEY, PLACE_KEY, SOURCE_KEY, committed_place},
+    definition::Definition,
     error::StoreError,
-    log::{APP_ID, Snapshot, TableLog},
-    plan::{Changes, CommittedFile, Current, Hold, Listed, Plan, Policy, is_settled, plan},
-    rows::{Rows, read_current},
+    log::{Snapshot, TableLog},
+    plan::{Changes, is_settled},
+    rows::read_current,
     source::{Listing, SourceError},
     state::StateStore,
 };
@@ -193,205 +191,6 @@ impl TableRefresh {
         future::join_all(listings).await
     }
 
-    async fn plan(
-        &self,
-        snapshot: Option<&Snapshot>,
-        listings: Vec<Result<Listing, SourceError>>,
-        now_ms: i64,
-    ) -> Result<Planned, StoreError> {
-        let current = match snapshot {
-            None => Current::default(),
-            Some(snapshot) => read_current(&self.state, &self.log, snapshot).await?,
-        };
-        let mut configuration = self.definition.configuration();
-        let relay = is_edited(snapshot, &configuration, LAYOUT_KEY);
-        let mut outcomes = Vec::new();
-        let mut listed = Vec::new();
-        for (source, listing) in self.definition.sources.iter().zip(listings) {
-            let keys = [SOURCE_KEY, PLACE_KEY].map(|prefix| format!("{prefix}{}", source.name()));
-            let edited = keys
-                .iter()
-                .any(|key| is_edited(snapshot, &configuration, key));
-            let mut context = source.context();
-            let listing = match listing {
-                Ok(listing) => {
-                    outcomes.push(outcome(source.name(), Ok(&listing)));
-                    Some(listing)
-                }
-                Err(error) if snapshot.is_none() => return Err(error.into()),
-                Err(error) => {
-                    outcomes.push(outcome(source.name(), Err(&error)));
-                    None
-                }
-            };
-            if let (None, true, Some(snapshot)) = (&listing, edited, snapshot) {
-                // The edit waits for a listing: until then the rows are those of the place that they were laid out for.
-                if let Some(committed) = committed_place(snapshot, source.name()) {
-                    context = Arc::new(committed);
-                }
-                for key in keys {
-                    match snapshot.configuration(&key) {
-                        Some(value) => configuration.insert(key, value.to_owned()),
-                        None => configuration.remove(&key),
-                    };
-                }
-            }
-            listed.push(Listed {
-                context,
-                relay: relay || (edited && listing.is_some()),
-                listing,
-                edited,
-            });
-        }
-        let contexts = listed
-            .iter()
-            .map(|source| (source.context.name.clone(), source.context.clone()))
-            .collect();
-        let policy = Policy {
-            settle_ms: i64::try_from(self.definition.refresh.settle.as_millis())
-                .unwrap_or(i64::MAX),
-            hold_shrunk: self.definition.refresh.hold_shrunk,
-        };
-        let layout = self.definition.layout.clone();
-        let plan =
-            tokio::task::spawn_blocking(move || plan(current, listed, &layout, policy, now_ms))
-                .await
-                .map_err(|source| StoreError::task("planning", source))?;
-        for outcome in &mut outcomes {
-            if let Some(Hold::Shrunk { dropped, known }) = plan.held.get(outcome.name.as_str()) {
-                outcome.reason = report::SHRUNK;
-                outcome.message = format!(
-                    "the listing lacks {dropped} of {known} artifacts, so the last state is kept; \
-                     if that is meant, set spec.refresh.onShrink to Apply"
-                );
-            }
-        }
-        let metadata_changed = snapshot.is_some_and(|snapshot| {
-            let mut stored = snapshot.configuration_entries();
-            stored.remove(EDITION_KEY);
-            stored != configuration
-        });
-        if let Some(edition) = &self.definition.edition {
-            configuration.insert(EDITION_KEY.to_owned(), edition.to_string());
-        }
-        Ok(Planned {
-            plan,
-            outcomes,
-            contexts,
-            configuration,
-            metadata_changed,
-        })
-    }
-
-    /// Carries a plan out. `None`: somebody else committed the version that it was made for.
-    async fn apply(
-        &self,
-        snapshot: Option<Snapshot>,
-        planned: Planned,
-        now_ms: i64,
-    ) -> Result<Option<RefreshReport>, StoreError> {
-        let Planned {
-            plan,
-            outcomes,
-            contexts,
-            configuration,
-            metadata_changed,
-        } = planned;
-        let changes = plan.changes.clone();
-        let artifacts = plan.artifacts();
-        let table = self.log.table().to_string();
-        let report = |version: u64, committed: bool, bytes: u64, unparsed: u64| {
-            report(
-                &table,
-                version,
-                committed,
-                (artifacts, bytes, unparsed),
-                changes.clone(),
-                outcomes.clone(),
-            )
-        };
-        if let Some(snapshot) = snapshot
-            .as_ref()
-            .filter(|_| plan.is_empty() && !metadata_changed)
-        {
-            let rows = rows(&contexts, plan.keep, Vec::new());
-            let bytes = rows.artifact_bytes();
-            self.finish(snapshot.version, Mirror::Rows(rows), None)
-                .await?;
-            return Ok(Some(report(snapshot.version, false, bytes, 0)));
-        }
-        let next_id = plan.next_id;
-        let groups: Vec<_> = plan.add.into_iter().map(Arc::new).collect();
-        let rows = rows(&contexts, plan.keep, groups.clone());
-        let bytes = rows.artifact_bytes();
-        let put_meta_files = async {
-            let snapshot = self.meta_log.snapshot().await?;
-            let files = self.put_meta_files(rows, snapshot.as_ref(), now_ms).await?;
-            Ok((files, snapshot))
-        };
-        let (laid_out, (files, snapshot_of_meta)) = future::try_join(
-            self.lay_out(groups, &plan.remove, snapshot.as_ref(), now_ms),
-            put_meta_files,
-        )
-        .await?;
-        let mut actions = vec![delta::commit_info(
-            now_ms,
-            operation(&snapshot, &laid_out),
-            &laid_out.metrics(),
-        )];
-        let metadata = match &snapshot {
-            None => Some(delta::metadata(
-                &uuid::Uuid::new_v4().to_string(),
-                &self.definition.columns,
-                &configuration,
-                now_ms,
-            )),
-            Some(snapshot) if metadata_changed => Some(delta::metadata(
-                snapshot
-                    .metadata
-                    .get("id")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default(),
-                &self.definition.columns,
-                &configuration,
-                snapshot
-                    .metadata
-                    .get("createdTime")
-                    .and_then(Value::as_i64)
-                    .unwrap_or(now_ms),
-            )),
-            Some(_) => None,
-        };
-        if snapshot.is_none() {
-            actions.push(delta::protocol());
-        }
-        let checksum = laid_out.checksum(snapshot.as_ref(), metadata.as_ref());
-        actions.extend(metadata);
-        actions.push(delta::transaction(APP_ID, next_id, now_ms));
-        actions.extend(
-            laid_out
-                .removes
-                .iter()
-                .map(|file| delta::remove(&file.path, file.size, now_ms)),
-        );
-        actions.extend(laid_out.adds.into_iter().map(|add| add.action));
-        self.state.flush().await?;
-        let version = snapshot.map_or(0, |snapshot| snapshot.version + 1);
-        if !self.log.commit(version, &actions).await? {
-            return Ok(None);
-        }
-        self.finish(
-            version,
-            Mirror::Files {
-                files,
-                snapshot: snapshot_of_meta,
-            },
-            Some(checksum),
-        )
-        .await?;
-        Ok(Some(report(version, true, bytes, laid_out.unparsed)))
-    }
-
     /// What follows a commit and is repaired by any later refresh: the checksum file, and the table without `data`.
     /// `checksum` is at hand right after a commit.
     async fn finish(
@@ -451,46 +250,5 @@ impl TableRefresh {
             Changes::default(),
             outcomes.collect(),
         )))
-    }
-}
-
-/// Whether an entry of the configuration differs from the committed one.
-fn is_edited(
-    snapshot: Option<&Snapshot>,
-    configuration: &BTreeMap<String, String>,
-    key: &str,
-) -> bool {
-    snapshot.is_some_and(|snapshot| {
-        snapshot.configuration(key) != configuration.get(key).map(String::as_str)
-    })
-}
-
-/// All rows of the version that keeps the files `keep` and adds `groups`.
-fn rows(contexts: &Contexts, keep: Vec<CommittedFile>, mut groups: Vec<Arc<FileGroup>>) -> Rows {
-    groups.extend(keep.into_iter().filter_map(|file| {
-        Some(Arc::new(FileGroup {
-            source: contexts.get(&file.source)?.clone(),
-            artifacts: file.artifacts,
-        }))
-    }));
-    Rows::new(groups)
-}
-
-/// Sources by name, as their rows are laid out in the version that is planned.
-type Contexts = BTreeMap<Arc<str>, Arc<SourceContext>>;
-
-struct Planned {
-    plan: Plan,
-    outcomes: Vec<SourceOutcome>,
-    contexts: Contexts,
-    configuration: BTreeMap<String, String>,
-    metadata_changed: bool,
-}
-
-fn operation(snapshot: &Option<Snapshot>, laid_out: &files::LaidOut) -> &'static str {
-    match snapshot {
-        None => "CREATE TABLE",
-        Some(_) if laid_out.removes.is_empty() => "WRITE",
-        Some(_) => "REPLACE FILES",
     }
 }

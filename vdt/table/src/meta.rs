@@ -21,7 +21,8 @@
 //!
 //! Streams: at most the values of one row group and one compressed file are held.
 
-use std::ops::Range;
+mod pages;
+
 use std::sync::Arc;
 
 use vdt_rope::{Compression, Encoder, Numbered};
@@ -33,9 +34,10 @@ use crate::fill::Rows;
 use crate::footer::{ChunkMeta, Codec, FileMeta, MAGIC, RowGroupMeta};
 use crate::index::{self, OffsetIndex};
 use crate::layout::Layout;
-use crate::page;
 use crate::schema::{ColumnType, TableSchema};
 use crate::stats::{ColumnStatsBuilder, Stats};
+
+use self::pages::{PageCompressor, bounds, is_ascending, pages};
 
 /// Rows of a file on average. A power of two.
 const ROWS_PER_FILE: u64 = 1 << 16;
@@ -45,12 +47,6 @@ const ROWS_PER_FILE_MAX: usize = 8 << 16;
 const ROWS_PER_ROW_GROUP: usize = 1 << 16;
 /// Rows that are looked at together: their artifacts are read from memory once, not for every column again. Divides a row group.
 const ROWS_PER_BLOCK: usize = 1 << 11;
-/// Most rows of a page.
-const ROWS_PER_PAGE: usize = 1 << 14;
-/// A page closes at this many bytes of values, before compression.
-const PAGE_TARGET_BYTES: usize = 1 << 20;
-/// Level 1: higher ones cost more time than they save state.
-const ZSTD_LEVEL: i32 = 1;
 
 /// Lays out the rows of a whole table without its `data` column.
 ///
@@ -157,53 +153,6 @@ impl<I: Iterator<Item = (Arc<SourceContext>, Artifact)>> MetaFiles<I> {
         }
         file.block(&block);
         Ok(file.finish())
-    }
-}
-
-/// Compresses pages; its buffers are reused.
-struct PageCompressor {
-    zstd: zstd::bulk::Compressor<'static>,
-    raw: Vec<u8>,
-    compressed: Vec<u8>,
-}
-
-impl PageCompressor {
-    fn new() -> Self {
-        Self {
-            zstd: zstd::bulk::Compressor::new(ZSTD_LEVEL).expect("zstd knows its level"),
-            raw: Vec::new(),
-            compressed: Vec::new(),
-        }
-    }
-
-    /// Appends a page with its header. Returns its size with the header: as it is, and before compression.
-    fn page(
-        &mut self,
-        out: &mut Vec<u8>,
-        kind: ColumnType,
-        valid: &[bool],
-        values: &[u8],
-    ) -> (u64, u64) {
-        self.raw.clear();
-        page::levels(&mut self.raw, valid);
-        page::values(&mut self.raw, kind, values);
-        self.compressed.clear();
-        self.compressed
-            .reserve(zstd::zstd_safe::compress_bound(self.raw.len()));
-        let written = self
-            .zstd
-            .compress_to_buffer(&self.raw, &mut self.compressed);
-        written.expect("the buffer holds the largest compressed page");
-        let start = out.len();
-        // A page has about 1 MiB, or one key.
-        let (raw, compressed) = (self.raw.len() as i32, self.compressed.len() as i32);
-        page::compressed_header(out, valid.len() as i32, raw, compressed);
-        let header = out.len() - start;
-        out.extend_from_slice(&self.compressed);
-        (
-            (header + self.compressed.len()) as u64,
-            (header + self.raw.len()) as u64,
-        )
     }
 }
 
@@ -356,76 +305,6 @@ impl<'a> MetaFile<'a> {
             unparsed: self.unparsed,
         }
     }
-}
-
-/// A page of a chunk: its rows, and where its values lie among those of the chunk.
-struct Page {
-    rows: Range<usize>,
-    bytes: Range<usize>,
-}
-
-/// Cuts a chunk into pages.
-fn pages(values: &ChunkValues) -> Vec<Page> {
-    let width = match values.column_type() {
-        ColumnType::Boolean => Some(1),
-        ColumnType::Integer | ColumnType::Date => Some(4),
-        ColumnType::Long | ColumnType::Double | ColumnType::Timestamp => Some(8),
-        ColumnType::String | ColumnType::Binary => None,
-    };
-    let mut pages = Vec::new();
-    let mut page = Page {
-        rows: 0..0,
-        bytes: 0..0,
-    };
-    for valid in values.valid() {
-        if page.rows.len() == ROWS_PER_PAGE || page.bytes.len() >= PAGE_TARGET_BYTES {
-            let (row, byte) = (page.rows.end, page.bytes.end);
-            pages.push(std::mem::replace(
-                &mut page,
-                Page {
-                    rows: row..row,
-                    bytes: byte..byte,
-                },
-            ));
-        }
-        page.rows.end += 1;
-        if *valid {
-            let rest = &values.values()[page.bytes.end..];
-            page.bytes.end += width.unwrap_or_else(|| index::length_prefixed(rest));
-        }
-    }
-    pages.push(page);
-    pages
-}
-
-/// Least and greatest value of a page of ids or file names, as statistics hold them.
-fn bounds(values: &ChunkValues, page: &Page) -> [Vec<u8>; 2] {
-    let bytes = &values.values()[page.bytes.clone()];
-    if values.column_type() == ColumnType::String {
-        // Keys ascend.
-        let (mut first, mut last, mut rest) = (None, bytes, bytes);
-        while !rest.is_empty() {
-            let (value, tail) = rest.split_at(index::length_prefixed(rest));
-            last = index::bound(ColumnType::String, value);
-            first = first.or(Some(last));
-            rest = tail;
-        }
-        return [first.unwrap_or_default().to_vec(), last.to_vec()];
-    }
-    let (words, _) = bytes.as_chunks::<8>();
-    let ids = || words.iter().map(|word| i64::from_le_bytes(*word));
-    let [min, max] = [ids().min(), ids().max()].map(Option::unwrap_or_default);
-    [min.to_le_bytes().to_vec(), max.to_le_bytes().to_vec()]
-}
-
-/// Whether least and greatest ids of pages both ascend.
-fn is_ascending(pages: &[[&[u8]; 2]]) -> bool {
-    let id = |bytes: &[u8]| {
-        bytes
-            .first_chunk::<8>()
-            .map(|word| i64::from_le_bytes(*word))
-    };
-    pages.is_sorted_by_key(|[min, _]| id(min)) && pages.is_sorted_by_key(|[_, max]| id(max))
 }
 
 #[cfg(test)]

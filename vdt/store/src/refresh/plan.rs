@@ -1,0 +1,134 @@
+//! From listings to a plan: what is edited, what is held, what the next version is made of.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use vdt_table::SourceContext;
+
+use super::{
+    TableRefresh,
+    report::{self, SourceOutcome, outcome},
+};
+use crate::{
+    definition::{EDITION_KEY, LAYOUT_KEY, PLACE_KEY, SOURCE_KEY, committed_place},
+    error::StoreError,
+    log::Snapshot,
+    plan::{Current, Hold, Listed, Plan, Policy, plan},
+    rows::read_current,
+    source::{Listing, SourceError},
+};
+
+/// Sources by name, as their rows are laid out in the version that is planned.
+pub(super) type Contexts = BTreeMap<Arc<str>, Arc<SourceContext>>;
+
+/// What the next version is made of.
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    pub(super) outcomes: Vec<SourceOutcome>,
+    pub(super) contexts: Contexts,
+    pub(super) configuration: BTreeMap<String, String>,
+    pub(super) metadata_changed: bool,
+}
+
+impl TableRefresh {
+    /// Plans the version after `snapshot`.
+    pub(super) async fn plan(
+        &self,
+        snapshot: Option<&Snapshot>,
+        listings: Vec<Result<Listing, SourceError>>,
+        now_ms: i64,
+    ) -> Result<Planned, StoreError> {
+        let current = match snapshot {
+            None => Current::default(),
+            Some(snapshot) => read_current(&self.state, &self.log, snapshot).await?,
+        };
+        let mut configuration = self.definition.configuration();
+        let relay = is_edited(snapshot, &configuration, LAYOUT_KEY);
+        let mut outcomes = Vec::new();
+        let mut listed = Vec::new();
+        for (source, listing) in self.definition.sources.iter().zip(listings) {
+            let keys = [SOURCE_KEY, PLACE_KEY].map(|prefix| format!("{prefix}{}", source.name()));
+            let edited = keys
+                .iter()
+                .any(|key| is_edited(snapshot, &configuration, key));
+            let mut context = source.context();
+            let listing = match listing {
+                Ok(listing) => {
+                    outcomes.push(outcome(source.name(), Ok(&listing)));
+                    Some(listing)
+                }
+                Err(error) if snapshot.is_none() => return Err(error.into()),
+                Err(error) => {
+                    outcomes.push(outcome(source.name(), Err(&error)));
+                    None
+                }
+            };
+            if let (None, true, Some(snapshot)) = (&listing, edited, snapshot) {
+                // The edit waits for a listing: until then the rows are those of the place that they were laid out for.
+                if let Some(committed) = committed_place(snapshot, source.name()) {
+                    context = Arc::new(committed);
+                }
+                for key in keys {
+                    match snapshot.configuration(&key) {
+                        Some(value) => configuration.insert(key, value.to_owned()),
+                        None => configuration.remove(&key),
+                    };
+                }
+            }
+            listed.push(Listed {
+                context,
+                relay: relay || (edited && listing.is_some()),
+                listing,
+                edited,
+            });
+        }
+        let contexts = listed
+            .iter()
+            .map(|source| (source.context.name.clone(), source.context.clone()))
+            .collect();
+        let policy = Policy {
+            settle_ms: i64::try_from(self.definition.refresh.settle.as_millis())
+                .unwrap_or(i64::MAX),
+            hold_shrunk: self.definition.refresh.hold_shrunk,
+        };
+        let layout = self.definition.layout.clone();
+        let plan =
+            tokio::task::spawn_blocking(move || plan(current, listed, &layout, policy, now_ms))
+                .await
+                .map_err(|source| StoreError::task("planning", source))?;
+        for outcome in &mut outcomes {
+            if let Some(Hold::Shrunk { dropped, known }) = plan.held.get(outcome.name.as_str()) {
+                outcome.reason = report::SHRUNK;
+                outcome.message = format!(
+                    "the listing lacks {dropped} of {known} artifacts, so the last state is kept; \
+                     if that is meant, set spec.refresh.onShrink to Apply"
+                );
+            }
+        }
+        let metadata_changed = snapshot.is_some_and(|snapshot| {
+            let mut stored = snapshot.configuration_entries();
+            stored.remove(EDITION_KEY);
+            stored != configuration
+        });
+        if let Some(edition) = &self.definition.edition {
+            configuration.insert(EDITION_KEY.to_owned(), edition.to_string());
+        }
+        Ok(Planned {
+            plan,
+            outcomes,
+            contexts,
+            configuration,
+            metadata_changed,
+        })
+    }
+}
+
+/// Whether an entry of the configuration differs from the committed one.
+fn is_edited(
+    snapshot: Option<&Snapshot>,
+    configuration: &BTreeMap<String, String>,
+    key: &str,
+) -> bool {
+    snapshot.is_some_and(|snapshot| {
+        snapshot.configuration(key) != configuration.get(key).map(String::as_str)
+    })
+}
