@@ -20,11 +20,7 @@ export VDT=${VDT:-${CARGO_TARGET_DIR:-$here/../../target}/debug/vdt}
 export E2E_ARTIFACTS=${E2E_ARTIFACTS:-$here/../../target/e2e}
 
 if [ -z "${E2E_KUBECONFIG:-}" ] && [ -z "${E2E_IMAGES:-}" ]; then
-    # The binaries of the other tests, with the libraries they need: what ships is built by `make images`, minutes later.
-    root=$here/../..
-    (cd "$root" && cargo build --locked --bin vdt --bin vdt-sidecar --bin vdt-operator --bin kubectl-vt)
-    export E2E_IMAGES=$root/target/e2e-images
-    "$root/image/build.py" --binaries "${CARGO_TARGET_DIR:-$root/target}/debug" --with-libraries \
-        --prefix registry.local/ --out "$E2E_IMAGES"
+    E2E_IMAGES=$("$here/images.sh" | tail -n 1)
+    export E2E_IMAGES
 fi
 exec "$python" -m pytest "$@"

@@ -62,13 +62,13 @@ class ApiError(Exception):
 
 
 class Process:
-    """A process of its own session, whose output is kept."""
+    """A process of its own session, whose output is kept. It dies with the test run, also with one that is killed."""
 
     def __init__(self, log: Path, *args, env: dict | None = None):
         self.log = log
         with log.open("ab") as out:
             self.process = subprocess.Popen(
-                [str(arg) for arg in args], stdout=out, stderr=out, start_new_session=True, env={**os.environ, **(env or {})}
+                ["setpriv", "--pdeathsig", "KILL", *map(str, args)], stdout=out, stderr=out, start_new_session=True, env={**os.environ, **(env or {})}
             )
 
     def stop(self, how: int = signal.SIGTERM, seconds: float = 20) -> int | None:

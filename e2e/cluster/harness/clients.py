@@ -13,7 +13,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from .settings import HERE, cache
+from .settings import HERE, cache, making
 
 sys.path.insert(0, str(HERE.parents[1]))
 
@@ -50,6 +50,11 @@ def libraries(programs: list[Path]) -> list[File]:
 
 def build() -> Path:
     """The archive, made when it is missing or its packages changed."""
+    with making():
+        return _build()
+
+
+def _build() -> Path:
     folder = cache() / "clients"
     out = cache() / "images" / "clients.tar"
     stamp = "\n".join([*pinned(), sys.version, Path(__file__).read_text()])

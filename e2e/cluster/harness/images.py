@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .node import Node
-from .settings import HERE, Settings, cache
+from .settings import HERE, Settings, cache, making
 
 sys.path.insert(0, str(HERE.parents[1]))
 
@@ -20,6 +20,11 @@ from image.oci import File, Image, archive  # noqa: E402  (the repository's root
 
 def own(settings: Settings) -> list[Path]:
     """The archives that a cluster needs to come up, made when they are missing: pause, CoreDNS, busybox."""
+    with making():
+        return _own(settings)
+
+
+def _own(settings: Settings) -> list[Path]:
     folder = cache() / "images"
     folder.mkdir(parents=True, exist_ok=True)
     pause = folder / "pause"

@@ -199,7 +199,7 @@ def clean(settings: Settings) -> None:
         cgroups.remove(name)
     listed = subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=False).stdout
     for line in listed.splitlines():
-        if str(settings.work) in line:
+        if f"{settings.work}/" in line:
             subprocess.run(["losetup", "-d", line.split(":")[0]], check=False)
     # A cable goes with its node's network, but the kernel takes its time.
     for link in Path("/sys/class/net").glob(f"{settings.bridge}*"):

@@ -6,9 +6,12 @@ found by name and nothing else is ever touched.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +26,16 @@ def cache() -> Path:
     """The cache that all checkouts share."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("VDT_E2E_CACHE") or Path(base) / "vdt-e2e") / "cluster"
+
+
+@contextmanager
+def making() -> Iterator[None]:
+    """Held while something is made in the cache: two clusters that start at once do not make the same file."""
+    folder = cache()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "making.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def binaries() -> Path:
@@ -49,13 +62,16 @@ class Settings:
 
     @classmethod
     def from_environment(cls, *, build: bool = True) -> Settings:
+        # Beside number 0 run others, each with names and networks of its own.
+        number = int(os.environ.get("E2E_CLUSTER_NUMBER", "0"))
+        own = str(number) if number else ""
         return cls(
-            work=Path(os.environ.get("E2E_CLUSTER_WORK") or cache() / "run"),
+            work=Path(os.environ.get("E2E_CLUSTER_WORK") or cache() / f"run{own}"),
             bin=binaries() if build else cache() / "bin",
             nodes=int(os.environ.get("E2E_CLUSTER_NODES", "2")),
-            prefix=os.environ.get("E2E_CLUSTER_PREFIX", "vdte2e"),
-            network=os.environ.get("E2E_CLUSTER_NETWORK", "10.200.0"),
-            pod_network=os.environ.get("E2E_CLUSTER_PODS", "10.244"),
+            prefix=os.environ.get("E2E_CLUSTER_PREFIX", f"vdte2e{own}"),
+            network=os.environ.get("E2E_CLUSTER_NETWORK", f"10.200.{number}"),
+            pod_network=os.environ.get("E2E_CLUSTER_PODS", f"10.{244 + number}"),
         )
 
     @property

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# All tests of the operator and the chart, three suites side by side, for most of their time is waiting: without nodes, and on two
+# clusters of this machine. Each one's output is shown when it ends and kept in target/e2e/NAME.log. Fails when one of them does.
+set -euo pipefail
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+cd "$root"
+kept=$root/target/e2e
+mkdir -p "$kept"
+
+# What all of them need is made once, before they begin.
+e2e/setup.sh all >/dev/null
+e2e/cluster/binaries.sh >/dev/null
+E2E_IMAGES=$(e2e/cluster/images.sh | tail -n 1)
+VDT_OPERATOR=${CARGO_TARGET_DIR:-$root/target}/debug/vdt-operator
+KUBECTL_VT=${CARGO_TARGET_DIR:-$root/target}/debug/kubectl-vt
+export E2E_IMAGES VDT_OPERATOR KUBECTL_VT
+
+declare -A names=()
+failed=()
+
+# begin NAME COMMAND...: in the background. It is interrupted, so that it cleans up, when this script ends first.
+begin() {
+    local name=$1
+    shift
+    env --default-signal=INT setpriv --pdeathsig INT "$@" >"$kept/$name.log" 2>&1 </dev/null &
+    names[$!]=$name
+    echo "e2e: $name began: $*"
+}
+
+finish() {
+    trap '' INT TERM
+    kill -INT "${!names[@]}" 2>/dev/null || true
+    wait
+    exit 1
+}
+trap finish INT TERM
+
+begin operator e2e/operator/test.sh
+if [ -n "${E2E_KUBECONFIG:-}" ]; then
+    # Somebody's cluster: two operators in it would serve the same tables.
+    begin cluster e2e/cluster/test.sh cluster/tests
+else
+    begin faults env E2E_CLUSTER_NUMBER=1 "E2E_ARTIFACTS=$kept/faults" e2e/cluster/test.sh cluster/tests/test_faults.py
+    begin cluster e2e/cluster/test.sh cluster/tests --ignore=cluster/tests/test_faults.py
+fi
+
+while [ ${#names[@]} -gt 0 ]; do
+    code=0
+    wait -n -p pid "${!names[@]}" || code=$?
+    name=${names[$pid]}
+    unset "names[$pid]"
+    printf '\n===== %s: exit %s after %s s =====\n' "$name" "$code" "$SECONDS"
+    cat "$kept/$name.log"
+    [ "$code" = 0 ] || failed+=("$name")
+done
+if [ ${#failed[@]} -gt 0 ]; then
+    echo "e2e: failed: ${failed[*]} (logs and what explains them: $kept)"
+    exit 1
+fi
+echo "e2e: all passed in $SECONDS s"
