@@ -71,7 +71,8 @@ test-operator: ## the operator against a real API server without nodes
 e2e-cluster: ## the operator and the chart on a real Kubernetes on this machine (root)
 	e2e/cluster/test.sh
 
-e2e: test-operator e2e-cluster ## all of the operator: without nodes, then on a Kubernetes that is brought up and taken down
+e2e: ## all of the operator, side by side: without nodes, and on two clusters that are brought up and taken down
+	setpriv --pdeathsig TERM e2e/all.sh
 
 images: ## OCI archives of server, sidecar and operator: target/images
 	image/build.py $(IMAGES_FLAGS)

@@ -23,7 +23,7 @@ failed=()
 begin() {
     local name=$1
     shift
-    env --default-signal=INT setpriv --pdeathsig INT "$@" >"$kept/$name.log" 2>&1 </dev/null &
+    E2E_ARTIFACTS=$kept/$name env --default-signal=INT setpriv --pdeathsig INT "$@" >"$kept/$name.log" 2>&1 </dev/null &
     names[$!]=$name
     echo "e2e: $name began: $*"
 }
@@ -41,7 +41,7 @@ if [ -n "${E2E_KUBECONFIG:-}" ]; then
     # Somebody's cluster: two operators in it would serve the same tables.
     begin cluster e2e/cluster/test.sh cluster/tests
 else
-    begin faults env E2E_CLUSTER_NUMBER=1 "E2E_ARTIFACTS=$kept/faults" e2e/cluster/test.sh cluster/tests/test_faults.py
+    begin faults env E2E_CLUSTER_NUMBER=1 e2e/cluster/test.sh cluster/tests/test_faults.py
     begin cluster e2e/cluster/test.sh cluster/tests --ignore=cluster/tests/test_faults.py
 fi
 

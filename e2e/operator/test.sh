@@ -16,5 +16,6 @@ if [ -z "${KUBECTL_VT:-}" ]; then
     KUBECTL_VT=${CARGO_TARGET_DIR:-$root/target}/debug/kubectl-vt
 fi
 export VDT_OPERATOR KUBECTL_VT KUBERNETES_BIN=$bin
+export E2E_ARTIFACTS=${E2E_ARTIFACTS:-$root/target/e2e/operator}
 cd "$here"
 exec "$python" -m pytest -c pytest.ini "$@"

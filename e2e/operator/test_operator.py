@@ -8,17 +8,17 @@ import signal
 import time
 
 import pytest
-from conftest import LEASE_SECONDS, get
+from conftest import LEASE_SECONDS, SOON_SECONDS, get
 from control_plane import wait
 from tables import CHILDREN, children, condition, holder, is_ready, table, until, until_ready, versions
 
 
-def test_b14_children_are_made_with_owner_labels_and_one_manager(api, operator, namespace):
+def test_b14_children_are_made_with_owner_labels_and_one_manager(api, operator, namespace, numbers):
     operator.start()
     made = api.apply("VirtualTable", table(), namespace)
     began = time.monotonic()
-    until_ready(api, namespace, seconds=15)
-    assert time.monotonic() - began < 10
+    until_ready(api, namespace)
+    numbers.add("apply to Ready, pods at once", time.monotonic() - began, 10)
     for (kind, name), child in children(api, namespace).items():
         meta = child["metadata"]
         owner = meta["ownerReferences"][0]
@@ -71,17 +71,19 @@ def test_b16_a_second_look_sends_no_write(api, plane, operator, namespace):
 
 
 @pytest.mark.parametrize("kind, pattern", CHILDREN)
-def test_b17_a_deleted_child_comes_back(api, operator, namespace, kind, pattern):
+def test_b17_a_deleted_child_comes_back(api, operator, namespace, numbers, kind, pattern):
     operator.start()
     api.apply("VirtualTable", table(), namespace)
     until_ready(api, namespace)
     name = pattern.format("manuals")
     uid = api.get(kind, name, namespace)["metadata"]["uid"]
     api.delete(kind, name, namespace)
-    wait("it is back", lambda: (api.get(kind, name, namespace) or {"metadata": {"uid": uid}})["metadata"]["uid"] != uid, 5)
+    began = time.monotonic()
+    wait("it is back", lambda: (api.get(kind, name, namespace) or {"metadata": {"uid": uid}})["metadata"]["uid"] != uid, SOON_SECONDS)
+    numbers.add("deleted child made anew", time.monotonic() - began, 5)
 
 
-def test_b17_changed_fields_are_put_back_and_foreign_ones_stay(api, operator, namespace):
+def test_b17_changed_fields_are_put_back_and_foreign_ones_stay(api, operator, namespace, numbers):
     operator.start()
     api.apply("VirtualTable", table(), namespace)
     until_ready(api, namespace)
@@ -97,7 +99,9 @@ def test_b17_changed_fields_are_put_back_and_foreign_ones_stay(api, operator, na
     api.patch("Service", "manuals", {"metadata": {"labels": {"team": "data"}, "annotations": {"note": "theirs"}}}, namespace)
     for kind, name, patch, holds in changes:
         api.patch(kind, name, patch, namespace)
-        wait(f"{kind} {name} is put back", lambda: holds(api.get(kind, name, namespace)), 5)
+        began = time.monotonic()
+        wait(f"{kind} {name} is put back", lambda: holds(api.get(kind, name, namespace)), SOON_SECONDS)
+        numbers.add("drift repaired", time.monotonic() - began, 5)
     service = api.get("Service", "manuals", namespace)
     assert (service["metadata"]["labels"]["team"], service["metadata"]["annotations"]["note"]) == ("data", "theirs")
 
@@ -109,7 +113,7 @@ def test_b17_replicas_of_an_autoscaler_survive_a_file_without_them(api, plane, o
     api.apply("VirtualTable", file, namespace)
     until_ready(api, namespace)
     plane.kubectl("-n", namespace, "scale", "vt/manuals", "--replicas=3")
-    wait("three pods", lambda: api.get("StatefulSet", "manuals", namespace)["spec"]["replicas"] == 3, 5)
+    wait("three pods", lambda: api.get("StatefulSet", "manuals", namespace)["spec"]["replicas"] == 3, SOON_SECONDS)
     api.apply("VirtualTable", file, namespace)
     time.sleep(2)
     assert api.get("StatefulSet", "manuals", namespace)["spec"]["replicas"] == 3
@@ -136,15 +140,15 @@ def test_b18_a_namespace_goes_while_the_operator_is_away(api, operator, namespac
     wait("the namespace is gone", lambda: api.get("Namespace", namespace, None) is None, 60)
 
 
-def test_b19_a_missing_secret_is_named_and_its_arrival_seen(api, operator, namespace):
+def test_b19_a_missing_secret_is_named_and_its_arrival_seen(api, operator, namespace, numbers):
     operator.start()
     api.apply("VirtualTable", table(credentials="corp-ro"), namespace)
-    sources = until(api, namespace, "SourcesReady", "False", "SecretNotFound", seconds=5)
+    sources = until(api, namespace, "SourcesReady", "False", "SecretNotFound", seconds=SOON_SECONDS)
     assert "corp-ro" in sources["message"]
     api.create("Secret", {"metadata": {"name": "corp-ro"}, "stringData": {"accessKeyId": "a", "secretAccessKey": "hunter2"}}, namespace)
     began = time.monotonic()
-    until_ready(api, namespace, seconds=10)
-    assert time.monotonic() - began < 6
+    until_ready(api, namespace, seconds=SOON_SECONDS)
+    numbers.add("secret seen", time.monotonic() - began, 5)
 
 
 @pytest.mark.parametrize("watch", [True, False])
@@ -157,12 +161,10 @@ def test_b19_a_rotated_secret_touches_the_pods_and_leaks_nowhere(api, operator, 
     wait("pods have heard", lambda: all(reload().values()))
     before, uids = reload(), {p["metadata"]["uid"] for p in api.list("Pod", namespace)}
     api.patch("Secret", "corp-ro", {"stringData": {"secretAccessKey": "hunter2-new"}}, namespace)
-    if watch:
-        wait("the pods are touched", lambda: all(reload()[name] != before[name] for name in before), 5)
-    else:
+    if not watch:
         # Without a watch the kubelet brings it within a minute; the operator sees it at a change of the spec, or within ten minutes.
         api.patch("VirtualTable", "manuals", {"spec": {"server": {"disruption": {"maxUnavailable": 2}}}}, namespace)
-        wait("the pods are touched", lambda: all(reload()[name] != before[name] for name in before), 5)
+    wait("the pods are touched", lambda: all(reload()[name] != before[name] for name in before), SOON_SECONDS)
     assert {p["metadata"]["uid"] for p in api.list("Pod", namespace)} == uids
     everything = process.text() + json.dumps([api.get("VirtualTable", "manuals", namespace), api.list("Pod", namespace), api.list("Event", namespace), list(children(api, namespace).values())])
     assert "hunter2" not in everything
@@ -178,7 +180,7 @@ def test_b20_suspend_holds_writes_and_keeps_status(api, plane, pods, operator, n
     until(api, namespace, "Ready", "True", "Suspended" if how == "suspend" else "Paused")
     if how == "suspend":
         # The pods are told to stop refreshing: the one thing that is written.
-        wait("pods are told", lambda: "suspend: true" in api.get("ConfigMap", "manuals-config-v1", namespace)["data"]["tables.yaml"], 5)
+        wait("pods are told", lambda: "suspend: true" in api.get("ConfigMap", "manuals-config-v1", namespace)["data"]["tables.yaml"], SOON_SECONDS)
     before = versions(api, namespace)
     api.patch("VirtualTable", "manuals", {"spec": {"server": {"rollout": {"drainSeconds": 7}, "replicas": 3}}}, namespace)
     api.delete("PodDisruptionBudget", "manuals", namespace)
@@ -221,16 +223,17 @@ def test_b21_observed_generation_and_times(api, operator, namespace):
             times[one["type"]] = (one["status"], one["lastTransitionTime"])
 
 
-def test_b25_one_of_two_leads_and_hands_over(api, plane, operator, namespace):
-    one = operator.start("--leader-elect", name="one")
+def test_b25_one_of_two_leads_and_hands_over(api, plane, operator, namespace, numbers):
+    # Two would wait for that lease for a minute: it leads because it is handed over.
+    one = operator.start("--leader-elect", name="one", lease_seconds=60)
     wait("one leads", lambda: holder(api).startswith("one"), 20)
     two = operator.start("--leader-elect", name="two")
     time.sleep(LEASE_SECONDS)
     assert holder(api).startswith("one")
     began = time.monotonic()
     one.process.send_signal(signal.SIGTERM)
-    wait("two leads", lambda: holder(api).startswith("two"), 5, 0.02)
-    assert time.monotonic() - began < 1
+    wait("two leads", lambda: holder(api).startswith("two"), SOON_SECONDS, 0.02)
+    numbers.add("takeover after SIGTERM of the leader", time.monotonic() - began, 1)
     assert one.stop() == 0
     api.apply("VirtualTable", table(), namespace)
     until_ready(api, namespace)
@@ -238,7 +241,7 @@ def test_b25_one_of_two_leads_and_hands_over(api, plane, operator, namespace):
     began = time.monotonic()
     two.stop(signal.SIGKILL)
     wait("three leads", lambda: holder(api).startswith("three"), LEASE_SECONDS * 3, 0.02)
-    assert time.monotonic() - began <= LEASE_SECONDS * 1.5
+    numbers.add(f"takeover after SIGKILL, lease of {LEASE_SECONDS} s", time.monotonic() - began, LEASE_SECONDS * 1.5)
     metrics = get(f"http://127.0.0.1:{three.metrics_port}/metrics")
     assert 'leader_election_master_status{name="vdt-operator-leader"} 1' in metrics
 
@@ -306,7 +309,7 @@ def test_a_roll_takes_one_pod_at_a_time(api, pods, operator, namespace):
     uids = {p["metadata"]["uid"] for p in api.list("Pod", namespace)}
     pods.least_ready[f"{namespace}/manuals"] = 3
     api.patch("VirtualTable", "manuals", {"spec": {"server": {"rollout": {"drainSeconds": 9}}}}, namespace)
-    until(api, namespace, "Reconciling", "True", "RollingOut", seconds=5)
+    until(api, namespace, "Reconciling", "True", "RollingOut", seconds=SOON_SECONDS)
     until_ready(api, namespace, seconds=60)
     assert not uids & {p["metadata"]["uid"] for p in api.list("Pod", namespace)}
     assert pods.least_ready[f"{namespace}/manuals"] >= 2
@@ -319,7 +322,7 @@ def test_a_roll_stops_at_the_first_pod_that_does_not_come_back(api, pods, operat
     until_ready(api, namespace)
     uids = {p["metadata"]["uid"] for p in api.list("Pod", namespace)}
     api.patch("VirtualTable", "manuals", {"spec": {"server": {"podTemplate": {"annotations": {"test/unplayed": "yes"}}}}}, namespace)
-    until(api, namespace, "Reconciling", "True", "RollingOut", seconds=5)
+    until(api, namespace, "Reconciling", "True", "RollingOut", seconds=SOON_SECONDS)
     time.sleep(8)
     assert len(uids & {p["metadata"]["uid"] for p in api.list("Pod", namespace)}) == 2
     # Putting it right goes on with the broken one first.
@@ -353,9 +356,9 @@ def test_b28_another_operator_rolls_nothing(api, operator, namespace):
     assert api.get("StatefulSet", "manuals", namespace)["spec"]["template"] == before
     # Drift is repaired with the template that was.
     api.patch("StatefulSet", "manuals", {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 20}}}}, namespace)
-    wait("put back", lambda: api.get("StatefulSet", "manuals", namespace)["spec"]["template"] == before, 5)
+    wait("put back", lambda: api.get("StatefulSet", "manuals", namespace)["spec"]["template"] == before, SOON_SECONDS)
     api.patch("VirtualTable", "manuals", {"spec": {"server": {"rollout": {"drainSeconds": 31}}}}, namespace)
-    wait("the next change takes it", lambda: "server:2" in json.dumps(api.get("StatefulSet", "manuals", namespace)["spec"]["template"]), 5)
+    wait("the next change takes it", lambda: "server:2" in json.dumps(api.get("StatefulSet", "manuals", namespace)["spec"]["template"]), SOON_SECONDS)
 
 
 def test_an_object_of_another_version_is_a_condition(api, operator, namespace):
@@ -485,15 +488,15 @@ def test_a_changed_source_is_followed_in_place(api, operator, pods, namespace):
     uids, before = {p["metadata"]["uid"] for p in api.list("Pod", namespace)}, reload()
     generation = api.apply("VirtualTable", table(spec={"refresh": {"intervalSeconds": 5}}), namespace)["metadata"]["generation"]
     assert generation > first
-    wait("the pods are touched", lambda: all(reload()[name] != before[name] for name in before), 5)
+    wait("the pods are touched", lambda: all(reload()[name] != before[name] for name in before), SOON_SECONDS)
     text = api.get("ConfigMap", "manuals-config-v1", namespace)["data"]["tables.yaml"]
     assert "intervalSeconds: 5" in text and f"generation: {generation}" in text
-    until(api, namespace, "Reconciling", "True", "Following", seconds=5)
+    until(api, namespace, "Reconciling", "True", "Following", seconds=SOON_SECONDS)
     found = api.get("VirtualTable", "manuals", namespace)
     assert found["status"]["observedGeneration"] == first
     assert condition(found, "Ready")["status"] == "True", "what was served is served"
     following(pods, namespace, generation)
-    until_ready(api, namespace, seconds=5)
+    until_ready(api, namespace, seconds=SOON_SECONDS)
     assert api.get("VirtualTable", "manuals", namespace)["status"]["observedGeneration"] == generation
     assert {p["metadata"]["uid"] for p in api.list("Pod", namespace)} == uids
 
