@@ -12,20 +12,22 @@ import re
 import shutil
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bucket import Bucket  # noqa: E402  (this folder is on no path when pytest starts above it)
+from api import Api  # noqa: E402  (this folder is on no path when pytest starts above it)
+from bucket import Bucket  # noqa: E402
 from harness import cli, control  # noqa: E402
 from harness.node import Node  # noqa: E402
 from harness.settings import Settings, binaries  # noqa: E402
-from kube import ARTIFACTS, Kube, keep, namespace  # noqa: E402
+from kube import Kube, keep, namespace  # noqa: E402
 from lib.artifacts import papers  # noqa: E402
 from lib.seaweed import SeaweedFS  # noqa: E402
-from measured import NUMBERS, Numbers  # noqa: E402
+from measured import ARTIFACTS, NUMBERS, Numbers  # noqa: E402
 from reading import load  # noqa: E402
 from releases import release  # noqa: E402
 
@@ -77,11 +79,15 @@ def machine(own_machine):
 
 
 @pytest.fixture(scope="session")
-def cluster(own_machine) -> Kube:
+def cluster(own_machine, tmp_path_factory) -> Iterator[Kube]:
     """kubectl as administrator."""
     if own_machine is None:
-        return Kube(Path(os.environ["E2E_KUBECONFIG"]).resolve(), binaries())
-    return Kube(own_machine.settings.kubeconfig, own_machine.settings.bin)
+        kubeconfig, programs = Path(os.environ["E2E_KUBECONFIG"]).resolve(), binaries()
+    else:
+        kubeconfig, programs = own_machine.settings.kubeconfig, own_machine.settings.bin
+    api = Api(kubeconfig, programs / "kubectl", tmp_path_factory.mktemp("api"))
+    yield Kube(kubeconfig, programs, api)
+    api.stop()
 
 
 @pytest.fixture(scope="session")

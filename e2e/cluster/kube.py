@@ -1,4 +1,4 @@
-"""The cluster as tests see it: kubectl behind a few verbs, and what is kept of a test that fails."""
+"""The cluster as tests see it: kubectl behind a few verbs, looks past it, and what is kept of a test that fails."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import yaml
+from api import Api, Unanswered
 
 T = TypeVar("T")
-
-ARTIFACTS = Path(os.environ.get("E2E_ARTIFACTS") or "target/e2e")
-"""Where what explains a failure is kept."""
 
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
 
@@ -37,10 +35,11 @@ class Kube:
 
     kubeconfig: Path
     bin: Path
+    api: Api
     namespace: str = "default"
 
     def within(self, namespace: str) -> Kube:
-        return Kube(self.kubeconfig, self.bin, namespace)
+        return Kube(self.kubeconfig, self.bin, self.api, namespace)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -79,7 +78,21 @@ class Kube:
         self("create", *more, "-f", "-", stdin=yaml.safe_dump_all(objects))
 
     def get(self, kind: str, name: str) -> dict:
-        return json.loads(self("get", kind, name, "-o", "json"))
+        """Raises `Refused` as the verbs do."""
+        try:
+            return self.api.get(self.namespace, kind, name)
+        except Unanswered as why:
+            raise Refused(("get", kind, name), f"{why.reason}: {why}") from None
+
+    def raw(self, path: str) -> str:
+        """What a path of the API answers.
+
+        Raises `Refused`.
+        """
+        try:
+            return self.api.text(path)
+        except Unanswered as why:
+            raise Refused(("get", "--raw", path), f"{why.reason}: {why}") from None
 
     def try_get(self, kind: str, name: str) -> dict | None:
         """The object, or None: it does not exist, or nobody answers."""
@@ -91,12 +104,16 @@ class Kube:
     def patch(self, kind: str, name: str, patch: dict) -> None:
         self("patch", kind, name, "--type=merge", "-p", json.dumps(patch))
 
-    def list(self, kind: str, *args: str) -> list[dict]:
-        return json.loads(self("get", kind, "-o", "json", *args))["items"]
+    def list(self, kind: str, selector: str = "") -> list[dict]:
+        """Raises `Refused`."""
+        try:
+            return self.api.get(self.namespace, kind, labelSelector=selector)["items"]
+        except Unanswered as why:
+            raise Refused(("get", kind, "-l", selector), f"{why.reason}: {why}") from None
 
     def exists(self, kind: str, name: str) -> bool:
         try:
-            self("get", kind, name)
+            self.get(kind, name)
         except Refused as refused:
             if "NotFound" in refused.stderr:
                 return False

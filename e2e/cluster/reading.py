@@ -74,7 +74,7 @@ class Load:
 
     def told(self, path: str = "") -> dict:
         """Counts since it began; `slowest` and `longest_gap` (seconds) since the last window began."""
-        return json.loads(self.kube("get", "--raw", f"/api/v1/namespaces/{self.kube.namespace}/pods/{self.name}:8000/proxy/{path}"))
+        return json.loads(self.kube.raw(f"/api/v1/namespaces/{self.kube.namespace}/pods/{self.name}:8000/proxy/{path}"))
 
     def goes_on(self, *, reads: int = 50, seconds: float = 30) -> None:
         """Waits until so many more reads have gone well: what happens next meets readers, and what happened is over for them."""

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from kube import ARTIFACTS, Kube, keep
+from kube import Kube, keep
+from measured import ARTIFACTS
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = str(ROOT / "charts" / "vdt")
@@ -45,5 +46,5 @@ def led_since(kube: Kube, name: str) -> float:
 def leader(kube: Kube, name: str) -> str:
     """The pod that leads, empty when none does."""
     holder = lease_holder(kube, name)
-    pods = [pod["metadata"]["name"] for pod in kube.list("pods", "-l", f"app.kubernetes.io/instance={name}")]
+    pods = [pod["metadata"]["name"] for pod in kube.list("pod", f"app.kubernetes.io/instance={name}")]
     return next((pod for pod in pods if holder.startswith(pod)), "")

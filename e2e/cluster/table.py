@@ -94,7 +94,7 @@ class Table:
 
     def pods(self) -> dict[str, dict]:
         """Pods by name that are not on their way out."""
-        items = self.kube.list("pods", "-l", f"app.kubernetes.io/instance={self.name},app.kubernetes.io/component=server")
+        items = self.kube.list("pod", f"app.kubernetes.io/instance={self.name},app.kubernetes.io/component=server")
         return {pod["metadata"]["name"]: pod for pod in items if "deletionTimestamp" not in pod["metadata"]}
 
     def uids(self) -> dict[str, str]:
@@ -114,7 +114,7 @@ class Table:
 
     def metrics(self, pod: str) -> dict[str, float]:
         """Sums of a pod's metrics by their names: everybody may ask, so the API server does it for us."""
-        text = self.kube("get", "--raw", f"/api/v1/namespaces/{self.kube.namespace}/pods/{pod}:{ADMIN_PORT}/proxy/metrics")
+        text = self.kube.raw(f"/api/v1/namespaces/{self.kube.namespace}/pods/{pod}:{ADMIN_PORT}/proxy/metrics")
         sums: dict[str, float] = {}
         for line in text.splitlines():
             if not line.startswith("#"):

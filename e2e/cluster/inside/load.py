@@ -1,4 +1,4 @@
-"""Runs in a pod: reads files of a table without pause, through the Service, and compares every body with what it was at first.
+"""Runs in a pod: reads files of a table all the time, through the Service, and compares every body with what it was at first.
 
     load.py HOST PORT TABLE EXPECTED.json WORKERS [POD ADDRESS...]
 
@@ -28,6 +28,8 @@ HOST, PORT, TABLE, EXPECTED, WORKERS, *PODS = sys.argv[1:]
 PORT = int(PORT)
 TIMEOUT_SECONDS = 10
 PATIENCE_SECONDS = 10
+# Between two reads of a worker: readers that never pause take both cores from what they watch.
+PAUSE_SECONDS = 0.01
 FAILURES_KEPT = 200
 # Names are looked up once: what is measured is the path to the pods, not the cluster's DNS.
 ADDRESS = socket.gethostbyname(HOST)
@@ -119,6 +121,7 @@ class Worker(threading.Thread):
     def run(self):
         paths = sorted(self.files)
         while True:
+            time.sleep(PAUSE_SECONDS)
             path = self.random.choice(paths)
             whole = self.files[path]
             span = None

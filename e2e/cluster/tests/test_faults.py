@@ -112,7 +112,7 @@ def changed(table: Table) -> bool:
 def test_scenario_3_without_an_operator_tables_go_on_and_pods_come_back(table, readers, operator, system):
     window = readers.began()
     system("scale", "deployment", operator, "--replicas=0")
-    until("no operator", lambda: not system.list("pods", "-l", f"app.kubernetes.io/instance={operator}"))
+    until("no operator", lambda: not system.list("pod", f"app.kubernetes.io/instance={operator}"))
     try:
         before = table.uids()
         table.kube("delete", "pod", "scans-1", "--wait=false")
@@ -261,7 +261,7 @@ def test_b25_a_killed_leader_or_another_one_acts_again_within_the_lease(table, r
 
 
 def ready_pods(kube: Kube, operator: str) -> list[dict]:
-    pods = kube.list("pods", "-l", f"app.kubernetes.io/instance={operator}")
+    pods = kube.list("pod", f"app.kubernetes.io/instance={operator}")
     return [p for p in pods if any(c["type"] == "Ready" and c["status"] == "True" for c in p["status"].get("conditions", []))]
 
 

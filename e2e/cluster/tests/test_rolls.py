@@ -185,9 +185,9 @@ def other_images(machine) -> dict[str, str]:
 def test_b28_an_upgrade_of_the_chart_rolls_no_pod_and_fails_no_read(table, readers, operator, system):
     window = readers.began()
     before = table.uids()
-    leaders = {p["metadata"]["uid"] for p in system.list("pods", "-l", f"app.kubernetes.io/instance={operator}")}
+    leaders = {p["metadata"]["uid"] for p in system.list("pod", f"app.kubernetes.io/instance={operator}")}
     system.helm("upgrade", operator, CHART, "--reuse-values", "--set=pod.annotations.e2e=upgraded", "--wait", "--timeout=90s")
-    now = {p["metadata"]["uid"] for p in system.list("pods", "-l", f"app.kubernetes.io/instance={operator}") if "deletionTimestamp" not in p["metadata"]}
+    now = {p["metadata"]["uid"] for p in system.list("pod", f"app.kubernetes.io/instance={operator}") if "deletionTimestamp" not in p["metadata"]}
     assert not leaders & now
     # The new operator has the table in hand: it acts on a change of it.
     table.patch({"server": {"disruption": {"maxUnavailable": 2}}})

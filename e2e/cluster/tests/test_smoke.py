@@ -165,7 +165,7 @@ def test_the_api_server_comes_back(kube, machine):
 
     def answers() -> bool:
         try:
-            return kube("get", "--raw", "/readyz") == "ok"
+            return kube.raw("/readyz") == "ok"
         except Refused:
             return False
 
