@@ -52,14 +52,27 @@ class Api:
     def stop(self) -> None:
         self.process.kill()
 
-    def text(self, path: str, seconds: float = 30) -> str:
+    def text(self, path: str) -> str:
         """The answer to a GET.
 
         Raises `Unanswered`.
         """
+        return self._ask(urllib.request.Request(f"{self.address}/{path.removeprefix('/')}"))[0]
+
+    def would_create(self, namespace: str, kind: str, manifest: str) -> list[str]:
+        """Has the API server take a manifest as kubectl's `create --dry-run=server` does; returns its warnings.
+
+        Raises `Unanswered`.
+        """
+        path = f"{self._path(namespace, kind)}?dryRun=All&fieldValidation=Strict"
+        request = urllib.request.Request(f"{self.address}/{path}", manifest.encode(), {"Content-Type": "application/yaml"})
+        return self._ask(request)[1]
+
+    @staticmethod
+    def _ask(request: urllib.request.Request) -> tuple[str, list[str]]:
         try:
-            with urllib.request.urlopen(f"{self.address}/{path.removeprefix('/')}", timeout=seconds) as answer:
-                return answer.read().decode()
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.read().decode(), answer.headers.get_all("Warning") or []
         except urllib.error.HTTPError as error:
             said = error.read().decode(errors="replace")
             try:
@@ -75,6 +88,10 @@ class Api:
 
         Raises `Unanswered`.
         """
+        path = self._path(namespace, kind) + (f"/{name}" if name else "")
+        return json.loads(self.text(path + ("?" + urlencode(query) if query else "")))
+
+    @staticmethod
+    def _path(namespace: str, kind: str) -> str:
         group, namespaced, plural = KINDS[kind]
-        parts = [group, *(["namespaces", namespace] if namespaced else []), plural, *([name] if name else [])]
-        return json.loads(self.text("/".join(parts) + ("?" + urlencode(query) if query else "")))
+        return f"{group}/namespaces/{namespace}/{plural}" if namespaced else f"{group}/{plural}"
