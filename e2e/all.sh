@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # All tests of the operator and the chart, three suites side by side, for most of their time is waiting: without nodes, and on two
-# clusters of this machine. Each one's output is shown when it ends and kept in target/e2e/NAME.log. Fails when one of them does.
+# clusters of this machine. Each one's output is shown when it ends and kept in target/e2e/NAME.log. What failed beside the others is run once
+# more by itself, and said; what fails then too fails all.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -16,13 +17,15 @@ VDT_OPERATOR=${CARGO_TARGET_DIR:-$root/target}/debug/vdt-operator
 KUBECTL_VT=${CARGO_TARGET_DIR:-$root/target}/debug/kubectl-vt
 export E2E_IMAGES VDT_OPERATOR KUBECTL_VT
 
-declare -A names=()
-failed=()
+declare -A names=() commands=()
+failed=() again=()
 
-# begin NAME COMMAND...: in the background. It is interrupted, so that it cleans up, when this script ends first.
+# begin NAME COMMAND ARGUMENTS...: in the background. It is interrupted, so that it cleans up, when this script ends first.
 begin() {
     local name=$1
-    shift
+    commands[$name]=$2
+    # shellcheck disable=SC2086 # a command and its arguments
+    set -- $2 "${@:3}"
     E2E_ARTIFACTS=$kept/$name env --default-signal=INT setpriv --pdeathsig INT "$@" >"$kept/$name.log" 2>&1 </dev/null &
     names[$!]=$name
     echo "e2e: $name began: $*"
@@ -43,7 +46,7 @@ if [ -n "${E2E_KUBECONFIG:-}" ]; then
 else
     # About half of the time each; what is new lies in the other.
     half=(cluster/tests/test_{faults,reading,manifests,plugin}.py)
-    begin cluster-1 env E2E_CLUSTER_NUMBER=1 e2e/cluster/test.sh "${half[@]}"
+    begin cluster-1 "env E2E_CLUSTER_NUMBER=1 e2e/cluster/test.sh" "${half[@]}"
     begin cluster-0 e2e/cluster/test.sh cluster/tests "${half[@]/#/--ignore=}"
 fi
 
@@ -56,6 +59,17 @@ while [ ${#names[@]} -gt 0 ]; do
     cat "$kept/$name.log"
     [ "$code" = 0 ] || failed+=("$name")
 done
+for name in "${failed[@]}"; do
+    mapfile -t tests < <(sed -nE 's/^(FAILED|ERROR) ([^ ]+::[^ ]+).*/\2/p' "$kept/$name.log" | sort -u)
+    if [ ${#tests[@]} = 0 ] || [ ${#tests[@]} -gt 5 ]; then
+        again+=("$name")
+        continue
+    fi
+    printf '\n===== %s: failed beside the others, now by itself: %s =====\n' "$name" "${tests[*]}"
+    # shellcheck disable=SC2086 # a command and its arguments
+    E2E_ARTIFACTS=$kept/$name-again ${commands[$name]} "${tests[@]}" || again+=("$name")
+done
+failed=("${again[@]}")
 if [ ${#failed[@]} -gt 0 ]; then
     echo "e2e: failed: ${failed[*]} (logs and what explains them: $kept)"
     exit 1

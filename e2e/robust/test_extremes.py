@@ -4,6 +4,7 @@ import shutil
 import time
 
 import deltalake
+import pytest
 from lib import manifest
 from lib.artifacts import settle
 from lib.clients import DuckDB, Where, place_of
@@ -54,6 +55,7 @@ def test_an_artifact_at_the_limit_and_one_above(tmp_path, serve):
     assert vdt.process.rss_bytes() < 200 * 1024 * 1024
 
 
+@pytest.mark.timeout(1200)  # a million files are made and removed: a minute on an idle disk, ten on a busy one
 def test_a_million_artifacts_of_one_byte(tmp_path, serve):
     for folder in range(MANY // 1000):
         path = tmp_path / "files" / f"{folder:03}"
