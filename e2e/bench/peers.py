@@ -87,7 +87,7 @@ class Nginx(Peer):
             worker_processes 2; user root;
             events {{ worker_connections 2048; }}
             http {{
-                access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;
+                access_log off; sendfile on; keepalive_requests 1000000;
                 client_body_temp_path {self.work}/body; proxy_temp_path {self.work}/temp;
                 fastcgi_temp_path {self.work}/f; uwsgi_temp_path {self.work}/u; scgi_temp_path {self.work}/s;
                 proxy_cache_path {self.work}/cache levels=1:2 keys_zone=c:64m max_size={self.disk} inactive=1d use_temp_path=off;

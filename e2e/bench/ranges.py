@@ -17,6 +17,7 @@ CONNECTIONS = [1, 16, 256]
 
 
 def run(bed: Bed, runs: int, seconds: float = 2.0, only: str | None = None):
+    """`only`: "memory", "disk" or "cpu"."""
     bed.fill(DATA)
     for tier, memory in [("memory", 1 << 30), ("disk", 64 << 20)]:
         if only and only != tier:
@@ -30,7 +31,8 @@ def run(bed: Bed, runs: int, seconds: float = 2.0, only: str | None = None):
         others = [p.name for p in peers[1:]]
         head = ["range", "connections", "vdt, requests/s", *(f"vdt / {n}" for n in others), "p50 us: vdt, best other"]
         table(f"Warm ranges, {tier} tier: throughput", [*head, "p99 us: vdt, best other"], rows)
-    _cpu(bed, runs, seconds)
+    if only in (None, "cpu"):
+        _cpu(bed, runs, seconds)
 
 
 def _tier(bed: Bed, peers, runs: int, seconds: float) -> list[list]:
@@ -46,7 +48,9 @@ def _tier(bed: Bed, peers, runs: int, seconds: float) -> list[list]:
             for number in range(runs):
                 found = {}
                 for peer in peers[number % len(peers) :] + peers[: number % len(peers)]:
-                    options = {"range": size, "connections": connections, "seconds": seconds, "warmup": 0.3}
+                    # Long enough for each connection to end some requests.
+                    long = max(seconds, 3 * connections * size / 2e9)
+                    options = {"range": size, "connections": connections, "seconds": long, "warmup": 0.3}
                     options |= {"headers": peer.headers, "seed": number + 1}
                     found[peer.name] = load(bed.work, peer.server, targets[peer.name], peer.cacert, **options)
                 rounds.append(found)
@@ -103,7 +107,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--tier", choices=["memory", "disk"])
+    parser.add_argument("--tier", choices=["memory", "disk", "cpu"])
     parser.add_argument("--size", help="has no meaning here")
     options = parser.parse_args()
     with Bed() as bed:

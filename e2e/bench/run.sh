@@ -2,6 +2,7 @@
 # Prints the numbers of docs/benchmarks.md as Markdown: the optimised vdt binary over SeaweedFS, read by real clients.
 # Usage: e2e/bench/run.sh [--size small|large] [--runs N]
 #        e2e/bench/run.sh pipeline                                  a million listing entries to a committed version
+#        e2e/bench/run.sh tiers DIR MEMORY_MIB DISK_MIB STEP...     the cache's tiers alone; see e2e/bench/tiers
 #        e2e/bench/run.sh requests|state|memory|scan|warm|rowgroup|versions|lookups|ranges [options]      one of them alone
 # $VDT_BENCH_DIR is where the data lie: up to 1 GB, 6 GB with --size large.
 set -euo pipefail
@@ -21,6 +22,11 @@ case ${1:-} in
 pipeline)
     pipeline
     exit
+    ;;
+tiers)
+    shift
+    cd "$root"
+    exec cargo run --quiet --locked --release --bin vdt-tiers -- "$@"
     ;;
 requests | state | memory | scan | warm | rowgroup | versions | lookups | ranges)
     module=bench.$1

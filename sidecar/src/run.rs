@@ -23,7 +23,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use vdt_crds::VirtualTable;
-use vdt_dialect::{DataSurface, DrainReport, HttpMetrics, Limits, ServeOptions, admin::Gate};
+use vdt_dialect::{
+    DataSurface, DrainReport, HttpMetrics, Limits, ServeOptions, Workers, admin::Gate,
+};
 use vdt_rope::{Drift, RopeStoreOptions};
 
 use crate::{
@@ -201,6 +203,9 @@ impl<'a> Door<'a> {
                 limits,
                 tls,
                 metrics: Some(http.clone()),
+                workers: Workers::for_each_core()
+                    .inspect_err(|error| warn!(%error, "connections have no threads of their own"))
+                    .ok(),
             };
             self.listeners.push(tokio::spawn(vdt_dialect::serve_with(
                 listener,

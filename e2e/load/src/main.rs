@@ -2,12 +2,13 @@
 //!
 //! - Closed loop (no `--rate`): each connection sends its next request when the last body has ended. Measures throughput.
 //! - Open loop (`--rate N`): request number i is due at i/N seconds, whatever happened to those before it, and its latency counts from
-//!   then. So a server that stalls is charged for everybody who would have waited: there is no coordinated omission.
+//!   then. So a server that stalls is charged for everybody who would have waited: there is no coordinated omission. See `pace` for how it starts in time.
 //!
 //! What to ask for comes from a file, one target a line: `<path> <start> <end>`, a half-open range of bytes of that path. With `--range N`
 //! each request reads N bytes at a random place of it. One thread, so that the generator takes at most one core from the server.
 
 mod delay;
+mod pace;
 mod plan;
 mod wire;
 
@@ -16,12 +17,13 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Parser;
 use hdrhistogram::Histogram;
 use serde_json::json;
 use tokio::time::Instant;
 
+use pace::Pace;
 use plan::{Plan, Targets};
 use wire::{Connection, Server};
 
@@ -155,15 +157,24 @@ async fn run(args: Args) -> anyhow::Result<()> {
     } else {
         measured..end
     };
+    let pace = Rc::new(Pace::default());
     let mut workers = tokio::task::JoinSet::new();
     for _ in 0..args.connections.max(1) {
         let (server, plan, window) = (Rc::clone(&server), Rc::clone(&plan), window.clone());
-        workers.spawn_local(async move { work(&server, &plan, window).await });
+        let pace = Rc::clone(&pace);
+        workers.spawn_local(async move { work(&server, &plan, &pace, window).await });
     }
-    let mut seen = Seen::new()?;
-    while let Some(worker) = workers.join_next().await {
-        seen.add(&worker??)?;
-    }
+    let working = async {
+        let mut seen = Seen::new()?;
+        while let Some(worker) = workers.join_next().await {
+            seen.add(&worker??)?;
+        }
+        anyhow::Ok(seen)
+    };
+    let seen = tokio::select! {
+        seen = working => seen?,
+        ended = pace.run() => bail!("the pacer ended: {ended:?}"),
+    };
     let seconds = if args.once {
         begin.elapsed().as_secs_f64()
     } else {
@@ -177,6 +188,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
 async fn work(
     server: &Server,
     plan: &Plan,
+    pace: &Pace,
     window: std::ops::Range<Instant>,
 ) -> anyhow::Result<Seen> {
     let mut seen = Seen::new()?;
@@ -185,7 +197,7 @@ async fn work(
         if request.due >= window.end || Instant::now() >= window.end {
             break;
         }
-        tokio::time::sleep_until(request.due).await;
+        pace.wait(request.due).await;
         let started = if plan.is_open_loop() {
             request.due
         } else {

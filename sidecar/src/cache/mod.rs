@@ -54,7 +54,7 @@ use object_store::{
     MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions,
     PutPayload, PutResult, Result, path::Path,
 };
-use tokio::sync::Semaphore;
+use tokio::{runtime::Handle, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vdt_rope::{ReadContext, Reread};
 
@@ -107,10 +107,16 @@ struct Shared {
     /// Requests to sources for read-ahead.
     ahead_reads: Semaphore,
     tasks: TaskTracker,
+    /// Where they run, whichever thread a request is answered on.
+    runtime: Handle,
     stop: CancellationToken,
 }
 
 impl Shared {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(task, &self.runtime);
+    }
+
     fn budget_units(&self, bytes: u64) -> u32 {
         u32::try_from(bytes.div_ceil(BUDGET_UNIT_BYTES)).unwrap_or(u32::MAX)
     }
@@ -152,6 +158,7 @@ impl CacheStore {
             layouts: Layouts::default(),
             counters: Counters::default(),
             tasks: TaskTracker::new(),
+            runtime: Handle::current(),
             stop: CancellationToken::new(),
         };
         Self {
@@ -315,7 +322,7 @@ impl CacheStore {
                         );
                         let follower = registry.follow(key);
                         let opening = fetch::open(fill, named.clone(), range.cloned());
-                        shared.tasks.spawn(opening);
+                        shared.spawn(opening);
                         follower
                     }
                 }

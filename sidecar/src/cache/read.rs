@@ -170,9 +170,7 @@ impl Read {
             (fill, range, follower)
         };
         shared.counters.miss(class);
-        shared
-            .tasks
-            .spawn(fetch::segment(fill, object.clone(), range));
+        shared.spawn(fetch::segment(fill, object.clone(), range));
         Ok(Piece::Flying(follower, 0))
     }
 

@@ -96,7 +96,13 @@ pub(super) fn listed(context: &ReadContext) -> Option<Object> {
     let object = &*context.object;
     let raw = format!("sources/{}/{}", object.source, object.key);
     let location = object_store::path::Path::parse(&raw).ok()?;
-    Some(Object {
+    Some(listed_at(location, context))
+}
+
+/// The same, where its path is known.
+pub(super) fn listed_at(location: object_store::path::Path, context: &ReadContext) -> Object {
+    let object = &*context.object;
+    Object {
         location,
         class: Class::Block,
         identity: Identity::listed(object),
@@ -105,7 +111,7 @@ pub(super) fn listed(context: &ReadContext) -> Option<Object> {
         version: object.version.as_deref().map(Into::into),
         name: None,
         context: Some(context.clone()),
-    })
+    }
 }
 
 /// A neighbour of the object that a read is about: it begins at `at` of the same file.
@@ -285,7 +291,7 @@ impl Shared {
                     );
                     bytes += object.size;
                     let (shared, wanted, room) = (Arc::clone(self), fill.want(), Arc::clone(room));
-                    self.tasks.spawn(async move {
+                    self.spawn(async move {
                         let _kept = (wanted, room);
                         // The gate is never closed.
                         let _turn = shared.ahead_reads.acquire().await;
@@ -340,7 +346,7 @@ impl Shared {
             context.map.bytes(),
         );
         self.counters.began_run();
-        self.tasks.spawn(async move {
+        self.spawn(async move {
             let _kept = kept;
             fetch::run(fill, files, file, file_bytes, range).await;
         });
@@ -372,7 +378,7 @@ impl Shared {
         fill.is_run = true;
         let kept = room.map(|room| (fill.want(), Arc::clone(room)));
         let concurrent = self.options.concurrent_reads;
-        self.tasks.spawn(async move {
+        self.spawn(async move {
             let _kept = kept;
             fetch::members(fill, members, concurrent).await;
         });
@@ -392,7 +398,7 @@ impl Shared {
         };
         let room = Arc::new(room);
         let (shared, context) = (Arc::clone(self), context.clone());
-        self.tasks.spawn(async move {
+        self.spawn(async move {
             let mut at = window.start;
             while at < window.end && !shared.stop.is_cancelled() {
                 // Whoever asks for the frame is told what is wrong with it.

@@ -31,10 +31,10 @@ impl CacheStore {
                 let is_same = (&*object.source, &*object.key) == (source, key)
                     && (object.etag.as_deref(), object.version.as_deref())
                         == (tag, options.version.as_deref());
-                return is_same
-                    .then(|| run::listed(context))
-                    .flatten()
-                    .map(|object| Subject::Listed(object, context.clone()));
+                return is_same.then(|| {
+                    let object = run::listed_at(location.clone(), context);
+                    Subject::Listed(object, context.clone())
+                });
             }
             let tag = tag.filter(|tag| !tag.contains([',', '"', '*']))?;
             return (!options.head).then(|| {

@@ -40,7 +40,9 @@ mod visit;
 pub use access::{Access, KeyRing};
 pub use admin::{Admin, AdminError, Readiness, Reason, RefreshReport};
 pub use edge::Edge;
-pub use listener::{DrainReport, Limits, Listen, Peer, ServeOptions, serve, serve_with};
+pub use listener::{
+    DrainReport, HttpService, Limits, Listen, Peer, ServeOptions, Workers, serve, serve_with,
+};
 pub use metrics::HttpMetrics;
 pub use surface::{BoxError, DataSurface, ResponseBody};
 pub use tls::{PemPair, TlsReload};

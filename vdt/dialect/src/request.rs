@@ -13,6 +13,9 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Reads and forgets a request's body, within bounds.
 pub(crate) async fn drain<B: http_body::Body<Data = bytes::Bytes>>(body: B) {
+    if body.is_end_stream() {
+        return;
+    }
     let mut body = std::pin::pin!(body);
     let mut left = DRAIN_BYTES_MAX;
     let reading = async {

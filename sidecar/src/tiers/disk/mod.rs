@@ -20,7 +20,9 @@ mod census;
 mod deferred;
 mod doorkeeper;
 mod fault;
+mod health;
 mod layout;
+mod load;
 mod queue;
 mod scan;
 mod store;
@@ -38,15 +40,11 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use foyer::{Age, Load};
-use futures::{
-    FutureExt,
-    future::{BoxFuture, Shared},
-};
 use tokio::{
+    runtime::Handle,
     sync::Semaphore,
     task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
+    time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -54,41 +52,24 @@ use tracing::{info, warn};
 use self::{
     deferred::Deferred,
     doorkeeper::Doorkeeper,
-    fault::Fault,
-    layout::Layout,
+    health::{RETRY_MIN, Status, watch},
+    load::{Loaded, Loading, load},
     queue::{Job, Queue},
-    store::{Opened, Prepared, clean_regions},
+    store::{Opened, clean_regions},
 };
 use super::{
     DiskOptions, DiskState, Insert, Key, TiersError,
-    entry::{ByHash, Held},
+    entry::Held,
     memory::Memory,
-    reason,
     stats::{Counters, DiskStats},
 };
 
 /// How long closing may take: what waits is written, then foyer is closed.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
-/// How often the directory is looked at without being written to.
-const CHECK_EVERY: Duration = Duration::from_secs(5);
-/// How long a tier that was left is left alone, at first and at most.
-const RETRY_MIN: Duration = Duration::from_secs(5);
-const RETRY_MAX: Duration = Duration::from_secs(300);
 /// Reads of the disk at once: more only wait in the kernel, each on a thread.
 const READS_MAX: usize = 64;
-/// Reads that fail one after another before the tier is left.
-const READ_ERRORS_MAX: u32 = 16;
 /// What an entry on the disk costs in memory, bytes: foyer's index and the census.
 const INDEX_ENTRY_BYTES: u64 = 160;
-
-type Loading = Shared<BoxFuture<'static, Option<Loaded>>>;
-
-#[derive(Debug, Clone)]
-struct Loaded {
-    held: Held,
-    /// It lies in the older half of the regions.
-    is_old: bool,
-}
 
 /// Memory that the disk tier uses, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,18 +130,8 @@ struct Inner {
     doorkeeper: Doorkeeper,
     loading: Mutex<HashMap<Key, Loading>>,
     reads: Arc<Semaphore>,
-}
-
-#[derive(Debug)]
-struct Status {
-    state: DiskState,
-    layout: Option<Arc<Layout>>,
-    /// Closes what was left.
-    closing: Option<JoinHandle<()>>,
-    retry_at: Instant,
-    retry_after: Duration,
-    /// Bytes written and read by what was left.
-    past_bytes: (u64, u64),
+    /// Where entries are read and decoded, whichever thread asks for them.
+    runtime: Handle,
 }
 
 impl Disk {
@@ -193,6 +164,7 @@ impl Disk {
             doorkeeper: Doorkeeper::new(options.capacity),
             loading: Mutex::default(),
             reads: Arc::new(Semaphore::new(READS_MAX)),
+            runtime: Handle::current(),
         });
         match inner.open(true).await {
             Ok(()) => {}
@@ -341,14 +313,6 @@ impl Drop for Disk {
     }
 }
 
-impl Status {
-    fn past_bytes_of(&mut self, opened: &Opened) {
-        let device = opened.store.statistics();
-        self.past_bytes.0 += device.disk_write_bytes() as u64;
-        self.past_bytes.1 += device.disk_read_bytes() as u64;
-    }
-}
-
 impl Inner {
     fn status(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
@@ -356,122 +320,6 @@ impl Inner {
 
     fn loading(&self) -> MutexGuard<'_, HashMap<Key, Loading>> {
         self.loading.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Opens the tier; what keeps it from opening is its state from then on.
-    async fn open(&self, first: bool) -> Result<(), TiersError> {
-        let layout = self.status().layout.take();
-        match self.try_open(layout, first).await {
-            Ok(opened) => {
-                let room = opened.room;
-                let mut status = self.status();
-                status.layout = Some(opened.layout.clone());
-                status.state = if room.usable < room.wanted {
-                    let error = TiersError::Smaller {
-                        dir: self.options.dir.clone(),
-                        wanted_bytes: room.wanted,
-                        usable_bytes: room.usable,
-                    };
-                    warn!(%error, "disk cache is smaller than asked");
-                    DiskState::Degraded {
-                        reason: reason::CACHE_SMALLER,
-                        message: error.to_string(),
-                    }
-                } else {
-                    DiskState::Ok
-                };
-                drop(status);
-                self.opened.store(Some(Arc::new(opened)));
-                Ok(())
-            }
-            Err(error) => {
-                let fault = Fault::of_error(&error);
-                if first {
-                    warn!(reason = fault.reason, error = %fault.message, "disk cache is off");
-                }
-                self.status().state = DiskState::Degraded {
-                    reason: fault.reason,
-                    message: fault.message,
-                };
-                Err(error)
-            }
-        }
-    }
-
-    async fn try_open(
-        &self,
-        layout: Option<Arc<Layout>>,
-        first: bool,
-    ) -> Result<Opened, TiersError> {
-        let options = self.options.clone();
-        let prepared =
-            tokio::task::spawn_blocking(move || Prepared::new(&options, layout, first)).await;
-        let prepared = prepared.map_err(|error| TiersError::Directory {
-            dir: self.options.dir.clone(),
-            source: std::io::Error::other(error),
-        })??;
-        prepared.open(&self.options, self.budget).await
-    }
-
-    /// Leaves a tier that is broken.
-    fn leave(&self, opened: &Arc<Opened>, fault: &Fault) {
-        if opened.is_left.swap(true, Relaxed) {
-            return;
-        }
-        warn!(reason = fault.reason, error = %fault.message, "disk cache is left");
-        self.opened.store(None);
-        let mut status = self.status();
-        status.past_bytes_of(opened);
-        status.state = DiskState::Degraded {
-            reason: fault.reason,
-            message: fault.message.clone(),
-        };
-        status.retry_at = Instant::now() + status.retry_after;
-        status.retry_after = (status.retry_after * 2).min(RETRY_MAX);
-        let opened = opened.clone();
-        status.closing = Some(tokio::spawn(async move {
-            // What does not close holds its files open until the process ends.
-            let _ = timeout(CLOSE_DEADLINE, opened.store.close()).await;
-        }));
-    }
-
-    /// Looks at the directory; leaves the tier where it is broken, and tries one that was left again once it is time, or `now`.
-    async fn check(&self, now: bool) {
-        if let Some(opened) = self.opened.load_full() {
-            if let Err(fault) = self.inspect(&opened, 0).await {
-                self.leave(&opened, &fault);
-            }
-            return;
-        }
-        let _opening = self.opening.lock().await;
-        if self.opened.load().is_some() || (!now && Instant::now() < self.status().retry_at) {
-            return;
-        }
-        let closing = self.status().closing.take();
-        if let Some(closing) = closing {
-            let _ = closing.await;
-        }
-        match self.open(false).await {
-            Ok(()) => info!(dir = %self.options.dir.display(), "disk cache is back"),
-            Err(_) => {
-                let mut status = self.status();
-                status.retry_at = Instant::now() + status.retry_after;
-                status.retry_after = (status.retry_after * 2).min(RETRY_MAX);
-            }
-        }
-    }
-
-    /// Takes note of a read that failed.
-    async fn read_failed(&self, opened: &Arc<Opened>, error: &foyer::Error) {
-        let errors = opened.read_errors.fetch_add(1, Relaxed) + 1;
-        if let Err(fault) = self.inspect(opened, 0).await {
-            self.leave(opened, &fault);
-        } else if errors >= READ_ERRORS_MAX {
-            let message = format!(
-                "{errors} reads of the cache directory failed in a row, the last one with: {error}."
-            );
-            self.leave(opened, &Fault::new(reason::DISK_FAILED, message));
-        }
     }
 
     fn stats(&self) -> DiskStats {
@@ -510,66 +358,6 @@ impl Inner {
             write_bytes,
             read_bytes,
             ..stats
-        }
-    }
-}
-
-/// Loads on a task of its own: it ends whoever leaves, for what is read into must outlive the read. Until then others join it.
-fn load(inner: &Arc<Inner>, opened: Arc<Opened>, key: Key) -> Loading {
-    let inner = inner.clone();
-    let task = tokio::spawn(async move {
-        let loaded = read(&inner, &opened, key).await;
-        inner.loading().remove(&key);
-        loaded
-    });
-    async move { task.await.ok().flatten() }.boxed().shared()
-}
-
-async fn read(inner: &Inner, opened: &Arc<Opened>, key: Key) -> Option<Loaded> {
-    let _permit = inner.reads.acquire().await.ok()?;
-    let found = opened.store.storage().load(&key).await;
-    if found.is_ok() {
-        opened.read_errors.store(0, Relaxed);
-    }
-    match found {
-        Ok(Load::Entry {
-            value, populated, ..
-        }) => Some(Loaded {
-            held: value,
-            is_old: populated.age == Age::Old,
-        }),
-        Ok(Load::Piece { piece, .. }) => Some(Loaded {
-            held: piece.value().clone(),
-            is_old: false,
-        }),
-        Ok(Load::Miss | Load::Throttled) => {
-            let hash = key.hash64();
-            // foyer has removed what does not verify. What was freed in between is no fault.
-            if !opened.holds(hash) && !opened.census.is_leaving(hash) && opened.census.gone(hash) {
-                inner.counters.bad_entries.fetch_add(1, Relaxed);
-                warn!("an entry of the disk cache was not what had been written and is dropped");
-            }
-            None
-        }
-        Err(error) => {
-            inner.counters.bad_entries.fetch_add(1, Relaxed);
-            warn!(%error, "an entry of the disk cache cannot be read and is dropped");
-            opened.store.storage().delete(&ByHash(key.hash64()));
-            opened.census.gone(key.hash64());
-            inner.read_failed(opened, &error).await;
-            None
-        }
-    }
-}
-
-/// Looks at the directory from time to time.
-async fn watch(inner: Arc<Inner>, stop: CancellationToken) {
-    let mut ticks = interval(CHECK_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => inner.check(false).await,
         }
     }
 }

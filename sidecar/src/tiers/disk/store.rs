@@ -109,7 +109,7 @@ impl Prepared {
             .map_err(failed)?;
         // On a volume that others have filled there is no room for one file more, but regions that are there are written over.
         match place.try_write() {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull && geometry.regions > 0 => {}
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
             written => written.map_err(failed)?,
         }
         Ok(Self {

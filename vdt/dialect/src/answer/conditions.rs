@@ -47,6 +47,22 @@ impl Conditions {
         }
     }
 
+    /// Reports whether the request has no condition.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self {
+            if_match,
+            if_unmodified_since,
+            if_none_match,
+            if_modified_since,
+            if_range,
+        } = self;
+        if_match.is_none()
+            && if_unmodified_since.is_none()
+            && if_none_match.is_none()
+            && if_modified_since.is_none()
+            && if_range.is_none()
+    }
+
     /// Reports whether metadata should be fetched before the body: a 304 is likely, or the range may be dropped.
     pub(crate) fn need_metadata_first(&self) -> bool {
         self.if_none_match.is_some() || self.if_modified_since.is_some() || self.if_range.is_some()

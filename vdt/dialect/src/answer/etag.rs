@@ -47,6 +47,12 @@ impl EntityTag {
         self.weak
     }
 
+    /// The header's form.
+    pub(crate) fn to_header(&self) -> String {
+        let mark = if self.weak { "W/" } else { "" };
+        [mark, "\"", &self.opaque, "\""].concat()
+    }
+
     /// Compares strongly (RFC 9110 8.8.3.2): equal and both strong.
     pub(crate) fn strong_eq(&self, other: &Self) -> bool {
         !self.weak && !other.weak && self.opaque == other.opaque
@@ -60,12 +66,7 @@ impl EntityTag {
 
 impl fmt::Display for EntityTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}\"{}\"",
-            if self.weak { "W/" } else { "" },
-            self.opaque
-        )
+        f.write_str(&self.to_header())
     }
 }
 

@@ -4,6 +4,8 @@
 //! slash or backslash that came in percent-encoded, control characters, broken percent-encoding, bytes that are not UTF-8.
 //! So no spelling of a path reaches another object than the one it spells.
 
+use std::borrow::Cow;
+
 use object_store::path::Path;
 use percent_encoding::percent_decode_str;
 
@@ -44,11 +46,20 @@ impl Location {
             Some(rest) => (rest, true),
             None => (rest, false),
         };
-        let segments = rest
-            .split('/')
-            .map(segment)
-            .collect::<Result<Vec<_>, _>>()?;
-        let path = exact_path(&segments.join("/")).ok_or(BadPath::Segment)?;
+        let decoded = if rest.contains('%') {
+            let segments = rest
+                .split('/')
+                .map(segment)
+                .collect::<Result<Vec<_>, _>>()?;
+            Cow::Owned(segments.join("/"))
+        } else {
+            // Most paths stand for themselves.
+            for name in rest.split('/') {
+                plain(name)?;
+            }
+            Cow::Borrowed(rest)
+        };
+        let path = exact_path(&decoded).ok_or(BadPath::Segment)?;
         Ok(if folder {
             Self::Folder(path)
         } else {
@@ -70,14 +81,20 @@ fn segment(encoded: &str) -> Result<String, BadPath> {
     let name = percent_decode_str(encoded)
         .decode_utf8()
         .map_err(|_| BadPath::Encoding)?;
-    let plain = !name.is_empty()
+    plain(&name)?;
+    Ok(name.into_owned())
+}
+
+/// Refuses what is no plain name.
+fn plain(name: &str) -> Result<(), BadPath> {
+    let is_plain = !name.is_empty()
         && name != "."
         && name != ".."
         && !name
             .chars()
             .any(|c| c == '/' || c == '\\' || c.is_control());
-    if plain {
-        Ok(name.into_owned())
+    if is_plain {
+        Ok(())
     } else {
         Err(BadPath::Segment)
     }

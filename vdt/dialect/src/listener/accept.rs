@@ -17,6 +17,15 @@ pub trait Listen: Send + 'static {
     /// # Errors
     /// When the process or the system is out of something; the call is repeated after a moment.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
+
+    /// Moves a connection that was just accepted to the runtime that this is called on, so that its thread is the one that wakes when bytes
+    /// come. By default it stays with the runtime that accepted it, which works as well, with a detour.
+    ///
+    /// # Errors
+    /// When the system is out of something; the connection is lost.
+    fn settle(stream: Self::Stream) -> io::Result<Self::Stream> {
+        Ok(stream)
+    }
 }
 
 /// Who is at the other end of a connection: an extension of every request that a listener of this crate hands to its service.
@@ -61,6 +70,10 @@ impl Listen for TcpListener {
         let _ = stream.set_nodelay(true);
         Ok((stream, Peer::Tcp(address)))
     }
+
+    fn settle(stream: TcpStream) -> io::Result<TcpStream> {
+        TcpStream::from_std(stream.into_std()?)
+    }
 }
 
 impl Listen for UnixListener {
@@ -70,5 +83,9 @@ impl Listen for UnixListener {
         let (stream, _) = UnixListener::accept(self).await?;
         let uid = stream.peer_cred().ok().map(|peer| peer.uid());
         Ok((stream, Peer::Unix { uid }))
+    }
+
+    fn settle(stream: UnixStream) -> io::Result<UnixStream> {
+        UnixStream::from_std(stream.into_std()?)
     }
 }

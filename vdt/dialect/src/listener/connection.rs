@@ -13,7 +13,6 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ::http::{Request, Response};
-use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -25,9 +24,9 @@ use tower::ServiceExt;
 use super::accept::Peer;
 use super::limits::Limits;
 use super::report;
+use super::service::HttpService;
 use super::traffic::{Overdue, Tracked, Traffic, Watched};
 use crate::metrics::{ConnectionEnd, Handshake, Holding, HttpMetrics};
-use crate::surface::BoxError;
 use crate::tls::TlsReload;
 
 /// hyper's smallest buffer.
@@ -73,7 +72,7 @@ impl Handle {
 }
 
 /// Serves one connection until it ends, the client leaves, one of its clocks runs out, or `stopping` and the requests under way are done.
-pub(super) async fn connection<IO, S, B>(
+pub(super) async fn connection<IO, S>(
     stream: IO,
     peer: Peer,
     service: S,
@@ -82,13 +81,7 @@ pub(super) async fn connection<IO, S, B>(
     mut stopping: watch::Receiver<bool>,
 ) where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send,
-    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
+    S: HttpService,
 {
     let _open = terms.metrics.as_ref().map(HttpMetrics::connected);
     let stream = Watched::new(stream, Arc::clone(&handle.traffic));
@@ -146,7 +139,7 @@ where
     })
 }
 
-async fn serve<IO, S, B>(
+async fn serve<IO, S>(
     stream: IO,
     multiplexed: bool,
     peer: Peer,
@@ -156,13 +149,7 @@ async fn serve<IO, S, B>(
     mut stopping: watch::Receiver<bool>,
 ) where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send,
-    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
+    S: HttpService,
 {
     let limits = &terms.limits;
     let mut builder = auto::Builder::new(Tasks::default());
@@ -181,8 +168,8 @@ async fn serve<IO, S, B>(
         builder
             .http1()
             .timer(TokioTimer::new())
-            // Behind the clocks of the connection, which tell headers and idling apart.
-            .header_read_timeout(limits.header_timeout.saturating_add(limits.idle_timeout))
+            // The clocks of the connection tell headers and idling apart, and need not be set for each request.
+            .header_read_timeout(None)
             .max_buf_size(header_bytes);
     }
     let service = Counted {
@@ -249,16 +236,8 @@ struct Counted<S> {
     traffic: Arc<Traffic>,
 }
 
-impl<S, B> hyper::service::Service<Request<Incoming>> for Counted<S>
-where
-    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send,
-    B: http_body::Body<Data = Bytes> + Unpin + 'static,
-{
-    type Response = Response<Tracked<B>>;
+impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Counted<S> {
+    type Response = Response<Tracked<S::Body>>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 

@@ -21,27 +21,26 @@
 mod accept;
 mod connection;
 mod limits;
+mod service;
 mod traffic;
+mod workers;
 
 pub use accept::{Listen, Peer};
 pub use limits::{Limits, PROGRESS_BYTES};
+pub use service::HttpService;
+pub use workers::Workers;
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::{Request, Response};
-use bytes::Bytes;
-use hyper::body::Incoming;
 use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use self::connection::{Handle, Terms, connection};
 use self::traffic::Traffic;
 use crate::metrics::HttpMetrics;
-use crate::surface::BoxError;
 use crate::tls::TlsReload;
 
 /// Time between tries to accept while the process is out of file descriptors or memory, and to find room for a connection: long enough not to
@@ -60,6 +59,8 @@ pub struct ServeOptions {
     pub tls: Option<Arc<TlsReload>>,
     /// Counts connections, handshakes, how they end and what they hold, and tells the certificate's expiry.
     pub metrics: Option<HttpMetrics>,
+    /// Threads that connections live on; without, they are tasks of the runtime that serves.
+    pub workers: Option<Workers>,
 }
 
 /// How the connections ended that were open at shutdown.
@@ -72,7 +73,7 @@ pub struct DrainReport {
 }
 
 /// Serves until `shutdown`, then drains for at most `drain`. Plain HTTP with default [`Limits`].
-pub async fn serve<L, S, B>(
+pub async fn serve<L, S>(
     listener: L,
     service: S,
     shutdown: impl Future<Output = ()>,
@@ -80,20 +81,14 @@ pub async fn serve<L, S, B>(
 ) -> DrainReport
 where
     L: Listen,
-    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send,
-    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
+    S: HttpService,
 {
     let options = ServeOptions::default();
     serve_with(listener, service, options, shutdown, drain).await
 }
 
 /// Serves with the given options; otherwise as [`serve`].
-pub async fn serve_with<L, S, B>(
+pub async fn serve_with<L, S>(
     mut listener: L,
     service: S,
     options: ServeOptions,
@@ -102,18 +97,13 @@ pub async fn serve_with<L, S, B>(
 ) -> DrainReport
 where
     L: Listen,
-    S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send,
-    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
+    S: HttpService,
 {
     let ServeOptions {
         limits,
         tls,
         metrics,
+        workers,
     } = options;
     if let (Some(tls), Some(metrics)) = (&tls, &metrics) {
         tls.observe(metrics);
@@ -123,7 +113,7 @@ where
         tls,
         metrics,
     };
-    let mut places = Places::new(terms.limits.connections);
+    let mut places = Places::new(terms.limits.connections, workers);
     let (stop, stopping) = watch::channel(false);
     let mut shutdown = std::pin::pin!(shutdown);
     // Accepted, and without a place yet.
@@ -153,14 +143,16 @@ where
                 evict: Notify::new(),
                 holding,
             });
-            let task = connection(
-                stream,
-                peer,
-                service.clone(),
-                terms.clone(),
-                Arc::clone(&handle),
-                stopping.clone(),
-            );
+            let (service, terms) = (service.clone(), terms.clone());
+            let (stopping, its_handle) = (stopping.clone(), Arc::clone(&handle));
+            let task = async move {
+                match L::settle(stream) {
+                    Ok(stream) => {
+                        connection(stream, peer, service, terms, its_handle, stopping).await;
+                    }
+                    Err(error) => tracing::warn!(%error, %peer, "a connection was lost"),
+                }
+            };
             places.take(task, handle);
         }
     }
@@ -188,23 +180,41 @@ where
 struct Places {
     limit: usize,
     tasks: JoinSet<()>,
+    workers: Option<Workers>,
+    /// Connections of each worker.
+    loads: Vec<usize>,
+    /// The worker of each connection.
+    homes: HashMap<Id, usize>,
     handles: HashMap<Id, Arc<Handle>>,
     /// Those that were told to make room and have not ended yet.
     leaving: HashMap<Id, Arc<Handle>>,
 }
 
 impl Places {
-    fn new(limit: usize) -> Self {
+    fn new(limit: usize, workers: Option<Workers>) -> Self {
         Self {
             limit,
             tasks: JoinSet::new(),
+            loads: vec![0; workers.as_ref().map_or(0, Workers::count)],
+            workers,
+            homes: HashMap::new(),
             handles: HashMap::new(),
             leaving: HashMap::new(),
         }
     }
 
     fn take(&mut self, task: impl Future<Output = ()> + Send + 'static, handle: Arc<Handle>) {
-        let id = self.tasks.spawn(task).id();
+        let id = match &self.workers {
+            None => self.tasks.spawn(task).id(),
+            Some(workers) => {
+                let loads = self.loads.iter().enumerate();
+                let home = loads.min_by_key(|(_, load)| **load).map_or(0, |(n, _)| n);
+                let id = self.tasks.spawn_on(task, workers.runtime(home)).id();
+                self.loads[home] += 1;
+                self.homes.insert(id, home);
+                id
+            }
+        };
         self.handles.insert(id, handle);
     }
 
@@ -215,6 +225,9 @@ impl Places {
         };
         self.handles.remove(&id);
         self.leaving.remove(&id);
+        if let Some(home) = self.homes.remove(&id) {
+            self.loads[home] -= 1;
+        }
         report(&ended.map(|_| ()));
     }
 

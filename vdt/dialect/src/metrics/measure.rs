@@ -7,7 +7,7 @@ use ::http::StatusCode;
 use prometheus_client::metrics::counter::Counter;
 
 use super::HttpMetrics;
-use super::labels::{CutBy, CutLabels, DialectLabel, Operation, OperationLabels, RequestLabels};
+use super::labels::{CutBy, CutLabels, DialectLabel, Operation, OperationLabels};
 
 /// How a body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,21 +63,13 @@ impl Measure {
 
     /// The status is chosen.
     pub(crate) fn answered(&mut self, status: StatusCode) {
-        let labels = self.labels();
         let families = &self.metrics.families;
-        let request = RequestLabels {
-            dialect: self.dialect,
-            operation: self.operation,
-            status: status.as_u16(),
-        };
-        families.requests.get_or_create(&request).inc();
+        let known = families.known(self.labels());
+        families.answered(known, status);
         let first_byte = self.started.elapsed();
-        families
-            .first_byte
-            .get_or_create(&labels)
-            .observe(first_byte.as_secs_f64());
+        known.first_byte.observe(first_byte.as_secs_f64());
         self.first_byte = Some(first_byte);
-        self.sent = Some(families.response_bytes.get_or_create_owned(&labels));
+        self.sent = Some(known.response_bytes.clone());
     }
 
     /// Bytes of the body were handed to the connection.
@@ -154,8 +146,8 @@ impl Drop for Measure {
         families.in_flight.dec();
         families.requests_now.fetch_sub(1, Ordering::AcqRel);
         families
+            .known(self.labels())
             .duration
-            .get_or_create(&self.labels())
             .observe(self.started.elapsed().as_secs_f64());
     }
 }

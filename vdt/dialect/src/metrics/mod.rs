@@ -11,10 +11,11 @@ pub(crate) use held::{Holder, Holding};
 pub(crate) use labels::{ConnectionEnd, DialectLabel, Handshake, Operation, Refused};
 pub(crate) use measure::Measure;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use ::http::StatusCode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -57,6 +58,24 @@ struct Families {
     without_credentials: Gauge,
     /// What admission compares with its limits.
     requests_now: AtomicU64,
+    /// Members of the families above, so that a request need not look them up.
+    known: [[OnceLock<Known>; OPERATIONS]; DIALECTS],
+}
+
+const DIALECTS: usize = DialectLabel::Http as usize + 1;
+
+const OPERATIONS: usize = Operation::Unknown as usize + 1;
+
+/// What is counted for each request of a dialect's operation.
+#[derive(Debug)]
+struct Known {
+    labels: OperationLabels,
+    response_bytes: Counter,
+    duration: Histogram,
+    first_byte: Histogram,
+    /// Requests answered with 200 and 206.
+    whole: OnceLock<Counter>,
+    partial: OnceLock<Counter>,
 }
 
 impl Default for Families {
@@ -78,6 +97,7 @@ impl Default for Families {
             reloads: Family::default(),
             without_credentials: Gauge::default(),
             requests_now: AtomicU64::new(0),
+            known: Default::default(),
         }
     }
 }
@@ -179,6 +199,35 @@ impl HttpMetrics {
 }
 
 impl Families {
+    /// What is counted for an operation of a dialect.
+    fn known(&self, labels: OperationLabels) -> &Known {
+        let known = &self.known[labels.dialect as usize][labels.operation as usize];
+        known.get_or_init(|| Known {
+            response_bytes: self.response_bytes.get_or_create_owned(&labels),
+            duration: self.duration.get_or_create_owned(&labels),
+            first_byte: self.first_byte.get_or_create_owned(&labels),
+            whole: OnceLock::new(),
+            partial: OnceLock::new(),
+            labels,
+        })
+    }
+
+    /// Counts a request whose status is chosen.
+    fn answered(&self, known: &Known, status: StatusCode) {
+        let counter = || {
+            self.requests.get_or_create_owned(&RequestLabels {
+                dialect: known.labels.dialect,
+                operation: known.labels.operation,
+                status: status.as_u16(),
+            })
+        };
+        match status {
+            StatusCode::OK => known.whole.get_or_init(counter).inc(),
+            StatusCode::PARTIAL_CONTENT => known.partial.get_or_init(counter).inc(),
+            _ => counter().inc(),
+        };
+    }
+
     fn register(&self, registry: &mut Registry) {
         registry.register(
             "vdt_http_requests",

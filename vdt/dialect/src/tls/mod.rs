@@ -2,14 +2,14 @@
 //!
 //! - A new pair is parsed and its key compared with its certificate before it is taken; a broken one leaves the old pair in use.
 //! - A connection keeps what it was made with; the next handshake gets the new certificate.
-//! - TLS 1.2 and 1.3 by rustls with ring, ALPN `h2` and `http/1.1`. Clients are not asked for certificates.
+//! - TLS 1.2 and 1.3 by rustls with AWS-LC, which encrypts with the widest instructions that the processor has, ALPN `h2` and `http/1.1`. Clients are not asked for certificates.
 
 mod der;
 
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -140,7 +140,7 @@ impl TlsReload {
     /// # Errors
     /// [`TlsError`], which names the file and says what to do.
     pub fn new(pair: &PemPair) -> Result<Self, TlsError> {
-        let provider = Arc::new(ring::default_provider());
+        let provider = Arc::new(aws_lc_rs::default_provider());
         let current = Arc::new(Current {
             pair: ArcSwap::from_pointee(parse(pair, &provider)?),
         });
@@ -163,7 +163,7 @@ impl TlsReload {
     /// # Errors
     /// [`TlsError`]; the pair that was in use stays in use.
     pub fn replace(&self, pair: &PemPair) -> Result<(), TlsError> {
-        let parsed = parse(pair, &ring::default_provider())?;
+        let parsed = parse(pair, &aws_lc_rs::default_provider())?;
         self.current.pair.store(Arc::new(parsed));
         self.tell_expiry();
         Ok(())

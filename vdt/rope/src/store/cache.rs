@@ -16,7 +16,7 @@ use super::context::Frame;
 use crate::name::FileName;
 use crate::stored::Index;
 
-/// Indexes by the path of the rope.
+/// Indexes by the path of the file, as shown.
 pub(super) type IndexCache = Lru<Path, Arc<KnownRope>>;
 
 /// Frames by the rope's name and their number.
@@ -29,6 +29,8 @@ pub(super) struct KnownRope {
     pub(super) index: Index,
     /// Its file in the origin.
     pub(super) meta: ObjectMeta,
+    /// The file that it makes, as shown.
+    pub(super) shown: Arc<Path>,
 }
 
 /// The bytes that an entry takes.
@@ -39,10 +41,10 @@ pub(super) trait Weigh {
 
 impl Weigh for Arc<KnownRope> {
     fn bytes(&self) -> usize {
-        // The path is held twice, by the entry and by the order of use.
+        // Two paths here, and one held twice, by the entry and by the order of use.
         size_of::<KnownRope>()
             + std::mem::size_of_val(self.index.frames())
-            + 3 * self.meta.location.as_ref().len()
+            + 4 * self.meta.location.as_ref().len()
             + 128
     }
 }

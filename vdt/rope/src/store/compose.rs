@@ -32,7 +32,24 @@ pub(super) async fn get(
     rope: Path,
     options: GetOptions,
 ) -> Result<GetResult> {
-    let file = Arc::new(RopeFile::open(shared, location, name, &rope).await?);
+    let file = RopeFile::open(shared, location, name, &rope).await?;
+    answer(file, location, options).await
+}
+
+/// Answers a GET of a file whose index is at hand.
+pub(super) async fn get_known(
+    shared: &Arc<Shared>,
+    location: &Path,
+    known: Arc<KnownRope>,
+    options: GetOptions,
+) -> Result<GetResult> {
+    let file = RopeFile::of(shared, known, Bytes::new());
+    answer(file, location, options).await
+}
+
+async fn answer(file: RopeFile, location: &Path, options: GetOptions) -> Result<GetResult> {
+    let file = Arc::new(file);
+    let name = file.known.index.name();
     let meta = paths::shown_meta(location.clone(), name, &file.known.meta);
     options.check_preconditions(&meta)?;
     let range = requested(&options, meta.size)?;
@@ -102,23 +119,24 @@ pub(super) struct RopeFile {
 }
 
 impl RopeFile {
+    fn of(shared: &Arc<Shared>, known: Arc<KnownRope>, tail: Bytes) -> Self {
+        let reader = SourceReader {
+            shared: Arc::clone(shared),
+            location: Arc::clone(&known.shown),
+        };
+        Self {
+            reader,
+            known,
+            tail,
+        }
+    }
+
     async fn open(
         shared: &Arc<Shared>,
         location: &Path,
         name: FileName,
         rope: &Path,
     ) -> Result<Self> {
-        let reader = SourceReader {
-            shared: Arc::clone(shared),
-            location: Arc::new(location.clone()),
-        };
-        if let Some(known) = shared.indexes.find(rope) {
-            return Ok(Self {
-                reader,
-                known,
-                tail: Bytes::new(),
-            });
-        }
         let read = |range, options: GetOptions| async move {
             let options = GetOptions {
                 range: Some(range),
@@ -162,13 +180,10 @@ impl RopeFile {
             match parsed.map_err(damaged)? {
                 Tail::Index(index) if index.name() == name => {
                     meta.location = rope.clone();
-                    let known = Arc::new(KnownRope { index, meta });
-                    shared.indexes.insert(rope.clone(), Arc::clone(&known));
-                    return Ok(Self {
-                        reader,
-                        known,
-                        tail,
-                    });
+                    let shown = Arc::new(location.clone());
+                    let known = Arc::new(KnownRope { index, meta, shown });
+                    shared.indexes.insert(location.clone(), Arc::clone(&known));
+                    return Ok(Self::of(shared, known, tail));
                 }
                 Tail::Index(index) => {
                     let (location, found) = (location.clone(), index.name());
@@ -256,7 +271,7 @@ impl RopeFile {
             .map_err(|error| relocate(error, location))?;
         if found != range || bytes.len() as u64 != range.end - range.start {
             let error = RopeStoreError::RopeRange {
-                location: location.clone(),
+                location: Path::clone(location),
                 expected: range,
                 found,
             };
@@ -272,7 +287,7 @@ impl RopeFile {
 
     /// Forgets the index: the bytes below may have been written anew since it was read.
     fn forget(&self, error: Error) -> Error {
-        self.reader.shared.indexes.remove(&self.known.meta.location);
+        self.reader.shared.indexes.remove(&self.known.shown);
         error
     }
 

@@ -21,7 +21,7 @@ use prometheus_client::registry::Registry;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
-use vdt_dialect::{DataSurface, DrainReport, HttpMetrics, Limits, ServeOptions};
+use vdt_dialect::{DataSurface, DrainReport, HttpMetrics, Limits, ServeOptions, Workers};
 use vdt_rope::{Drift, RopeStoreOptions};
 use vdt_sidecar::{
     exit::BadInput,
@@ -155,6 +155,9 @@ fn serve_data(
         limits,
         tls: front.tls(),
         metrics: Some(metrics.clone()),
+        workers: Workers::for_each_core()
+            .inspect_err(|error| warn!(%error, "connections have no threads of their own"))
+            .ok(),
     };
     serving.listeners.push(tokio::spawn(vdt_dialect::serve_with(
         listener,

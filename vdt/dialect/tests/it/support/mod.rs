@@ -106,6 +106,7 @@ pub(crate) async fn serve_setup(store: Arc<dyn ObjectStore>, setup: Setup) -> Se
             limits,
             tls,
             metrics: Some(metrics),
+            ..ServeOptions::default()
         };
         serve_with(listener, surface, options, shutdown, drain).await
     });

@@ -6,24 +6,25 @@
 //!                └───────── Traffic ─────────┘        looked at by the connection's task
 //! ```
 //!
-//! - `Watched` counts the time in which a client that is owed bytes takes none; every [`PROGRESS_BYTES`] that it takes give it a new start.
+//! - `Watched` counts the time in which a client that is owed bytes takes none; every [`PROGRESS_BYTES`](super::PROGRESS_BYTES) that it takes give it a new start.
 //! - Over HTTP/2 one stream can be held up while the socket is not, so there every body carries a clock of its own, and is cut into pieces of
-//!   [`PROGRESS_BYTES`] so that the same pace is asked of it.
+//!   [`PROGRESS_BYTES`](super::PROGRESS_BYTES) so that the same pace is asked of it.
+
+mod body;
+mod socket;
+
+pub(super) use body::Tracked;
+pub(super) use socket::Watched;
 
 use std::collections::HashMap;
-use std::io::{self, IoSlice};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::limits::{Limits, PROGRESS_BYTES};
+use super::limits::Limits;
 use crate::metrics::Holder;
 
 /// The clocks of one connection. Times are milliseconds since its start, and one more so that 0 means never.
@@ -235,170 +236,6 @@ impl Drop for RequestGuard {
             .idle_since
             .store(self.traffic.now(), Ordering::Relaxed);
         self.traffic.requests.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// Numbers bodies. One for the process: they need be unique only within a connection.
-static BODIES: AtomicU64 = AtomicU64::new(0);
-
-/// A response's body that keeps its request open until it ends.
-#[derive(Debug)]
-pub(super) struct Tracked<B> {
-    inner: B,
-    request: RequestGuard,
-    /// What of the last piece is not handed on yet; always empty over HTTP/1.1.
-    rest: Bytes,
-}
-
-impl<B> Tracked<B> {
-    pub(super) fn new(inner: B, mut request: RequestGuard) -> Self {
-        request.watch_body(BODIES.fetch_add(1, Ordering::Relaxed));
-        Self {
-            inner,
-            request,
-            rest: Bytes::new(),
-        }
-    }
-}
-
-impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let this = &mut *self;
-        this.request.waits(false);
-        if this.rest.is_empty() {
-            let frame = std::task::ready!(Pin::new(&mut this.inner).poll_frame(cx));
-            match frame.map(|frame| frame.map(Frame::into_data)) {
-                Some(Ok(Ok(data))) => this.rest = this.request.give(data),
-                Some(Ok(Err(other))) => return Poll::Ready(Some(Ok(other))),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => return Poll::Ready(None),
-            }
-        }
-        let piece = if this.request.body.is_some() {
-            let length = usize::try_from(PROGRESS_BYTES).unwrap_or(usize::MAX);
-            this.rest.split_to(length.min(this.rest.len()))
-        } else {
-            std::mem::take(&mut this.rest)
-        };
-        this.request.waits(true);
-        Poll::Ready(Some(Ok(Frame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let mut hint = self.inner.size_hint();
-        let rest = self.rest.len() as u64;
-        if let Some(exact) = hint.exact() {
-            return SizeHint::with_exact(exact + rest);
-        }
-        hint.set_lower(hint.lower() + rest);
-        hint
-    }
-}
-
-/// A socket that tells [`Traffic`] what goes over it.
-#[derive(Debug)]
-pub(super) struct Watched<IO> {
-    inner: IO,
-    traffic: Arc<Traffic>,
-    /// A byte that was read to see what the client speaks.
-    first: Option<u8>,
-    /// Bytes taken since the last progress.
-    taken: u64,
-}
-
-impl<IO> Watched<IO> {
-    pub(super) fn new(inner: IO, traffic: Arc<Traffic>) -> Self {
-        Self {
-            inner,
-            traffic,
-            first: None,
-            taken: 0,
-        }
-    }
-
-    /// Gives a byte back to whoever reads next.
-    pub(super) fn unread(&mut self, byte: u8) {
-        self.first = Some(byte);
-    }
-
-    fn wrote(&mut self, polled: &Poll<io::Result<usize>>) {
-        match polled {
-            Poll::Pending => self.traffic.stalled(),
-            Poll::Ready(Ok(bytes)) => {
-                self.taken = self.taken.saturating_add(*bytes as u64);
-                let enough = self.taken >= PROGRESS_BYTES;
-                if enough {
-                    self.taken = 0;
-                }
-                self.traffic.resumed(enough);
-            }
-            Poll::Ready(Err(_)) => {}
-        }
-    }
-}
-
-impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if buffer.remaining() > 0
-            && let Some(first) = self.first.take()
-        {
-            buffer.put_slice(&[first]);
-            return Poll::Ready(Ok(()));
-        }
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.inner).poll_read(cx, buffer);
-        if buffer.filled().len() > before {
-            self.traffic.read();
-        }
-        polled
-    }
-}
-
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.inner).poll_write(cx, bytes);
-        self.wrote(&polled);
-        polled
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
-        self.wrote(&polled);
-        polled
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
 

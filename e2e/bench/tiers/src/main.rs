@@ -1,7 +1,7 @@
 //! Measures the tiers and prints numbers; see `docs/benchmarks.md` for what they mean.
 //!
 //! ```text
-//! cargo run --release -p vdt-sidecar --example tiers -- <dir> <memory MiB> <disk MiB> <step>...
+//! vdt-tiers <dir> <memory MiB> <disk MiB> <step>...
 //!   fill:<entries>:<bytes>    inserts as lookups do, as fast as the disk takes it
 //!   scan:<entries>:<bytes>    inserts as a scan does, without waiting, at most 1 GB/s
 //!   rush:<entries>:<bytes>    the same as fast as a core makes them
@@ -64,6 +64,10 @@ fn cpu_ticks() -> u64 {
             .sum()
     })
 }
+
+/// As in the binaries.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

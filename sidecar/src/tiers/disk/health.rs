@@ -1,0 +1,179 @@
+//! Whether the tier works: it is opened, left when it breaks, and tried again.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{
+    CLOSE_DEADLINE, Inner,
+    fault::Fault,
+    layout::Layout,
+    store::{Opened, Prepared},
+};
+use crate::tiers::{DiskState, TiersError, reason};
+
+/// How often the directory is looked at without being written to.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
+/// How long a tier that was left is left alone, at first and at most.
+pub(super) const RETRY_MIN: Duration = Duration::from_secs(5);
+const RETRY_MAX: Duration = Duration::from_secs(300);
+/// Reads that fail one after another before the tier is left.
+const READ_ERRORS_MAX: u32 = 16;
+
+#[derive(Debug)]
+pub(super) struct Status {
+    pub(super) state: DiskState,
+    pub(super) layout: Option<Arc<Layout>>,
+    /// Closes what was left.
+    pub(super) closing: Option<JoinHandle<()>>,
+    pub(super) retry_at: Instant,
+    pub(super) retry_after: Duration,
+    /// Bytes written and read by what was left.
+    pub(super) past_bytes: (u64, u64),
+}
+
+impl Status {
+    pub(super) fn past_bytes_of(&mut self, opened: &Opened) {
+        let device = opened.store.statistics();
+        self.past_bytes.0 += device.disk_write_bytes() as u64;
+        self.past_bytes.1 += device.disk_read_bytes() as u64;
+    }
+}
+
+impl Inner {
+    /// Opens the tier; what keeps it from opening is its state from then on.
+    pub(super) async fn open(&self, first: bool) -> Result<(), TiersError> {
+        let layout = self.status().layout.take();
+        match self.try_open(layout, first).await {
+            Ok(opened) => {
+                let room = opened.room;
+                let mut status = self.status();
+                status.layout = Some(opened.layout.clone());
+                status.state = if room.usable < room.wanted {
+                    let error = TiersError::Smaller {
+                        dir: self.options.dir.clone(),
+                        wanted_bytes: room.wanted,
+                        usable_bytes: room.usable,
+                    };
+                    warn!(%error, "disk cache is smaller than asked");
+                    DiskState::Degraded {
+                        reason: reason::CACHE_SMALLER,
+                        message: error.to_string(),
+                    }
+                } else {
+                    DiskState::Ok
+                };
+                drop(status);
+                self.opened.store(Some(Arc::new(opened)));
+                Ok(())
+            }
+            Err(error) => {
+                let fault = Fault::of_error(&error);
+                if first {
+                    warn!(reason = fault.reason, error = %fault.message, "disk cache is off");
+                }
+                self.status().state = DiskState::Degraded {
+                    reason: fault.reason,
+                    message: fault.message,
+                };
+                Err(error)
+            }
+        }
+    }
+
+    async fn try_open(
+        &self,
+        layout: Option<Arc<Layout>>,
+        first: bool,
+    ) -> Result<Opened, TiersError> {
+        let options = self.options.clone();
+        let prepared =
+            tokio::task::spawn_blocking(move || Prepared::new(&options, layout, first)).await;
+        let prepared = prepared.map_err(|error| TiersError::Directory {
+            dir: self.options.dir.clone(),
+            source: std::io::Error::other(error),
+        })??;
+        prepared.open(&self.options, self.budget).await
+    }
+
+    /// Leaves a tier that is broken.
+    pub(super) fn leave(&self, opened: &Arc<Opened>, fault: &Fault) {
+        if opened.is_left.swap(true, Relaxed) {
+            return;
+        }
+        warn!(reason = fault.reason, error = %fault.message, "disk cache is left");
+        self.opened.store(None);
+        let mut status = self.status();
+        status.past_bytes_of(opened);
+        status.state = DiskState::Degraded {
+            reason: fault.reason,
+            message: fault.message.clone(),
+        };
+        status.retry_at = Instant::now() + status.retry_after;
+        status.retry_after = (status.retry_after * 2).min(RETRY_MAX);
+        let opened = opened.clone();
+        status.closing = Some(tokio::spawn(async move {
+            // What does not close holds its files open until the process ends.
+            let _ = timeout(CLOSE_DEADLINE, opened.store.close()).await;
+        }));
+    }
+
+    /// Looks at the directory; leaves the tier where it is broken, and tries one that was left again once it is time, or `now`.
+    pub(super) async fn check(&self, now: bool) {
+        if let Some(opened) = self.opened.load_full() {
+            if let Err(fault) = self.inspect(&opened, 0).await {
+                self.leave(&opened, &fault);
+            }
+            return;
+        }
+        let _opening = self.opening.lock().await;
+        if self.opened.load().is_some() || (!now && Instant::now() < self.status().retry_at) {
+            return;
+        }
+        let closing = self.status().closing.take();
+        if let Some(closing) = closing {
+            let _ = closing.await;
+        }
+        match self.open(false).await {
+            Ok(()) => info!(dir = %self.options.dir.display(), "disk cache is back"),
+            Err(_) => {
+                let mut status = self.status();
+                status.retry_at = Instant::now() + status.retry_after;
+                status.retry_after = (status.retry_after * 2).min(RETRY_MAX);
+            }
+        }
+    }
+
+    /// Takes note of a read that failed.
+    pub(super) async fn read_failed(&self, opened: &Arc<Opened>, error: &foyer::Error) {
+        let errors = opened.read_errors.fetch_add(1, Relaxed) + 1;
+        if let Err(fault) = self.inspect(opened, 0).await {
+            self.leave(opened, &fault);
+        } else if errors >= READ_ERRORS_MAX {
+            let message = format!(
+                "{errors} reads of the cache directory failed in a row, the last one with: {error}."
+            );
+            self.leave(opened, &Fault::new(reason::DISK_FAILED, message));
+        }
+    }
+}
+
+/// Looks at the directory from time to time.
+pub(super) async fn watch(inner: Arc<Inner>, stop: CancellationToken) {
+    let mut ticks = interval(CHECK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => inner.check(false).await,
+        }
+    }
+}
