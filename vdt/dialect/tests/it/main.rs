@@ -14,3 +14,4 @@ mod requests;
 mod shutdown;
 mod support;
 mod tls;
+mod workers;

@@ -17,8 +17,12 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use vdt_dialect::{
-    DataSurface, DrainReport, Edge, HttpMetrics, Limits, ServeOptions, TlsReload, serve_with,
+    DataSurface, DrainReport, Edge, HttpMetrics, Limits, ServeOptions, TlsReload, Workers,
+    serve_with,
 };
+
+/// Threads that connections live on, as in the binaries.
+pub(crate) const WORKERS: usize = 2;
 
 /// A data listener under test. Dropping it stops the listener.
 pub(crate) struct Served {
@@ -106,7 +110,7 @@ pub(crate) async fn serve_setup(store: Arc<dyn ObjectStore>, setup: Setup) -> Se
             limits,
             tls,
             metrics: Some(metrics),
-            ..ServeOptions::default()
+            workers: Some(Workers::start(WORKERS).unwrap()),
         };
         serve_with(listener, surface, options, shutdown, drain).await
     });
