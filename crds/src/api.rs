@@ -6,11 +6,13 @@
 //! | `GET /api/v1/tables/<catalog>/<schema>/<table>/files?after=&limit=` | [`FilesReport`] |
 //! | `GET /api/v1/tables/<catalog>/<schema>/<table>/files/<name>` | [`RopeReport`] |
 //! | `GET /api/v1/cache` | [`CacheReport`], or `null` of a process without a cache |
+//! | `POST /refresh?table=&wait=` | a list of [`RefreshReport`] |
 //!
 //! Fields are camelCase, times RFC 3339 in UTC, unknown values absent.
 
 mod cache;
 mod files;
+mod refresh;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cache::*;
 pub use files::*;
+pub use refresh::*;
 
 use crate::status::{ConditionStatus, SourceStatus};
 

@@ -1,6 +1,9 @@
 //! The API server, as a kubeconfig names it; and its refusals in words that help.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use anyhow::Context;
 use kube::{
@@ -26,6 +29,8 @@ pub(crate) struct Cluster {
     pub(crate) namespace: String,
     /// Time for one answer.
     pub(crate) patience: Duration,
+    /// What is to be said of a list that went on where it was left off.
+    cut: Arc<OnceLock<String>>,
 }
 
 impl Cluster {
@@ -65,6 +70,7 @@ impl Cluster {
             client: Client::try_from(config).context("a client for the cluster")?,
             namespace,
             patience: args.patience(),
+            cut: Arc::default(),
         })
     }
 
@@ -121,12 +127,30 @@ impl Cluster {
         Ok(tables)
     }
 
-    /// Lists all pages. `selector` may be empty.
+    /// Says which answer was only a part, if one was.
+    pub(crate) fn cut(&self) -> Option<&str> {
+        self.cut.get().map(String::as_str)
+    }
+
+    /// Lists all pages, up to [`MOST`] objects: then [`Cluster::cut`] says so. `selector` may be empty.
     pub(crate) async fn list<K>(
         &self,
         what: &str,
         api: &Api<K>,
         selector: &str,
+    ) -> anyhow::Result<Vec<K>>
+    where
+        K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    {
+        self.list_most(what, api, selector, MOST).await
+    }
+
+    async fn list_most<K>(
+        &self,
+        what: &str,
+        api: &Api<K>,
+        selector: &str,
+        most: usize,
     ) -> anyhow::Result<Vec<K>>
     where
         K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
@@ -137,8 +161,16 @@ impl Cluster {
             let page = self.ask(what, api.list(&params)).await?;
             items.extend(page.items);
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) if items.len() < MOST => params = params.continue_token(&token),
-                _ => return Ok(items),
+                Some(token) if items.len() < most => params = params.continue_token(&token),
+                Some(_) => {
+                    // The first one is told.
+                    let _ = self.cut.set(format!(
+                        "{what}: left off after {}, what is shown is a part; narrow it with --namespace",
+                        items.len()
+                    ));
+                    return Ok(items);
+                }
+                None => return Ok(items),
             }
         }
     }
@@ -163,4 +195,42 @@ pub(crate) fn explain(what: &str, error: kube::Error) -> anyhow::Error {
         _ => "",
     };
     anyhow::anyhow!("{what}: {}{hint}", status.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::{Request, Response};
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::client::Body;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_list_that_is_left_off_is_told() {
+        for (next, is_cut) in [("more", true), ("", false)] {
+            let answer = tower::service_fn(move |_: Request<Body>| async move {
+                let page = format!(
+                    r#"{{"kind": "PodList", "apiVersion": "v1", "metadata": {{"continue": "{next}"}}, "items": [{{}}, {{}}]}}"#
+                );
+                Ok::<_, Infallible>(Response::new(Body::from(page.into_bytes())))
+            });
+            let cluster = Cluster {
+                client: Client::new(answer, "docs"),
+                namespace: "docs".to_owned(),
+                patience: Duration::from_secs(60),
+                cut: Arc::default(),
+            };
+            let api: Api<Pod> = Api::all(cluster.client.clone());
+            let found = cluster.list_most("list Pods", &api, "", 4).await.unwrap();
+            assert_eq!(found.len(), if is_cut { 4 } else { 2 });
+            assert_eq!(
+                cluster.cut(),
+                is_cut.then_some(
+                    "list Pods: left off after 4, what is shown is a part; narrow it with --namespace"
+                )
+            );
+        }
+    }
 }

@@ -56,14 +56,21 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         return complete::run(args).await;
     }
     let cluster = Cluster::connect(&cli.cluster).await?;
-    match cli.command {
+    let code = match cli.command {
         Command::Status(args) => status::run(&cluster, &args).await,
         Command::Plan(args) => plan::run(&cluster, &args).await,
         Command::Snippets(args) => snippets::run(&cluster, &args).await,
         Command::Refresh(args) => refresh::run(&cluster, &args).await,
         Command::Top(args) => top::run(&cluster, &args).await,
         Command::Complete(_) => Ok(ExitCode::SUCCESS), // above
-    }
+    }?;
+    Ok(match cluster.cut() {
+        Some(part) => {
+            output::warn(&format!("error: {part}"));
+            ExitCode::FAILURE
+        }
+        None => code,
+    })
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {

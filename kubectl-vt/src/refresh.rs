@@ -13,9 +13,9 @@ use std::{
 use anyhow::bail;
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::time::{Instant, sleep, timeout};
-use vdt_crds::api::TableReport;
+use vdt_crds::api::{RefreshOutcome, RefreshReport, TableReport};
 
 use crate::{
     args::{Format, RefreshArgs},
@@ -31,25 +31,10 @@ const PAUSE: Duration = Duration::from_millis(500);
 const TICK: Duration = Duration::from_secs(1);
 
 /// What became of it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 struct Report {
-    /// `catalog.schema.name`.
-    table: String,
-    /// `Queued`, `Committed`, `Unchanged`, `Held`, `Failed`.
-    outcome: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    artifacts: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    added: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    changed: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    removed: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<String>,
+    #[serde(flatten)]
+    refreshed: RefreshReport,
     /// The pod that did it.
     pod: String,
 }
@@ -86,15 +71,26 @@ pub(crate) async fn run(cluster: &Cluster, args: &RefreshArgs) -> anyhow::Result
     for silence in &silent {
         output::warn(silence);
     }
-    let done = ["Queued", "Committed", "Unchanged"].contains(&report.outcome.as_str());
+    let done = match report.refreshed.outcome {
+        RefreshOutcome::Queued | RefreshOutcome::Committed | RefreshOutcome::Unchanged => true,
+        RefreshOutcome::Held | RefreshOutcome::Failed => false,
+    };
     let mut served = true;
     if args.wait && done {
         let progress = Progress::start();
-        let behind = until_served(cluster, &asked, &path, report.version, end, &progress).await;
+        let behind = until_served(
+            cluster,
+            &asked,
+            &path,
+            report.refreshed.version,
+            end,
+            &progress,
+        )
+        .await;
         progress.clear();
         if !behind.is_empty() {
             served = false;
-            report.message = Some(format!("not yet served by {}", behind.join(", ")));
+            report.refreshed.message = Some(format!("not yet served by {}", behind.join(", ")));
         }
     }
     match args.output.output {
@@ -122,7 +118,7 @@ async fn ask(
                 true => end.saturating_duration_since(Instant::now()),
                 false => cluster.patience,
             };
-            door.ask::<Vec<Report>>(Method::POST, &request, patience)
+            door.ask::<Vec<RefreshReport>>(Method::POST, &request, patience)
                 .await
         };
         let progress = Progress::start();
@@ -131,14 +127,13 @@ async fn ask(
             .await;
         progress.clear();
         match answer {
-            Ok(reports) => {
-                let report = reports.into_iter().next().unwrap_or_default();
-                let report = Report {
-                    pod: pod.name.clone(),
-                    ..report
-                };
-                return Ok((report, silent));
-            }
+            Ok(reports) => match reports.into_iter().next() {
+                Some(refreshed) => {
+                    let pod = pod.name.clone();
+                    return Ok((Report { refreshed, pod }, silent));
+                }
+                None => silent.push(format!("pod {}: it does not know the table", pod.name)),
+            },
             Err(silence) => silent.push(format!("pod {}: {silence}", pod.name)),
         }
     }
@@ -185,24 +180,29 @@ fn serves(tables: &[TableReport], path: &str, version: Option<i64>) -> bool {
 
 fn sentence(table: &Table, report: &Report) -> String {
     let title = format!("{}/{}", table.namespace, table.name);
-    let version = output::or_dash(report.version);
-    let artifacts = output::or_dash(report.artifacts);
+    let refreshed = &report.refreshed;
+    let version = output::or_dash(refreshed.version);
+    let artifacts = output::or_dash(refreshed.artifacts);
     let of = |count: Option<u64>| count.unwrap_or_default();
-    let said = match report.outcome.as_str() {
-        "Queued" => format!("refresh queued by {}; --wait waits for it", report.pod),
-        "Committed" => format!(
+    let said = match refreshed.outcome {
+        RefreshOutcome::Queued => {
+            format!("refresh queued by {}; --wait waits for it", report.pod)
+        }
+        RefreshOutcome::Committed => format!(
             "version {version}: {artifacts} artifacts ({} new, {} changed, {} gone)",
-            of(report.added),
-            of(report.changed),
-            of(report.removed)
+            of(refreshed.added),
+            of(refreshed.changed),
+            of(refreshed.removed)
         ),
-        "Unchanged" => format!("version {version} is as its sources are: {artifacts} artifacts"),
-        "Held" => {
+        RefreshOutcome::Unchanged => {
+            format!("version {version} is as its sources are: {artifacts} artifacts")
+        }
+        RefreshOutcome::Held => {
             format!("version {version}: held at its last state; spec.refresh.onShrink decides")
         }
-        other => format!("{other} at {}", report.pod),
+        RefreshOutcome::Failed => format!("Failed at {}", report.pod),
     };
-    let message = report.message.as_deref();
+    let message = refreshed.message.as_deref();
     let message = message.map_or_else(String::new, |message| format!("\n  {message}"));
     format!("{title}: {said}{message}\n")
 }
@@ -252,10 +252,19 @@ mod tests {
 
     use super::*;
 
-    fn said(report: serde_json::Value) -> String {
+    fn said(refreshed: serde_json::Value) -> String {
         let object = json!({"apiVersion": "vdt.io/v1alpha1", "kind": "VirtualTable", "metadata": {"name": "manuals", "namespace": "docs"}});
         let table = Table::of(&serde_json::from_value(object).unwrap());
-        sentence(&table, &serde_json::from_value(report).unwrap())
+        let mut report = json!({"table": "main.docs.manuals"});
+        report
+            .as_object_mut()
+            .unwrap()
+            .append(&mut refreshed.as_object().unwrap().clone());
+        let report = Report {
+            refreshed: serde_json::from_value(report).unwrap(),
+            pod: "manuals-0".to_owned(),
+        };
+        sentence(&table, &report)
     }
 
     #[test]
@@ -270,11 +279,11 @@ mod tests {
                 "docs/manuals: version 4 is as its sources are: 413 artifacts\n",
             ),
             (
-                json!({"outcome": "Failed", "pod": "manuals-0", "message": "no such bucket"}),
+                json!({"outcome": "Failed", "message": "no such bucket"}),
                 "docs/manuals: Failed at manuals-0\n  no such bucket\n",
             ),
             (
-                json!({"outcome": "Queued", "pod": "manuals-0"}),
+                json!({"outcome": "Queued"}),
                 "docs/manuals: refresh queued by manuals-0; --wait waits for it\n",
             ),
         ] {

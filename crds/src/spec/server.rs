@@ -276,13 +276,26 @@ pub struct StateClaim {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub claim_name: Option<String>,
-    /// capacity of the claim that the operator makes.
+    /// capacity of the claim that the operator makes, 1Gi when unset. It can grow, not shrink.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Quantity>,
-    /// storageClassName of the claim that the operator makes.
+    /// storageClassName of the claim that the operator makes. Immutable.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub storage_class_name: Option<String>,
+}
+
+impl StateClaim {
+    /// Capacity of a claim that says none: logs and ropes are small.
+    pub const CAPACITY: &str = "1Gi";
+
+    /// Returns the capacity of the claim that the operator makes.
+    #[must_use]
+    pub fn capacity(&self) -> Quantity {
+        self.capacity
+            .clone()
+            .unwrap_or_else(|| Quantity::literal(Self::CAPACITY))
+    }
 }
 
 /// Where the log and the ropes live.

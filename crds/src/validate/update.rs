@@ -137,6 +137,18 @@ fn check_state(old: &State, new: &State, rules: &mut Rules) {
             old.claim_name.as_deref(),
             new.claim_name.as_deref(),
         );
+        same(
+            "claim",
+            "storageClassName",
+            old.storage_class_name.as_deref(),
+            new.storage_class_name.as_deref(),
+        );
+        rules.demand(
+            new.capacity().bytes() >= old.capacity().bytes(),
+            format!("{path}.claim.capacity"),
+            new.capacity(),
+            sentence::CAPACITY_SHRUNK,
+        );
     }
 }
 

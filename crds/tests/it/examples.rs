@@ -71,7 +71,7 @@ fn a_laptop_asks_for_no_pods() {
 #[test]
 fn transitions_are_judged_as_expected() {
     let files = files("transitions");
-    assert_eq!(files.len(), 27);
+    assert_eq!(files.len(), 31);
     for (name, text) in files {
         let documents: Vec<Value> = serde_yaml::Deserializer::from_str(&text)
             .map(|document| serde::Deserialize::deserialize(document).unwrap())

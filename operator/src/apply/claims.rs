@@ -19,9 +19,9 @@ use kube::{
     api::{DynamicObject, ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use vdt_crds::{Server, VolumeType};
+use vdt_crds::{Server, VolumeType, quantity};
 
-use super::{ApplyError, Cluster, delete_if_same, quantity, rollout::PodView};
+use super::{ApplyError, Cluster, delete_if_same, rollout::PodView};
 use crate::{
     build::{Child, Kind},
     names,

@@ -5,8 +5,8 @@
 //! sends no write, also after a restart, and needs no memory.
 
 use serde_json::Value;
+use vdt_crds::quantity;
 
-use super::quantity;
 use crate::names;
 
 /// Says whether `live` has everything that `wanted` has, and was made from the same.

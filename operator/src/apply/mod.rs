@@ -11,7 +11,6 @@ pub(crate) mod claims;
 pub(crate) mod drift;
 mod error;
 mod pods;
-mod quantity;
 pub(crate) mod rollout;
 
 #[cfg(test)]

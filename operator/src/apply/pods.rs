@@ -174,15 +174,15 @@ impl Cluster<'_> {
         let Some(live) = self.watches.child(Kind::ConfigMap, &name, self.namespace) else {
             return Ok(None);
         };
-        let Some(text) = live.data["data"]["tables.yaml"].as_str() else {
+        let Some(text) = live.data["data"][build::MANIFESTS].as_str() else {
             return Ok(None);
         };
-        let suspended = text.replace("\n  suspend: false\n", "\n  suspend: true\n");
+        let suspended = build::suspended(text);
         let hash = build::hash(&json!(suspended));
         if suspended == text || !self.is_ours(Kind::ConfigMap, &live) {
             return Ok(Some(hash));
         }
-        let patch = json!({"data": {"tables.yaml": suspended}});
+        let patch = json!({"data": {build::MANIFESTS: suspended}});
         let params = PatchParams {
             field_manager: Some(names::FIELD_MANAGER.to_owned()),
             ..PatchParams::default()

@@ -16,8 +16,8 @@ mod tests;
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use vdt_crds::quantity;
 
-use super::quantity;
 use crate::names;
 
 /// A pod as it is seen.

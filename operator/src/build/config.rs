@@ -1,5 +1,6 @@
 //! What pods are told, and who they are.
 
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use vdt_crds::VirtualTable;
 
@@ -55,6 +56,30 @@ fn manifest(spec: &Value, table: &VirtualTable) -> String {
     format!("---\n{yaml}")
 }
 
+/// Manifests as [`manifests`] of this or another version wrote them, with `spec.suspend` set and everything else as it was. What is suspended already, or
+/// cannot be read, is left as it is.
+pub(crate) fn suspended(manifests: &str) -> String {
+    let suspend = |document: serde_yaml::Deserializer<'_>| {
+        let mut table = serde_yaml::Value::deserialize(document)?;
+        let before = table
+            .get_mut("spec")
+            .and_then(|spec| spec.as_mapping_mut())
+            .map(|spec| spec.insert("suspend".into(), true.into()));
+        let is_new = before.is_some_and(|before| before != Some(true.into()));
+        Ok((is_new, format!("---\n{}", serde_yaml::to_string(&table)?)))
+    };
+    let documents: Result<Vec<(bool, String)>, serde_yaml::Error> =
+        serde_yaml::Deserializer::from_str(manifests)
+            .map(suspend)
+            .collect();
+    match documents {
+        Ok(documents) if documents.iter().any(|(is_new, _)| *is_new) => {
+            documents.into_iter().map(|(_, text)| text).collect()
+        }
+        _ => manifests.to_owned(),
+    }
+}
+
 /// The last rendered template, for the operator itself.
 pub(super) fn template(server: &Server<'_>, rendered: &Rendered) -> Child {
     let text = json!(rendered).to_string();
@@ -81,4 +106,35 @@ pub(super) fn service_account(server: &Server<'_>) -> Option<Child> {
             json!({"automountServiceAccountToken": false}),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suspending_sets_the_field_wherever_it_stands_and_nothing_else() {
+        let of = |suspend: &str| {
+            format!(
+                "---\nkind: VirtualTable\nmetadata:\n  name: a\nspec:\n  sources:\n  - name: x\n    note: |2\n        suspend: false\n{suspend}  later: 1\n"
+            )
+        };
+        let spec = |text: &str| {
+            let table: Value = serde_yaml::from_str(text).unwrap();
+            table["spec"].clone()
+        };
+        let (told, silent) = (of("  suspend: false\n"), of(""));
+        for text in [&told, &silent] {
+            let found = suspended(text);
+            let mut wanted = spec(text);
+            wanted["suspend"] = true.into();
+            assert_eq!(spec(&found), wanted);
+            assert_eq!(suspended(&found), found);
+        }
+        let two = suspended(&format!("{silent}{told}"));
+        assert_eq!(two.matches("\n  suspend: true\n").count(), 2);
+        for text in ["", "a: [", "- 1\n", &of("  suspend: true\n")] {
+            assert_eq!(suspended(text), text);
+        }
+    }
 }

@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use vdt_crds::VirtualTable;
 
-pub(crate) use config::{ADMIN_KEYS, read_template};
+pub(crate) use config::{ADMIN_KEYS, MANIFESTS, read_template, suspended};
 pub(crate) use inputs::References;
 pub use network::ADMIN_PORT;
 pub(crate) use network::DATA_PORT;

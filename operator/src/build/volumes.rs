@@ -30,9 +30,6 @@ pub(super) const STATE: &str = "/var/lib/vdt";
 pub(super) const CLAIMS: &str = "/mnt/claims";
 pub(super) const SCRATCH: &str = "/scratch";
 
-/// Capacity of the claim of a state where none is written: logs and ropes are small.
-const STATE_CAPACITY: &str = "1Gi";
-
 /// Volumes of a pod and the mounts of its containers.
 #[derive(Default)]
 pub(super) struct Volumes {
@@ -163,12 +160,11 @@ pub(super) fn state_claim(server: &Server<'_>) -> Option<Child> {
     if state.kind != StateType::Claim || claim.claim_name.is_some() {
         return None;
     }
-    let capacity = claim
-        .capacity
-        .as_ref()
-        .map_or(STATE_CAPACITY, |capacity| capacity.as_str());
     let name = names::state_claim(server.name);
-    let spec = claim_spec(capacity, claim.storage_class_name.as_deref());
+    let spec = claim_spec(
+        claim.capacity().as_str(),
+        claim.storage_class_name.as_deref(),
+    );
     let mut child = Child::new(
         server,
         Kind::PersistentVolumeClaim,

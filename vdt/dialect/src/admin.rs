@@ -39,17 +39,14 @@ const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 /// What the server tells and does through its admin listener.
 #[async_trait::async_trait]
 pub trait Admin: Send + Sync + 'static {
-    /// Refreshes one table, or all without a name. Returns when the refresh is queued, or with `wait` when it is done.
+    /// Refreshes one table, or all without a name. Returns when the refresh is queued, or with `wait` when it is done: the body of the answer, an array
+    /// with one object a table.
     ///
     /// The future is dropped when the client leaves; that must not stop a refresh that has begun.
     ///
     /// # Errors
     /// [`AdminError`], which becomes the status.
-    async fn refresh(
-        &self,
-        table: Option<&str>,
-        wait: bool,
-    ) -> Result<Vec<RefreshReport>, AdminError>;
+    async fn refresh(&self, table: Option<&str>, wait: bool) -> Result<Value, AdminError>;
 
     /// The body of `GET /api/v1/tables`: an array, one object a table.
     ///
@@ -84,34 +81,6 @@ pub trait Admin: Send + Sync + 'static {
 
     /// All metrics in OpenMetrics' text form.
     async fn metrics(&self) -> String;
-}
-
-/// What a refresh did to one table, or that it is queued.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RefreshReport {
-    /// `catalog.schema.name` of the table.
-    pub table: String,
-    /// What came of it, PascalCase: `Queued`, `Committed`, `Unchanged`, `Held`, `Failed`.
-    pub outcome: String,
-    /// The table's version afterwards.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<u64>,
-    /// Artifacts of that version.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub artifacts: Option<u64>,
-    /// Artifacts that are new in it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub added: Option<u64>,
-    /// Artifacts whose content changed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub changed: Option<u64>,
-    /// Artifacts that are gone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub removed: Option<u64>,
-    /// A sentence, where the outcome needs one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
 }
 
 /// Why a question was not answered, or a refresh not made.

@@ -38,7 +38,7 @@ mod trace;
 mod visit;
 
 pub use access::{Access, KeyRing};
-pub use admin::{Admin, AdminError, Readiness, Reason, RefreshReport};
+pub use admin::{Admin, AdminError, Readiness, Reason};
 pub use edge::Edge;
 pub use listener::{
     DrainReport, HttpService, Limits, Listen, Peer, ServeOptions, Workers, serve, serve_with,

@@ -9,9 +9,9 @@ use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use object_store::path::Path;
-use serde_json::Value;
-use vdt_crds::api::CacheReport;
-use vdt_dialect::{Admin, AdminError, Readiness, Reason, RefreshReport};
+use serde_json::{Value, json};
+use vdt_crds::api::{CacheReport, RefreshOutcome, RefreshReport};
+use vdt_dialect::{Admin, AdminError, Readiness, Reason};
 use vdt_sidecar::process::now_ms;
 use vdt_store::{Outcome, RequestError, StateStore, chain};
 
@@ -91,11 +91,7 @@ impl AdminState {
 
 #[async_trait]
 impl Admin for AdminState {
-    async fn refresh(
-        &self,
-        table: Option<&str>,
-        wait: bool,
-    ) -> Result<Vec<RefreshReport>, AdminError> {
+    async fn refresh(&self, table: Option<&str>, wait: bool) -> Result<Value, AdminError> {
         let all = self.tables.served();
         let chosen: Vec<&Arc<Served>> = all
             .iter()
@@ -111,18 +107,18 @@ impl Admin for AdminState {
             reports.push(match wait {
                 false => {
                     served.ask().map_err(unavailable)?;
-                    outcome(served, "Queued")
+                    outcome(served, RefreshOutcome::Queued)
                 }
                 true => match served.ask_and_wait().await.map_err(unavailable)? {
                     Some(refreshed) => report(served, &refreshed),
                     None => RefreshReport {
                         message: served.status().error.map(|(_, message)| message),
-                        ..outcome(served, "Failed")
+                        ..outcome(served, RefreshOutcome::Failed)
                     },
                 },
             });
         }
-        Ok(reports)
+        Ok(json!(reports))
     }
 
     async fn tables(&self) -> Result<Value, AdminError> {
@@ -215,12 +211,8 @@ fn unavailable(error: RequestError) -> AdminError {
     }
 }
 
-fn outcome(served: &Served, outcome: &str) -> RefreshReport {
-    RefreshReport {
-        table: served.path.replace('/', "."),
-        outcome: outcome.to_owned(),
-        ..RefreshReport::default()
-    }
+fn outcome(served: &Served, outcome: RefreshOutcome) -> RefreshReport {
+    RefreshReport::new(served.path.replace('/', "."), outcome)
 }
 
 fn report(served: &Served, refreshed: &Outcome) -> RefreshReport {
@@ -229,18 +221,18 @@ fn report(served: &Served, refreshed: &Outcome) -> RefreshReport {
         Err(error) => {
             return RefreshReport {
                 message: Some(chain(error.as_ref())),
-                ..outcome(served, "Failed")
+                ..outcome(served, RefreshOutcome::Failed)
             };
         }
     };
     let held = report::held(done);
     let name = match (held.is_empty(), done.committed) {
-        (false, _) => "Held",
-        (true, true) => "Committed",
-        (true, false) => "Unchanged",
+        (false, _) => RefreshOutcome::Held,
+        (true, true) => RefreshOutcome::Committed,
+        (true, false) => RefreshOutcome::Unchanged,
     };
     RefreshReport {
-        version: Some(done.version),
+        version: i64::try_from(done.version).ok(),
         artifacts: Some(done.artifacts),
         added: Some(done.new),
         changed: Some(done.changed),

@@ -7,12 +7,17 @@
 //!
 //! A quantity keeps its text (a manifest is written back as it was read) beside its value in bytes, which is exact: no floating point is involved.
 //! Values above `u64::MAX` saturate, so that every upper bound refuses them and no lower bound does. Signs and exponents, which Kubernetes knows
-//! too, are not part of the resource's pattern and are refused.
+//! too, are not part of the resource's pattern and are refused; [`nanos`] and [`is_same`] read them, for what others wrote.
+
+mod reading;
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use self::reading::Reading;
+pub use self::reading::{is_same, nanos};
 
 /// The pattern of the schema. [`Quantity::from_str`] accepts the same language, of at most [`MAX_CHARS`] characters.
 const PATTERN: &str = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$";
@@ -87,77 +92,20 @@ fn parse(text: &str) -> Option<(u64, bool)> {
     if text.len() > MAX_CHARS {
         return None;
     }
-    let (number, suffix) = text.split_at(
-        text.find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(text.len()),
-    );
-    let (multiplier, divisor): (u128, u128) = match suffix {
-        "" => (1, 1),
-        "m" => (1, 1000),
-        "k" => (1000, 1),
-        "M" => (1000_u128.pow(2), 1),
-        "G" => (1000_u128.pow(3), 1),
-        "T" => (1000_u128.pow(4), 1),
-        "P" => (1000_u128.pow(5), 1),
-        "E" => (1000_u128.pow(6), 1),
-        "Ki" => (1 << 10, 1),
-        "Mi" => (1 << 20, 1),
-        "Gi" => (1 << 30, 1),
-        "Ti" => (1 << 40, 1),
-        "Pi" => (1 << 50, 1),
-        "Ei" => (1 << 60, 1),
-        _ => return None,
-    };
-    let (integer, fraction) = match number.split_once('.') {
-        Some((integer, fraction)) if is_digits(fraction) => {
-            (integer, fraction.trim_end_matches('0'))
-        }
-        Some(_) => return None,
-        None => (number, ""),
-    };
-    if !is_digits(integer) {
+    let reading = Reading::of(text)?;
+    let is_ours = !reading.integer.is_empty()
+        && reading.fraction.is_none_or(|digits| !digits.is_empty())
+        && !["n", "u"].contains(&reading.suffix)
+        && (reading.suffix.len() < 2 || reading.suffix.ends_with('i'));
+    if !is_ours {
         return None;
     }
-    // At most 32 digits: below 10^32 < 2^107.
-    let integer: u128 = integer.parse().ok()?;
-    let Some(integer) = integer.checked_mul(multiplier) else {
-        return Some((u64::MAX, false));
-    };
-    let (fraction, tenths) = scaled_fraction(fraction, multiplier)?;
-    // (integer + fraction / tenths) / divisor, where fraction / tenths is below one multiplier.
-    let (carry, rest) = (fraction / tenths, fraction % tenths);
-    let total = integer.saturating_add(carry);
-    Some(match u64::try_from(total / divisor) {
-        Ok(whole) => (whole, total % divisor != 0 || rest != 0),
+    // Of at most 32 characters only the integer can be too large on the way, and then the sum is as well.
+    let (whole, has_fraction) = reading.scaled(0).unwrap_or((u128::MAX, false));
+    Some(match u64::try_from(whole) {
+        Ok(whole) => (whole, has_fraction),
         Err(_) => (u64::MAX, false),
     })
-}
-
-fn is_digits(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
-}
-
-/// Returns `0.<digits> * multiplier` as an exact ratio, shortened first, so that 128 bits suffice for every fraction that fits into [`MAX_CHARS`]
-/// characters: the largest numerator is `10^28 * 2^32`, of 28 digits and `Ei`.
-fn scaled_fraction(digits: &str, multiplier: u128) -> Option<(u128, u128)> {
-    if digits.is_empty() {
-        return Some((0, 1));
-    }
-    let numerator: u128 = digits.parse().ok()?;
-    let denominator = 10_u128.checked_pow(u32::try_from(digits.len()).ok()?)?;
-    let common = greatest_common_divisor(multiplier, denominator);
-    Some((
-        numerator.checked_mul(multiplier / common)?,
-        denominator / common,
-    ))
-}
-
-fn greatest_common_divisor(a: u128, b: u128) -> u128 {
-    if b == 0 {
-        a
-    } else {
-        greatest_common_divisor(b, a % b)
-    }
 }
 
 impl fmt::Display for Quantity {

@@ -1,0 +1,186 @@
+//! Rules of the pods: who may read, state, cache, network.
+
+use super::{Rule, Rules, anonymous, branch, bucket, quantity};
+use crate::{
+    spec::{StateClaim, StateType},
+    validate::sentence,
+};
+
+pub(super) fn server() -> Rules {
+    vec![
+        (
+            "spec.server".into(),
+            vec![
+                Rule::new("has(self.state)", sentence::STATE_REQUIRED).required().at("state"),
+                Rule::new("has(self.access)", sentence::ACCESS_REQUIRED).required().at("access"),
+                Rule::new(
+                    "!has(self.replicas) || self.replicas <= 1 || !has(self.state) || self.state.type in ['S3','GCS','Azure']",
+                    sentence::SHARED_STATE,
+                )
+                .at("replicas"),
+            ],
+        ),
+        (
+            "spec.server.access".into(),
+            vec![
+                Rule::new(
+                    "(self.mode == 'Keys') == (has(self.principals) && self.principals.size() > 0)",
+                    sentence::PRINCIPALS,
+                )
+                .at("principals"),
+            ],
+        ),
+        (
+            "spec.server.tls".into(),
+            vec![
+                Rule::new(
+                    "has(self.mode) && self.mode == 'Secret' ? has(self.secretRef) : !has(self.secretRef)",
+                    sentence::TLS_SECRET,
+                )
+                .at("secretRef"),
+                Rule::new(
+                    "has(self.mode) && self.mode == 'CertManager' ? has(self.issuerRef) : !has(self.issuerRef)",
+                    sentence::TLS_ISSUER,
+                )
+                .at("issuerRef"),
+            ],
+        ),
+        (
+            "spec.server.networkPolicy".into(),
+            vec![
+                Rule::new(
+                    "!has(self.clientLabels) || (has(self.mode) && self.mode == 'Restricted')",
+                    sentence::CLIENT_LABELS,
+                )
+                .at("clientLabels"),
+            ],
+        ),
+        (
+            "spec.server.service".into(),
+            vec![
+                Rule::new(
+                    "!has(self.loadBalancerClass) || (has(self.type) && self.type == 'LoadBalancer')",
+                    sentence::LOAD_BALANCER_CLASS,
+                )
+                .at("loadBalancerClass"),
+            ],
+        ),
+        (
+            "spec.server.podTemplate".into(),
+            vec![
+                Rule::new(
+                    "!has(self.labels) || !self.labels.exists(k, k.startsWith('app.kubernetes.io/') || k.startsWith('vdt.io/'))",
+                    sentence::OPERATOR_LABELS,
+                )
+                .at("labels"),
+            ],
+        ),
+    ]
+}
+
+pub(super) fn state() -> Rules {
+    let same = |field: &str| {
+        Rule::new(
+            format!("has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"),
+            sentence::state_moved(field),
+        )
+        .at(field)
+    };
+    let capacity = |of: &str| {
+        let default = StateClaim::CAPACITY;
+        format!("has({of}.capacity) && isQuantity({of}.capacity) ? {of}.capacity : '{default}'")
+    };
+    let members = [
+        ("s3", StateType::S3),
+        ("gcs", StateType::Gcs),
+        ("azure", StateType::Azure),
+        ("claim", StateType::Claim),
+    ];
+    let branches = members.map(|(member, kind)| branch(member, kind.as_str()));
+    let mut rules = vec![
+        ("spec.server.state".into(), branches.into()),
+        (
+            "spec.server.state.type".into(),
+            vec![Rule::new("self == oldSelf", sentence::STATE_TYPE_CHANGED)],
+        ),
+        (
+            "spec.server.state.claim".into(),
+            vec![
+                same("claimName"),
+                same("storageClassName"),
+                Rule::new(
+                    format!(
+                        "quantity({}).compareTo(quantity({})) >= 0",
+                        capacity("self"),
+                        capacity("oldSelf")
+                    ),
+                    sentence::CAPACITY_SHRUNK,
+                )
+                .at("capacity"),
+                Rule::new(
+                    "!has(self.claimName) || !has(self.capacity) && !has(self.storageClassName)",
+                    sentence::CLAIM_MADE,
+                ),
+            ],
+        ),
+        (
+            "spec.server.state.claim.capacity".into(),
+            quantity("64Mi", None),
+        ),
+    ];
+    for (member, fields) in [
+        ("s3", &["bucket", "prefix"][..]),
+        ("gcs", &["bucket", "prefix"]),
+        ("azure", &["account", "container", "prefix"]),
+    ] {
+        let path = format!("spec.server.state.{member}");
+        let mut own = vec![anonymous()];
+        own.extend(fields.iter().map(|field| same(field)));
+        rules.push((path.clone(), own));
+        rules.extend(bucket(&path));
+    }
+    rules
+}
+
+pub(super) fn cache() -> Rules {
+    let both_claims = "!has(self.volume) || !has(oldSelf.volume) || !has(self.volume.type) || !has(oldSelf.volume.type) || self.volume.type != 'PersistentVolumeClaim' || oldSelf.volume.type != 'PersistentVolumeClaim'";
+    vec![
+        ("spec.server.cache.memory.capacity".into(), quantity("16Mi", None)),
+        ("spec.server.cache.disk.capacity".into(), quantity("64Mi", None)),
+        (
+            "spec.server.cache.disk".into(),
+            vec![
+                Rule::new(
+                    "!has(self.lowWatermarkPercent) || !has(self.highWatermarkPercent) || self.lowWatermarkPercent < self.highWatermarkPercent",
+                    sentence::WATERMARKS,
+                )
+                .at("lowWatermarkPercent"),
+                Rule::new(
+                    format!("{both_claims} || !isQuantity(self.capacity) || !isQuantity(oldSelf.capacity) || quantity(self.capacity).compareTo(quantity(oldSelf.capacity)) >= 0"),
+                    sentence::CAPACITY_SHRUNK,
+                )
+                .at("capacity"),
+                Rule::new(
+                    format!("{both_claims} || has(self.volume.storageClassName) == has(oldSelf.volume.storageClassName) && (!has(self.volume.storageClassName) || self.volume.storageClassName == oldSelf.volume.storageClassName)"),
+                    sentence::CLASS_CHANGED,
+                )
+                .at("volume.storageClassName"),
+            ],
+        ),
+        (
+            "spec.server.cache.disk.volume".into(),
+            vec![
+                Rule::new(
+                    "!has(self.type) || self.type in ['EphemeralVolume','PersistentVolumeClaim'] || !has(self.storageClassName)",
+                    sentence::VOLUME_CLASS,
+                )
+                .at("storageClassName"),
+                Rule::new(
+                    "!has(self.nodeLossGraceSeconds) || (has(self.type) && self.type == 'PersistentVolumeClaim')",
+                    sentence::NODE_LOSS,
+                )
+                .at("nodeLossGraceSeconds"),
+            ],
+        ),
+    ]
+}
