@@ -6,6 +6,8 @@ import os
 import subprocess
 import urllib.request
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,9 +23,10 @@ SOON_SECONDS = 15
 """What comes within this was seen by a watch: the operator looks by itself after 20 s at the earliest. How soon it came is measured and told, and fails no test."""
 
 
-@pytest.fixture(scope="session")
-def plane(tmp_path_factory):
-    plane = ControlPlane(tmp_path_factory.mktemp("plane"))
+@contextmanager
+def started(folder: Path) -> Iterator[ControlPlane]:
+    """A control plane with the definition and the chart's rights."""
+    plane = ControlPlane(folder)
     try:
         plane.start()
         plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds/virtualtables.vdt.io.yaml"))
@@ -41,6 +44,12 @@ def plane(tmp_path_factory):
         yield plane
     finally:
         plane.stop()
+
+
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory):
+    with started(tmp_path_factory.mktemp("plane")) as plane:
+        yield plane
 
 
 @pytest.fixture(scope="session")

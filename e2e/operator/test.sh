@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the operator's tests against a real API server without nodes. VDT_OPERATOR and KUBECTL_VT name the binaries.
 # Usage: e2e/operator/test.sh [pytest arguments]
+#        e2e/operator/test.sh --thousand [TABLES] [SECRETS]     measures instead (thousand.py)
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -18,4 +19,9 @@ fi
 export VDT_OPERATOR KUBECTL_VT KUBERNETES_BIN=$bin
 export E2E_ARTIFACTS=${E2E_ARTIFACTS:-$root/target/e2e/operator}
 cd "$here"
+if [ "${1:-}" = --thousand ]; then
+    shift
+    export PYTHONPATH=$here/../cluster
+    exec "$python" thousand.py "$@"
+fi
 exec "$python" -m pytest -c pytest.ini "$@"
