@@ -302,6 +302,13 @@ impl Disk {
                 Err(_) => warn!("disk cache did not close in time"),
             }
         }
+        // A tier that was left holds the directory until it is closed.
+        let left = self.inner.status().closing.take();
+        if let Some(left) = left
+            && timeout_at(deadline, left).await.is_err()
+        {
+            warn!("a disk cache that was left did not close in time");
+        }
         self.inner.status().layout = None;
     }
 }
