@@ -33,13 +33,14 @@ docs:
 dependencies:
 	.ci/dependency-rules.sh
 
-# Licences, bans and sources need nothing from outside. Advisories do (`cargo deny fetch`), and are checked where the
-# database has been fetched.
+# Licences, bans and sources are told by the crates themselves, those of other platforms too: they are fetched. Advisories are
+# checked where their database has been fetched (`cargo deny fetch`).
 deny:
 	@if ! $(CARGO) deny --version >/dev/null 2>&1; then \
 		if [ "$$CI" = true ]; then echo "deny: cargo-deny is missing and CI=true needs it"; exit 1; fi; \
 		echo "deny: skipped, cargo-deny is not installed (cargo install --locked cargo-deny)"; \
 	else \
+		$(CARGO) fetch $(LOCKED) || exit 1; \
 		$(CARGO) deny $(LOCKED) --offline check licenses bans sources || exit 1; \
 		if ls -d "$${CARGO_HOME:-$$HOME/.cargo}"/advisory-db*/* >/dev/null 2>&1; then \
 			$(CARGO) deny $(LOCKED) --offline check advisories || exit 1; \
