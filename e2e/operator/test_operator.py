@@ -345,36 +345,6 @@ def test_dropping_warm_caches_is_refused_and_names_the_field(api, operator, name
     wait("claims are gone", lambda: not api.list("PersistentVolumeClaim", namespace), 30)
 
 
-def test_b28_another_operator_rolls_nothing(api, operator, namespace):
-    one = operator.start("--server-image=registry.test/server:1")
-    api.apply("VirtualTable", table(), namespace)
-    until_ready(api, namespace)
-    before = api.get("StatefulSet", "manuals", namespace)["spec"]["template"]
-    one.stop()
-    operator.start("--server-image=registry.test/server:2", name="two")
-    time.sleep(4)
-    assert api.get("StatefulSet", "manuals", namespace)["spec"]["template"] == before
-    # Drift is repaired with the template that was.
-    api.patch("StatefulSet", "manuals", {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 20}}}}, namespace)
-    wait("put back", lambda: api.get("StatefulSet", "manuals", namespace)["spec"]["template"] == before, SOON_SECONDS)
-    api.patch("VirtualTable", "manuals", {"spec": {"server": {"rollout": {"drainSeconds": 31}}}}, namespace)
-    wait("the next change takes it", lambda: "server:2" in json.dumps(api.get("StatefulSet", "manuals", namespace)["spec"]["template"]), SOON_SECONDS)
-
-
-def test_an_object_of_another_version_is_a_condition(api, operator, namespace):
-    """The message names the field; fixing it converges."""
-    operator.start()
-    odd = table(spec={"legs": []})
-    odd["spec"]["sources"][0]["include"] = ["[z-a]"]  # no API server can tell
-    api.apply("VirtualTable", odd, namespace)
-    stalled = until(api, namespace, "Stalled", "True", "InvalidSpec")
-    assert "spec.sources[0].include" in stalled["message"]
-    fixed = table()
-    api.apply("VirtualTable", fixed, namespace)
-    until_ready(api, namespace)
-    assert condition(api.get("VirtualTable", "manuals", namespace), "Stalled") == {}
-
-
 def local_volume(namespace: str, host: str, ordinal: int) -> dict:
     terms = [{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [host]}]}]
     return {

@@ -45,6 +45,8 @@ use crate::{build::Kind, names};
 pub(crate) use kept::unpack;
 pub(crate) use nodes::{HOSTNAME, Nodes};
 pub(crate) use references::ReferenceIndex;
+#[cfg(test)]
+pub(crate) use tests::filled;
 
 /// A table in the queue.
 pub(crate) type TableRef = ObjectRef<DynamicObject>;

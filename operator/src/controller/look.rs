@@ -127,12 +127,12 @@ impl Look<'_> {
         }
     }
 
-    fn build(&self, table: &VirtualTable, spec: &ServerSpec) -> Children {
-        let template = self.context.watches.child(
-            Kind::ConfigMap,
-            &names::template(self.name),
-            self.namespace,
-        );
+    fn build(
+        &self,
+        table: &VirtualTable,
+        spec: &ServerSpec,
+        template: Option<&DynamicObject>,
+    ) -> Children {
         let server = build::Server {
             namespace: self.namespace,
             name: self.name,
@@ -177,7 +177,18 @@ impl Look<'_> {
         };
         let context = self.context;
         let cluster = self.cluster();
-        let children = self.build(table, spec);
+        let name = names::template(self.name);
+        let template = context
+            .watches
+            .child(Kind::ConfigMap, &name, self.namespace)
+            // That of a table of the same name that was deleted says nothing about this one.
+            .filter(|last| cluster.is_ours(Kind::ConfigMap, last));
+        let template = template.as_ref();
+        acted.refusal = template.and_then(|last| validate::check_template(self.name, &last.data));
+        if acted.refusal.is_some() {
+            return Ok(());
+        }
+        let children = self.build(table, spec, template);
         let references = dereference::names(&children.references);
         context
             .watches

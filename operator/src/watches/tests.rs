@@ -5,7 +5,7 @@ use kube::runtime::{reflector, watcher::Event};
 use super::*;
 
 /// A store that holds these objects and that nobody fills.
-pub(super) fn filled(resource: &ApiResource, objects: Vec<DynamicObject>) -> Store<DynamicObject> {
+pub(crate) fn filled(resource: &ApiResource, objects: Vec<DynamicObject>) -> Store<DynamicObject> {
     let mut writer = reflector::store::Writer::new(resource.clone());
     for object in objects {
         writer.apply_watcher_event(&Event::Apply(object));
