@@ -16,7 +16,11 @@ use vdt_crds::{
     status::condition,
 };
 
-use super::{chain, look::{Acted, Look}, memory::Memory};
+use super::{
+    chain,
+    look::{Acted, Look},
+    memory::Memory,
+};
 use crate::{
     apply::{claims, pod_views},
     build, names,
