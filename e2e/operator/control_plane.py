@@ -233,8 +233,10 @@ class ControlPlane:
             "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
             "current-context": "x",
         }
-        path.write_text(json.dumps(config))
-        return path
+        # At once: a process that starts may read it while somebody asks for it again.
+        whole = path.with_suffix(".new")
+        whole.write_text(json.dumps(config))
+        return whole.replace(path)
 
     def kubectl(self, *args: str, check: bool = True, stdin: str | None = None) -> str:
         out = subprocess.run(
