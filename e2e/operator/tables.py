@@ -18,6 +18,19 @@ def table(name: str = "manuals", *, credentials: str | None = None, spec: dict |
     }  # fmt: skip
 
 
+def local_volume(namespace: str, host: str, ordinal: int) -> dict:
+    """The volume of a cache claim, on one host."""
+    terms = [{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [host]}]}]
+    return {
+        "metadata": {"name": f"{namespace}-{ordinal}"},
+        "spec": {
+            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "local-test", "persistentVolumeReclaimPolicy": "Retain",
+            "local": {"path": "/mnt"}, "nodeAffinity": {"required": {"nodeSelectorTerms": terms}},
+            "claimRef": {"namespace": namespace, "name": f"cache-manuals-{ordinal}"},
+        },
+    }  # fmt: skip
+
+
 def condition(found: dict | None, kind: str) -> dict:
     for one in (found or {}).get("status", {}).get("conditions", []):
         if one["type"] == kind:

@@ -1,4 +1,4 @@
-"""Checks of a healthy cluster: children, drift, references, suspend, status, events, metrics, RBAC, deletion."""
+"""Checks of a healthy cluster: children, drift, references, suspend, status, events, metrics, deletion."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 import pytest
 from conftest import LEASE_SECONDS, SOON_SECONDS, get
 from control_plane import wait
-from tables import CHILDREN, children, condition, holder, is_ready, table, until, until_ready, versions
+from tables import CHILDREN, children, condition, holder, is_ready, local_volume, table, until, until_ready, versions
 
 
 def test_b14_children_are_made_with_owner_labels_and_one_manager(api, operator, namespace, numbers):
@@ -246,14 +246,6 @@ def test_b25_one_of_two_leads_and_hands_over(api, plane, operator, namespace, nu
     assert 'leader_election_master_status{name="vdt-operator-leader"} 1' in metrics
 
 
-def test_b26_nothing_is_forbidden(plane, operator, api, namespace):
-    """Of everything that was asked for in this whole run, nothing was."""
-    operator.start("--secrets-watch")
-    api.apply("VirtualTable", table(credentials="corp-ro"), namespace)
-    until(api, namespace, "SourcesReady", "False", "SecretNotFound")
-    assert plane.forbidden() == []
-
-
 def test_b31_metrics_and_readiness(api, operator, namespace):
     process = operator.start()
     api.apply("VirtualTable", table(), namespace)
@@ -343,48 +335,6 @@ def test_dropping_warm_caches_is_refused_and_names_the_field(api, operator, name
     api.patch("VirtualTable", "manuals", {"spec": {"server": {"rollout": {"cachePolicy": "Discard"}}}}, namespace)
     until_ready(api, namespace, seconds=60)
     wait("claims are gone", lambda: not api.list("PersistentVolumeClaim", namespace), 30)
-
-
-def test_b28_another_operator_rolls_nothing(api, operator, namespace):
-    one = operator.start("--server-image=registry.test/server:1")
-    api.apply("VirtualTable", table(), namespace)
-    until_ready(api, namespace)
-    before = api.get("StatefulSet", "manuals", namespace)["spec"]["template"]
-    one.stop()
-    operator.start("--server-image=registry.test/server:2", name="two")
-    time.sleep(4)
-    assert api.get("StatefulSet", "manuals", namespace)["spec"]["template"] == before
-    # Drift is repaired with the template that was.
-    api.patch("StatefulSet", "manuals", {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 20}}}}, namespace)
-    wait("put back", lambda: api.get("StatefulSet", "manuals", namespace)["spec"]["template"] == before, SOON_SECONDS)
-    api.patch("VirtualTable", "manuals", {"spec": {"server": {"rollout": {"drainSeconds": 31}}}}, namespace)
-    wait("the next change takes it", lambda: "server:2" in json.dumps(api.get("StatefulSet", "manuals", namespace)["spec"]["template"]), SOON_SECONDS)
-
-
-def test_an_object_of_another_version_is_a_condition(api, operator, namespace):
-    """The message names the field; fixing it converges."""
-    operator.start()
-    odd = table(spec={"legs": []})
-    odd["spec"]["sources"][0]["include"] = ["[z-a]"]  # no API server can tell
-    api.apply("VirtualTable", odd, namespace)
-    stalled = until(api, namespace, "Stalled", "True", "InvalidSpec")
-    assert "spec.sources[0].include" in stalled["message"]
-    fixed = table()
-    api.apply("VirtualTable", fixed, namespace)
-    until_ready(api, namespace)
-    assert condition(api.get("VirtualTable", "manuals", namespace), "Stalled") == {}
-
-
-def local_volume(namespace: str, host: str, ordinal: int) -> dict:
-    terms = [{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [host]}]}]
-    return {
-        "metadata": {"name": f"{namespace}-{ordinal}"},
-        "spec": {
-            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "local-test", "persistentVolumeReclaimPolicy": "Retain",
-            "local": {"path": "/mnt"}, "nodeAffinity": {"required": {"nodeSelectorTerms": terms}},
-            "claimRef": {"namespace": namespace, "name": f"cache-manuals-{ordinal}"},
-        },
-    }  # fmt: skip
 
 
 def test_c36_a_cache_of_a_deleted_node_is_given_up_and_of_no_other(api, operator, namespace):

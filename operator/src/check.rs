@@ -89,7 +89,7 @@ async fn definition(client: &Client, namespace: &str) -> anyhow::Result<String> 
 async fn rights(client: &Client, args: &CheckArgs) -> anyhow::Result<String> {
     let mut needs = NEEDS.to_vec();
     if args.namespace.is_empty() {
-        needs.push(("", "nodes", SEEN));
+        needs.push(("", "nodes", &["list", "watch"]));
         needs.push(("", "persistentvolumes", &["get"]));
     }
     if args.secrets_watch {

@@ -12,6 +12,9 @@
 //! The lease has a client of its own, without retries and with short timeouts, so that nothing else that waits can starve it. Every write names the version
 //! that was read: of two who try, one fails. Who loses the lease ends the process; nothing that it still does is worth the doubt.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use futures::{StreamExt, stream::BoxStream};
@@ -326,91 +329,4 @@ impl Election {
 
 fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.is_conflict() || status.is_already_exists())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    };
-
-    use serde_json::json;
-
-    use super::*;
-    use crate::played::{HANGS, played, refusal};
-
-    #[tokio::test(start_paused = true)]
-    async fn a_holder_whose_renewals_hang_stops_before_its_lease_runs_out() {
-        let hangs = Arc::new(AtomicBool::new(false));
-        let is_hanging = hangs.clone();
-        let (client, calls) = played(move |method, _| match method {
-            "PUT" if is_hanging.load(Ordering::SeqCst) => (HANGS, json!(null)),
-            _ => (200, held_by("me")),
-        });
-        let duration = Duration::from_secs(15);
-        let mut election = Election::new(client, "docs", "leader", "me".to_owned(), duration);
-        election.acquire().await;
-        hangs.store(true, Ordering::SeqCst);
-        let began = Instant::now();
-        assert!(!election.hold(&CancellationToken::new()).await);
-        assert_eq!(began.elapsed().as_secs(), 10);
-        let calls = calls.lock().unwrap();
-        assert!(
-            calls
-                .iter()
-                .filter(|(line, _)| line.starts_with("PUT"))
-                .count()
-                > 1
-        );
-    }
-
-    fn held_by(holder: &str) -> serde_json::Value {
-        let metadata = json!({"name": "leader", "resourceVersion": "1"});
-        let spec = json!({"holderIdentity": holder, "leaseDurationSeconds": 15});
-        json!({"metadata": metadata, "spec": spec})
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lease_that_is_given_up_is_taken_when_the_watch_tells() {
-        let looked = Arc::new(AtomicBool::new(false));
-        let (client, _) = played(move |method, path| match method {
-            "GET" if path.ends_with("/leases") => {
-                (200, json!({"type": "MODIFIED", "object": held_by("")}))
-            }
-            "GET" if !looked.swap(true, Ordering::SeqCst) => (200, held_by("another one")),
-            _ => (200, held_by("")),
-        });
-        let duration = Duration::from_secs(15);
-        let mut election = Election::new(client, "docs", "leader", "me".to_owned(), duration);
-        let began = Instant::now();
-        election.acquire().await;
-        assert!(
-            began.elapsed() < Duration::from_millis(100),
-            "{:?}",
-            began.elapsed()
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_lease_that_is_not_renewed_is_taken_within_its_duration_also_without_a_watch() {
-        for watch in [HANGS, 403] {
-            let (client, _) = played(move |method, path| match method {
-                "GET" if path.ends_with("/leases") => match watch {
-                    HANGS => (HANGS, json!(null)),
-                    code => refusal(code, "Forbidden"),
-                },
-                _ => (200, held_by("another one")),
-            });
-            let duration = Duration::from_secs(15);
-            let mut election = Election::new(client, "docs", "leader", "me".to_owned(), duration);
-            let began = Instant::now();
-            election.acquire().await;
-            let took = began.elapsed();
-            assert!(
-                took >= duration * 24 / 25 && took <= duration,
-                "{watch}: {took:?}"
-            );
-        }
-    }
 }

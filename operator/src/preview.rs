@@ -138,6 +138,11 @@ pub fn preview(before: Option<&VirtualTable>, after: &VirtualTable, live: &Live)
     if let Some(refusal) = validate::check(after) {
         return refused(refusal);
     }
+    let name = after.metadata.name.as_deref().unwrap_or_default();
+    let template = live.template.as_ref();
+    if let Some(refusal) = template.and_then(|last| validate::check_template(name, last)) {
+        return refused(refusal);
+    }
     let Some(spec) = &after.spec.server else {
         return Preview::default(); // a table that is valid for a cluster has one
     };

@@ -1,11 +1,14 @@
 //! Whether a resource can be acted upon at all.
 //!
 //! The API server has refused most of what is wrong, by the same rules. What remains: objects that were stored by an older definition, what this version
-//! does not build, and what only a cluster knows, such as whether a change would drop caches.
+//! does not build, and what only a cluster knows, such as whether a change would drop caches, or a newer operator rendered the pods.
 
+use serde_json::Value;
 use vdt_crds::{
     CachePolicy, Profile, Server, VirtualTable, VolumeType, status::reason, unsupported, validate,
 };
+
+use crate::{build, names};
 
 /// Why nothing will change until somebody acts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +46,19 @@ pub(crate) fn check_caches(server: &Server, has_claims: bool, replicas: i64) -> 
         reason: WOULD_DROP_CACHE,
         message: format!(
             "spec.server.cache.disk.volume.type: changing it drops the caches of all {replicas} pods, more than spec.server.rollout.maxUnavailable; set spec.server.rollout.cachePolicy to Discard, or change it back"
+        ),
+    })
+}
+
+/// Returns why nothing is done about a server whose pods a newer operator rendered in a format that this one does not read. `config_map` holds the
+/// template as last rendered.
+pub(crate) fn check_template(server: &str, config_map: &Value) -> Option<Refusal> {
+    build::newer_template(config_map).map(|version| Refusal {
+        reason: reason::UNSUPPORTED,
+        message: format!(
+            "operator {version} rendered the pods, in a format that this one ({}) does not read; nothing is changed. Run that version or a later one again, or delete ConfigMap {} to have this one replace the pods",
+            env!("CARGO_PKG_VERSION"),
+            names::template(server)
         ),
     })
 }

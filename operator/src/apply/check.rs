@@ -89,7 +89,7 @@ impl Cluster<'_> {
     }
 
     /// Children carry our uid; the claim of a state has no owner, its label must do.
-    pub(super) fn is_ours(&self, kind: Kind, live: &DynamicObject) -> bool {
+    pub(crate) fn is_ours(&self, kind: Kind, live: &DynamicObject) -> bool {
         if kind == Kind::PersistentVolumeClaim {
             return names::server_of(live.metadata.labels.as_ref()) == Some(self.server)
                 && live

@@ -24,7 +24,7 @@ use kube::{
 };
 
 use crate::{
-    build::{Child, Children, Kind},
+    build::{Child, Children, Kind, mounts_config_map},
     names,
     validate::Refusal,
     watches::{Watches, table_resource},
@@ -178,7 +178,10 @@ impl Cluster<'_> {
         {
             for seen in self.watches.children_of(kind, self.server, self.namespace) {
                 let name = seen.name_any();
-                if children.find(kind, &name).is_none() && self.is_ours(kind, &seen) {
+                if children.find(kind, &name).is_none()
+                    && self.is_ours(kind, &seen)
+                    && !(kind == Kind::ConfigMap && self.is_read(children, &name))
+                {
                     self.delete_seen(kind, &name, &seen).await?;
                 }
             }
@@ -198,6 +201,22 @@ impl Cluster<'_> {
             unwatched.remove(&(kind, name));
         }
         Ok(())
+    }
+
+    /// Says whether pods read a ConfigMap that is not among the children: those of a template that another version rendered, or, during a roll, those that
+    /// are still to go. Without it a pod cannot start again.
+    fn is_read(&self, children: &Children, config_map: &str) -> bool {
+        let template = children
+            .stateful_set()
+            .map(|set| &set.object["spec"]["template"]);
+        template.is_some_and(|template| mounts_config_map(template, config_map))
+            || self
+                .watches
+                .pods_of(self.server, self.namespace)
+                .iter()
+                .any(|pod| {
+                    pod.annotations().get(names::TEMPLATE_HASH) != Some(&children.template_hash)
+                })
     }
 
     /// Deletes an object if it still is the one that was seen.

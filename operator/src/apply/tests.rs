@@ -16,7 +16,7 @@ use super::{
 use crate::{
     build::{Child, Children, Kind, References},
     played::{Calls, not_found, played, refusal},
-    watches::Watches,
+    watches::{Watches, filled, pod_resource},
 };
 
 fn service(uid: &str) -> Value {
@@ -289,6 +289,42 @@ async fn a_certificate_of_somebody_else_is_neither_written_nor_deleted() {
     let applied = cluster.apply(&children(Vec::new()), &mut unwatched).await;
     assert!(applied.unwrap().is_ok());
     assert_eq!((count(&calls, "PATCH"), count(&calls, "DELETE")), (0, 0));
+}
+
+/// How many ConfigMaps go that another version made, where the template mounts `mounted` and there is a pod of the template `pod`, if one.
+async fn swept(mounted: &str, pod: Option<&str>) -> usize {
+    let labels = json!({"app.kubernetes.io/instance": "manuals"});
+    let owners = json!([{"apiVersion": "vdt.io/v1alpha1", "kind": "VirtualTable", "name": "manuals", "uid": "owner"}]);
+    let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "manuals-config-v2", "namespace": "docs", "uid": "u",
+        "labels": labels, "ownerReferences": owners}});
+    let live = config.clone();
+    let (client, calls) = played(move |_, path| match path.rsplit_once('/').unwrap().1 {
+        "manuals-config-v2" => (200, live.clone()),
+        _ => owner(),
+    });
+    let mut watches = Watches::of(vec![(Kind::ConfigMap, config)]);
+    let pods = pod.map(|hash| {
+        let mut pod = ready_pod(0);
+        pod["metadata"]["labels"] = labels;
+        pod["metadata"]["annotations"]["vdt.io/template-hash"] = hash.into();
+        serde_json::from_value(pod).unwrap()
+    });
+    watches.pods = filled(&pod_resource(), pods.into_iter().collect());
+    let volumes = json!([{"name": "tables", "configMap": {"name": mounted}}]);
+    let set = json!({"spec": {"template": {"spec": {"volumes": volumes}}}});
+    let mut wanted = children(vec![(Kind::StatefulSet, "manuals", set)]);
+    wanted.template_hash = "new".to_owned();
+    let cluster = cluster(&client, &watches);
+    cluster.sweep(&wanted, &mut HashMap::new()).await.unwrap();
+    count(&calls, "DELETE")
+}
+
+#[tokio::test]
+async fn a_config_map_of_another_version_goes_when_no_pod_reads_it() {
+    assert_eq!(swept("manuals-config-v1", None).await, 1);
+    assert_eq!(swept("manuals-config-v1", Some("new")).await, 1);
+    assert_eq!(swept("manuals-config-v1", Some("old")).await, 0);
+    assert_eq!(swept("manuals-config-v2", Some("new")).await, 0);
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ pub(crate) const MANIFESTS: &str = "tables.yaml";
 pub(crate) const ADMIN_KEYS: &str = "keys.pem";
 /// Key of the rendered template.
 pub(crate) const TEMPLATE: &str = "template.json";
+/// Latest format of the rendered template that this version reads. The first one is written without its number.
+const TEMPLATE_FORMAT: u64 = 1;
 
 /// The manifests of the tables, as `vdt serve` reads them, and the public half of the operator's key. Updated in place; the name carries the version
 /// of the format.
@@ -91,9 +93,16 @@ pub(super) fn template(server: &Server<'_>, rendered: &Rendered) -> Child {
     )
 }
 
-/// Reads what [`template`] wrote. What cannot be read is rendered anew.
+/// Reads what [`template`] wrote, this version's or another one's. What cannot be read is rendered anew.
 pub(crate) fn read_template(config_map: &Value) -> Option<Rendered> {
     serde_json::from_str(config_map["data"][TEMPLATE].as_str()?).ok()
+}
+
+/// Returns which version of the operator wrote a template in a format later than this one reads, if one did. Rendered anew, it would replace all pods.
+pub(crate) fn newer_template(config_map: &Value) -> Option<String> {
+    let written: Value = serde_json::from_str(config_map["data"][TEMPLATE].as_str()?).ok()?;
+    let version = written["operator"].as_str().unwrap_or("of a later version");
+    (written["format"].as_u64()? > TEMPLATE_FORMAT).then(|| version.to_owned())
 }
 
 /// An identity without rights, unless the user brings one.
@@ -111,6 +120,18 @@ pub(super) fn service_account(server: &Server<'_>) -> Option<Child> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_template_of_a_later_format_is_told_from_one_that_is_damaged() {
+        let of = |text: &str| newer_template(&json!({"data": {TEMPLATE: text}}));
+        assert_eq!(
+            of(r#"{"format": 2, "operator": "9.0.0"}"#).as_deref(),
+            Some("9.0.0")
+        );
+        for text in ["", "{", r#"{"operator": "9.0.0"}"#, r#"{"format": 1}"#] {
+            assert_eq!(of(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn suspending_sets_the_field_wherever_it_stands_and_nothing_else() {

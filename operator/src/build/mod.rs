@@ -27,14 +27,15 @@ mod tests;
 
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use vdt_crds::VirtualTable;
 
-pub(crate) use config::{ADMIN_KEYS, MANIFESTS, read_template, suspended};
+pub(crate) use config::{ADMIN_KEYS, MANIFESTS, newer_template, read_template, suspended};
 pub(crate) use inputs::References;
 pub use network::ADMIN_PORT;
 pub(crate) use network::DATA_PORT;
+pub(crate) use volumes::mounts_config_map;
 
 use crate::names;
 
@@ -85,12 +86,19 @@ pub(crate) struct Rendered {
     /// Hash of everything in the resources that the template depends on. Absent where one of those operators rendered it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) fixed: Option<String>,
+    /// Generations of the resources that the template holds for. Hashes are of one version's making, these are not: while they stand, nothing changed,
+    /// whatever another version hashes. Empty where an operator before this one rendered it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) generations: Vec<i64>,
     /// Version of the operator that rendered it.
     pub(crate) operator: String,
     /// The pod template.
     pub(crate) template: Value,
     /// The claim templates.
     pub(crate) claims: Value,
+    /// What another version wrote beside these: it stays as long as the template does.
+    #[serde(flatten)]
+    pub(crate) others: Map<String, Value>,
 }
 
 /// Kinds of children.

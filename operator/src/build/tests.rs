@@ -361,6 +361,74 @@ fn operators_that_know_only_rolls_come_and_go() {
     assert_eq!(followed.inputs, anew.inputs);
 }
 
+/// What a newer operator renders and how it hashes is not known here: it is played by hashes of another making, and by what it writes beside them.
+fn newer(table: &VirtualTable) -> Rendered {
+    let ours = rendered(&children(table, &shipped(), None), "manuals");
+    let mut template = ours.template.clone();
+    template["metadata"]["annotations"]["vdt.io/later"] = "yes".into();
+    Rendered {
+        inputs: "of another making".to_owned(),
+        fixed: Some("too".to_owned()),
+        operator: "9.0.0".to_owned(),
+        template,
+        others: Map::from_iter([("later".to_owned(), json!({"than": "this"}))]),
+        ..ours
+    }
+}
+
+#[test]
+fn an_older_operator_keeps_the_template_of_a_newer_one() {
+    let mut table = example("design");
+    table.metadata.generation = Some(3);
+    let theirs = newer(&table);
+    let kept = rendered(
+        &children(&table, &shipped(), Some(theirs.clone())),
+        "manuals",
+    );
+    let ours = rendered(&children(&table, &shipped(), None), "manuals");
+    let adopted = Rendered {
+        inputs: ours.inputs,
+        fixed: ours.fixed,
+        ..theirs.clone()
+    };
+    assert_eq!(kept, adopted);
+
+    // From then on changes are judged as ever.
+    table.metadata.generation = Some(4);
+    table.spec.server.as_mut().unwrap().replicas = 5;
+    table.spec.refresh.interval_seconds = 61;
+    let kept = rendered(&children(&table, &shipped(), Some(kept)), "manuals");
+    assert_eq!(kept.template, theirs.template);
+    table.metadata.generation = Some(5);
+    table.spec.server.as_mut().unwrap().rollout.drain_seconds = 31;
+    let anew = rendered(&children(&table, &shipped(), Some(kept)), "manuals");
+    assert!(anew.others.is_empty() && anew.template != theirs.template);
+}
+
+#[test]
+fn pods_that_read_another_config_map_are_kept_until_they_are_told_of_a_change() {
+    let mut table = example("design");
+    table.metadata.generation = Some(3);
+    let mut theirs = newer(&table);
+    let text = theirs.template.to_string();
+    assert!(mounts_config_map(&theirs.template, "manuals-config-v1"));
+    theirs.template =
+        serde_json::from_str(&text.replace("manuals-config-v1", "manuals-config-v2")).unwrap();
+    let kept = rendered(
+        &children(&table, &shipped(), Some(theirs.clone())),
+        "manuals",
+    );
+    assert_eq!(kept.template, theirs.template);
+    table.metadata.generation = Some(4);
+    table.spec.server.as_mut().unwrap().replicas = 5;
+    let kept = rendered(&children(&table, &shipped(), Some(kept)), "manuals");
+    assert_eq!(kept.template, theirs.template);
+    table.metadata.generation = Some(5);
+    table.spec.refresh.interval_seconds = 61;
+    let anew = rendered(&children(&table, &shipped(), Some(kept)), "manuals");
+    assert!(mounts_config_map(&anew.template, "manuals-config-v1"));
+}
+
 #[test]
 fn stopping_takes_as_long_as_its_parts() {
     let table = example("design");

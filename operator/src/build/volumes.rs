@@ -30,6 +30,16 @@ pub(super) const STATE: &str = "/var/lib/vdt";
 pub(super) const CLAIMS: &str = "/mnt/claims";
 pub(super) const SCRATCH: &str = "/scratch";
 
+/// Says whether the pods of a template, this version's or another one's, mount a ConfigMap.
+pub(crate) fn mounts_config_map(template: &Value, name: &str) -> bool {
+    let volumes = template["spec"]["volumes"].as_array();
+    volumes.into_iter().flatten().any(|volume| {
+        let projected = volume["projected"]["sources"].as_array();
+        let mut sources = projected.into_iter().flatten().chain([volume]);
+        sources.any(|source| source["configMap"]["name"] == name)
+    })
+}
+
 /// Volumes of a pod and the mounts of its containers.
 #[derive(Default)]
 pub(super) struct Volumes {

@@ -1,15 +1,19 @@
 //! The StatefulSet, and how its pod template outlives an operator.
 //!
 //! `updateStrategy: OnDelete`: pods are rolled by this operator, one at a time and not before the last one serves again. The template is rendered anew
-//! only when something in the resource changes that it depends on; until then another operator's template is kept as it is, byte for byte.
+//! only when something in the resource changes that it depends on; until then another operator's template is kept as it is, byte for byte. That holds for
+//! an older operator after a newer one too: what it does not know of a template it does not touch, and the ConfigMaps that the pods read stay.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use vdt_crds::{OnOperatorUpgrade, VirtualTable};
 
 use super::{Child, Kind, References, Rendered, Server, hash, inputs, pod, volumes};
 use crate::{apply::rollout, names};
 
 /// Returns the template that holds: the last one, or a new one.
+///
+/// A last one is kept under hashes of this version's making, so that the next change is judged by them. One whose pods follow no change of what this
+/// version writes, because they follow none at all or read another ConfigMap, is kept until anything changes that they are told.
 pub(super) fn render(
     server: &Server<'_>,
     references: &References,
@@ -19,25 +23,39 @@ pub(super) fn render(
     let fixed = inputs::inputs(server, references, &told);
     let all = inputs::inputs(server, references, &inputs::told(tables));
     let keeps = server.spec.rollout.on_operator_upgrade == OnOperatorUpgrade::OnNextChange;
-    match &server.rendered {
-        Some(last) if keeps && last.fixed.as_ref() == Some(&fixed) => {
+    let generations: Option<Vec<i64>> = tables
+        .iter()
+        .map(|table| table.metadata.generation)
+        .collect();
+    let generations = generations.unwrap_or_default();
+    if let Some(last) = server.rendered.as_ref().filter(|_| keeps) {
+        let follows =
+            volumes::mounts_config_map(&last.template, &names::config(server.name));
+        let is_unchanged = last.inputs == all
+            || (!generations.is_empty() && last.generations == generations);
+        let is_followed = follows && last.fixed.as_ref() == Some(&fixed);
+        if is_unchanged || is_followed {
             return Rendered {
                 inputs: all,
+                fixed: match &last.fixed {
+                    Some(_) if follows => Some(fixed),
+                    theirs => theirs.clone(),
+                },
+                generations,
                 ..last.clone()
             };
         }
-        // Its pods may be of a kind that follows no change.
-        Some(last) if keeps && last.fixed.is_none() && last.inputs == all => return last.clone(),
-        _ => {}
     }
     let mut template = pod::template(server, references);
     template["metadata"]["annotations"][names::CONFIG_HASH] = told.into();
     Rendered {
         inputs: all,
         fixed: Some(fixed),
+        generations,
         operator: env!("CARGO_PKG_VERSION").to_owned(),
         template,
         claims: volumes::claim_templates(server),
+        others: Map::new(),
     }
 }
 

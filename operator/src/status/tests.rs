@@ -1,5 +1,8 @@
 use serde_json::json;
-use vdt_crds::api::{CacheReport, TableReport, TierReport, TierState, condition as make};
+use vdt_crds::api::{
+    CacheReport, RESTART_NEEDED, RefusedManifest, TableReport, TierReport, TierState,
+    condition as make,
+};
 
 use super::*;
 

@@ -1,8 +1,11 @@
-use serde_json::json;
+//! Stores and a queue as tests need them.
+
+use kube::runtime::{reflector, watcher::Event};
 
 use super::*;
 
-fn filled(resource: &ApiResource, objects: Vec<DynamicObject>) -> Store<DynamicObject> {
+/// A store that holds these objects and that nobody fills.
+pub(crate) fn filled(resource: &ApiResource, objects: Vec<DynamicObject>) -> Store<DynamicObject> {
     let mut writer = reflector::store::Writer::new(resource.clone());
     for object in objects {
         writer.apply_watcher_event(&Event::Apply(object));
@@ -32,50 +35,9 @@ impl Watches {
     }
 }
 
-fn queue() -> (Queue, mpsc::UnboundedReceiver<TableRef>) {
+/// A queue that takes everything.
+pub(super) fn queue() -> (Queue, mpsc::UnboundedReceiver<TableRef>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let is_leading = Arc::new(AtomicBool::new(true));
     (Queue { sender, is_leading }, receiver)
-}
-
-fn table(uid: &str, generation: i64) -> DynamicObject {
-    let metadata =
-        json!({"name": "manuals", "namespace": "docs", "uid": uid, "generation": generation});
-    let table =
-        json!({"apiVersion": "vdt.io/v1alpha1", "kind": "VirtualTable", "metadata": metadata});
-    serde_json::from_value(table).unwrap()
-}
-
-#[test]
-fn a_table_is_queued_when_its_spec_changes_and_not_for_its_status() {
-    let (queue, mut queued) = queue();
-    let all = filled(&table_resource(), vec![table("a", 1)]);
-    let mut acted_upon = ActedUpon::default();
-    acted_upon.heed(Event::Apply(table("a", 1)), &all, &queue);
-    assert_eq!(queued.try_recv().unwrap().name, "manuals");
-    acted_upon.heed(Event::Apply(table("a", 1)), &all, &queue);
-    assert!(queued.try_recv().is_err());
-    acted_upon.heed(Event::Apply(table("a", 2)), &all, &queue);
-    assert!(queued.try_recv().is_ok());
-    // A new list says nothing of what is acted upon, so all are queued.
-    acted_upon.heed(Event::InitDone, &all, &queue);
-    assert!(queued.try_recv().is_ok() && queued.try_recv().is_err());
-}
-
-#[test]
-fn a_table_that_was_made_anew_is_queued() {
-    for is_listed_in_between in [true, false] {
-        let (queue, mut queued) = queue();
-        let none = filled(&table_resource(), Vec::new());
-        let mut acted_upon = ActedUpon::default();
-        acted_upon.heed(Event::Apply(table("a", 1)), &none, &queue);
-        assert!(queued.try_recv().is_ok());
-        if is_listed_in_between {
-            acted_upon.heed(Event::Init, &none, &queue);
-            acted_upon.heed(Event::InitDone, &none, &queue);
-            assert!(acted_upon.0.is_empty());
-        }
-        acted_upon.heed(Event::Apply(table("b", 1)), &none, &queue);
-        assert!(queued.try_recv().is_ok());
-    }
 }

@@ -1,0 +1,80 @@
+//! How the server is told where its state is: the location as its flag takes it, and the variables by which a bucket is reached.
+
+use serde_json::{Value, json};
+use vdt_crds::{State, StateType};
+
+use crate::build::volumes;
+
+/// Where the state is, as `vdt serve --state` takes it.
+pub(super) fn location(state: Option<&State>) -> String {
+    let url = |scheme: &str, bucket: &str, prefix: Option<&String>| {
+        format!("{scheme}://{bucket}/{}", prefix.map_or("", String::as_str))
+    };
+    let Some(state) = state else {
+        return volumes::STATE.to_owned();
+    };
+    match state.kind {
+        StateType::S3 => state
+            .s3
+            .as_ref()
+            .map(|s3| url("s3", &s3.bucket, s3.prefix.as_ref())),
+        StateType::Gcs => state
+            .gcs
+            .as_ref()
+            .map(|gcs| url("gs", &gcs.bucket, gcs.prefix.as_ref())),
+        StateType::Azure => state.azure.as_ref().map(|azure| {
+            url(
+                "az",
+                &format!("{}/{}", azure.account, azure.container),
+                azure.prefix.as_ref(),
+            )
+        }),
+        StateType::Claim | StateType::Ephemeral => None,
+    }
+    .unwrap_or_else(|| volumes::STATE.to_owned())
+}
+
+/// How the state's bucket is reached. Values of Secrets are named, never written.
+pub(super) fn env(state: &State) -> Vec<Value> {
+    let Some(s3) = state.s3.as_ref().filter(|_| state.kind == StateType::S3) else {
+        return Vec::new();
+    };
+    let mut env = Vec::new();
+    let mut set = |name: &str, value: &str| env.push(json!({"name": name, "value": value}));
+    if let Some(region) = &s3.region {
+        set("AWS_REGION", region);
+    }
+    if let Some(endpoint) = &s3.endpoint {
+        set("AWS_ENDPOINT_URL", endpoint);
+        if endpoint.starts_with("http://") {
+            set("AWS_ALLOW_HTTP", "true");
+        }
+    }
+    if !s3.is_path_style() {
+        set("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "true");
+    }
+    if let Some(bundle) = &s3.ca_bundle {
+        let file = format!(
+            "{}/configmap-{}/{}",
+            volumes::SECRETS,
+            bundle.name,
+            bundle.key
+        );
+        set("VDT_STATE_CA_BUNDLE", &file);
+    }
+    if s3.is_anonymous() {
+        set("AWS_SKIP_SIGNATURE", "true");
+    }
+    if let Some(credentials) = &s3.credentials {
+        for (name, key) in [
+            ("AWS_ACCESS_KEY_ID", "accessKeyId"),
+            ("AWS_SECRET_ACCESS_KEY", "secretAccessKey"),
+            ("AWS_SESSION_TOKEN", "sessionToken"),
+        ] {
+            let reference =
+                json!({"name": credentials.secret_ref.name, "key": key, "optional": true});
+            env.push(json!({"name": name, "valueFrom": {"secretKeyRef": reference}}));
+        }
+    }
+    env
+}

@@ -1,0 +1,321 @@
+//! The stages of a look in their order, from the object as it is stored to what was done about it. What fails ends the look's acting, not the look: the
+//! status is written in any case, and says what failed beside what was found out before.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    ResourceExt,
+    api::DynamicObject,
+    runtime::events::EventType,
+};
+use serde_json::json;
+use tokio::time::Instant;
+use vdt_crds::{
+    ConditionStatus, Server as ServerSpec, VirtualTable, VirtualTableStatus, status::reason,
+};
+
+use super::{Context, LookError, memory::Memory, pace::Next};
+use crate::{
+    apply::{ApplyError, Cluster, claims, pod_views, rollout},
+    build::{self, Children, Kind},
+    dereference::{self, Dereferenced},
+    names, status,
+    validate::{self, Refusal, shorten},
+};
+
+/// Children of kinds that are not watched are applied again after this.
+const RESYNC: Duration = Duration::from_secs(600);
+
+/// A look at a table.
+pub(super) struct Look<'a> {
+    pub(super) context: &'a Context,
+    pub(super) object: &'a DynamicObject,
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+}
+
+/// What acting upon a table came to.
+#[derive(Default)]
+pub(super) struct Acted {
+    pub(super) refusal: Option<Refusal>,
+    pub(super) failure: Option<LookError>,
+    pub(super) dereferenced: Dereferenced,
+    pub(super) plan: rollout::Plan,
+    pub(super) others: Vec<(&'static str, ConditionStatus, &'static str, String)>,
+    pub(super) claims: Vec<claims::Problem>,
+    pub(super) config_hash: Option<String>,
+    pub(super) wait: Option<Duration>,
+    pub(super) is_busy: bool,
+}
+
+impl Look<'_> {
+    /// Does all of it, and says when to look again.
+    pub(super) async fn run(&self, memory: &mut Memory) -> Result<Next, LookError> {
+        let value = json!(self.object);
+        let last: VirtualTableStatus =
+            serde_json::from_value(value["status"].clone()).unwrap_or_default();
+        let held = self.held(value["spec"]["suspend"] == true);
+        let (table, mut acted) = match serde_json::from_value::<VirtualTable>(value) {
+            Ok(table) => match validate::check(&table) {
+                Some(refusal) => (
+                    Some(table),
+                    Acted {
+                        refusal: Some(refusal),
+                        ..Acted::default()
+                    },
+                ),
+                None => {
+                    let acted = self.act(&table, held, memory).await;
+                    (Some(table), acted)
+                }
+            },
+            // Stored by another version: the API server would not take it today.
+            Err(error) => {
+                let refusal = Refusal {
+                    reason: reason::INVALID_SPEC,
+                    message: shorten(&format!("the resource cannot be read: {error}")),
+                };
+                (
+                    None,
+                    Acted {
+                        refusal: Some(refusal),
+                        ..Acted::default()
+                    },
+                )
+            }
+        };
+        memory.generation = self.object.metadata.generation;
+        let spec = table
+            .as_ref()
+            .and_then(|table| table.spec.server.clone())
+            .unwrap_or_default();
+        let status = self
+            .status(table.as_ref(), &spec, &acted, held, &last, memory)
+            .await;
+        let next = self.next(&status, &acted, &spec, memory);
+        let written = self.write(&status, &last, memory).await;
+        if let Some(failure) = acted.failure.take() {
+            return Err(failure);
+        }
+        written.map_err(|error| LookError::Status(Box::new(error)))?;
+        Ok(next)
+    }
+
+    /// Why changes are stopped, if they are.
+    fn held(&self, is_suspended: bool) -> Option<&'static str> {
+        if self
+            .object
+            .annotations()
+            .get(names::PAUSED)
+            .is_some_and(|paused| paused == "true")
+        {
+            Some(status::PAUSED)
+        } else {
+            is_suspended.then_some(reason::SUSPENDED)
+        }
+    }
+
+    fn cluster(&self) -> Cluster<'_> {
+        Cluster {
+            client: &self.context.client,
+            watches: &self.context.watches,
+            namespace: self.namespace,
+            server: self.name,
+            uid: self.object.metadata.uid.as_deref().unwrap_or_default(),
+            generation: self.object.metadata.generation,
+        }
+    }
+
+    fn build(
+        &self,
+        table: &VirtualTable,
+        spec: &ServerSpec,
+        template: Option<&DynamicObject>,
+    ) -> Children {
+        let server = build::Server {
+            namespace: self.namespace,
+            name: self.name,
+            spec,
+            owner: json!(table.controller_owner_ref(&())),
+            shipped: &self.context.shipped,
+            rendered: template.and_then(|template| build::read_template(&template.data)),
+        };
+        build::build(&server, &[table])
+    }
+
+    /// Dereference, build, apply, roll. What fails is kept beside what was found out before.
+    async fn act(
+        &self,
+        table: &VirtualTable,
+        held: Option<&'static str>,
+        memory: &mut Memory,
+    ) -> Acted {
+        let mut acted = Acted::default();
+        if let Err(error) = self.try_act(table, held, memory, &mut acted).await {
+            // On its way out and made again: not a failure that is worth a warning.
+            if matches!(error, LookError::Apply(ApplyError::Terminating { .. })) {
+                tracing::debug!(namespace = self.namespace, name = self.name, %error, "waiting");
+                acted.is_busy = true;
+                acted.wait = Some(Duration::from_secs(1));
+            } else {
+                acted.failure = Some(error);
+            }
+        }
+        acted
+    }
+
+    async fn try_act(
+        &self,
+        table: &VirtualTable,
+        held: Option<&'static str>,
+        memory: &mut Memory,
+        acted: &mut Acted,
+    ) -> Result<(), LookError> {
+        let Some(spec) = &table.spec.server else {
+            return Ok(()); // a validated table has one
+        };
+        let context = self.context;
+        let cluster = self.cluster();
+        let name = names::template(self.name);
+        let template = context
+            .watches
+            .child(Kind::ConfigMap, &name, self.namespace)
+            // That of a table of the same name that was deleted says nothing about this one.
+            .filter(|last| cluster.is_ours(Kind::ConfigMap, last));
+        let template = template.as_ref();
+        acted.refusal = template.and_then(|last| validate::check_template(self.name, &last.data));
+        if acted.refusal.is_some() {
+            return Ok(());
+        }
+        let children = self.build(table, spec, template);
+        let references = dereference::names(&children.references);
+        context
+            .watches
+            .references
+            .set(self.name, self.namespace, &references);
+        let afresh = memory.generation != self.object.metadata.generation
+            || context
+                .watches
+                .references
+                .take_changed(self.name, self.namespace);
+        acted.dereferenced = dereference::dereference(
+            &context.client,
+            self.namespace,
+            &children.references,
+            &mut memory.known,
+            afresh,
+        )
+        .await
+        .map_err(|error| LookError::Dereference(Box::new(error)))?;
+
+        let set = context
+            .watches
+            .child(Kind::StatefulSet, self.name, self.namespace);
+        let template = children
+            .stateful_set()
+            .map(|set| set.object["spec"]["template"].clone())
+            .unwrap_or_default();
+        let resources = rollout::resources(&template["spec"]);
+        let mut target = rollout::Target {
+            replicas: spec.replicas,
+            max_unavailable: spec.rollout.max_unavailable,
+            template_hash: &children.template_hash,
+            resources: &resources,
+            asked: template["metadata"]["annotations"][names::ASKED]
+                .as_str()
+                .unwrap_or_default(),
+            refused: memory.refused.of(&resources),
+        };
+        let seen = pod_views(&context.watches.pods_of(self.name, self.namespace));
+        acted.plan = rollout::plan(&target, &seen);
+        let fingerprint = acted.dereferenced.fingerprint();
+        let reload = |told: &str| build::hash(&json!([told, fingerprint]));
+        match held {
+            Some(status::PAUSED) => return Ok(()),
+            Some(_) => {
+                if let Some(told) = cluster.suspend().await? {
+                    cluster.reload(&seen, &reload(&told)).await?;
+                }
+                return Ok(());
+            }
+            None => {}
+        }
+        let claims = set
+            .as_ref()
+            .and_then(|set| set.data["spec"]["volumeClaimTemplates"].as_array());
+        let has_claims = claims.is_some_and(|claims| !claims.is_empty());
+        let replicas = set
+            .as_ref()
+            .and_then(|set| set.data["spec"]["replicas"].as_i64())
+            .unwrap_or_default();
+        acted.refusal = validate::check_caches(spec, has_claims, replicas);
+        if acted.refusal.is_some() {
+            return Ok(());
+        }
+        if memory
+            .unwatched_since
+            .is_none_or(|since| since.elapsed() > RESYNC)
+        {
+            memory.unwatched.values_mut().for_each(String::clear);
+            memory.unwatched_since = Some(Instant::now());
+        }
+        match cluster.apply(&children, &mut memory.unwatched).await? {
+            Ok(applied) => {
+                acted.is_busy |= !applied.written.is_empty();
+                acted.claims = applied.claims;
+                for kind in applied.undefined {
+                    acted.others.push(undefined(kind));
+                }
+            }
+            Err(refusal) => {
+                acted.refusal = Some(refusal);
+                return Ok(());
+            }
+        }
+        acted.config_hash = Some(children.config_hash.clone());
+        if !acted.plan.steps.is_empty() {
+            acted.is_busy = true;
+            acted.plan = cluster.roll(&mut target).await?;
+            memory.refused.keep(target);
+        }
+        let told = reload(&children.config_hash);
+        cluster.reload(&seen, &told).await?;
+        if memory.reload.as_ref() != Some(&told) && memory.reload.replace(told).is_some() {
+            memory.reloaded = Some(Instant::now());
+        }
+        let claims = cluster.tend_claims(spec, &seen, Timestamp::now()).await?;
+        acted.wait = claims.wait_seconds.map(Duration::from_secs);
+        acted.claims.extend(claims.problems);
+        if !claims.healed.is_empty() {
+            context.metrics.lose_claims(claims.healed.len());
+            let note = format!(
+                "deleted {}: the node is gone, the cache starts anew elsewhere",
+                claims.healed.join(", ")
+            );
+            self.publish(EventType::Warning, "NodeLost", note).await;
+        }
+        Ok(())
+    }
+}
+
+/// A condition about a kind that the cluster does not have.
+fn undefined(kind: Kind) -> (&'static str, ConditionStatus, &'static str, String) {
+    let (condition, field) = match kind {
+        Kind::Certificate => ("CertificateReady", "spec.server.tls.mode: CertManager"),
+        _ => (
+            "MonitoringReady",
+            "spec.server.monitoring.podMonitor: Enabled",
+        ),
+    };
+    let message = format!(
+        "{field} needs the definitions of {}, which this cluster does not have",
+        kind.group()
+    );
+    (
+        condition,
+        ConditionStatus::False,
+        "DefinitionMissing",
+        message,
+    )
+}

@@ -1,0 +1,102 @@
+//! What is kept of a table between looks: what saves requests, and nothing that a restart would miss. A table that was made anew under its name begins
+//! with nothing; of one that is gone nothing is kept, neither here nor in metrics and references.
+
+use std::{collections::HashMap, sync::{Arc, PoisonError}};
+
+use tokio::time::Instant;
+
+use super::Context;
+use crate::{
+    apply::rollout,
+    backoff::Backoff,
+    build::Kind,
+    dereference::Known,
+    names,
+    status::gather::PodReport,
+    watches::TableRef,
+};
+
+/// What is kept of one table between looks.
+#[derive(Default)]
+pub(crate) struct Memory {
+    /// Whose memory it is: a table of the same name that was made since begins anew.
+    uid: Option<String>,
+    pub(super) backoff: Backoff,
+    pub(super) known: Known,
+    pub(super) generation: Option<i64>,
+    pub(super) unwatched: HashMap<(Kind, String), String>,
+    pub(super) unwatched_since: Option<Instant>,
+    pub(super) reports: Vec<PodReport>,
+    pub(super) asked: Option<Instant>,
+    pub(super) counted: Option<Instant>,
+    pub(super) missing_since: Option<Instant>,
+    /// What the pods were last made to read again, and since when; not for what was found at the first look.
+    pub(super) reload: Option<String>,
+    pub(super) reloaded: Option<Instant>,
+    pub(super) conditions: Vec<String>,
+    pub(super) refused: rollout::Refused,
+}
+
+impl Context {
+    /// Returns what is kept of a table; nothing yet of one that was not looked at before.
+    pub(super) fn memory_of(
+        &self,
+        key: &TableRef,
+        server: &str,
+        uid: Option<String>,
+    ) -> Arc<tokio::sync::Mutex<Memory>> {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = |conditions| {
+            let mut memory = Memory {
+                uid: uid.clone(),
+                conditions,
+                ..Memory::default()
+            };
+            // Whether an earlier operator made these is not known: the first sweep asks.
+            for (kind, name) in [
+                (Kind::PodMonitor, server.to_owned()),
+                (Kind::Certificate, names::certificate(server)),
+            ] {
+                if self.defined.contains(&kind) {
+                    memory.unwatched.insert((kind, name), String::new());
+                }
+            }
+            Arc::new(tokio::sync::Mutex::new(memory))
+        };
+        let known = memory.entry(key.clone()).or_insert_with(|| new(Vec::new()));
+        // Looks at one table follow each other, so nobody holds that of an older one. What metrics show of it has to be taken back.
+        let older = known
+            .try_lock()
+            .ok()
+            .filter(|known| known.uid != uid)
+            .map(|mut known| std::mem::take(&mut known.conditions));
+        if let Some(conditions) = older {
+            *known = new(conditions);
+        }
+        known.clone()
+    }
+
+    /// Drops everything that is kept of a table.
+    pub(crate) fn forget(&self, key: &TableRef) {
+        let removed = self
+            .memory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(key);
+        let Some(namespace) = &key.namespace else {
+            return;
+        };
+        if let Some(memory) = removed
+            && let Ok(memory) = memory.try_lock()
+        {
+            self.metrics.forget(
+                namespace,
+                &key.name,
+                memory.conditions.iter().map(String::as_str),
+            );
+        }
+        self.watches
+            .references
+            .set(&key.name, namespace, &Default::default());
+    }
+}

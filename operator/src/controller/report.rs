@@ -1,0 +1,210 @@
+//! What a look tells: the status of the table, its metrics, and an event where somebody would want to know. Pods are asked, and fast counters written, no
+//! more often than is good for anybody; a status that did not change is not written.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    Api, Resource,
+    api::{DynamicObject, Patch, PatchParams},
+    runtime::events::{Event, EventType},
+};
+use serde_json::json;
+use tokio::time::Instant;
+use vdt_crds::{
+    ConditionStatus, Server as ServerSpec, TlsMode, VirtualTable, VirtualTableStatus,
+    status::condition,
+};
+
+use super::{chain, look::{Acted, Look}, memory::Memory};
+use crate::{
+    apply::{claims, pod_views},
+    build, names,
+    status::{self, Observed},
+    validate::shorten,
+    watches::table_resource,
+};
+
+/// Pods are not asked more often than this.
+const ASK: Duration = Duration::from_millis(800);
+/// Artifacts and version are not written more often than this.
+const COUNT: Duration = Duration::from_secs(30);
+
+impl Look<'_> {
+    /// Asks the pods, and computes the status from what they say and what is seen.
+    pub(super) async fn status(
+        &self,
+        table: Option<&VirtualTable>,
+        spec: &ServerSpec,
+        acted: &Acted,
+        held: Option<&'static str>,
+        last: &VirtualTableStatus,
+        memory: &mut Memory,
+    ) -> VirtualTableStatus {
+        let context = self.context;
+        let pods = pod_views(&context.watches.pods_of(self.name, self.namespace));
+        if memory.asked.is_none_or(|asked| asked.elapsed() >= ASK) {
+            let audience = format!("{}/{}", self.namespace, self.name);
+            // A look that ends soon lets another replica begin soon: it says what was known before.
+            tokio::select! {
+                reports = context.pods.ask(&context.signer, &audience, &pods) => {
+                    memory.reports = reports;
+                    memory.asked = Some(Instant::now());
+                }
+                () = context.ending.cancelled() => {}
+            }
+        }
+        let path = table.map(VirtualTable::table_path).unwrap_or_default();
+        let scheme = if spec.tls.mode == TlsMode::Disabled {
+            "http"
+        } else {
+            "https"
+        };
+        let observed = Observed {
+            table_path: &path,
+            // What was not acted upon was not observed.
+            generation: match acted.failure {
+                Some(_) => last.observed_generation,
+                None => self.object.metadata.generation,
+            },
+            replicas: spec.replicas,
+            pods: &pods,
+            reports: &memory.reports,
+            updated: acted.plan.updated,
+            outdated: acted.plan.outdated,
+            refusal: acted.refusal.as_ref(),
+            failure: acted.failure.as_ref().map(|failure| chain(failure)),
+            missing: acted.dereferenced.problem(),
+            held,
+            others: acted
+                .others
+                .iter()
+                .cloned()
+                .chain(claims_ready(&acted.claims))
+                .collect(),
+            endpoint: Some(format!(
+                "{scheme}://{}.{}.svc:{}",
+                self.name,
+                self.namespace,
+                build::DATA_PORT
+            )),
+            selector: names::selector_text(self.name),
+            config_hash: acted.config_hash.clone(),
+            may_count: last.version.is_none()
+                || memory
+                    .counted
+                    .is_none_or(|counted| counted.elapsed() >= COUNT),
+        };
+        status::compute(&observed, last, Timestamp::now())
+    }
+
+    /// Writes the status where it changed, and says so in an event where somebody would want to know.
+    pub(super) async fn write(
+        &self,
+        status: &VirtualTableStatus,
+        last: &VirtualTableStatus,
+        memory: &mut Memory,
+    ) -> Result<(), kube::Error> {
+        let types: Vec<String> = status
+            .conditions
+            .iter()
+            .map(|one| one.type_.clone())
+            .collect();
+        let gone = memory
+            .conditions
+            .iter()
+            .filter(|one| !types.contains(one))
+            .map(String::as_str);
+        self.context.metrics.forget(self.namespace, self.name, gone);
+        self.context
+            .metrics
+            .show(self.namespace, self.name, &status.conditions);
+        memory.conditions = types;
+        if status == last {
+            return Ok(());
+        }
+        if status.version != last.version || status.artifacts != last.artifacts {
+            memory.counted = Some(Instant::now());
+        }
+        let patch = json!({
+            "apiVersion": "vdt.io/v1alpha1",
+            "kind": "VirtualTable",
+            // One of the same name that was made since is another one.
+            "metadata": {"name": self.name, "uid": self.object.metadata.uid},
+            "status": status,
+        });
+        let api: Api<DynamicObject> = Api::namespaced_with(
+            self.context.client.clone(),
+            self.namespace,
+            &table_resource(),
+        );
+        let manager = PatchParams::apply(names::STATUS_MANAGER).force();
+        match api
+            .patch_status(self.name, &manager, &Patch::Apply(&patch))
+            .await
+        {
+            Ok(_) => {}
+            Err(kube::Error::Api(refusal)) if refusal.is_not_found() || refusal.is_conflict() => {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+        let of = |status: &VirtualTableStatus| {
+            let found = status
+                .conditions
+                .iter()
+                .find(|one| one.type_ == condition::READY);
+            found.map(|one| (one.status.clone(), one.reason.clone(), one.message.clone()))
+        };
+        if let (before, Some((now, reason, message))) = (of(last), of(status))
+            && before.is_none_or(|(status, why, _)| (&status, &why) != (&now, &reason))
+            && now != "Unknown"
+        {
+            let is_problem = status
+                .conditions
+                .iter()
+                .any(|one| one.type_ == condition::STALLED)
+                || (now == "False"
+                    && ![status::ROLLING_OUT, status::PODS_NOT_READY].contains(&reason.as_str()));
+            let kind = if is_problem {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            };
+            self.publish(kind, &reason, message).await;
+        }
+        Ok(())
+    }
+
+    /// Publishes an event. One that is lost is lost.
+    pub(super) async fn publish(&self, kind: EventType, reason: &str, note: String) {
+        let event = Event {
+            type_: kind,
+            reason: reason.to_owned(),
+            note: Some(shorten(&note)),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        let reference = self.object.object_ref(&table_resource());
+        if let Err(error) = self.context.recorder.publish(&event, &reference).await {
+            tracing::debug!(namespace = self.namespace, name = self.name, %error, "an event was not written");
+        }
+    }
+}
+
+/// A condition about claims that are not as they should be.
+fn claims_ready(
+    problems: &[claims::Problem],
+) -> Option<(&'static str, ConditionStatus, &'static str, String)> {
+    let reason = problems.first()?.reason;
+    let messages: Vec<&str> = problems
+        .iter()
+        .map(|problem| problem.message.as_str())
+        .collect();
+    Some((
+        "ClaimsReady",
+        ConditionStatus::False,
+        reason,
+        messages.join("; "),
+    ))
+}

@@ -1,0 +1,239 @@
+//! The conditions, one by one: each is drafted from what was observed, without its time.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use vdt_crds::{
+    ConditionStatus,
+    api::TierState,
+    status::{condition, reason},
+};
+
+use super::{
+    APPLY_FAILED, Observed, PODS_NOT_READY, POD_FAILED, ROLLING_OUT, SCALED_TO_ZERO, UNKNOWN,
+    UNSCHEDULABLE,
+    said::{Followed, conditions, followed, table_reports},
+};
+use crate::validate::shorten;
+
+/// A condition before it has a time.
+pub(super) struct Draft {
+    pub(super) kind: &'static str,
+    pub(super) status: ConditionStatus,
+    pub(super) reason: String,
+    pub(super) message: String,
+}
+
+impl Draft {
+    /// Makes one.
+    pub(super) fn new(
+        kind: &'static str,
+        status: ConditionStatus,
+        reason: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind,
+            status,
+            reason: reason.into(),
+            message: shorten(&message.into()),
+        }
+    }
+}
+
+/// What is under way, if anything: reason and message.
+pub(super) fn progress(observed: &Observed<'_>, ready: usize) -> Option<(&'static str, String)> {
+    if observed.held.is_some() {
+        return None;
+    }
+    if let Some(failure) = &observed.failure {
+        return Some((APPLY_FAILED, failure.clone()));
+    }
+    let wanted = observed.replicas as usize;
+    if observed.outdated > 0 {
+        let message = format!(
+            "{} of {wanted} pods run the latest template",
+            observed.updated
+        );
+        return Some((ROLLING_OUT, message));
+    }
+    if let Some(waiting) = observed.pods.iter().find_map(|pod| pod.waiting.as_ref()) {
+        return Some((POD_FAILED, waiting.trim().to_owned()));
+    }
+    if let Some(pod) = observed.pods.iter().find(|pod| pod.is_unschedulable) {
+        return Some((
+            UNSCHEDULABLE,
+            format!(
+                "no node takes pod {}; kubectl describe pod says why",
+                pod.name
+            ),
+        ));
+    }
+    if ready < wanted || observed.pods.len() > wanted {
+        let message = format!("{ready} of {wanted} pods are ready");
+        return Some((PODS_NOT_READY, message));
+    }
+    None
+}
+
+pub(super) fn table_ready(
+    observed: &Observed<'_>,
+    progress: Option<&(&'static str, String)>,
+    parts: &[Draft],
+) -> Draft {
+    let ready =
+        |status, reason: &str, message: &str| Draft::new(condition::READY, status, reason, message);
+    if let Some(refusal) = observed.refusal {
+        return ready(ConditionStatus::False, refusal.reason, &refusal.message);
+    }
+    if let Some((reason, message)) = &observed.missing {
+        return ready(ConditionStatus::False, reason, message);
+    }
+    if let Some((reason, message)) = progress {
+        return ready(ConditionStatus::False, reason, message);
+    }
+    if observed.replicas == 0 {
+        return ready(
+            ConditionStatus::True,
+            SCALED_TO_ZERO,
+            "no pods are wanted; caches of claims are kept",
+        );
+    }
+    for part in parts {
+        let matters = part.kind == condition::SCHEMA_ACCEPTED || part.kind == condition::AVAILABLE;
+        if matters && part.status == ConditionStatus::False {
+            return ready(ConditionStatus::False, &part.reason, &part.message);
+        }
+    }
+    let said: Vec<&Condition> = conditions(observed, condition::READY);
+    if let Some(no) = said.iter().find(|one| one.status == "False") {
+        return ready(ConditionStatus::False, &no.reason, &no.message);
+    }
+    if let Some(held) = observed.held {
+        let message = "changes are stopped; the pods serve what they were last told";
+        return ready(ConditionStatus::True, held, message);
+    }
+    let has_version = table_reports(observed).any(|report| report.version.is_some());
+    match said.first() {
+        Some(yes) if said.iter().all(|one| one.status == "True") => {
+            ready(ConditionStatus::True, reason::SERVING, &yes.message)
+        }
+        // Pods need not say it: those that are ready, have a version and object to nothing above serve the table.
+        None if has_version => ready(
+            ConditionStatus::True,
+            reason::SERVING,
+            "the pods serve the latest spec",
+        ),
+        _ => ready(
+            ConditionStatus::Unknown,
+            UNKNOWN,
+            "no pod has said yet whether it serves the table",
+        ),
+    }
+}
+
+pub(super) fn available(observed: &Observed<'_>, ready: usize) -> Draft {
+    let wanted = observed.replicas;
+    if ready > 0 {
+        let message = format!("{ready} of {wanted} pods serve");
+        return Draft::new(
+            condition::AVAILABLE,
+            ConditionStatus::True,
+            reason::SERVING,
+            message,
+        );
+    }
+    let (reason, message) = match wanted {
+        0 => (SCALED_TO_ZERO, "no pods are wanted".to_owned()),
+        _ => (PODS_NOT_READY, format!("none of {wanted} pods is ready")),
+    };
+    Draft::new(
+        condition::AVAILABLE,
+        ConditionStatus::False,
+        reason,
+        message,
+    )
+}
+
+pub(super) fn sources_ready(observed: &Observed<'_>) -> Draft {
+    if let Some((reason, message)) = &observed.missing {
+        return Draft::new(
+            condition::SOURCES_READY,
+            ConditionStatus::False,
+            *reason,
+            message,
+        );
+    }
+    reported(observed, condition::SOURCES_READY)
+}
+
+pub(super) fn schema_accepted(observed: &Observed<'_>) -> Draft {
+    if let Followed::Refused(refused) = followed(observed) {
+        return Draft::new(
+            condition::SCHEMA_ACCEPTED,
+            ConditionStatus::False,
+            refused.reason,
+            refused.message,
+        );
+    }
+    reported(observed, condition::SCHEMA_ACCEPTED)
+}
+
+/// What the pods say of a condition: the first no, else the first yes, else nothing.
+fn reported(observed: &Observed<'_>, kind: &'static str) -> Draft {
+    let said = conditions(observed, kind);
+    let worst = ["False", "Unknown", "True"]
+        .iter()
+        .find_map(|status| said.iter().find(|one| one.status == *status));
+    match worst {
+        Some(one) => {
+            let status = match one.status.as_str() {
+                "True" => ConditionStatus::True,
+                "False" => ConditionStatus::False,
+                _ => ConditionStatus::Unknown,
+            };
+            Draft::new(kind, status, one.reason.as_str(), one.message.as_str())
+        }
+        None => Draft::new(
+            kind,
+            ConditionStatus::Unknown,
+            UNKNOWN,
+            "no pod has said anything about it yet",
+        ),
+    }
+}
+
+/// The tiers of every pod that answered. A tier that is off is as asked for.
+pub(super) fn cache_ready(observed: &Observed<'_>) -> Draft {
+    let kind = condition::CACHE_READY;
+    let caches: Vec<_> = observed
+        .reports
+        .iter()
+        .filter_map(|report| Some((&report.pod, report.cache.as_ref()?)))
+        .collect();
+    for (pod, cache) in &caches {
+        for tier in [&cache.tiers.memory, &cache.tiers.disk] {
+            if tier.state == TierState::Degraded {
+                let reason = tier.reason.as_deref().unwrap_or("CacheDegraded");
+                let message = tier
+                    .message
+                    .as_deref()
+                    .unwrap_or("a tier is not as asked for");
+                return Draft::new(
+                    kind,
+                    ConditionStatus::False,
+                    reason,
+                    format!("pod {pod}: {message}"),
+                );
+            }
+        }
+    }
+    if caches.is_empty() {
+        return Draft::new(
+            kind,
+            ConditionStatus::Unknown,
+            UNKNOWN,
+            "no pod has said anything about it yet",
+        );
+    }
+    let message = format!("the tiers of {} pods are as asked for", caches.len());
+    Draft::new(kind, ConditionStatus::True, reason::READY, message)
+}

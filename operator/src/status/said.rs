@@ -1,0 +1,84 @@
+//! What the pods said of the table: which manifest they follow, its conditions and its sources. A pod that did not answer said nothing, and one of an
+//! earlier version may say less.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use vdt_crds::{
+    SourceStatus, VirtualTableStatus,
+    api::{RESTART_NEEDED, RefusedManifest},
+};
+
+use super::Observed;
+
+/// The reports of this table, from every pod that answered.
+pub(super) fn table_reports<'a>(
+    observed: &Observed<'a>,
+) -> impl Iterator<Item = &'a vdt_crds::api::TableReport> {
+    let path = observed.table_path;
+    observed
+        .reports
+        .iter()
+        .filter_map(|report| report.tables.as_ref())
+        .filter_map(move |tables| tables.iter().find(|table| table.table == path))
+}
+
+/// How far the pods follow the manifest.
+pub(super) enum Followed {
+    /// As far as they say.
+    All,
+    /// Some do not yet, and will.
+    Not(String),
+    /// One cannot.
+    Refused(RefusedManifest),
+}
+
+/// Asks what the pods said. Pods that are replaced need not follow anything, and those of before say nothing.
+pub(super) fn followed(observed: &Observed<'_>) -> Followed {
+    let is_told = observed.refusal.is_none()
+        && observed.failure.is_none()
+        && observed.held.is_none()
+        && observed.outdated == 0;
+    let Some(wanted) = observed.generation.filter(|_| is_told) else {
+        return Followed::All;
+    };
+    let manifests: Vec<_> = table_reports(observed)
+        .filter_map(|report| report.manifest.as_ref())
+        .collect();
+    let behind = manifests
+        .iter()
+        .filter(|manifest| manifest.generation.is_some_and(|has| has < wanted));
+    for manifest in behind.clone() {
+        if let Some(refused) = &manifest.refused
+            && refused.reason != RESTART_NEEDED
+            && refused.generation.is_none_or(|refused| refused == wanted)
+        {
+            return Followed::Refused(refused.clone());
+        }
+    }
+    match behind.count() {
+        0 => Followed::All,
+        behind => Followed::Not(format!(
+            "{} of {} pods follow generation {wanted}",
+            manifests.len() - behind,
+            manifests.len()
+        )),
+    }
+}
+
+/// What every pod that answered says of a condition of this table.
+pub(super) fn conditions<'a>(observed: &Observed<'a>, kind: &'static str) -> Vec<&'a Condition> {
+    table_reports(observed)
+        .filter_map(|report| report.conditions.iter().find(|one| one.type_ == kind))
+        .collect()
+}
+
+/// The sources as the pod with the latest version last checked them.
+pub(super) fn sources(observed: &Observed<'_>, last: &VirtualTableStatus) -> Vec<SourceStatus> {
+    match table_reports(observed).max_by_key(|report| report.version) {
+        Some(report) => report
+            .sources
+            .iter()
+            .map(|source| source.status.clone())
+            .collect(),
+        None => last.sources.clone(),
+    }
+}

@@ -1,0 +1,113 @@
+//! Secrets and ConfigMaps that tables refer to. With a watch of their metadata a change is seen at once; nothing of them is kept, only who asked for which.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use futures::TryStreamExt;
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::PartialObjectMeta,
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event},
+    },
+};
+use tokio::task::JoinSet;
+
+use super::{Queue, Scope, config, table_ref};
+
+/// Which tables refer to a Secret or ConfigMap, by kind, namespace and name.
+#[derive(Default)]
+pub(crate) struct ReferenceIndex {
+    index: Mutex<HashMap<(String, String, String), BTreeSet<String>>>,
+    /// Tables, by namespace and name, of whose references one changed.
+    changed: Mutex<BTreeSet<(String, String)>>,
+}
+
+impl ReferenceIndex {
+    /// Replaces what a table refers to.
+    pub(crate) fn set(
+        &self,
+        table: &str,
+        namespace: &str,
+        references: &BTreeSet<(&'static str, String)>,
+    ) {
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        index.retain(|(kind, of, name), tables| {
+            if of == namespace
+                && !references
+                    .iter()
+                    .any(|(other, wanted)| other == kind && wanted == name)
+            {
+                tables.remove(table);
+            }
+            !tables.is_empty()
+        });
+        for (kind, name) in references {
+            let key = ((*kind).to_owned(), namespace.to_owned(), name.clone());
+            index.entry(key).or_default().insert(table.to_owned());
+        }
+    }
+
+    /// Says whether something that a table refers to changed since this was last asked.
+    pub(crate) fn take_changed(&self, table: &str, namespace: &str) -> bool {
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        changed.remove(&(namespace.to_owned(), table.to_owned()))
+    }
+
+    fn change(&self, table: &str, namespace: &str) {
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        changed.insert((namespace.to_owned(), table.to_owned()));
+    }
+
+    /// Returns the tables that refer to an object.
+    fn tables(&self, kind: &str, namespace: &str, name: &str) -> Vec<String> {
+        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (kind.to_owned(), namespace.to_owned(), name.to_owned());
+        index.get(&key).into_iter().flatten().cloned().collect()
+    }
+}
+
+/// Watches the metadata of all objects of a kind and keeps none of it.
+pub(super) fn start<K>(
+    client: &Client,
+    scope: &Scope,
+    references: Arc<ReferenceIndex>,
+    queue: Queue,
+    tasks: &mut JoinSet<()>,
+) where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static,
+{
+    let api: Api<PartialObjectMeta<K>> = match scope {
+        Scope::Cluster => Api::all(client.clone()),
+        Scope::Namespace(namespace) => Api::namespaced(client.clone(), namespace),
+    };
+    let stream = watcher::watcher(api, config()).default_backoff();
+    tasks.spawn(async move {
+        let mut stream = Box::pin(stream);
+        let kind = K::kind(&());
+        loop {
+            match stream.try_next().await {
+                Ok(Some(
+                    Event::Apply(object) | Event::Delete(object) | Event::InitApply(object),
+                )) => {
+                    let namespace = object.namespace().unwrap_or_default();
+                    for table in references.tables(&kind, &namespace, &object.name_any()) {
+                        references.change(&table, &namespace);
+                        queue.send(table_ref(&table, &namespace));
+                    }
+                }
+                Ok(Some(Event::Init | Event::InitDone)) => {}
+                Ok(None) => break,
+                Err(error) => tracing::warn!(%kind, %error, "a watch failed and is begun again"),
+            }
+        }
+    });
+}
