@@ -16,7 +16,7 @@ use super::{
     Inner,
     fault::Fault,
     queue::Job,
-    store::{Opened, clean_regions},
+    store::Opened,
 };
 use crate::tiers::{Class, entry::ByHash, reason};
 
@@ -169,7 +169,7 @@ impl Inner {
     /// Looks at the directory before `bytes` are written.
     pub(super) async fn inspect(&self, opened: &Arc<Opened>, bytes: u64) -> Result<(), Fault> {
         // Once every region has been written, the files grow no more.
-        let grows = opened.census.clean() > clean_regions(opened.geometry) as u64;
+        let grows = opened.census.unwritten() > 0;
         let bytes = if grows { bytes } else { 0 };
         let place = opened.place.clone();
         blocking(move || place.inspect(bytes)).await
