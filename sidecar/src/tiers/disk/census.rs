@@ -16,7 +16,7 @@ use foyer::{
     EvictionInfo, EvictionPicker, Statistics, StorageFilterCondition, StorageFilterResult,
 };
 
-use crate::tiers::entry::KeyHash;
+use crate::tiers::key::KeyHash;
 
 /// Counts what the disk holds. Shared with foyer.
 #[derive(Debug, Default)]

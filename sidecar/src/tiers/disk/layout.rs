@@ -282,7 +282,10 @@ pub(super) fn written_regions(dir: &Path) -> io::Result<HashSet<u32>> {
         let meta = fs::metadata(path).ok()?;
         (meta.blocks() > 0).then(|| u32::try_from(id).ok())?
     };
-    Ok(region_files(dir)?.into_iter().filter_map(takes_space).collect())
+    Ok(region_files(dir)?
+        .into_iter()
+        .filter_map(takes_space)
+        .collect())
 }
 
 /// Returns the region files of a folder with their numbers, in order. None where the folder is not there.

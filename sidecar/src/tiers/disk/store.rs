@@ -26,7 +26,8 @@ use super::{
 };
 use crate::tiers::{
     DiskOptions, IoUring, Key, TiersError,
-    entry::{ByHash, Held, KeyHash},
+    entry::Held,
+    key::{ByHash, KeyHash},
 };
 
 /// foyer's hybrid cache, of which only the disk is used: the memory tier is ours, for it has three parts and outlives a broken disk.

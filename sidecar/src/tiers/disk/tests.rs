@@ -39,7 +39,10 @@ fn what_lies_between_the_watermarks_is_kept_free_within_what_foyer_takes() {
     const GIB: u64 = 1 << 30;
     let spare = |bytes: u64, (high, low): (u8, u8)| {
         let mut options = DiskOptions::new("unused", bytes);
-        (options.high_watermark_percent, options.low_watermark_percent) = (high, low);
+        (
+            options.high_watermark_percent,
+            options.low_watermark_percent,
+        ) = (high, low);
         let geometry = Geometry::of(bytes / 100 * u64::from(high)).expect("it is large enough");
         (geometry.regions, geometry.spare(&options))
     };
@@ -72,7 +75,10 @@ fn what_lies_between_the_watermarks_is_kept_free_within_what_foyer_takes() {
             for low in (5..high).step_by(7) {
                 let bytes = (megabytes << 20) * 100 / u64::from(high);
                 let (regions, spare) = spare(bytes, (high, low));
-                assert!(spare >= 1 && spare < regions / 2, "{megabytes} MiB: {spare} of {regions}");
+                assert!(
+                    spare >= 1 && spare < regions / 2,
+                    "{megabytes} MiB: {spare} of {regions}"
+                );
             }
         }
     }
@@ -98,7 +104,14 @@ async fn a_full_disk_is_freed_down_to_the_low_watermark() {
         }
     }
     tiers.flush().await;
-    let inside = || tiers.disk.as_ref().expect("there is a disk tier").inner.clone();
+    let inside = || {
+        tiers
+            .disk
+            .as_ref()
+            .expect("there is a disk tier")
+            .inner
+            .clone()
+    };
     let opened = inside().opened.load_full().expect("it is open");
     let (regions, region_bytes) = (opened.geometry.regions, opened.geometry.region_bytes);
     assert_eq!((regions, opened.spare), (28, 12));

@@ -12,13 +12,8 @@ use std::{
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::{
-    Inner,
-    fault::Fault,
-    queue::Job,
-    store::Opened,
-};
-use crate::tiers::{Class, entry::ByHash, reason};
+use super::{Inner, fault::Fault, queue::Job, store::Opened};
+use crate::tiers::{Class, key::ByHash, reason};
 
 /// How long a batch may take. A disk that needs longer for a few megabytes is of no use.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
