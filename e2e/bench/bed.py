@@ -97,10 +97,17 @@ class Bed:
         self._filled.add(artifacts)
 
     def serve(
-        self, artifacts: list[Artifacts], endpoint: str | None = None, name: str = "virtual", args=(), tls=None, kind=Vdt
+        self,
+        artifacts: list[Artifacts],
+        endpoint: str | None = None,
+        name: str = "virtual",
+        args=(),
+        tls=None,
+        kind=Vdt,
+        layout: dict | None = None,
     ) -> Vdt:
-        """vdt over the artifacts, one table each, its source by way of `endpoint`, by TLS with a (certificate, key). State and
-        run folder are new."""
+        """vdt over the artifacts, one table each, its source by way of `endpoint`, by TLS with a (certificate, key), laid out by
+        `layout`. State and run folder are new."""
         work = self.work / f"{name}-{len(self._servers)}"
         work.mkdir()
         secrets = self.seaweed.secrets_dir(work / "secrets")
@@ -109,6 +116,8 @@ class Bed:
             self.fill(a)
             source = manifest.bucket(BUCKET, endpoint or self.seaweed.endpoint, prefix=f"{a.label}/")
             spec = {"server": {"tls": {"mode": "Secret", "secretRef": {"name": "tls"}}}} if tls else {}
+            if layout:
+                spec["layout"] = layout
             table = manifest.virtual_table(f"t{a.label.lower()}", [source], refresh=manifest.ON_REQUEST, **spec)
             manifests.append(manifest.write(work / f"{a.label}.yaml", table))
         if tls:
