@@ -13,10 +13,7 @@ mod state;
 use serde_json::{Value, json};
 use vdt_crds::PodTemplate;
 
-use super::{
-    ENDPOINT_SECONDS, References, STOP_SECONDS, Server,
-    volumes::Volumes,
-};
+use super::{ENDPOINT_SECONDS, References, STOP_SECONDS, Server, volumes::Volumes};
 use crate::names;
 
 /// User, group and group of files of the pods: nobody that a distribution knows.

@@ -29,10 +29,9 @@ pub(super) fn render(
         .collect();
     let generations = generations.unwrap_or_default();
     if let Some(last) = server.rendered.as_ref().filter(|_| keeps) {
-        let follows =
-            volumes::mounts_config_map(&last.template, &names::config(server.name));
-        let is_unchanged = last.inputs == all
-            || (!generations.is_empty() && last.generations == generations);
+        let follows = volumes::mounts_config_map(&last.template, &names::config(server.name));
+        let is_unchanged =
+            last.inputs == all || (!generations.is_empty() && last.generations == generations);
         let is_followed = follows && last.fixed.as_ref() == Some(&fixed);
         if is_unchanged || is_followed {
             return Rendered {

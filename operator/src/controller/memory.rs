@@ -1,19 +1,17 @@
 //! What is kept of a table between looks: what saves requests, and nothing that a restart would miss. A table that was made anew under its name begins
 //! with nothing; of one that is gone nothing is kept, neither here nor in metrics and references.
 
-use std::{collections::HashMap, sync::{Arc, PoisonError}};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError},
+};
 
 use tokio::time::Instant;
 
 use super::Context;
 use crate::{
-    apply::rollout,
-    backoff::Backoff,
-    build::Kind,
-    dereference::Known,
-    names,
-    status::gather::PodReport,
-    watches::TableRef,
+    apply::rollout, backoff::Backoff, build::Kind, dereference::Known, names,
+    status::gather::PodReport, watches::TableRef,
 };
 
 /// What is kept of one table between looks.

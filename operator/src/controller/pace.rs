@@ -5,7 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use vdt_crds::{Server as ServerSpec, VirtualTableStatus, status::condition};
 
-use super::{look::{Acted, Look}, memory::Memory};
+use super::{
+    look::{Acted, Look},
+    memory::Memory,
+};
 use crate::status;
 
 /// From one look to the next where all is well: this old may a status be.

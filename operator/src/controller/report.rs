@@ -16,7 +16,11 @@ use vdt_crds::{
     status::condition,
 };
 
-use super::{chain, look::{Acted, Look}, memory::Memory};
+use super::{
+    look::{Acted, Look},
+    memory::Memory,
+    told,
+};
 use crate::{
     apply::{claims, pod_views},
     build, names,
@@ -73,7 +77,7 @@ impl Look<'_> {
             updated: acted.plan.updated,
             outdated: acted.plan.outdated,
             refusal: acted.refusal.as_ref(),
-            failure: acted.failure.as_ref().map(|failure| chain(failure)),
+            failure: acted.failure.as_ref().map(|failure| told(failure)),
             missing: acted.dereferenced.problem(),
             held,
             others: acted

@@ -8,7 +8,7 @@ use vdt_crds::{
 };
 
 use super::{
-    APPLY_FAILED, Observed, PODS_NOT_READY, POD_FAILED, ROLLING_OUT, SCALED_TO_ZERO, UNKNOWN,
+    APPLY_FAILED, Observed, POD_FAILED, PODS_NOT_READY, ROLLING_OUT, SCALED_TO_ZERO, UNKNOWN,
     UNSCHEDULABLE,
     said::{Followed, conditions, followed, table_reports},
 };

@@ -25,9 +25,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use vdt_crds::VirtualTable;
-use vdt_dialect::{
-    DataSurface, DrainReport, HttpMetrics, Limits, ServeOptions, Workers, admin::Gate,
-};
+use vdt_dialect::{DrainReport, HttpMetrics, admin::Gate};
 use vdt_rope::{Drift, RopeStoreOptions};
 
 use crate::{
@@ -192,24 +190,14 @@ impl<'a> Door<'a> {
             self.admin.unsecured(true);
             let tls = self.front.secured().await;
             self.admin.unsecured(false);
-            let limits = Limits::default();
-            let surface =
-                DataSurface::with(stack.files(), http.clone(), self.front.edge(limits.clone()));
-            let options = ServeOptions {
-                limits,
-                tls,
-                metrics: Some(http.clone()),
-                workers: Workers::for_each_core()
-                    .inspect_err(|error| warn!(%error, "connections have no threads of their own"))
-                    .ok(),
-            };
-            self.listeners.push(tokio::spawn(vdt_dialect::serve_with(
+            self.listeners.push(self.front.serve(
                 listener,
-                surface,
-                options,
-                self.stop.clone().cancelled_owned(),
+                tls,
+                stack.files(),
+                http.clone(),
+                self.stop.clone(),
                 self.drain(),
-            )));
+            ));
         }
         self.http = Some(http);
         self.admin.opened(stack.clone(), registry);

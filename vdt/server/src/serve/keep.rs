@@ -20,9 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 use vdt_crds::{api::RefusedManifest, chain, status::reason};
 use vdt_sidecar::files::Taken;
-use vdt_store::{
-    Definition, Origin, StateStore, StoreError, TableRefresh, TableStatus, schedule,
-};
+use vdt_store::{Definition, Origin, StateStore, StoreError, TableRefresh, TableStatus, schedule};
 
 use super::{
     clock,
