@@ -97,7 +97,7 @@ async fn a_full_disk_is_freed_down_to_the_low_watermark() {
     let tiers = Tiers::open(options).await.expect("the tiers open");
     let low = (64 << 20) / 2;
     // Twice the volume goes by.
-    for number in 0..2000 {
+    for number in 0..2000u32 {
         tiers.insert(Class::Block, Key(number.into()), entry(), Insert::Resident);
         if number % 32 == 31 {
             tiers.flush().await;
