@@ -185,7 +185,7 @@ class Served:
             "tls": {"mode": "Secret", "secretRef": {"name": "own-tls"}},
         }
         table = manifest.virtual_table(
-            "files", [manifest.folder(str(folder))], server=server, refresh=manifest.ON_REQUEST
+            "files", [manifest.folder(folder.name)], server=server, refresh=manifest.ON_REQUEST
         )
         secrets = tmp_path / "secrets"
         self.mounts = {name: Mounted(secrets / name) for name in (Token.secret_name, KeyPair.secret_name, "own-tls")}
@@ -194,7 +194,7 @@ class Served:
         for who in (self.token, self.pair):
             self.mounts[who.secret_name].put(who.secret)
         self.mounts["own-tls"].put(self.certificate.secret)
-        path = manifest.write(tmp_path / "files.yaml", table)
+        path = manifest.write(folder.parent / f"{tmp_path.name}.yaml", table)
         self.pod = Pod(path, state=tmp_path / "state", args=["--secrets-dir", secrets], work=tmp_path / "p")
 
     def start(self):
