@@ -10,7 +10,7 @@ cache=${VDT_E2E_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/vdt-e2e}
 mkdir -p "$cache"
 
 say() { echo "setup: $*" >&2; }
-have() { command -v "$1" >/dev/null 2>&1; }
+have() { type -P "$1" >/dev/null; } # a program: not a function of this script
 
 # One set-up at a time: two checkouts share the cache.
 if have flock; then
@@ -58,7 +58,7 @@ spark_jars() { # copies the jars of spark/pom.xml, 570 MB, into the cache
     echo "$stamp" >"$jars/stamp"
 }
 
-chromium() { # a browser for the admin page: Debian's, where we may install it
+browser() { # Chromium for the admin page: Debian's, where we may install it
     for name in chromium chromium-browser google-chrome google-chrome-stable chrome; do
         if have "$name"; then return; fi
     done
@@ -89,7 +89,7 @@ all)
     else
         say "no Java or no Maven: the Spark tests will be skipped"
     fi
-    chromium
+    browser
     python_of venv "${requirements[@]}"
     ;;
 *)

@@ -11,6 +11,7 @@
 
 mod adhoc;
 pub mod api;
+mod chain;
 mod crd;
 pub mod parse;
 pub mod quantity;
@@ -27,6 +28,7 @@ mod validate;
 mod violation;
 
 pub use adhoc::BucketUrlError;
+pub use chain::chain;
 pub use crd::{crd, crd_yaml};
 pub use parse::{ParseError, parse};
 pub use quantity::Quantity;

@@ -67,7 +67,7 @@ class Bed:
         self.work = Path(tempfile.mkdtemp(prefix="vdt-bench-", dir=os.environ.get("VDT_BENCH_DIR")))
         self.seaweed = SeaweedFS(self.work / "seaweed", public_bucket=BUCKET)
         self._filled: set[Artifacts] = set()
-        self._physical: set[Artifacts] = set()
+        self._physical: set[str] = set()
         self._servers: list[Vdt] = []
 
     def __enter__(self) -> "Bed":
@@ -97,10 +97,17 @@ class Bed:
         self._filled.add(artifacts)
 
     def serve(
-        self, artifacts: list[Artifacts], endpoint: str | None = None, name: str = "virtual", args=(), tls=None, kind=Vdt
+        self,
+        artifacts: list[Artifacts],
+        endpoint: str | None = None,
+        name: str = "virtual",
+        args=(),
+        tls=None,
+        kind=Vdt,
+        layout: dict | None = None,
     ) -> Vdt:
-        """vdt over the artifacts, one table each, its source by way of `endpoint`, by TLS with a (certificate, key). State and
-        run folder are new."""
+        """vdt over the artifacts, one table each, its source by way of `endpoint`, by TLS with a (certificate, key), laid out by
+        `layout`. State and run folder are new."""
         work = self.work / f"{name}-{len(self._servers)}"
         work.mkdir()
         secrets = self.seaweed.secrets_dir(work / "secrets")
@@ -109,6 +116,8 @@ class Bed:
             self.fill(a)
             source = manifest.bucket(BUCKET, endpoint or self.seaweed.endpoint, prefix=f"{a.label}/")
             spec = {"server": {"tls": {"mode": "Secret", "secretRef": {"name": "tls"}}}} if tls else {}
+            if layout:
+                spec["layout"] = layout
             table = manifest.virtual_table(f"t{a.label.lower()}", [source], refresh=manifest.ON_REQUEST, **spec)
             manifests.append(manifest.write(work / f"{a.label}.yaml", table))
         if tls:
@@ -128,11 +137,26 @@ class Bed:
             self.seaweed.access_key,
             self.seaweed.secret_key,
         )
-        if artifacts not in self._physical:
-            say(f"writing the physical table of {artifacts.label}")
+        return self._written(artifacts, place)
+
+    def local(self, artifacts: Artifacts) -> Place:
+        """The physical table again, in a folder: with no server in between, a scan is the client's own work."""
+        return self._written(artifacts, Place(str(self.work / "local" / artifacts.label)))
+
+    def _written(self, artifacts: Artifacts, place: Place) -> Place:
+        if place.uri not in self._physical:
+            say(f"writing the physical table of {artifacts.label}: {place.uri}")
             self._write_physical(artifacts, place)
-            self._physical.add(artifacts)
+            self._physical.add(place.uri)
         return place
+
+    def query(self, client: str, what: str, place: Place, vdt: Vdt | None = None) -> dict:
+        """`once`, and in `cpus` what it took whom: the client, the service and vdt, CPU seconds each."""
+        servers = {"service": self.seaweed.process} | ({"vdt": vdt.process} if vdt else {})
+        before = {name: process.cpu_seconds() for name, process in servers.items()}
+        found = once(client, what, place)
+        cpus = {name: process.cpu_seconds() - before[name] for name, process in servers.items()}
+        return found | {"cpus": {"client": found["cpu"]} | cpus}
 
     def _write_physical(self, artifacts: Artifacts, place: Place):
         import deltalake
@@ -169,7 +193,7 @@ class Bed:
         deltalake.write_deltalake(
             place.uri,
             pa.RecordBatchReader.from_batches(schema, batches()),
-            storage_options=self.seaweed.storage_options(),
+            storage_options=self.seaweed.storage_options() if place.endpoint else {},
             configuration={"delta.dataSkippingStatsColumns": "id,filename"},
             target_file_size=1024 * 1024 * 1024,
             writer_properties=deltalake.WriterProperties(
@@ -198,8 +222,11 @@ def say(message: str):
     print(f"bench: {message}", file=sys.stderr, flush=True)
 
 
-def arguments() -> argparse.Namespace:
+def arguments(only: bool = False) -> argparse.Namespace:
+    """Options of a benchmark; with `only`, one size of artifacts can be asked for."""
     parser = argparse.ArgumentParser()
+    if only:
+        parser.add_argument("--only", metavar="LABEL", help="artifacts of one size: 1MB, say")
     parser.add_argument("--size", choices=SIZES, default=os.environ.get("VDT_BENCH_SIZE", "small"))
     parser.add_argument("--runs", type=int, default=int(os.environ.get("VDT_BENCH_RUNS", "5")), help="pairs of runs")
     return parser.parse_args()
@@ -212,6 +239,11 @@ def table(title: str, head: list[str], rows: list[list]):
     print("|" + "---|" * len(head))
     for row in rows:
         print("| " + " | ".join(str(c) for c in row) + " |", flush=True)
+
+
+def cpu(cpus: dict[str, float]) -> str:
+    """CPU seconds by process, as a cell of a table."""
+    return " + ".join(f"{seconds:.2f}" for seconds in cpus.values())
 
 
 def median(values) -> float:

@@ -1,6 +1,7 @@
 """One cold query of one client, in this process: `python -m bench.once CLIENT lookup|scan|count PLACE_JSON [NAME]`.
 
-Prints JSON: seconds (from before the table is opened until the last byte is there; imports do not count) and bytes.
+Prints JSON: seconds (from before the table is opened until the last byte is there; imports do not count), what CPU time this
+process used for them, and bytes.
 """
 
 import hashlib
@@ -51,10 +52,11 @@ def count(session, _name: str) -> dict:
 
 def main():
     client, what, place = CLIENTS[sys.argv[1]], sys.argv[2], Place(**json.loads(sys.argv[3]))
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     session = client(place)
     result = {"lookup": lookup, "scan": scan, "count": count}[what](session, sys.argv[4])
-    print(json.dumps(result | {"seconds": time.perf_counter() - began}), flush=True)
+    cost = {"seconds": time.perf_counter() - began, "cpu": time.process_time() - busy}
+    print(json.dumps(result | cost), flush=True)
     os._exit(0)  # delta-rs' threads now and then abort a process that ends in the ordinary way
 
 

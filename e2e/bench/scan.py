@@ -1,7 +1,8 @@
 """Cold full scan of a virtual table against a physical Delta table of the same rows on the same SeaweedFS.
 
-Runs come in pairs, in alternating order; the ratio is the median of the pairs' ratios (physical time / virtual time: 1 is as
-fast, below 1 slower). Small artifacts are bound by the service's GETs a second, measured with curl in the same run.
+Runs come in rounds, in alternating order; a ratio is the median of the rounds' ratios (physical time / virtual time: 1 is as
+fast, below 1 slower), once as vdt is and once without its cache. Small artifacts are bound by the service's GETs a second,
+measured with curl in the same run. All of it shares the machine's cores, so what CPU each process took is told too.
 """
 
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from lib.clients import place_of
 
-from .bed import BUCKET, SIZES, Artifacts, Bed, arguments, median, once, say, table
+from .bed import BUCKET, SIZES, Artifacts, Bed, arguments, cpu, median, say, table
 
 CLIENTS = ["delta-rs dataset", "delta-rs query", "DuckDB", "Polars"]
 CONNECTIONS = 32
@@ -48,13 +49,27 @@ def gets_a_second(bed: Bed, artifacts: Artifacts) -> float | None:
     return artifacts.count / elapsed if done.returncode == 0 else None
 
 
-def cold(bed: Bed, artifacts: Artifacts, client: str) -> dict:
+def cold(bed: Bed, artifacts: Artifacts, client: str, args=()) -> dict:
     """A scan through a vdt that has just started, its cache empty."""
-    vdt = bed.serve([artifacts], name=f"scan-{artifacts.label}")
+    vdt = bed.serve([artifacts], name=f"scan-{artifacts.label}", args=args)
     try:
-        return once(client, "scan", place_of(vdt.table(f"t{artifacts.label.lower()}")))
+        return bed.query(client, "scan", place_of(vdt.table(f"t{artifacts.label.lower()}")), vdt)
     finally:
         vdt.stop(seconds=10)
+
+
+def round_of(bed: Bed, artifacts: Artifacts, client: str, number: int) -> dict[str, dict]:
+    """Each kind once: physical, virtual, virtual without a cache."""
+    kinds = {
+        "physical": lambda: bed.query(client, "scan", bed.physical(artifacts)),
+        "virtual": lambda: cold(bed, artifacts, client),
+        "uncached": lambda: cold(bed, artifacts, client, ["--no-cache"]),
+    }
+    found = {}
+    for kind in list(kinds)[:: 1 if number % 2 else -1]:
+        found[kind] = kinds[kind]()
+        assert found[kind]["bytes"] == artifacts.bytes, (client, kind, found[kind])
+    return found
 
 
 def run(bed: Bed, size: str, runs: int, only: str | None = None):
@@ -63,53 +78,47 @@ def run(bed: Bed, size: str, runs: int, only: str | None = None):
         if only and artifacts.label != only:
             continue
         bed.fill(artifacts)
-        physical = bed.physical(artifacts)
+        bed.physical(artifacts)
         rate = gets_a_second(bed, artifacts)
         for client in CLIENTS:
-            pairs = []
-            for number in range(runs + 1):  # the first pair warms the service's and the kernel's caches
-                times = {}
-                for kind in ("p", "v") if number % 2 else ("v", "p"):
-                    found = once(client, "scan", physical) if kind == "p" else cold(bed, artifacts, client)
-                    assert found["bytes"] == artifacts.bytes, (client, kind, found)
-                    times[kind] = found["seconds"]
-                if number:
-                    pairs.append(times)
-            p, v = median(t["p"] for t in pairs), median(t["v"] for t in pairs)
-            ratio = median(t["p"] / t["v"] for t in pairs)
-            ceiling = p / (artifacts.count / rate) if rate else None
-            rows.append(
-                [
-                    artifacts.label,
-                    artifacts.count,
-                    client,
-                    f"{p:.2f} s",
-                    f"{v:.2f} s",
-                    f"{artifacts.bytes / v / 1e6:.0f} MB/s",
-                    f"**{ratio:.2f}** ({min(t['p'] / t['v'] for t in pairs):.2f}-{max(t['p'] / t['v'] for t in pairs):.2f})",
-                    f"{rate:,.0f}" if rate else "-",
-                    f"{min(ceiling, 1):.2f}" if ceiling else "-",
-                ]
-            )
+            round_of(bed, artifacts, client, 0)  # warms the service's and the kernel's caches
+            rounds = [round_of(bed, artifacts, client, number) for number in range(1, runs + 1)]
+            rows.append([artifacts.label, artifacts.count, client, *_row(artifacts, rounds, rate)])
             say(" ".join(str(c) for c in rows[-1]))
-    table(
-        f"Cold full scan, {runs} pairs",
-        [
-            "artifacts",
-            "count",
-            "client",
-            "physical",
-            "virtual",
-            "virtual rate",
-            "physical/virtual (range)",
-            "curl GETs/s",
-            "ceiling of GETs",
-        ],
-        rows,
-    )
+    head = ["artifacts", "count", "client", "physical", "virtual", "physical / virtual (range)", "the same, no cache"]
+    cpus = ["CPU s, physical: client + SeaweedFS", "virtual: client + SeaweedFS + vdt", "cores busy"]
+    table(f"Cold full scan, {runs} rounds", [*head, "ceiling by curl's GETs/s", *cpus], rows)
+
+
+def _row(artifacts: Artifacts, rounds: list[dict], rate: float | None) -> list[str]:
+    def seconds(kind: str) -> float:
+        return median(r[kind]["seconds"] for r in rounds)
+
+    def ratio(kind: str) -> str:
+        ratios = [r["physical"]["seconds"] / r[kind]["seconds"] for r in rounds]
+        return f"**{median(ratios):.2f}** ({min(ratios):.2f}-{max(ratios):.2f})"
+
+    def cpus(kind: str) -> dict[str, float]:
+        return {name: median(r[kind]["cpus"][name] for r in rounds) for name in rounds[0][kind]["cpus"]}
+
+    ceiling = "-"
+    if rate:
+        least = artifacts.count / rate
+        ceiling = f"{min(seconds('physical') / least, 1):.2f} ({rate:,.0f})"
+    busy = median(sum(r["virtual"]["cpus"].values()) / r["virtual"]["seconds"] for r in rounds)
+    return [
+        f"{seconds('physical'):.2f} s",
+        f"{seconds('virtual'):.2f} s",
+        ratio("virtual"),
+        ratio("uncached"),
+        ceiling,
+        cpu(cpus("physical")),
+        cpu(cpus("virtual")),
+        f"{busy:.2f}",
+    ]
 
 
 if __name__ == "__main__":
-    options = arguments()
+    options = arguments(only=True)
     with Bed() as bed:
-        run(bed, options.size, options.runs)
+        run(bed, options.size, options.runs, options.only)

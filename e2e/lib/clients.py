@@ -13,10 +13,10 @@ REGION = "us-east-1"
 
 @dataclass(frozen=True)
 class Place:
-    """A Delta table in an S3 service. Anonymous without keys."""
+    """A Delta table in an S3 service, or in a folder where there is no endpoint. Anonymous without keys."""
 
     uri: str
-    endpoint: str
+    endpoint: str = ""
     access_key: str | None = None
     secret_key: str | None = None
 
@@ -34,6 +34,8 @@ class Place:
 
     def storage_options(self) -> dict[str, str]:
         """For delta-rs and Polars, which share them."""
+        if not self.endpoint:
+            return {}
         options = {"AWS_ENDPOINT_URL": self.endpoint, "AWS_ALLOW_HTTP": "true", "AWS_REGION": REGION}
         if self.access_key:
             return options | {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
@@ -182,6 +184,8 @@ class DuckDB:
 
     def __init__(self, place: Place):
         self.place, self.connection = place, duckdb_connection()
+        if not place.endpoint:
+            return
         keys = f"key_id '{place.access_key}', secret '{place.secret_key}', " if place.access_key else ""
         self.connection.execute(
             f"CREATE SECRET (TYPE s3, {keys}endpoint '{place.host}', url_style 'path', use_ssl false, "

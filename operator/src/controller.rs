@@ -128,7 +128,7 @@ pub(crate) async fn reconcile(
             tracing::warn!(
                 namespace,
                 name,
-                error = chain(&error),
+                error = told(&error),
                 retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
                 "a table is not as it should be; trying again"
             );
@@ -138,19 +138,9 @@ pub(crate) async fn reconcile(
     Ok(action)
 }
 
-/// An error with everything that caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    shorten(&text)
+/// An error and all its causes, for a condition: in one line, shortened.
+fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    shorten(&vdt_crds::chain(error))
 }
 
 /// A random number. It spreads looks and waits, nothing depends on it being good.

@@ -2,6 +2,8 @@
 
 use std::{error::Error, fmt, process::ExitCode};
 
+use vdt_crds::chain;
+
 /// What the user gave cannot be used: exit code 2. Every problem has a line.
 #[derive(Debug)]
 pub struct BadInput {
@@ -39,20 +41,4 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
             ExitCode::from(1)
         }
     }
-}
-
-/// An error and all its causes in one line, for logs and terminals.
-#[must_use]
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let line = next.to_string();
-        if !text.ends_with(&line) {
-            text.push_str(": ");
-            text.push_str(&line);
-        }
-        cause = next.source();
-    }
-    text
 }

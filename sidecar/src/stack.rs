@@ -95,6 +95,8 @@ impl CacheArgs {
                 if let Some(cache) = declared {
                     disk.high_watermark_percent =
                         u8::try_from(cache.disk.high_watermark_percent).unwrap_or(90);
+                    disk.low_watermark_percent =
+                        u8::try_from(cache.disk.low_watermark_percent).unwrap_or(80);
                 }
                 disk
             });

@@ -53,10 +53,10 @@ pub enum WarmupMode {
 pub struct DiskTier {
     /// capacity of the volume. The cache stays below highWatermarkPercent of it.
     pub capacity: Quantity,
-    /// highWatermarkPercent of capacity starts eviction.
+    /// highWatermarkPercent of capacity, and of what the file system really has, is the most that the cache takes.
     #[schemars(range(min = 10, max = 95))]
     pub high_watermark_percent: u32,
-    /// lowWatermarkPercent of capacity ends eviction.
+    /// lowWatermarkPercent of the same is what stays cached. Beyond it the oldest entries leave, and the space up to highWatermarkPercent takes what is written meanwhile. Some space is kept free however close the two are, and at most about half of the cache however far apart.
     #[schemars(range(min = 5, max = 94))]
     pub low_watermark_percent: u32,
     /// volume that holds the tier.

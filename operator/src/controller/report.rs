@@ -17,9 +17,9 @@ use vdt_crds::{
 };
 
 use super::{
-    chain,
     look::{Acted, Look},
     memory::Memory,
+    told,
 };
 use crate::{
     apply::{claims, pod_views},
@@ -77,7 +77,7 @@ impl Look<'_> {
             updated: acted.plan.updated,
             outdated: acted.plan.outdated,
             refusal: acted.refusal.as_ref(),
-            failure: acted.failure.as_ref().map(|failure| chain(failure)),
+            failure: acted.failure.as_ref().map(|failure| told(failure)),
             missing: acted.dereferenced.problem(),
             held,
             others: acted

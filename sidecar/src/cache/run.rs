@@ -6,122 +6,25 @@
 
 use std::{collections::VecDeque, ops::Range, sync::Arc};
 
-use tokio::sync::OwnedSemaphorePermit;
-use vdt_rope::{Frame, ReadContext, SourceObject};
+use vdt_rope::{Frame, ReadContext};
 
 use super::{
     Shared,
-    fetch::{self, Object},
+    ahead::Room,
+    fetch,
     fill::{Fill, Target},
     flight::{Follower, Registry},
-    key::Identity,
+    listed::{listed, neighbour},
     pack::{Layout, Pack, Placed, Sizes},
+    unit::{Unit, pack_meta},
 };
-use crate::tiers::{Class, EntryMeta, Insert, Key};
+use crate::tiers::{Class, Insert, Key};
 
 /// References before the one asked for that may be asked for at the same time, so that they belong to the same run.
 const BACK_MAX: usize = 16;
 
 /// Bytes that are held and lie between missed ones are fetched again up to this.
 const GAP_BYTES_MAX: u64 = 256 << 10;
-
-/// Bytes of the read-ahead budget, given back by the last fetch that they were taken for.
-type Room = Arc<OwnedSemaphorePermit>;
-
-/// What is missed: a pack, or an object that is one entry.
-enum Unit {
-    Pack(Arc<Pack>),
-    Single {
-        at: u64,
-        object: Arc<SourceObject>,
-        key: Key,
-    },
-}
-
-impl Unit {
-    /// The half-open range of the file that its bytes lie in.
-    fn span(&self) -> Range<u64> {
-        match self {
-            Self::Pack(pack) => pack.begin()..pack.end(),
-            Self::Single { at, object, .. } => *at..at + object.size,
-        }
-    }
-
-    fn references(&self) -> usize {
-        match self {
-            Self::Pack(pack) => pack.members.len(),
-            Self::Single { .. } => 1,
-        }
-    }
-
-    fn target(&self) -> Target {
-        match self {
-            Self::Pack(pack) => {
-                let spans = pack.members.iter();
-                let spans = spans.map(|member| member.at..member.at + member.object.size);
-                Target::new(pack.key, Class::Pack, Some(pack_meta(pack)), spans)
-            }
-            Self::Single { object, key, .. } => {
-                let meta = Some(Arc::new(listed_meta(object)));
-                Target::new(*key, Class::Block, meta, [self.span()])
-            }
-        }
-    }
-}
-
-fn pack_meta(pack: &Pack) -> Arc<EntryMeta> {
-    Arc::new(EntryMeta {
-        size: pack.bytes,
-        last_modified_ms: 0,
-        etag: None,
-        version: None,
-    })
-}
-
-/// What the origin would say of an object, as far as the listing knows.
-pub(super) fn listed_meta(object: &SourceObject) -> EntryMeta {
-    EntryMeta {
-        size: object.size,
-        last_modified_ms: object.last_modified_ms,
-        etag: object
-            .etag
-            .as_deref()
-            .map(|etag| format!("\"{etag}\"").into()),
-        version: object.version.as_deref().map(Into::into),
-    }
-}
-
-/// The object that a read is about, as it was listed; `None` for a key that no path can hold.
-pub(super) fn listed(context: &ReadContext) -> Option<Object> {
-    let object = &*context.object;
-    let raw = format!("sources/{}/{}", object.source, object.key);
-    let location = object_store::path::Path::parse(&raw).ok()?;
-    Some(listed_at(location, context))
-}
-
-/// The same, where its path is known.
-pub(super) fn listed_at(location: object_store::path::Path, context: &ReadContext) -> Object {
-    let object = &*context.object;
-    Object {
-        location,
-        class: Class::Block,
-        identity: Identity::listed(object),
-        meta: Arc::new(listed_meta(object)),
-        if_match: object.etag.as_deref().map(Into::into),
-        version: object.version.as_deref().map(Into::into),
-        name: None,
-        context: Some(context.clone()),
-    }
-}
-
-/// A neighbour of the object that a read is about: it begins at `at` of the same file.
-fn neighbour(context: &ReadContext, object: &Arc<SourceObject>, at: u64) -> ReadContext {
-    ReadContext {
-        at,
-        object: Arc::clone(object),
-        ..context.clone()
-    }
-}
 
 impl Shared {
     /// The half-open window of the file to look through for a read of the byte `at`.
@@ -147,7 +50,7 @@ impl Shared {
     }
 
     /// What of the window is missed, in order. A pack that begins in the window comes whole, if it ends before `end_max`.
-    fn missed(
+    pub(super) fn missed(
         &self,
         registry: &Registry<'_>,
         layout: &Layout,
@@ -243,68 +146,8 @@ impl Shared {
         follow(&registry)
     }
 
-    /// Starts to fetch what of a frame is missed in the window, ahead of whoever will ask for it.
-    pub(super) fn fetch_ahead(
-        self: &Arc<Self>,
-        context: &ReadContext,
-        layout: &Layout,
-        window: &Range<u64>,
-        how: Insert,
-        room: &Room,
-    ) -> u64 {
-        let mut registry = self.flights.lock();
-        let end_max = if window.start < context.body.end {
-            context.body.end
-        } else {
-            context.map.bytes()
-        };
-        let units = self.missed(&registry, layout, window, end_max);
-        let references: usize = units.iter().map(Unit::references).sum();
-        let mut bytes = 0;
-        if let Some(files) = &self.options.files
-            && references >= self.options.run_min
-        {
-            for run in self.runs(units) {
-                bytes += self.start_run(&mut registry, context, files, run, how, Some(room));
-            }
-            return bytes;
-        }
-        for unit in units {
-            match &unit {
-                Unit::Pack(pack) => {
-                    bytes += pack.bytes;
-                    self.start_members(&mut registry, context, pack, how, Some(room));
-                }
-                Unit::Single { at, object, .. } => {
-                    let Some(found) = listed(&neighbour(context, object, *at)) else {
-                        continue;
-                    };
-                    let range = 0..object.size;
-                    let mut target = unit.target();
-                    target.spans = [range.clone()].into();
-                    let fill = Fill::start(
-                        self,
-                        &mut registry,
-                        found.location.clone(),
-                        [target].into(),
-                        how,
-                    );
-                    bytes += object.size;
-                    let (shared, wanted, room) = (Arc::clone(self), fill.want(), Arc::clone(room));
-                    self.spawn(async move {
-                        let _kept = (wanted, room);
-                        // The gate is never closed.
-                        let _turn = shared.ahead_reads.acquire().await;
-                        fetch::segment(fill, found, range).await;
-                    });
-                }
-            }
-        }
-        bytes
-    }
-
     /// Cuts missed units into requests.
-    fn runs(&self, units: Vec<Unit>) -> Vec<Vec<Unit>> {
+    pub(super) fn runs(&self, units: Vec<Unit>) -> Vec<Vec<Unit>> {
         let mut runs: Vec<Vec<Unit>> = Vec::new();
         for unit in units {
             let span = unit.span();
@@ -321,7 +164,7 @@ impl Shared {
         runs
     }
 
-    fn start_run(
+    pub(super) fn start_run(
         self: &Arc<Self>,
         registry: &mut Registry<'_>,
         context: &ReadContext,
@@ -353,7 +196,7 @@ impl Shared {
         bytes
     }
 
-    fn start_members(
+    pub(super) fn start_members(
         self: &Arc<Self>,
         registry: &mut Registry<'_>,
         context: &ReadContext,
@@ -381,35 +224,6 @@ impl Shared {
         self.spawn(async move {
             let _kept = kept;
             fetch::members(fill, members, concurrent).await;
-        });
-    }
-
-    /// Reads a window of a file ahead, frame by frame, as far as the budget goes.
-    pub(super) fn read_ahead(
-        self: &Arc<Self>,
-        context: &ReadContext,
-        window: Range<u64>,
-        how: Insert,
-    ) {
-        let units = self.budget_units(window.end - window.start);
-        // Without room nothing is read ahead: those who ask are served first.
-        let Ok(room) = Arc::clone(&self.ahead_budget).try_acquire_many_owned(units) else {
-            return;
-        };
-        let room = Arc::new(room);
-        let (shared, context) = (Arc::clone(self), context.clone());
-        self.spawn(async move {
-            let mut at = window.start;
-            while at < window.end && !shared.stop.is_cancelled() {
-                // Whoever asks for the frame is told what is wrong with it.
-                let Ok(Some(frame)) = context.map.frame(at).await else {
-                    break;
-                };
-                let layout = shared.layout(&context, &frame).await;
-                let bytes = shared.fetch_ahead(&context, &layout, &window, how, &room);
-                shared.counters.read_ahead_began(bytes);
-                at = frame.covers().end.max(at + 1);
-            }
         });
     }
 

@@ -7,7 +7,7 @@ use super::{
     CacheStore,
     fetch::{Named, Object},
     key::Identity,
-    run,
+    listed,
 };
 use crate::tiers::Class;
 
@@ -32,7 +32,7 @@ impl CacheStore {
                     && (object.etag.as_deref(), object.version.as_deref())
                         == (tag, options.version.as_deref());
                 return is_same.then(|| {
-                    let object = run::listed_at(location.clone(), context);
+                    let object = listed::listed_at(location.clone(), context);
                     Subject::Listed(object, context.clone())
                 });
             }

@@ -18,6 +18,7 @@
 //! - Cancel: [`Front::watch`] ends with its token or its future; what it had taken stays.
 
 mod certificate;
+mod listener;
 mod principals;
 mod problem;
 mod secrets;

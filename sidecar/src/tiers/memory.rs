@@ -18,7 +18,8 @@ use foyer::{Cache, CacheBuilder, Event, EventListener, EvictionConfig, FifoConfi
 
 use super::{
     Class, Insert, Key,
-    entry::{ByHash, Held, KeyHash},
+    entry::Held,
+    key::{ByHash, KeyHash},
     stats::{Counters, MemoryStats},
 };
 

@@ -14,10 +14,12 @@
 mod disk;
 mod entry;
 mod error;
+mod key;
 mod memory;
 mod metrics;
 mod options;
 mod stats;
+mod stored;
 
 use std::sync::Arc;
 
@@ -30,8 +32,9 @@ use self::{
     stats::Counters,
 };
 pub use self::{
-    entry::{Class, Entry, EntryMeta, Insert, Key, MAX_ENTRY_BYTES, MAX_TEXT_BYTES, Tier},
+    entry::{Class, Entry, EntryMeta, Insert, MAX_ENTRY_BYTES, MAX_TEXT_BYTES, Tier},
     error::TiersError,
+    key::Key,
     options::{DiskOptions, IoUring, TiersOptions},
     stats::{ClassStats, DiskState, DiskStats, MemoryStats, TiersStats, reason},
 };

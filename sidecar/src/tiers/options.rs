@@ -32,6 +32,9 @@ pub struct DiskOptions {
     pub capacity: u64,
     /// The part of the capacity, and of what the file system really has, that is used. Percent, 10 to 95, default 90.
     pub high_watermark_percent: u8,
+    /// What of the same is left in use once eviction has caught up: the oldest regions are freed until no more than this holds entries, and the
+    /// space up to the high watermark takes what comes in meanwhile. Percent, below the high watermark, default 80.
+    pub low_watermark_percent: u8,
     /// Refuses to open where the volume is smaller than asked or unusable, in place of serving with less.
     pub strict: bool,
     /// Which way of reading and writing is used.
@@ -45,6 +48,7 @@ impl DiskOptions {
             dir: dir.into(),
             capacity,
             high_watermark_percent: 90,
+            low_watermark_percent: 80,
             strict: false,
             io_uring: IoUring::default(),
         }

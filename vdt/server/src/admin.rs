@@ -10,10 +10,13 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use object_store::path::Path;
 use serde_json::{Value, json};
-use vdt_crds::api::{CacheReport, RefreshOutcome, RefreshReport};
+use vdt_crds::{
+    api::{CacheReport, RefreshOutcome, RefreshReport},
+    chain,
+};
 use vdt_dialect::{Admin, AdminError, Readiness, Reason};
 use vdt_sidecar::process::now_ms;
-use vdt_store::{Outcome, RequestError, StateStore, chain};
+use vdt_store::{Outcome, RequestError, StateStore};
 
 use crate::{
     metrics::Metrics,

@@ -83,7 +83,7 @@ pub(crate) fn load_what_can_be(args: &SourceArgs) -> (Vec<Declared>, Vec<Problem
         Err(error) => problems.push(Problem {
             manifest: given.clone(),
             origin: given,
-            message: vdt_store::chain(error.as_ref()),
+            message: vdt_crds::chain(error.as_ref()),
         }),
     };
     for given in &args.sources {

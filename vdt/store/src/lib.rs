@@ -30,7 +30,7 @@ pub mod state;
 pub mod versions;
 
 pub use definition::{Definition, Edition, RefreshSettings};
-pub use error::{StoreError, chain};
+pub use error::StoreError;
 pub use origin::Origin;
 pub use refresh::{Clock, Progress, RefreshReport, SourceOutcome, TableRefresh};
 pub use schedule::{Outcome, RefreshTask, Refresher, RequestError, TableStatus, schedule};

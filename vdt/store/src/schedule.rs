@@ -11,9 +11,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tracing::{Instrument, info, info_span, warn};
+use vdt_crds::chain;
 
 use crate::{
-    error::{StoreError, chain},
+    error::StoreError,
     refresh::{Clock, RefreshReport, TableRefresh},
 };
 

@@ -12,6 +12,10 @@ use vdt_store::{
     source::{Entry, Listing},
 };
 
+/// As in the `vdt` binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const NOW_MS: i64 = 1_750_000_000_000;
 
 fn main() {

@@ -16,13 +16,15 @@ use foyer::{
     EvictionInfo, EvictionPicker, Statistics, StorageFilterCondition, StorageFilterResult,
 };
 
-use crate::tiers::entry::KeyHash;
+use crate::tiers::key::KeyHash;
 
 /// Counts what the disk holds. Shared with foyer.
 #[derive(Debug, Default)]
 pub(super) struct Census {
     /// Regions without entries.
     clean: AtomicU64,
+    /// Regions whose files do not take their space yet.
+    unwritten: AtomicU64,
     inside: Mutex<Inside>,
 }
 
@@ -70,6 +72,11 @@ impl Census {
     /// Returns the number of regions without entries.
     pub(super) fn clean(&self) -> u64 {
         self.clean.load(Relaxed)
+    }
+
+    /// Returns the number of regions that have never been full: writing them takes space of the volume.
+    pub(super) fn unwritten(&self) -> u64 {
+        self.unwritten.load(Relaxed)
     }
 
     /// Takes note of an entry that was written, perhaps not for the first time.
@@ -151,6 +158,12 @@ pub(super) struct OldestFirst {
     census: Arc<Census>,
     /// The newest sequence number of each region that was recovered.
     recovered: HashMap<u32, u64>,
+    /// Regions whose files took space before.
+    known: HashSet<u32>,
+    /// Regions whose files do not yet.
+    unwritten: HashSet<u32>,
+    /// Regions that are kept without entries.
+    spare: usize,
     /// Regions in the order of their age.
     order: BTreeSet<(u8, u64, u32)>,
     places: HashMap<u32, (u8, u64, u32)>,
@@ -159,10 +172,18 @@ pub(super) struct OldestFirst {
 }
 
 impl OldestFirst {
-    pub(super) fn new(census: Arc<Census>, recovered: HashMap<u32, u64>) -> Self {
+    /// `recovered` has the newest sequence number of each region with entries, `known` the regions whose files take space.
+    pub(super) fn new(
+        census: Arc<Census>,
+        (recovered, known): (HashMap<u32, u64>, HashSet<u32>),
+        spare: u64,
+    ) -> Self {
         Self {
             census,
             recovered,
+            known,
+            unwritten: HashSet::new(),
+            spare: usize::try_from(spare).unwrap_or(usize::MAX),
             order: BTreeSet::new(),
             places: HashMap::new(),
             written: 0,
@@ -172,7 +193,11 @@ impl OldestFirst {
 
     fn mark(&self, info: &EvictionInfo<'_>) {
         self.census.clean.store(info.clean as u64, Relaxed);
-        let old = (self.regions / 2).saturating_sub(info.clean);
+        self.census
+            .unwritten
+            .store(self.unwritten.len() as u64, Relaxed);
+        // Half of those that hold entries, when as many are clean as are to be.
+        let old = (self.regions.saturating_add(self.spare) / 2).saturating_sub(info.clean);
         for (_, _, id) in self.order.iter().take(old) {
             if let Some(region) = info.blocks.get(*id as usize) {
                 region.statistics().probation.store(true, Relaxed);
@@ -185,6 +210,11 @@ impl EvictionPicker for OldestFirst {
     fn init(&mut self, regions: &[u32], _: usize) {
         self.regions = regions.len();
         self.census.clean.store(regions.len() as u64, Relaxed);
+        let is_new = |region: &&u32| !self.known.contains(region);
+        self.unwritten = regions.iter().filter(is_new).copied().collect();
+        self.census
+            .unwritten
+            .store(self.unwritten.len() as u64, Relaxed);
     }
 
     fn pick(&mut self, info: EvictionInfo<'_>) -> Option<u32> {
@@ -196,6 +226,7 @@ impl EvictionPicker for OldestFirst {
     }
 
     fn on_block_evictable(&mut self, info: EvictionInfo<'_>, region: u32) {
+        self.unwritten.remove(&region);
         let place = match self.recovered.remove(&region) {
             Some(sequence) => (0, sequence, region),
             None => {

@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Inner, queue::Job};
-use crate::tiers::{Key, entry::KeyHash};
+use crate::tiers::{Key, key::KeyHash};
 
 /// No candidate has come for so long: the scan is over, or waits for its reader.
 const QUIET: Duration = Duration::from_millis(250);

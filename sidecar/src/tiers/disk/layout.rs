@@ -11,6 +11,7 @@
 //! layout that reads, loses its region files and nothing else.
 
 use std::{
+    collections::HashSet,
     fs::{self, File, OpenOptions},
     io,
     os::unix::fs::MetadataExt,
@@ -95,6 +96,24 @@ impl Geometry {
     pub(super) fn bytes(self) -> u64 {
         self.region_bytes * self.regions
     }
+
+    /// Returns how many regions are kept without entries: those between the two watermarks, for all regions together reach up to the high one.
+    ///
+    /// Never so few that writing waits for freeing, and never so many that foyer complains: what it keeps free and the region that is being
+    /// written are at most half of all.
+    pub(super) fn spare(self, options: &DiskOptions) -> u64 {
+        let high = high_percent(options);
+        let between = high.saturating_sub(u64::from(options.low_watermark_percent));
+        let most = (self.regions / 2).saturating_sub(1);
+        (self.regions * between / high)
+            .min(most)
+            .max(self.spare_min())
+    }
+
+    /// Returns how many regions without entries are needed for writing to go on.
+    pub(super) fn spare_min(self) -> u64 {
+        if self.regions >= 16 { 2 } else { 1 }
+    }
 }
 
 impl Layout {
@@ -168,8 +187,7 @@ impl Layout {
             .filter_map(|(_, path)| fs::metadata(path).ok())
             .map(|meta| meta.blocks() * 512)
             .sum::<u64>();
-        let percent = u64::from(options.high_watermark_percent.clamp(10, 95));
-        let share = |bytes: u64| bytes / 100 * percent;
+        let share = |bytes: u64| bytes / 100 * high_percent(options);
         let wanted = share(options.capacity);
         Ok(Usable {
             wanted,
@@ -233,6 +251,11 @@ impl Layout {
     }
 }
 
+/// The high watermark, within its bounds.
+fn high_percent(options: &DiskOptions) -> u64 {
+    u64::from(options.high_watermark_percent.clamp(10, 95))
+}
+
 /// What a volume gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Usable {
@@ -251,6 +274,18 @@ fn read_marker(dir: &Path) -> Option<Marker> {
 /// Returns where a region lies.
 pub(super) fn region_path(dir: &Path, id: u32) -> PathBuf {
     dir.join(format!("{REGION_PREFIX}{id:08}"))
+}
+
+/// Returns the regions of a folder that take space: ever written, whether they hold entries or not.
+pub(super) fn written_regions(dir: &Path) -> io::Result<HashSet<u32>> {
+    let takes_space = |(id, path): (u64, PathBuf)| {
+        let meta = fs::metadata(path).ok()?;
+        (meta.blocks() > 0).then(|| u32::try_from(id).ok())?
+    };
+    Ok(region_files(dir)?
+        .into_iter()
+        .filter_map(takes_space)
+        .collect())
 }
 
 /// Returns the region files of a folder with their numbers, in order. None where the folder is not there.

@@ -10,10 +10,7 @@ use futures::{
 use tracing::warn;
 
 use super::{Inner, store::Opened};
-use crate::tiers::{
-    Key,
-    entry::{ByHash, Held},
-};
+use crate::tiers::{Key, entry::Held, key::ByHash};
 
 pub(super) type Loading = Shared<BoxFuture<'static, Option<Loaded>>>;
 

@@ -8,7 +8,9 @@
 //!
 //! What scans pass by waits in memory until it is quiet ([`deferred`]).
 //!
-//! **What stays.** Regions are freed whole, the oldest first. An entry lives on if it is hot: one that a lookup reads from the older half
+//! **What stays.** All regions together are what lies below the high watermark. They are freed whole, the oldest first, until no more hold entries
+//! than lie below the low one; what lies between the two takes writes that come faster than regions are freed. Their files keep their space.
+//! An entry lives on if it is hot: one that a lookup reads from the older half
 //! of the regions is written again, and so is one that memory holds when its region is freed, up to half of that region.
 //!
 //! **Faults.** An entry that does not verify or cannot be read is dropped. A directory that is full, read-only, gone or broken is left: the
@@ -55,7 +57,7 @@ use self::{
     health::{RETRY_MIN, Status, watch},
     load::{Loaded, Loading, load},
     queue::{Job, Queue},
-    store::{Opened, clean_regions},
+    store::Opened,
 };
 use super::{
     DiskOptions, DiskState, Insert, Key, TiersError,
@@ -244,9 +246,8 @@ impl Disk {
             held,
             rescue: false,
         };
-        let has_room = opened.census.clean() > clean_regions(opened.geometry) as u64;
         if how == Insert::Candidate
-            && !has_room
+            && !opened.has_room()
             && !self.inner.doorkeeper.knows(key.hash64(), job.disk_bytes())
         {
             counters.rejected_writes.fetch_add(1, Relaxed);

@@ -1,6 +1,7 @@
 //! Opens foyer's store over a directory.
 
 use std::{
+    collections::HashSet,
     io,
     path::Path,
     sync::{
@@ -20,12 +21,13 @@ use super::{
     Budget,
     census::{Census, Leaving, OldestFirst},
     fault::Place,
-    layout::{BLOB_INDEX_BYTES, Geometry, Layout, Usable},
+    layout::{BLOB_INDEX_BYTES, Geometry, Layout, Usable, written_regions},
     scan::{Recovered, scan},
 };
 use crate::tiers::{
     DiskOptions, IoUring, Key, TiersError,
-    entry::{ByHash, Held, KeyHash},
+    entry::Held,
+    key::{ByHash, KeyHash},
 };
 
 /// foyer's hybrid cache, of which only the disk is used: the memory tier is ours, for it has three parts and outlives a broken disk.
@@ -42,6 +44,8 @@ pub(super) struct Opened {
     pub(super) store: Store,
     pub(super) census: Arc<Census>,
     pub(super) geometry: Geometry,
+    /// Regions that are kept without entries.
+    pub(super) spare: u64,
     pub(super) room: Usable,
     pub(super) place: Place,
     /// How files are read and written.
@@ -59,6 +63,11 @@ impl Opened {
     pub(super) fn holds(&self, hash: u64) -> bool {
         self.store.storage().may_contains(&ByHash(hash))
     }
+
+    /// Returns whether entries can be written without others having to go.
+    pub(super) fn has_room(&self) -> bool {
+        self.census.clean() > self.spare
+    }
 }
 
 /// What is found out about a directory before foyer opens it. Blocks.
@@ -69,6 +78,8 @@ pub(super) struct Prepared {
     room: Usable,
     place: Place,
     recovered: Recovered,
+    /// Regions whose files take space already.
+    written: HashSet<u32>,
 }
 
 impl Prepared {
@@ -103,10 +114,10 @@ impl Prepared {
         layout.prepare(geometry).map_err(failed)?;
         let place = Place::of(layout.regions_dir()).map_err(failed)?;
         let mut recovered = scan(&layout.regions_dir(), geometry);
-        let clean = clean_regions(geometry) as u64;
         recovered
-            .empty_oldest(&layout.regions_dir(), geometry, clean)
+            .empty_oldest(&layout.regions_dir(), geometry, geometry.spare_min())
             .map_err(failed)?;
+        let written = written_regions(&layout.regions_dir()).map_err(failed)?;
         // On a volume that others have filled there is no room for one file more, but regions that are there are written over.
         match place.try_write() {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
@@ -118,6 +129,7 @@ impl Prepared {
             room,
             place,
             recovered,
+            written,
         })
     }
 
@@ -133,16 +145,19 @@ impl Prepared {
             room,
             place,
             recovered,
+            written,
         } = self;
         let census = Arc::new(Census::default());
+        let spare = geometry.spare(options);
         let failed = |source| TiersError::Store {
             dir: options.dir.clone(),
             source,
         };
         let dir = layout.regions_dir();
         let open = |io: Box<dyn IoEngineConfig>| {
-            let picker = OldestFirst::new(census.clone(), recovered.regions.clone());
-            open_store(&dir, geometry, io, budget, &census, picker)
+            let known = (recovered.regions.clone(), written.clone());
+            let picker = OldestFirst::new(census.clone(), known, spare);
+            open_store(&dir, (geometry, spare), io, budget, &census, picker)
         };
         let uring = match options.io_uring {
             IoUring::On => open(UringIoEngineConfig::new().boxed())
@@ -162,6 +177,7 @@ impl Prepared {
             store,
             census,
             geometry,
+            spare,
             room,
             place,
             engine,
@@ -185,7 +201,7 @@ impl Prepared {
 
 async fn open_store(
     dir: &Path,
-    geometry: Geometry,
+    (geometry, spare): (Geometry, u64),
     io: Box<dyn IoEngineConfig>,
     budget: Budget,
     census: &Arc<Census>,
@@ -202,7 +218,7 @@ async fn open_store(
         .with_recover_concurrency(RECOVER_CONCURRENCY)
         .with_flushers(1)
         .with_reclaimers(1)
-        .with_clean_block_threshold(clean_regions(geometry))
+        .with_clean_block_threshold(size(spare))
         .with_buffer_pool_size(size(budget.buffer_bytes))
         .with_submit_queue_size_threshold(usize::MAX / 2)
         .with_eviction_pickers(vec![Box::new(picker)])
@@ -221,11 +237,6 @@ async fn open_store(
         .with_spawner(Spawner::current())
         .build()
         .await
-}
-
-/// Regions that foyer keeps free, so that writing does not wait for freeing.
-pub(super) fn clean_regions(geometry: Geometry) -> usize {
-    if geometry.regions >= 16 { 2 } else { 1 }
 }
 
 fn size(bytes: u64) -> usize {

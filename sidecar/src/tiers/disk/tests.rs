@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 
+use super::layout::Geometry;
 use crate::tiers::{Class, DiskOptions, Entry, EntryMeta, Insert, Key, Tier, Tiers, TiersOptions};
 
 const ENTRIES: u64 = 64;
@@ -31,6 +32,97 @@ async fn until(mut is_so: impl FnMut() -> bool) {
     };
     let ended = tokio::time::timeout(Duration::from_secs(30), waiting).await;
     ended.expect("it comes to that");
+}
+
+#[test]
+fn what_lies_between_the_watermarks_is_kept_free_within_what_foyer_takes() {
+    const GIB: u64 = 1 << 30;
+    let spare = |bytes: u64, (high, low): (u8, u8)| {
+        let mut options = DiskOptions::new("unused", bytes);
+        (
+            options.high_watermark_percent,
+            options.low_watermark_percent,
+        ) = (high, low);
+        let geometry = Geometry::of(bytes / 100 * u64::from(high)).expect("it is large enough");
+        (geometry.regions, geometry.spare(&options))
+    };
+    for (bytes, percent, expected) in [
+        // The resource's default, of small and large volumes.
+        (64 << 20, (90, 80), (28, 3)),
+        (GIB, (90, 80), (57, 6)),
+        (20 * GIB, (90, 80), (286, 31)),
+        (100 * GIB, (90, 80), (358, 39)),
+        (1000 * GIB, (90, 80), (448, 49)),
+        // Far apart: no more than foyer is content with.
+        (20 * GIB, (95, 5), (302, 150)),
+        (20 * GIB, (95, 50), (302, 143)),
+        // Close: no fewer than writing needs. Low that is not below high is as close as can be.
+        (20 * GIB, (90, 89), (286, 3)),
+        (64 << 20, (90, 89), (28, 2)),
+        (64 << 20, (80, 90), (25, 2)),
+        // The smallest there are.
+        (10 << 20, (95, 5), (4, 1)),
+        (10 << 20, (95, 94), (4, 1)),
+    ] {
+        assert_eq!(
+            spare(bytes, percent),
+            expected,
+            "{bytes} bytes at {percent:?}"
+        );
+    }
+    for megabytes in 10..4000 {
+        for high in [10, 50, 90, 95] {
+            for low in (5..high).step_by(7) {
+                let bytes = (megabytes << 20) * 100 / u64::from(high);
+                let (regions, spare) = spare(bytes, (high, low));
+                assert!(
+                    spare >= 1 && spare < regions / 2,
+                    "{megabytes} MiB: {spare} of {regions}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_freed_down_to_the_low_watermark() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut disk = DiskOptions::new(dir.path(), 64 << 20);
+    disk.low_watermark_percent = 50;
+    let options = TiersOptions {
+        memory_bytes: 64 << 20,
+        disk: Some(disk),
+        ..TiersOptions::default()
+    };
+    let tiers = Tiers::open(options).await.expect("the tiers open");
+    let low = (64 << 20) / 2;
+    // Twice the volume goes by.
+    for number in 0..2000u32 {
+        tiers.insert(Class::Block, Key(number.into()), entry(), Insert::Resident);
+        if number % 32 == 31 {
+            tiers.flush().await;
+        }
+    }
+    tiers.flush().await;
+    let inside = || {
+        tiers
+            .disk
+            .as_ref()
+            .expect("there is a disk tier")
+            .inner
+            .clone()
+    };
+    let opened = inside().opened.load_full().expect("it is open");
+    let (regions, region_bytes) = (opened.geometry.regions, opened.geometry.region_bytes);
+    assert_eq!((regions, opened.spare), (28, 12));
+    // One region is being written, and foyer does not tell when the last one was freed.
+    until(|| opened.census.clean() + 1 >= opened.spare).await;
+    let stats = tiers.stats().disk;
+    assert!(stats.bytes <= low + 2 * region_bytes, "{stats:?}");
+    assert!(stats.bytes + 2 * region_bytes > low, "{stats:?}");
+    assert!(stats.entries * ENTRY_BYTES as u64 <= low, "{stats:?}");
+    assert_eq!(opened.census.unwritten(), 0, "all files have their space");
+    tiers.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

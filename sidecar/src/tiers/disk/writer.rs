@@ -12,13 +12,8 @@ use std::{
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::{
-    Inner,
-    fault::Fault,
-    queue::Job,
-    store::{Opened, clean_regions},
-};
-use crate::tiers::{Class, entry::ByHash, reason};
+use super::{Inner, fault::Fault, queue::Job, store::Opened};
+use crate::tiers::{Class, key::ByHash, reason};
 
 /// How long a batch may take. A disk that needs longer for a few megabytes is of no use.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
@@ -169,7 +164,7 @@ impl Inner {
     /// Looks at the directory before `bytes` are written.
     pub(super) async fn inspect(&self, opened: &Arc<Opened>, bytes: u64) -> Result<(), Fault> {
         // Once every region has been written, the files grow no more.
-        let grows = opened.census.clean() > clean_regions(opened.geometry) as u64;
+        let grows = opened.census.unwritten() > 0;
         let bytes = if grows { bytes } else { 0 };
         let place = opened.place.clone();
         blocking(move || place.inspect(bytes)).await

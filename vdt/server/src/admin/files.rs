@@ -7,10 +7,13 @@ use std::sync::Arc;
 
 use object_store::{GetOptions, GetRange, ObjectStoreExt, path::Path};
 use tokio::sync::{Mutex, Semaphore};
-use vdt_crds::api::{FILES_MAX, FileReport, FilesReport, RopeReport};
+use vdt_crds::{
+    api::{FILES_MAX, FileReport, FilesReport, RopeReport},
+    chain,
+};
 use vdt_dialect::AdminError;
 use vdt_rope::{FileName, Index, Tail};
-use vdt_store::{StateStore, chain, log::TableLog};
+use vdt_store::{StateStore, log::TableLog};
 
 use super::rope::Drawing;
 

@@ -18,11 +18,9 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
-use vdt_crds::{api::RefusedManifest, status::reason};
+use vdt_crds::{api::RefusedManifest, chain, status::reason};
 use vdt_sidecar::files::Taken;
-use vdt_store::{
-    Definition, Origin, StateStore, StoreError, TableRefresh, TableStatus, chain, schedule,
-};
+use vdt_store::{Definition, Origin, StateStore, StoreError, TableRefresh, TableStatus, schedule};
 
 use super::{
     clock,

@@ -21,7 +21,7 @@ use prometheus_client::registry::Registry;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
-use vdt_dialect::{DataSurface, DrainReport, HttpMetrics, Limits, ServeOptions, Workers};
+use vdt_dialect::{DrainReport, HttpMetrics};
 use vdt_rope::{Drift, RopeStoreOptions};
 use vdt_sidecar::{
     exit::BadInput,
@@ -149,23 +149,14 @@ fn serve_data(
     args: &ServeArgs,
     serving: &mut Serving,
 ) {
-    let limits = Limits::default();
-    let surface = DataSurface::with(stack.files(), metrics.clone(), front.edge(limits.clone()));
-    let options = ServeOptions {
-        limits,
-        tls: front.tls(),
-        metrics: Some(metrics.clone()),
-        workers: Workers::for_each_core()
-            .inspect_err(|error| warn!(%error, "connections have no threads of their own"))
-            .ok(),
-    };
-    serving.listeners.push(tokio::spawn(vdt_dialect::serve_with(
+    serving.listeners.push(front.serve(
         listener,
-        surface,
-        options,
-        serving.stop.clone().cancelled_owned(),
+        front.tls(),
+        stack.files(),
+        metrics.clone(),
+        serving.stop.clone(),
         drain(args),
-    )));
+    ));
     serving
         .tasks
         .spawn(front.watch(metrics, serving.stop.clone()));

@@ -10,10 +10,11 @@ use std::{
 
 use anyhow::Context;
 use tracing::error;
+use vdt_crds::chain;
 use vdt_sidecar::{exit::BadInput, process::now_ms};
 use vdt_store::{
     Clock, Definition, OpenMode, Origin, RefreshReport, StateStore, StoreError, TableRefresh,
-    TableStatus, chain,
+    TableStatus,
 };
 
 use crate::{

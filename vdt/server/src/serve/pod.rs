@@ -9,6 +9,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{task::spawn_blocking, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
+use vdt_crds::chain;
 use vdt_dialect::{DataSurface, Edge, HttpMetrics, Limits, ServeOptions};
 use vdt_sidecar::{
     admin::gate,
@@ -17,7 +18,7 @@ use vdt_sidecar::{
     process::bind,
     ready::Ready,
 };
-use vdt_store::{Origin, StateStore, StoreError, chain};
+use vdt_store::{Origin, StateStore, StoreError};
 
 use super::{
     Serving, drain, front,

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use vdt_crds::chain;
 
 use crate::{
-    error::chain,
     plan::Changes,
     source::{Listing, SourceError},
 };

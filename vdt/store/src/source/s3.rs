@@ -9,6 +9,7 @@ mod failure;
 mod list;
 mod read;
 mod settings;
+mod writing;
 mod xml;
 
 use std::sync::Arc;

@@ -16,10 +16,12 @@ use object_store::client::{
     ReqwestConnector,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::sync::OnceCell;
 
 use super::failure::{ErrorDocument, Failure};
 use super::settings::Settings;
-use super::xml::{self, Page};
+use super::writing::Writing;
+use super::xml::{self, Written};
 use crate::source::SourceError;
 
 /// A page of 1,000 keys comes in well under a second; a service that needs longer is asked again.
@@ -51,6 +53,8 @@ pub(super) struct Client {
     pub(super) settings: Arc<Settings>,
     http: HttpClient,
     credentials: AwsCredentialProvider,
+    /// How the service writes keys; empty until pages did not show it and it was asked.
+    pub(super) writing: OnceCell<Writing>,
 }
 
 impl Client {
@@ -66,11 +70,12 @@ impl Client {
             settings,
             http,
             credentials,
+            writing: OnceCell::new(),
         })
     }
 
     /// Gets one page; `query` is sent in the order given.
-    pub(super) async fn page(&self, query: &[(&str, &str)]) -> Result<Page, SourceError> {
+    pub(super) async fn page(&self, query: &[(&str, &str)]) -> Result<Written, SourceError> {
         let (retries, first_pause, longest_pause) = RETRIES;
         let pauses = ExponentialBuilder::new()
             .with_jitter()
@@ -101,7 +106,7 @@ impl Client {
         format!("{}{slash}?{}", self.settings.bucket_url, query.join("&"))
     }
 
-    async fn try_page(&self, url: &str) -> Result<Page, Failure> {
+    async fn try_page(&self, url: &str) -> Result<Written, Failure> {
         let credential = self.credential().await?;
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         *request.method_mut() = Method::GET;

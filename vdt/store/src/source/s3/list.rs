@@ -28,7 +28,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
 
 use super::client::Client;
-use super::xml::{Object, Page};
+use super::writing::{PROBE, Writing};
+use super::xml::{Object, Page, Written};
 use crate::source::SourceError;
 use crate::source::globs::Globs;
 use crate::source::key::unservable;
@@ -327,9 +328,6 @@ impl<'a> Cursor<'a> {
     }
 
     async fn ask(&self, keys: usize) -> Result<Page, SourceError> {
-        if self.shared.pages.fetch_add(1, Ordering::Relaxed) >= PAGES_MAX {
-            return Err(self.error(format!("the listing has more than {PAGES_MAX} pages")));
-        }
         let keys = keys.to_string();
         let mut query = if self.shared.pinned {
             vec![("versions", "")]
@@ -355,10 +353,48 @@ impl<'a> Cursor<'a> {
                     .map(|version| (next_version, version)),
             );
         }
+        let written = self.get(&query).await?;
+        let writing = match written.writing() {
+            Some(writing) => writing,
+            None => self.asked_writing().await,
+        };
+        let page = written.read(writing);
+        page.map_err(|failure| failure.into_error(&self.shared.client.settings))
+    }
+
+    /// Asks the service how it writes keys, once for each source.
+    async fn asked_writing(&self) -> Writing {
+        let asked = &self.shared.client.writing;
+        match asked.get_or_try_init(|| self.probe()).await {
+            Ok(writing) => *writing,
+            Err(error) => {
+                tracing::warn!(%error, "whether a plus in a key is a space is not known; taken for one, as AWS means it");
+                Writing::Form
+            }
+        }
+    }
+
+    /// Lists what lies below a prefix with a space and a plus, which tells how they are written.
+    async fn probe(&self) -> Result<Writing, SourceError> {
+        let prefix = format!("{}{PROBE}", self.prefix);
+        let query = [
+            ("list-type", "2"),
+            ("prefix", prefix.as_str()),
+            ("max-keys", "1"),
+            ("encoding-type", "url"),
+        ];
+        let written = self.get(&query).await?;
+        Ok(Writing::echoed(&written.prefix))
+    }
+
+    async fn get(&self, query: &[(&str, &str)]) -> Result<Written, SourceError> {
+        if self.shared.pages.fetch_add(1, Ordering::Relaxed) >= PAGES_MAX {
+            return Err(self.error(format!("the listing has more than {PAGES_MAX} pages")));
+        }
         let permit = self.shared.gate.acquire().await;
-        let page = self.shared.client.page(&query).await;
+        let written = self.shared.client.page(query).await;
         drop(permit);
-        page
+        written
     }
 
     fn error(&self, problem: String) -> SourceError {

@@ -6,18 +6,15 @@
 //!   Error                 Code  Message  Region
 //! ```
 //!
-//! Keys are asked for with `encoding-type=url`, since XML cannot hold every character: `%XX`, and `+` for a space (AWS, MinIO
-//! and SeaweedFS). A service that writes `%20` for a space leaves `+` as it is. One that ignores the parameter sends plain
-//! text. `EncodingType` may come after the keys, so keys are decoded when the document is over. Elements of no interest, such
-//! as `Owner`, are passed over with all they contain.
-
-use std::borrow::Cow;
+//! `EncodingType` may come after the keys, and what a plus in them is may have to be asked for ([`Writing`]), so a page is read
+//! first and its keys are decoded then. Elements of no interest, such as `Owner`, are passed over with all they contain.
 
 use chrono::DateTime;
 use quick_xml::events::Event;
 use quick_xml::reader::Reader;
 
 use super::failure::{ErrorDocument, Failure};
+use super::writing::Writing;
 
 /// One page of a listing.
 #[derive(Debug, Default, PartialEq)]
@@ -46,8 +43,47 @@ pub(super) struct Object {
     pub(super) latest: bool,
 }
 
+/// A page as it came, with keys as the service writes them.
+#[derive(Debug)]
+pub(super) struct Written {
+    page: Page,
+    prefixes: Vec<Vec<u8>>,
+    key_marker: Option<Vec<u8>>,
+    encoding: String,
+    /// The prefix that was asked for.
+    pub(super) prefix: Vec<u8>,
+}
+
+impl Written {
+    /// How keys are written, if the page shows it.
+    pub(super) fn writing(&self) -> Option<Writing> {
+        let keys = self.page.objects.iter().map(|object| &object.key);
+        let texts = keys.chain(&self.prefixes).chain(&self.key_marker);
+        Writing::shown(self.encoding.trim(), texts.map(Vec::as_slice))
+    }
+
+    /// The page with keys that are so written.
+    pub(super) fn read(self, writing: Writing) -> Result<Page, Failure> {
+        let mut page = self.page;
+        page.prefixes = self
+            .prefixes
+            .iter()
+            .filter_map(|prefix| String::from_utf8(writing.decode(prefix)).ok())
+            .collect();
+        for object in &mut page.objects {
+            object.key = writing.decode(&object.key);
+        }
+        if let Some(marker) = self.key_marker {
+            let marker = String::from_utf8(writing.decode(&marker));
+            page.next =
+                Some(marker.map_err(|_| Failure::Answer("a key marker is not UTF-8".to_owned()))?);
+        }
+        Ok(page)
+    }
+}
+
 /// Reads a page.
-pub(super) fn page(body: &[u8]) -> Result<Page, Failure> {
+pub(super) fn page(body: &[u8]) -> Result<Written, Failure> {
     let mut document = Document::new(body);
     let root = document.root()?;
     match root.as_str() {
@@ -160,9 +196,10 @@ impl<'a> Document<'a> {
         Ok(String::from_utf8_lossy(&self.text()?).into_owned())
     }
 
-    fn listing(&mut self) -> Result<Page, Failure> {
+    fn listing(&mut self) -> Result<Written, Failure> {
         let mut page = Page::default();
-        let (mut prefixes, mut key_marker, mut encoding) = (Vec::new(), None, String::new());
+        let (mut prefixes, mut key_marker) = (Vec::new(), None);
+        let (mut encoding, mut prefix) = (String::new(), Vec::new());
         while let Child::Element(name) = self.child()? {
             match name.as_str() {
                 "Contents" | "Version" => {
@@ -183,36 +220,17 @@ impl<'a> Document<'a> {
                 "NextKeyMarker" => key_marker = Some(self.text()?),
                 "NextVersionIdMarker" => page.next_version = Some(self.string()?),
                 "EncodingType" => encoding = self.string()?,
+                "Prefix" => prefix = self.text()?,
                 _ => self.skip()?,
             }
         }
-        let all = || {
-            page.objects
-                .iter()
-                .map(|object| &object.key)
-                .chain(&prefixes)
-                .chain(&key_marker)
-        };
-        let decode = match encoding.trim() {
-            // Where spaces come as %20, a plus is a plus.
-            "url" if all().any(|key| contains(key, b"%20")) => percent_decoded,
-            "url" => form_decoded,
-            _ => <[u8]>::to_vec,
-        };
-        let marker = key_marker.as_deref().map(decode);
-        page.prefixes = prefixes
-            .iter()
-            .filter_map(|prefix| String::from_utf8(decode(prefix)).ok())
-            .collect();
-        for object in &mut page.objects {
-            object.key = decode(&object.key);
-        }
-        if let Some(marker) = marker {
-            let marker = String::from_utf8(marker);
-            page.next =
-                Some(marker.map_err(|_| Failure::Answer("a key marker is not UTF-8".to_owned()))?);
-        }
-        Ok(page)
+        Ok(Written {
+            page,
+            prefixes,
+            key_marker,
+            encoding,
+            prefix,
+        })
     }
 
     fn object(&mut self) -> Result<Object, Failure> {
@@ -262,22 +280,6 @@ impl<'a> Document<'a> {
         }
         Ok(error)
     }
-}
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
-}
-
-fn percent_decoded(text: &[u8]) -> Vec<u8> {
-    Cow::from(percent_encoding::percent_decode(text)).into_owned()
-}
-
-fn form_decoded(text: &[u8]) -> Vec<u8> {
-    let spaced: Vec<u8> = text
-        .iter()
-        .map(|byte| if *byte == b'+' { b' ' } else { *byte })
-        .collect();
-    percent_decoded(&spaced)
 }
 
 /// A tag without its quotes; weak and empty tags are none.

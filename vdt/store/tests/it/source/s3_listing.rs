@@ -30,9 +30,9 @@ fn shuffled(mut keys: Vec<String>) -> Vec<String> {
 
 #[tokio::test]
 async fn a_small_bucket_is_one_request() {
-    let server = serve(Lister::new(["b", "a/x", "a b", "ü"].map(str::to_owned))).await;
+    let server = serve(Lister::new(["b", "a/x", "a-b", "ü"].map(str::to_owned))).await;
     let listing = list(&bucket(&server.url, "")).await;
-    assert_eq!(keys(&listing), ["a b", "a/x", "b", "ü"]);
+    assert_eq!(keys(&listing), ["a-b", "a/x", "b", "ü"]);
     assert_eq!(listing.requests, 1);
     let request = &server.seen()[0];
     assert_eq!(request.path, "/corp");
@@ -50,6 +50,38 @@ async fn a_small_bucket_is_one_request() {
         (entry.last_modified_ms, entry.storage_class.as_deref()),
         (1_767_225_600_000, Some("STANDARD"))
     );
+}
+
+#[tokio::test]
+async fn a_plus_is_what_the_service_means_by_it() {
+    for (plus_is_plus, key) in [(false, "a b"), (true, "a+b")] {
+        let lister = Lister {
+            plus_is_plus,
+            ..Lister::new([key.to_owned()])
+        };
+        let server = serve(lister).await;
+        let source = bucket(&server.url, "");
+        for requests in [2, 1] {
+            let listing = list(&source).await;
+            assert_eq!(keys(&listing), [key]);
+            assert_eq!(listing.requests, requests, "the service is asked once");
+        }
+        assert_eq!(server.seen()[1].query("prefix"), " +");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_shows_what_a_plus_is_needs_no_request_more() {
+    for plus_is_plus in [false, true] {
+        let lister = Lister {
+            plus_is_plus,
+            ..Lister::new(["a b".to_owned(), "a+b".to_owned()])
+        };
+        let server = serve(lister).await;
+        let listing = list(&bucket(&server.url, "")).await;
+        assert_eq!(keys(&listing), ["a b", "a+b"]);
+        assert_eq!(listing.requests, 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -168,6 +168,8 @@ pub(super) struct Lister {
     pub(super) page: usize,
     /// Keys of the page before that come again.
     pub(super) overlap: usize,
+    /// Keys are written as RFC 3986 has it, and a plus as it is, where otherwise they are as AWS writes them.
+    pub(super) plus_is_plus: bool,
     /// Requests to fail before anything works.
     pub(super) faults: AtomicUsize,
     /// What such a request gets.
@@ -180,6 +182,7 @@ impl Lister {
             keys: keys.into_iter().collect(),
             page: 1000,
             overlap: 0,
+            plus_is_plus: false,
             faults: AtomicUsize::new(0),
             fault: Answer::error(503, "SlowDown", "Reduce your request rate"),
         }
@@ -213,11 +216,14 @@ impl Lister {
             .min(request.query("max-keys").parse().unwrap_or(1000));
         let end = rows.len().min(start + page);
         let encode = |key: &str| {
-            utf8_percent_encode(key, NON_ALPHANUMERIC)
-                .to_string()
-                .replace("%20", "+")
+            let encoded = utf8_percent_encode(key, NON_ALPHANUMERIC).to_string();
+            if self.plus_is_plus {
+                encoded.replace("%2B", "+")
+            } else {
+                encoded.replace("%20", "+")
+            }
         };
-        let mut body = "<ListBucketResult>".to_owned();
+        let mut body = format!("<ListBucketResult><Prefix>{}</Prefix>", encode(prefix));
         for (key, folder) in &rows[start..end] {
             let key = encode(key);
             if *folder {

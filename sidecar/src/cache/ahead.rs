@@ -1,0 +1,112 @@
+//! Reading ahead: what a scan will ask for is fetched before it does, frame by frame, within a budget of its own.
+//!
+//! Those who ask are served first: without room nothing is read ahead. What was begun for a scan is wanted until it ends, whether the scan goes on or
+//! not; the room is given back by the last fetch that it was taken for.
+
+use std::{ops::Range, sync::Arc};
+
+use tokio::sync::OwnedSemaphorePermit;
+use vdt_rope::ReadContext;
+
+use super::{
+    Shared, fetch,
+    fill::Fill,
+    listed::{listed, neighbour},
+    pack::Layout,
+    unit::Unit,
+};
+use crate::tiers::Insert;
+
+/// Bytes of the read-ahead budget, given back by the last fetch that they were taken for.
+pub(super) type Room = Arc<OwnedSemaphorePermit>;
+
+impl Shared {
+    /// Starts to fetch what of a frame is missed in the window, ahead of whoever will ask for it.
+    fn fetch_ahead(
+        self: &Arc<Self>,
+        context: &ReadContext,
+        layout: &Layout,
+        window: &Range<u64>,
+        how: Insert,
+        room: &Room,
+    ) -> u64 {
+        let mut registry = self.flights.lock();
+        let end_max = if window.start < context.body.end {
+            context.body.end
+        } else {
+            context.map.bytes()
+        };
+        let units = self.missed(&registry, layout, window, end_max);
+        let references: usize = units.iter().map(Unit::references).sum();
+        let mut bytes = 0;
+        if let Some(files) = &self.options.files
+            && references >= self.options.run_min
+        {
+            for run in self.runs(units) {
+                bytes += self.start_run(&mut registry, context, files, run, how, Some(room));
+            }
+            return bytes;
+        }
+        for unit in units {
+            match &unit {
+                Unit::Pack(pack) => {
+                    bytes += pack.bytes;
+                    self.start_members(&mut registry, context, pack, how, Some(room));
+                }
+                Unit::Single { at, object, .. } => {
+                    let Some(found) = listed(&neighbour(context, object, *at)) else {
+                        continue;
+                    };
+                    let range = 0..object.size;
+                    let mut target = unit.target();
+                    target.spans = [range.clone()].into();
+                    let fill = Fill::start(
+                        self,
+                        &mut registry,
+                        found.location.clone(),
+                        [target].into(),
+                        how,
+                    );
+                    bytes += object.size;
+                    let (shared, wanted, room) = (Arc::clone(self), fill.want(), Arc::clone(room));
+                    self.spawn(async move {
+                        let _kept = (wanted, room);
+                        // The gate is never closed.
+                        let _turn = shared.ahead_reads.acquire().await;
+                        fetch::segment(fill, found, range).await;
+                    });
+                }
+            }
+        }
+        bytes
+    }
+
+    /// Reads a window of a file ahead, frame by frame, as far as the budget goes.
+    pub(super) fn read_ahead(
+        self: &Arc<Self>,
+        context: &ReadContext,
+        window: Range<u64>,
+        how: Insert,
+    ) {
+        let units = self.budget_units(window.end - window.start);
+        // Without room nothing is read ahead: those who ask are served first.
+        let Ok(room) = Arc::clone(&self.ahead_budget).try_acquire_many_owned(units) else {
+            return;
+        };
+        let room = Arc::new(room);
+        let (shared, context) = (Arc::clone(self), context.clone());
+        self.spawn(async move {
+            let mut at = window.start;
+            while at < window.end && !shared.stop.is_cancelled() {
+                // Whoever asks for the frame is told what is wrong with it.
+                let Ok(Some(frame)) = context.map.frame(at).await else {
+                    break;
+                };
+                let layout = shared.layout(&context, &frame).await;
+                let bytes = shared.fetch_ahead(&context, &layout, &window, how, &room);
+                shared.counters.read_ahead_began(bytes);
+                at = frame.covers().end.max(at + 1);
+            }
+        });
+    }
+}

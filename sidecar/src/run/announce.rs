@@ -1,0 +1,117 @@
+//! The ready file: that the front door serves, and where its tables are found. Written once, when every declared table has a version or has had time
+//! enough to get one; what the server does not tell in time is left out.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
+
+use anyhow::Context;
+use tokio::time::{sleep, timeout};
+use tracing::info;
+use vdt_crds::VirtualTable;
+
+use super::Door;
+use crate::{
+    link::Forward,
+    ready::{Ready, ReadyTable},
+};
+
+/// Time for the server to have listed every table that has a version.
+const REPORTS_MAX: Duration = Duration::from_secs(5);
+/// Most bytes of the server's list of tables, and the time for it.
+const TABLES_ANSWER: (usize, Duration) = (16 << 20, Duration::from_secs(10));
+
+impl Door<'_> {
+    /// Writes the ready file when every declared table has a version, or has had time enough to get one.
+    pub(super) fn announce(
+        &self,
+        listen: Option<SocketAddr>,
+        admin: Option<SocketAddr>,
+    ) -> impl Future<Output = anyhow::Result<()>> + 'static {
+        let mut link = self.link.clone();
+        let forward = Forward::new(self.socket.clone());
+        let names: Vec<[String; 3]> = self.tables.iter().map(names).collect();
+        let ready_file = self.args.ready_file.clone();
+        let scheme = if self.front.tls().is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        async move {
+            let all = link.wait_for(|link| {
+                names
+                    .iter()
+                    .all(|name| link.versions.contains_key(&name.join("/")))
+            });
+            // In time or not: what there is, is told.
+            drop(timeout(Duration::from_secs(120), all).await);
+            let versions = link.borrow().versions.clone();
+            let reports = reports_of(&forward, &versions).await;
+            let tables = names
+                .into_iter()
+                .filter_map(|[catalog, schema, name]| {
+                    let path = format!("{catalog}/{schema}/{name}");
+                    Some(ReadyTable {
+                        s3: format!("s3://{path}"),
+                        http: listen.map_or_else(String::new, |listen| {
+                            format!("{scheme}://{listen}/v1/{path}")
+                        }),
+                        version: *versions.get(&path)?,
+                        artifacts: reports
+                            .iter()
+                            .find(|report| report["table"] == path.as_str())
+                            .and_then(|report| report["artifacts"].as_u64())
+                            .unwrap_or(0),
+                        catalog,
+                        schema,
+                        name,
+                    })
+                })
+                .collect();
+            let ready = Ready {
+                listen,
+                admin,
+                socket: None,
+                tables,
+            };
+            write(&ready, ready_file.as_deref())
+        }
+    }
+}
+
+fn write(ready: &Ready, file: Option<&Path>) -> anyhow::Result<()> {
+    info!(listen = ?ready.listen, admin = ?ready.admin, tables = ready.tables.len(), "serving");
+    match file {
+        Some(path) => ready
+            .write(path)
+            .with_context(|| format!("writing the ready file {}", path.display())),
+        None => Ok(()),
+    }
+}
+
+/// The server's reports, waited for a moment: a version is known when it is committed, its artifacts when the refresh has ended.
+async fn reports_of(forward: &Forward, versions: &BTreeMap<String, u64>) -> Vec<serde_json::Value> {
+    let started = tokio::time::Instant::now();
+    loop {
+        let reports = reports(forward).await;
+        let is_whole = |report: &serde_json::Value| {
+            let table = report["table"].as_str().unwrap_or_default();
+            !versions.contains_key(table) || report["artifacts"].is_u64()
+        };
+        if reports.iter().all(is_whole) || started.elapsed() > REPORTS_MAX {
+            return reports;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The server's reports of its tables; none if it does not answer.
+async fn reports(forward: &Forward) -> Vec<serde_json::Value> {
+    let (bytes_max, time_max) = TABLES_ANSWER;
+    match forward.get("/api/v1/tables", bytes_max, time_max).await {
+        Ok(answer) => serde_json::from_slice(answer.body()).unwrap_or_default(),
+        Err(_) => Vec::new(),
+    }
+}
+
+fn names(table: &VirtualTable) -> [String; 3] {
+    [table.catalog(), table.schema_name(), table.table_name()].map(str::to_owned)
+}
