@@ -13,8 +13,8 @@ help: ## this list
 build: ## vdt, vdt-sidecar and kubectl-vt, for development
 	$(CARGO) build $(LOCKED) --bin vdt --bin vdt-sidecar --bin kubectl-vt
 
-release: ## the same, optimised, and the load generator of the benchmarks: target/release
-	$(CARGO) build $(LOCKED) --release --bin vdt --bin vdt-sidecar --bin kubectl-vt --bin vdt-load
+release: ## the same, optimised, and what the benchmarks need: target/release
+	$(CARGO) build $(LOCKED) --release --bin vdt --bin vdt-sidecar --bin kubectl-vt --bin vdt-load --bin vdt-tiers
 
 fmt: ## format the code
 	$(CARGO) fmt --all

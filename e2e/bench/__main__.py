@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 from lib.vdt import binary, run
 
-from . import lookups, memory, ranges, relaid, requests, rowgroup, scan, state, versions, warm
+from . import lookups, memory, ranges, relaid, requests, restart, rowgroup, scan, state, versions, warm
 from .bed import Bed, arguments, say
 
 
@@ -27,6 +27,7 @@ def main():
         lookups.run(bed, options.runs)
         relaid.run(bed)
         ranges.run(bed, options.runs)
+        restart.run(bed, options.runs)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,20 @@ from kube import Kube
 FOLDER = "/var/lib/kubelet/e2e-local"
 
 
-def volume(name: str, class_name: str, node: str, path: str, capacity: str) -> dict:
-    on_node = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}
+def path_of(class_name: str, number: int) -> str:
+    """Where on its node a volume lies."""
+    return f"{FOLDER}/{class_name}-{number}"
+
+
+def volume(node: Node, class_name: str, number: int, capacity: str = "256Mi") -> dict:
+    """A volume on a node, and its folder there."""
+    path = path_of(class_name, number)
+    node.exec("sh", "-ec", f"mkdir -p {path} && chmod 0777 {path}")
+    on_node = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node.name]}]}
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {"name": name, "labels": {"e2e": class_name}},
+        "metadata": {"name": f"{class_name}-{node.name}-{number}", "labels": {"e2e": class_name}},
         "spec": {
             "capacity": {"storage": capacity}, "accessModes": ["ReadWriteOnce"], "storageClassName": class_name,
             "persistentVolumeReclaimPolicy": "Retain", "local": {"path": path},
@@ -36,14 +44,12 @@ def storage_class(kube: Kube, nodes: dict[str, Node], *, each: int = 1, capacity
     ]  # fmt: skip
     for node in nodes.values():
         for number in range(each):
-            path = f"{FOLDER}/{name}-{number}"
-            node.exec("mkdir", "-p", path)
             if disk_mib:
+                path = path_of(name, number)
                 image = f"{path}.img"
-                node.exec("sh", "-ec", f"truncate -s {disk_mib}M {image} && mkfs.ext4 -q -m 0 {image} && mount -o loop {image} {path}")
+                node.exec("sh", "-ec", f"mkdir -p {path} && truncate -s {disk_mib}M {image} && mkfs.ext4 -q -m 0 {image} && mount -o loop {image} {path}")
                 mounted.append((node, path))
-            node.exec("chmod", "0777", path)
-            objects.append(volume(f"{name}-{node.name}-{number}", name, node.name, path, capacity))
+            objects.append(volume(node, name, number, capacity))
     try:
         kube.apply(*objects)
         yield name

@@ -9,7 +9,7 @@ from bucket import Bucket
 from faults import cut_off, kill_container
 from kube import Kube, Refused, until
 from lib.artifacts import noise, papers
-from local_volumes import FOLDER, storage_class
+from local_volumes import FOLDER, storage_class, volume
 from reading import load, read
 from releases import leader, led_since
 from table import Table, manifest
@@ -192,11 +192,12 @@ def test_c36_the_cache_of_a_deleted_node_is_made_anew_elsewhere(kube, source, cl
     """Of a node that is only not ready nothing is deleted."""
     source.secret(kube)
     nodes = {name: machine.node(name) for name in machine.settings.names()}
-    with storage_class(kube, nodes, each=2) as claims:
+    with storage_class(kube, nodes) as claims:  # one volume on each node, and so one pod
         disk = {"capacity": "256Mi", "volume": {"type": "PersistentVolumeClaim", "storageClassName": claims, "nodeLossGraceSeconds": 5}}
         cache = {"memory": {"capacity": "16Mi"}, "disk": disk}
         table = Table(kube, "scans").apply(manifest("scans", [source.source()], source.state(), cache=cache))
         table.ready()
+        kube.apply(volume(nodes["n1"], claims, 1))  # for the pod that will have lost its node
         on_n2 = next(name for name, pod in table.pods().items() if pod["spec"]["nodeName"] == "n2")
         claim = f"cache-{on_n2}"
         with load(table, clients_image, source.hashes()) as readers:

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
-use kube::{ResourceExt, api::DynamicObject, runtime::events::EventType};
+use kube::{Resource, ResourceExt, api::DynamicObject, runtime::events::EventType};
 use serde_json::json;
 use tokio::time::Instant;
 use vdt_crds::{

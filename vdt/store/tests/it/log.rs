@@ -312,7 +312,7 @@ async fn a_deleted_rope_is_named_by_the_refresh() {
     let clock: Clock = Arc::new(|| 1_900_000_000_000);
     let refresh = TableRefresh::new(lab.definition.clone(), lab.state.clone(), clock);
     let error = refresh.run(None).await.expect_err("the rope is corrupt");
-    let text = vdt_store::chain(&error);
+    let text = vdt_crds::chain(&error);
     assert!(text.contains(rope.as_ref()), "{text}");
     lab.state
         .objects()

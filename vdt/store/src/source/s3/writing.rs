@@ -34,7 +34,7 @@ impl Writing {
         encoding: &str,
         mut texts: impl Iterator<Item = &'a [u8]> + Clone,
     ) -> Option<Self> {
-        let mut any = |part: &[u8]| texts.clone().any(|text| contains(text, part));
+        let any = |part: &[u8]| texts.clone().any(|text| contains(text, part));
         if encoding != "url" {
             Some(Self::Plain)
         } else if any(b"%20") {
