@@ -35,6 +35,8 @@ def run(bed: Bed):
                 load(bed.work, vdt.endpoint, targets(before), once=True)
             source.take()
             first = lookups(bed, vdt, source, before, seed=2)
+            # Once more without a refresh: what differs here is the cache's own drift, not the refresh's doing.
+            again = lookups(bed, vdt, source, before, seed=4)
             changed = change(bed, before, number)
             vdt.refresh()
             after = files(vdt)
@@ -44,12 +46,12 @@ def run(bed: Bed):
             source.take()
             second = lookups(bed, vdt, source, after, seed=3)
             vdt.stop()
-        ratio = f"**{second[1] / first[1]:.3f}**" if first[1] else "-"
+        ratio = f"**{second[1] / again[1]:.3f}**" if again[1] else "-"
         rows.append(
             [held, f"{anew} of {len(after)}", f"{len(changed)} of {DATA.count}", first[0]]
-            + [f"{first[1]:.3f}", f"{second[1]:.3f}", ratio]
+            + [f"{first[1]:.3f}", f"{again[1]:.3f}", f"{second[1]:.3f}", ratio]
         )
-    head = ["the cache holds", "files laid anew", "artifacts changed", "lookups", "hit ratio before", "after", "after / before"]
+    head = ["the cache holds", "files laid anew", "artifacts changed", "lookups", "hit ratio before", "again", "after", "after / again"]
     table("Hit ratio of Zipf lookups before and after half of the files were laid anew", head, rows)
 
 
