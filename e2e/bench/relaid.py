@@ -13,7 +13,8 @@ from .load import load
 
 DATA = Artifacts("relaid", 100_000, 2000)
 FILE_BYTES = 10 << 20  # some 20 data files
-# What the cache holds, its options, and seconds of lookups that fill it; without those each artifact is asked for once.
+# What the cache holds, its options, and seconds of lookups that fill it, many times what it holds, for a cache that is not full yet misses
+# nothing twice; without those each artifact is asked for once.
 CACHES = [
     ("all", ["--cache-memory", "512Mi", "--cache-disk", "1Gi"], 0),
     ("a third in memory, a third on disk", ["--cache-memory", "64Mi", "--cache-disk", "64Mi"], 15),
@@ -29,11 +30,13 @@ def run(bed: Bed):
             vdt = bed.serve([DATA], endpoint=source.endpoint, name="relaid", args=args, layout=layout)
             before = files(vdt)
             if warmup:
-                load(bed.work, vdt.endpoint, targets(before), seconds=warmup, **LOOKUPS)
+                load(bed.work, vdt.endpoint, targets(before), seconds=warmup, **LOOKUPS | {"rate": 1000})
             else:
                 load(bed.work, vdt.endpoint, targets(before), once=True)
             source.take()
             first = lookups(bed, vdt, source, before, seed=2)
+            # Once more without a refresh: what differs here is the cache's own drift, not the refresh's doing.
+            again = lookups(bed, vdt, source, before, seed=4)
             changed = change(bed, before, number)
             vdt.refresh()
             after = files(vdt)
@@ -43,12 +46,12 @@ def run(bed: Bed):
             source.take()
             second = lookups(bed, vdt, source, after, seed=3)
             vdt.stop()
-        ratio = f"**{second[1] / first[1]:.3f}**" if first[1] else "-"
+        ratio = f"**{second[1] / again[1]:.3f}**" if again[1] else "-"
         rows.append(
             [held, f"{anew} of {len(after)}", f"{len(changed)} of {DATA.count}", first[0]]
-            + [f"{first[1]:.3f}", f"{second[1]:.3f}", ratio]
+            + [f"{first[1]:.3f}", f"{again[1]:.3f}", f"{second[1]:.3f}", ratio]
         )
-    head = ["the cache holds", "files laid anew", "artifacts changed", "lookups", "hit ratio before", "after", "after / before"]
+    head = ["the cache holds", "files laid anew", "artifacts changed", "lookups", "hit ratio before", "again", "after", "after / again"]
     table("Hit ratio of Zipf lookups before and after half of the files were laid anew", head, rows)
 
 

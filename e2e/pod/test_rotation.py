@@ -1,5 +1,6 @@
 """Certificate and keys rotated while a slow reader is served: its stream loses no byte, and who comes next meets what is new."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -78,6 +79,9 @@ class Connection:
         return self
 
     def __exit__(self, *_):
+        # An answer that was not read to its end holds the socket, and the server would wait for its reader.
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
 
     def certificate(self) -> bytes:
