@@ -12,7 +12,7 @@ from .bed import BUCKET, Artifacts, Bed, arguments, say, table
 from .load import load
 
 DATA = Artifacts("relaid", 100_000, 2000)
-FILE_BYTES = 10 << 20  # some 20 data files
+FILE_BYTES = 32 << 20  # some 7 data files, of as many artifacts as keep lookups from looking like scans
 # What the cache holds, its options, and seconds of lookups that fill it, many times what it holds, for a cache that is not full yet misses
 # nothing twice; without those each artifact is asked for once.
 CACHES = [
