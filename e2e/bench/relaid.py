@@ -58,16 +58,10 @@ def run(bed: Bed):
 
 def lookups(bed: Bed, vdt, source: CountingProxy, laid: dict, seed: int) -> tuple[int, float, int]:
     """Ten seconds of lookups: how many, which part of them the cache had, and what the bucket was asked for, read-ahead included."""
-    before = misses(vdt)
+    before = vdt.cache()["misses"]
     found = load(bed.work, vdt.endpoint, targets(laid), seconds=10, seed=seed, **LOOKUPS)
     gets = sum(e.kind == "data" and f"/{DATA.label}/" in e.path for e in source.take())
-    return found["requests"], 1 - (misses(vdt) - before) / found["requests"], gets
-
-
-def misses(vdt) -> int:
-    status, body = vdt.admin("GET", "/api/v1/cache")
-    assert status == 200, body
-    return json.loads(body)["misses"]
+    return found["requests"], 1 - (vdt.cache()["misses"] - before) / found["requests"], gets
 
 
 def change(bed: Bed, laid: dict, number: int) -> list[str]:

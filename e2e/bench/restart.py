@@ -4,7 +4,6 @@ artifact, after a clean stop and after kill -9, with a million entries on disk.
 The entries are written by `vdt-tiers`, 5 kB each: as packs of tiny artifacts have, and more of them than there is time to ask for.
 """
 
-import json
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -28,12 +27,6 @@ def fill(bed: Bed):
     argv = [binary().with_name("vdt-tiers"), bed.work / "cache", MEMORY_MIB, DISK_MIB, step]
     done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, timeout=600, check=True)
     say(done.stdout.strip().replace("\n", "; "))
-
-
-def on_disk(vdt: Vdt) -> int:
-    status, body = vdt.admin("GET", "/api/v1/cache")
-    assert status == 200, body
-    return json.loads(body)["tiers"]["disk"]["entries"]
 
 
 def first_byte(vdt: Vdt, path: str, first: int) -> float:
@@ -62,9 +55,8 @@ def run(bed: Bed, runs: int):
     args = ["--cache-memory", f"{MEMORY_MIB}Mi", "--cache-disk", f"{DISK_MIB}Mi", "--cache-dir", bed.work / "cache"]
     vdt = bed.serve([DATA], name="restart", args=args)
     targets = artifact_ranges(vdt, DATA)
-    held = on_disk(vdt)
+    held = vdt.cache()["tiers"]["disk"]["entries"]
     before, peak, found = streaming(bed, vdt, targets)
-    held = max(held, on_disk(vdt))
     times = {"clean": [], "kill -9": []}
     for _ in range(runs):
         for how in times:

@@ -156,6 +156,12 @@ class Vdt:
         assert status == 200, (status, body[:500])
         return json.loads(body)
 
+    def cache(self) -> dict:
+        """What the cache holds and did (`/api/v1/cache`)."""
+        status, body = self.admin("GET", "/api/v1/cache")
+        assert status == 200, (status, body[:500])
+        return json.loads(body)
+
 
 def http(method: str, url: str, headers: dict | None = None, seconds: float = 60) -> tuple[int, dict, bytes]:
     """One HTTP request: status, headers (names in lower case), body."""

@@ -44,6 +44,7 @@ use crate::{
 
 /// Time to flush the cache at the end.
 const CLOSE_MAX: Duration = Duration::from_secs(15);
+
 /// Runs the front door until a signal ends it.
 ///
 /// # Errors

@@ -4,7 +4,7 @@
 //! they differ in what a plus is:
 //!
 //! ```text
-//!   key            AWS, MinIO, SeaweedFS     Ceph      some others
+//!   key            AWS, MinIO, SeaweedFS     RFC 3986  a plus as it is
 //!   "a b"          a+b                       a%20b     a%20b
 //!   "a+b"          a%2Bb                     a%2Bb     a+b
 //! ```
