@@ -356,25 +356,21 @@ impl<'a> Cursor<'a> {
         let written = self.get(&query).await?;
         let writing = match written.writing() {
             Some(writing) => writing,
-            None => self.asked_writing().await,
+            None => self.asked_writing().await?,
         };
         let page = written.read(writing);
         page.map_err(|failure| failure.into_error(&self.shared.client.settings))
     }
 
-    /// Asks the service how it writes keys, once for each source.
-    async fn asked_writing(&self) -> Writing {
+    /// Asks the service how it writes keys, once for each source. Without an answer there is no listing: keys that are read in another way
+    /// than before would be other keys.
+    async fn asked_writing(&self) -> Result<Writing, SourceError> {
         let asked = &self.shared.client.writing;
-        match asked.get_or_try_init(|| self.probe()).await {
-            Ok(writing) => *writing,
-            Err(error) => {
-                tracing::warn!(%error, "whether a plus in a key is a space is not known; taken for one, as AWS means it");
-                Writing::Form
-            }
-        }
+        asked.get_or_try_init(|| self.probe()).await.copied()
     }
 
-    /// Lists what lies below a prefix with a space and a plus, which tells how they are written.
+    /// Lists what lies below a prefix with a space and a plus, which tells how they are written. Where that may not be listed, by a policy
+    /// that names prefixes, the service is taken for one like AWS, which has such policies.
     async fn probe(&self) -> Result<Writing, SourceError> {
         let prefix = format!("{}{PROBE}", self.prefix);
         let query = [
@@ -383,8 +379,14 @@ impl<'a> Cursor<'a> {
             ("max-keys", "1"),
             ("encoding-type", "url"),
         ];
-        let written = self.get(&query).await?;
-        Ok(Writing::echoed(&written.prefix))
+        match self.get(&query).await {
+            Ok(written) => Ok(Writing::echoed(&written.prefix)),
+            Err(error @ SourceError::Forbidden { .. }) => {
+                tracing::warn!(%error, "whether a plus in a key is a space is not known; taken for one, as AWS means it");
+                Ok(Writing::Form)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn get(&self, query: &[(&str, &str)]) -> Result<Written, SourceError> {

@@ -71,6 +71,31 @@ async fn a_plus_is_what_the_service_means_by_it() {
 }
 
 #[tokio::test]
+async fn what_a_plus_is_is_not_guessed_where_the_service_does_not_answer() {
+    for (status, code) in [(403, "AccessDenied"), (400, "InvalidRequest")] {
+        let lister = Lister::new(["a b".to_owned()]);
+        let server = Server::start(move |request| match request.query("prefix") {
+            " +" => Answer::error(status, code, "Not that prefix"),
+            _ => lister.answer(request),
+        })
+        .await;
+        let source = bucket(&server.url, "");
+        for requests in [2, 1] {
+            let listing = source.list(&|_, _| {}).await;
+            if status == 403 {
+                // A policy that names prefixes: AWS.
+                let listing = listing.expect("the probe may be refused");
+                assert_eq!(keys(&listing), ["a b"]);
+                assert_eq!(listing.requests, requests, "the service is asked once");
+            } else {
+                let error = listing.expect_err("keys might be other keys").to_string();
+                assert!(error.contains("Not that prefix"), "{error}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_page_that_shows_what_a_plus_is_needs_no_request_more() {
     for plus_is_plus in [false, true] {
         let lister = Lister {
