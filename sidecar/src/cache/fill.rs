@@ -199,12 +199,12 @@ impl Fill {
             meta: (**meta).clone(),
             bytes: target.flight.assemble(),
         };
-        let (shared, bytes) = (&self.shared, entry.bytes.clone());
+        let shared = &self.shared;
         shared
             .tiers
             .insert(target.class, target.key, entry, self.how);
         shared.flights.remove(&self.interest, target.key);
-        target.flight.complete(bytes);
+        target.flight.complete();
         let units = shared.budget_units(target.flight.length()) as usize;
         drop(self.budget.as_mut().and_then(|budget| budget.split(units)));
     }
@@ -316,7 +316,7 @@ impl Fill {
     pub(super) fn complete_opening(&mut self) {
         if let Some(target) = self.targets.pop_front() {
             self.shared.flights.remove(&self.interest, target.key);
-            target.flight.complete(Bytes::new());
+            target.flight.complete();
         }
     }
 }

@@ -24,6 +24,9 @@ use tokio::{
 use super::error::{CacheError, Failure};
 use crate::tiers::{EntryMeta, Key};
 
+/// Whoever lags behind an entry under way gets copies of so many bytes of it.
+const COPIED_BYTES_MAX: u64 = 256 << 10;
+
 /// An entry under way.
 #[derive(Debug)]
 pub(super) struct Flight {
@@ -36,10 +39,33 @@ pub(super) struct Flight {
 struct State {
     /// What the origin said of the object.
     meta: Option<Arc<EntryMeta>>,
-    /// What has come, each with its offset.
-    chunks: Vec<(u64, Bytes)>,
-    filled: u64,
+    /// What has come, as long as more is to come: a buffer of the entry's own, so that what it came in can be used again.
+    filling: BytesMut,
+    /// What came last, and its offset: whoever keeps up gets it as it is.
+    last: (u64, Bytes),
+    /// The whole entry.
+    whole: Option<Bytes>,
     end: Option<Result<(), Failure>>,
+}
+
+impl State {
+    /// Bytes of the half-open `range` from its start on, as far as they have come.
+    fn part(&self, range: Range<u64>) -> Option<Bytes> {
+        let (at, bytes) = match &self.whole {
+            Some(whole) => (0, whole),
+            None => (self.last.0, &self.last.1),
+        };
+        let end = range.end.min(at + bytes.len() as u64);
+        if at <= range.start && range.start < end {
+            return Some(bytes.slice((range.start - at) as usize..(end - at) as usize));
+        }
+        let end = range
+            .end
+            .min(range.start + COPIED_BYTES_MAX)
+            .min(self.filling.len() as u64);
+        let copied = self.filling.get(range.start as usize..end as usize)?;
+        (!copied.is_empty()).then(|| Bytes::copy_from_slice(copied))
+    }
 }
 
 impl Flight {
@@ -63,33 +89,36 @@ impl Flight {
     /// More bytes; never more than the entry has.
     pub(super) fn push(&self, chunk: Bytes) {
         self.state.send_modify(|state| {
-            let at = state.filled;
-            state.filled += chunk.len() as u64;
-            debug_assert!(state.filled <= self.length);
-            state.chunks.push((at, chunk));
+            let at = state.filling.len();
+            debug_assert!((at + chunk.len()) as u64 <= self.length);
+            if at == 0 {
+                state.filling.reserve(self.length as usize);
+            }
+            state.filling.extend_from_slice(&chunk);
+            state.last = (at as u64, chunk);
         });
     }
 
     pub(super) fn missing(&self) -> u64 {
-        self.length - self.state.borrow().filled
+        self.length - self.state.borrow().filling.len() as u64
     }
 
-    /// All bytes as one buffer of their own.
+    /// All bytes, of which none is missing.
     pub(super) fn assemble(&self) -> Bytes {
-        let state = self.state.borrow();
-        let mut whole = BytesMut::with_capacity(state.filled as usize);
-        for (_, chunk) in &state.chunks {
-            whole.extend_from_slice(chunk);
-        }
-        whole.freeze()
+        let mut whole = Bytes::new();
+        self.state.send_if_modified(|state| {
+            whole = std::mem::take(&mut state.filling).freeze();
+            state.whole = Some(whole.clone());
+            state.last = Default::default();
+            // Its last bytes are passed on when it is complete.
+            false
+        });
+        whole
     }
 
-    /// The entry is complete and verified.
-    pub(super) fn complete(&self, whole: Bytes) {
-        self.state.send_modify(|state| {
-            state.chunks = vec![(0, whole)];
-            state.end = Some(Ok(()));
-        });
+    /// The entry is verified.
+    pub(super) fn complete(&self) {
+        self.state.send_modify(|state| state.end = Some(Ok(())));
     }
 
     pub(super) fn fail(&self, failure: Failure) {
@@ -141,18 +170,11 @@ impl Follower {
             {
                 let state = self.changes.borrow_and_update();
                 let is_complete = matches!(state.end, Some(Ok(())));
-                let found = state
-                    .chunks
-                    .partition_point(|(at, _)| *at <= range.start)
-                    .checked_sub(1)
-                    .map(|at| &state.chunks[at])
-                    .filter(|(at, chunk)| range.start < at + chunk.len() as u64);
-                if let Some((at, chunk)) = found {
-                    let end = range.end.min(at + chunk.len() as u64);
+                if let Some(part) = state.part(range.clone()) {
+                    let end = range.start + part.len() as u64;
                     if end < self.flight.length || is_complete {
-                        let part = (range.start - at) as usize..(end - at) as usize;
                         range.start = end;
-                        return Some(Ok(chunk.slice(part)));
+                        return Some(Ok(part));
                     }
                 }
                 if let Some(Err(failure)) = &state.end {
