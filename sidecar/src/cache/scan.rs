@@ -64,6 +64,8 @@ struct Track {
     followed: u32,
     /// Where what was read ahead ends.
     ahead: u64,
+    /// Bytes of the last window that was read ahead.
+    window: u64,
 }
 
 impl Scans {
@@ -108,6 +110,7 @@ impl Scans {
                     bodies: VecDeque::new(),
                     followed: 0,
                     ahead: 0,
+                    window: 0,
                 });
                 tracks.truncate(FILES_MAX);
             }
@@ -160,7 +163,7 @@ impl Track {
             self.followed = self.followed.saturating_sub(1);
         } else {
             // Somewhere else: a new walk, or a lookup.
-            (self.followed, self.ahead) = (0, 0);
+            (self.followed, self.ahead, self.window) = (0, 0, 0);
             self.bodies.clear();
         }
         self.bodies.push_front((body.clone(), body.start));
@@ -173,23 +176,30 @@ impl Track {
             return None;
         }
         let (_, ahead) = self.bodies.iter_mut().find(|(known, _)| known == body)?;
-        window(ahead, at, body.end, scans)
+        let all = scans.read_ahead_bytes;
+        window(ahead, at, body.end, (all, all))
     }
 
-    /// What behind the body is to be read.
+    /// What behind the body is to be read: little at first, for it may have been lookups after all.
     fn beyond(&mut self, body: &Range<u64>, file_bytes: u64, scans: &Scans) -> Option<Range<u64>> {
         if scans.read_ahead_bytes == 0 {
             return None;
         }
-        window(&mut self.ahead, body.end, file_bytes, scans)
+        let next = (2 * self.window).clamp(
+            scans.run_bytes.min(scans.read_ahead_bytes),
+            scans.read_ahead_bytes,
+        );
+        let found = window(&mut self.ahead, body.end, file_bytes, (self.window, next))?;
+        self.window = next;
+        Some(found)
     }
 }
 
-/// The next bytes of read-ahead, when less than half of what may be is under way.
-fn window(ahead: &mut u64, at: u64, end: u64, scans: &Scans) -> Option<Range<u64>> {
-    let until = at.saturating_add(scans.read_ahead_bytes).min(end);
+/// The next bytes of read-ahead, `next` at most, when less than half of the `last` are left.
+fn window(ahead: &mut u64, at: u64, end: u64, (last, next): (u64, u64)) -> Option<Range<u64>> {
+    let until = at.saturating_add(next).min(end);
     let start = (*ahead).max(at);
-    let is_due = start < until && (start - at <= scans.read_ahead_bytes / 2);
+    let is_due = start < until && (start - at <= last / 2);
     is_due.then(|| {
         *ahead = until;
         start..until
@@ -255,9 +265,23 @@ mod tests {
                 assert_eq!(ahead.start, end.unwrap_or(body(n).end));
                 end = Some(ahead.end);
             }
-            assert!(end.is_some_and(|end| end >= body(n).end + 4 * MIB - 2000));
+            let least = if n < 4 { 2 * (n - 1) } else { 4 } * MIB;
+            assert!(end.is_some_and(|end| end >= body(n).end + least - 2000));
             assert_eq!(note(&scans, body(n)).ahead, None, "of one body, once");
         }
+    }
+
+    #[test]
+    fn reading_ahead_begins_with_little() {
+        let scans = scans();
+        let body = |n: u64| n * 2 * MIB..(n + 1) * 2 * MIB;
+        let ahead = |n| note(&scans, body(n)).ahead.map(|it| it.end - body(n).end);
+        assert_eq!((ahead(0), ahead(1)), (None, None));
+        let windows = [ahead(2), ahead(3), ahead(4)];
+        assert_eq!(windows, [2, 4, 8].map(|mib| Some(mib * MIB)));
+        // Elsewhere in the file it begins anew.
+        assert_eq!((ahead(200), ahead(201)), (None, None));
+        assert_eq!(ahead(202), Some(2 * MIB));
     }
 
     #[test]
