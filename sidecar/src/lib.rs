@@ -20,6 +20,7 @@ pub mod front;
 pub mod link;
 pub mod log;
 pub mod logging;
+mod machine;
 pub mod process;
 pub mod ready;
 pub mod run;

@@ -1,13 +1,13 @@
-//! Candidates that wait for a quiet moment to be written.
+//! Entries that are written later: candidates, which wait for a quiet moment, and whatever comes faster than the disk takes it.
 //!
-//! Writing what a scan passes by costs CPU and disk that the scan itself needs: entries are copied, hashed and copied into the page
-//! cache. So candidates stay where they are, in memory, and only their keys wait here. When no candidate has come for a while they are
-//! handed to the queue. Where more wait than memory can be trusted to keep, the oldest are handed over at once. One that has left memory
-//! by then is not written: whoever asks for it next fetches it.
+//! Writing what a scan passes by costs CPU and disk that the scan itself needs: entries are copied, hashed and written. So candidates stay
+//! where they are, in memory, and only their keys wait here. When no candidate has come for a while they are written, a buffer full at a
+//! time. Where more wait than memory can be trusted to keep, the oldest are written without such a pause, as fast as the disk
+//! takes them and no faster: those that have left memory before their turn are dropped, and whoever asks for one next fetches it.
 
 use std::{
     collections::{HashSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Inner, queue::Job};
 use crate::tiers::{Key, key::KeyHash};
 
-/// No candidate has come for so long: the scan is over, or waits for its reader.
+/// No entry has come for so long: the scan is over, or waits for its reader.
 const QUIET: Duration = Duration::from_millis(250);
 
-/// Keys of candidates, in the order in which they came, each once.
+/// Keys of entries that are in memory, in the order in which they came, each once.
 #[derive(Debug, Default)]
 pub(super) struct Deferred {
     waiting: Mutex<Waiting>,
@@ -48,9 +48,10 @@ impl Waiting {
 }
 
 impl Deferred {
-    /// Lets a candidate of so many bytes wait; the oldest ones where that makes more than `bytes_max`.
-    pub(super) fn push(&self, key: Key, bytes: u64, bytes_max: u64) -> Vec<Key> {
-        let mut over = Vec::new();
+    /// Lets an entry of so many bytes wait. Returns how many of the oldest are given up where that makes more than `bytes_max`, which
+    /// is what memory has room for.
+    pub(super) fn push(&self, key: Key, bytes: u64, bytes_max: u64) -> u64 {
+        let mut given_up = 0;
         {
             let mut waiting = self.waiting();
             waiting.last = Some(Instant::now());
@@ -58,12 +59,12 @@ impl Deferred {
                 waiting.order.push_back((key, bytes));
                 waiting.bytes += bytes;
             }
-            while waiting.bytes > bytes_max {
-                over.extend(waiting.pop());
+            while waiting.bytes > bytes_max && waiting.pop().is_some() {
+                given_up += 1;
             }
         }
         self.came.notify_one();
-        over
+        given_up
     }
 
     fn is_empty(&self) -> bool {
@@ -84,17 +85,23 @@ impl Deferred {
         taken
     }
 
-    /// Waits until some wait and none has come for a while. May be dropped while it waits.
-    async fn quiet(&self) {
+    /// Waits until some are to be written: none has come for a while, or more wait than `trusted` bytes. May be dropped while it waits.
+    async fn due(&self, trusted: impl Fn() -> u64) {
         loop {
             let came = self.came.notified();
-            let last = self.waiting().last;
+            let (last, bytes) = {
+                let waiting = self.waiting();
+                (waiting.last, waiting.bytes)
+            };
             match last {
-                Some(last) if !self.is_empty() => {
-                    if last.elapsed() >= QUIET {
+                Some(last) if bytes > 0 => {
+                    if bytes > trusted() || last.elapsed() >= QUIET {
                         return;
                     }
-                    sleep_until(last + QUIET).await;
+                    tokio::select! {
+                        () = sleep_until(last + QUIET) => {}
+                        () = came => {}
+                    }
                 }
                 _ => came.await,
             }
@@ -106,43 +113,44 @@ impl Deferred {
     }
 }
 
-/// Writes candidates whenever it is quiet, until `stop`.
+/// Writes what waits whenever it is due, until `stop`.
 pub(super) async fn run(inner: Arc<Inner>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = inner.deferred.quiet() => {}
+            () = inner.deferred.due(|| inner.memory.passing_bytes() / 4) => {}
         }
         inner.hand_over_some();
         tokio::select! {
             () = stop.cancelled() => return,
-            () = inner.queue.idle() => {}
+            // Some wait while others are written.
+            () = inner.queue.below(inner.budget.buffer_bytes) => {}
         }
     }
 }
 
 impl Inner {
-    /// Hands some candidates that still are in memory to the queue: as many as are written at once.
-    fn hand_over_some(&self) {
-        self.hand_over(self.deferred.take(self.budget.buffer_bytes));
+    /// Lets an entry wait that is in memory.
+    pub(super) fn defer(&self, key: Key, bytes: u64) {
+        let given_up = self.deferred.push(key, bytes, self.memory.passing_bytes());
+        self.counters.dropped_writes.fetch_add(given_up, Relaxed);
     }
 
-    pub(super) fn hand_over(&self, keys: Vec<Key>) {
-        for key in keys {
+    /// Hands some that still are in memory to the queue: as many as are written at once.
+    fn hand_over_some(&self) {
+        for key in self.deferred.take(self.budget.buffer_bytes) {
             let found = self.memory.find(key.hash64());
             let pushed = found.filter(|(found, _)| *found == key).map(|(key, held)| {
                 let rescue = false;
                 self.queue.push(Job { key, held, rescue })
             });
             if !matches!(pushed, Some(Ok(()))) {
-                self.counters
-                    .dropped_writes
-                    .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                self.counters.dropped_writes.fetch_add(1, Relaxed);
             }
         }
     }
 
-    /// Hands all candidates over, as fast as they are written.
+    /// Hands all over, as fast as they are written.
     pub(super) async fn write_deferred(&self) {
         while !self.deferred.is_empty() {
             self.hand_over_some();
@@ -159,26 +167,43 @@ mod tests {
     fn the_oldest_go_first_and_each_once() {
         let deferred = Deferred::default();
         for number in [1, 2, 1, 3] {
-            assert!(deferred.push(Key(number), 10, 30).is_empty());
+            assert_eq!(deferred.push(Key(number), 10, 30), 0);
         }
-        assert_eq!(deferred.push(Key(4), 10, 30), [Key(1)]);
+        assert_eq!(deferred.push(Key(4), 10, 30), 1, "the oldest is given up");
         assert_eq!(deferred.take(25), [Key(2), Key(3)]);
         assert_eq!(deferred.take(1), [Key(4)]);
         assert!(deferred.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_quiet_when_none_has_come_for_a_while() {
+    async fn they_are_due_when_none_has_come_for_a_while() {
         let deferred = Deferred::default();
-        deferred.push(Key(1), 10, 30);
+        deferred.push(Key(1), 10, 100);
         let began = Instant::now();
         for number in 2..4 {
             tokio::select! {
-                () = deferred.quiet() => panic!("candidates come"),
-                () = tokio::time::sleep(QUIET / 2) => drop(deferred.push(Key(number), 10, 30)),
+                () = deferred.due(|| 75) => panic!("candidates come"),
+                () = tokio::time::sleep(QUIET / 2) => drop(deferred.push(Key(number), 10, 100)),
             }
         }
-        deferred.quiet().await;
+        deferred.due(|| 75).await;
         assert_eq!(began.elapsed(), QUIET * 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn they_are_due_when_more_wait_than_memory_is_trusted_with() {
+        let deferred = Deferred::default();
+        let began = Instant::now();
+        let push = async {
+            for number in 1..=3 {
+                tokio::time::sleep(QUIET / 10).await;
+                deferred.push(Key(number), 10, 100);
+            }
+        };
+        tokio::join!(deferred.due(|| 25), push);
+        assert_eq!(began.elapsed(), QUIET / 10 * 3);
+        assert_eq!(deferred.take(10), [Key(1)]);
+        deferred.due(|| 25).await;
+        assert_eq!(began.elapsed(), QUIET / 10 * 13, "two can wait");
     }
 }

@@ -5,15 +5,18 @@
 //! sees that nothing was written and closes the tier).
 
 use std::{
-    fs::{self, File},
+    fs::{self, OpenOptions},
     io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::PathBuf,
 };
 
-use rustix::fs::StatVfsMountFlags;
+use rustix::fs::{OFlags, StatVfsMountFlags};
 
 use crate::tiers::{TiersError, reason};
+
+/// What addresses and lengths of direct I/O are multiples of, bytes.
+const PAGE_BYTES: usize = 4096;
 
 /// Why the disk tier is left.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,10 +125,28 @@ impl Place {
 
     /// Writes a file.
     pub(super) fn try_write(&self) -> io::Result<()> {
+        self.write_page(OFlags::empty())
+    }
+
+    /// Returns whether files can be written past the page cache; not every file system has that.
+    pub(super) fn takes_direct(&self) -> bool {
+        self.write_page(OFlags::DIRECT).is_ok()
+    }
+
+    /// Writes a file of one page, at an address that direct I/O wants.
+    fn write_page(&self, flags: OFlags) -> io::Result<()> {
         let path = self.dir.join("probe");
+        let buffer = [0u8; 2 * PAGE_BYTES];
+        let at = buffer.as_ptr().align_offset(PAGE_BYTES);
+        let page = buffer.get(at..at + PAGE_BYTES).unwrap_or_default();
         let write = || {
-            let file = File::create(&path)?;
-            io::Write::write_all(&mut &file, &[0u8; 4096])?;
+            let file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .custom_flags(flags.bits().cast_signed())
+                .open(&path)?;
+            io::Write::write_all(&mut &file, page)?;
             file.sync_all()
         };
         let written = write();

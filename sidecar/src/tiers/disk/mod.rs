@@ -125,7 +125,7 @@ struct Inner {
     /// Held while the tier is opened again.
     opening: tokio::sync::Mutex<()>,
     queue: Queue,
-    /// Candidates that are to be written, and are in memory.
+    /// Entries that are to be written later, and are in memory.
     deferred: Deferred,
     /// Entries that were removed by name: such a one is not found after it was written.
     removals: AtomicU64,
@@ -232,7 +232,8 @@ impl Disk {
         }
     }
 
-    /// Hands an entry to the disk, if it is to be there and is not. A candidate is written later, if memory has it.
+    /// Hands an entry to the disk, if it is to be there and is not. A candidate is written later, if memory has it, and so is what comes
+    /// faster than the disk takes it.
     pub(super) fn insert(&self, key: Key, held: Held, how: Insert) {
         let Some(opened) = self.inner.opened.load_full() else {
             return;
@@ -240,23 +241,19 @@ impl Disk {
         if !held.is_storable() || opened.store.storage().may_contains(&key) {
             return;
         }
-        let counters = &self.inner.counters;
         let job = Job {
             key,
             held,
             rescue: false,
         };
-        if how == Insert::Candidate
-            && !opened.has_room()
-            && !self.inner.doorkeeper.knows(key.hash64(), job.disk_bytes())
+        let bytes = job.disk_bytes();
+        let is_candidate = how == Insert::Candidate;
+        if is_candidate && !opened.has_room() && !self.inner.doorkeeper.knows(key.hash64(), bytes) {
+            self.inner.counters.rejected_writes.fetch_add(1, Relaxed);
+        } else if is_candidate && self.inner.memory.passes(key)
+            || self.inner.queue.push(job).is_err()
         {
-            counters.rejected_writes.fetch_add(1, Relaxed);
-        } else if how == Insert::Candidate && self.inner.memory.passes(key) {
-            let (bytes, bytes_max) = (job.disk_bytes(), self.inner.memory.passing_bytes() / 4 * 3);
-            let over = self.inner.deferred.push(key, bytes, bytes_max);
-            self.inner.hand_over(over);
-        } else if self.inner.queue.push(job).is_err() {
-            counters.dropped_writes.fetch_add(1, Relaxed);
+            self.inner.defer(key, bytes);
         }
     }
 

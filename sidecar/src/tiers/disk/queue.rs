@@ -33,7 +33,8 @@ impl Job {
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     changed: Notify,
-    idle: Notify,
+    /// Told when something was taken or is done with.
+    less: Notify,
     bytes_max: u64,
 }
 
@@ -56,7 +57,7 @@ impl Queue {
         Self {
             waiting: Mutex::default(),
             changed: Notify::new(),
-            idle: Notify::new(),
+            less: Notify::new(),
             bytes_max,
         }
     }
@@ -104,6 +105,7 @@ impl Queue {
                 let mut waiting = self.waiting();
                 let jobs = waiting.take(bytes_max);
                 if !jobs.is_empty() || waiting.closed {
+                    self.less.notify_waiters();
                     return jobs;
                 }
             }
@@ -114,20 +116,27 @@ impl Queue {
     /// Takes note that so many entries that were taken are written, or given up.
     pub(super) fn done(&self, jobs: usize) {
         self.waiting().taken -= jobs;
-        self.idle.notify_waiters();
+        self.less.notify_waiters();
     }
 
     /// Waits until nothing waits and nothing is being written.
     pub(super) async fn idle(&self) {
+        self.until(|waiting| waiting.order.is_empty() && waiting.taken == 0)
+            .await;
+    }
+
+    /// Waits until less than `bytes` wait.
+    pub(super) async fn below(&self, bytes: u64) {
+        self.until(|waiting| waiting.bytes < bytes).await;
+    }
+
+    async fn until(&self, is_so: impl Fn(&Waiting) -> bool) {
         loop {
-            let idle = self.idle.notified();
-            {
-                let waiting = self.waiting();
-                if waiting.order.is_empty() && waiting.taken == 0 {
-                    return;
-                }
+            let less = self.less.notified();
+            if is_so(&self.waiting()) {
+                return;
             }
-            idle.await;
+            less.await;
         }
     }
 

@@ -154,10 +154,11 @@ impl Prepared {
             source,
         };
         let dir = layout.regions_dir();
+        let direct = place.takes_direct();
         let open = |io: Box<dyn IoEngineConfig>| {
             let known = (recovered.regions.clone(), written.clone());
             let picker = OldestFirst::new(census.clone(), known, spare);
-            open_store(&dir, (geometry, spare), io, budget, &census, picker)
+            open_store(&dir, direct, (geometry, spare), io, budget, &census, picker)
         };
         let uring = match options.io_uring {
             IoUring::On => open(UringIoEngineConfig::new().boxed())
@@ -191,6 +192,7 @@ impl Prepared {
         info!(
             dir = %options.dir.display(),
             engine,
+            direct,
             bytes = geometry.bytes(),
             entries = opened.census.entries(),
             "disk cache is open"
@@ -201,6 +203,7 @@ impl Prepared {
 
 async fn open_store(
     dir: &Path,
+    direct: bool,
     (geometry, spare): (Geometry, u64),
     io: Box<dyn IoEngineConfig>,
     budget: Budget,
@@ -209,6 +212,7 @@ async fn open_store(
 ) -> foyer::Result<Store> {
     let device = FsDeviceBuilder::new(dir)
         .with_capacity(size(geometry.bytes()))
+        .with_direct(direct)
         .build()?;
     // One flusher: recovery takes entries of a region only as long as their sequence numbers ascend.
     let engine = BlockEngineConfig::new(device)

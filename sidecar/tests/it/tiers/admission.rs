@@ -267,6 +267,26 @@ async fn more_candidates_than_memory_trusts_itself_to_keep_are_written_at_once()
     tiers.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_faster_than_the_disk_takes_it_is_written_later() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let length = 400_000;
+    let tiers = open(dir.path(), 64 * MIB, 256 * MIB).await;
+    // More than waits for the disk at once, and less than memory holds.
+    for number in 0..60 {
+        tiers.insert(
+            Class::Block,
+            key(number),
+            entry(number, length),
+            Insert::Resident,
+        );
+    }
+    tiers.flush().await;
+    let stats = tiers.stats().disk;
+    assert_eq!((stats.entries, stats.dropped_writes), (60, 0), "{stats:?}");
+    tiers.close().await;
+}
+
 #[tokio::test]
 async fn candidates_use_memory_that_is_free_and_give_it_back() {
     let tiers = Tiers::open(TiersOptions {

@@ -132,7 +132,9 @@ async fn open_stack(
     let options = StackOptions {
         log: LogOptions::default(),
         notices,
-        tiers: args.cache.resolve(&manifests, CacheDefaults::LAPTOP, dir)?,
+        tiers: args
+            .cache
+            .resolve(&manifests, CacheDefaults::laptop(), dir)?,
         store_id: state.info().store_id.to_string(),
         files: None,
         ropes: rope_options(Arc::clone(tables)),
