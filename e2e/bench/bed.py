@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -244,6 +245,18 @@ def table(title: str, head: list[str], rows: list[list]):
 def cpu(cpus: dict[str, float]) -> str:
     """CPU seconds by process, as a cell of a table."""
     return " + ".join(f"{seconds:.2f}" for seconds in cpus.values())
+
+
+@contextmanager
+def core(number: int | None):
+    """Processes that are started meanwhile stay on one of this machine's cores, or on all of them."""
+    cores = sorted(os.sched_getaffinity(0))
+    if number is not None:
+        os.sched_setaffinity(0, {cores[number % len(cores)]})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def median(values) -> float:
