@@ -33,6 +33,8 @@ where
             }
             group.push(artifact);
         }
+        // All groups of a large table are held together.
+        group.shrink_to_fit();
         let source = Arc::clone(&source);
         (!group.is_empty()).then_some(FileGroup {
             source,
