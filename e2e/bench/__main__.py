@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 from lib.vdt import binary, run
 
-from . import lookups, memory, ranges, relaid, requests, restart, rowgroup, scan, state, versions, warm
+from . import dropped, lookups, memory, ranges, relaid, requests, restart, rowgroup, scan, state, versions, warm
 from .bed import Bed, arguments, say
 
 
@@ -21,6 +21,7 @@ def main():
         state.run(bed, options.size)
         memory.run(bed)
         scan.run(bed, options.size, options.runs)
+        dropped.run(bed, options.size, options.runs)
         warm.run(bed, options.size, options.runs)
         rowgroup.run(bed, options.runs)
         versions.run(bed, options.runs)

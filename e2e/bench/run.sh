@@ -3,7 +3,7 @@
 # Usage: e2e/bench/run.sh [--size small|large] [--runs N]
 #        e2e/bench/run.sh pipeline                                  a million listing entries to a committed version
 #        e2e/bench/run.sh tiers DIR MEMORY_MIB DISK_MIB STEP...     the cache's tiers alone; see e2e/bench/tiers
-#        e2e/bench/run.sh requests|state|memory|scan|warm|rowgroup|versions|lookups|relaid|ranges|restart [options]      one of them alone
+#        e2e/bench/run.sh requests|state|memory|scan|dropped|warm|rowgroup|versions|lookups|relaid|ranges|restart [options]      one of them alone
 # $VDT_BENCH_DIR is where the data lie: up to 1 GB, 6 GB with --size large.
 set -euo pipefail
 
@@ -28,7 +28,7 @@ tiers)
     cd "$root"
     exec cargo run --quiet --locked --release --bin vdt-tiers -- "$@"
     ;;
-requests | state | memory | scan | warm | rowgroup | versions | lookups | relaid | ranges | restart)
+requests | state | memory | scan | dropped | warm | rowgroup | versions | lookups | relaid | ranges | restart)
     module=bench.$1
     shift
     ;;

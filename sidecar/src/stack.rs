@@ -22,7 +22,7 @@ pub struct CacheArgs {
     /// Folder of the cache's disk tier
     #[arg(long, env = "VDT_CACHE_DIR", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub cache_dir: Option<PathBuf>,
-    /// Memory of the cache, such as 512Mi. Without it and a manifest that tells: 1 GiB in a pod, a sixteenth of the machine's elsewhere, 256 MiB to 1 GiB
+    /// Memory of the cache, such as 512Mi
     #[arg(long, env = "VDT_CACHE_MEMORY", value_name = "SIZE")]
     pub cache_memory: Option<Quantity>,
     /// Size of the cache's disk tier, such as 100Gi; 0 for none. What the file system has less is done without
@@ -46,15 +46,11 @@ pub struct CacheDefaults {
 }
 
 impl CacheDefaults {
-    /// Of a machine that does other things as well: a sixteenth of its memory, 256 MiB at least and 1 GiB at most.
-    pub fn laptop() -> Self {
-        let memory_bytes = machine::memory_bytes().unwrap_or(0) / 16;
-        Self {
-            memory_bytes: memory_bytes.clamp(256 << 20, 1 << 30),
-            disk_bytes: 10 << 30,
-        }
-    }
-
+    /// Of a machine that does other things as well.
+    pub const LAPTOP: Self = Self {
+        memory_bytes: 256 << 20,
+        disk_bytes: 10 << 30,
+    };
     /// Of a pod, as in the resource.
     pub const POD: Self = Self {
         memory_bytes: 1 << 30,
@@ -97,6 +93,8 @@ impl CacheArgs {
             .map(|dir| {
                 let mut disk = DiskOptions::new(dir, capacity);
                 disk.strict = self.cache_strict;
+                // What the page cache held would be taken from the memory that the container may use.
+                disk.direct = machine::is_memory_limited();
                 if let Some(cache) = declared {
                     disk.high_watermark_percent =
                         u8::try_from(cache.disk.high_watermark_percent).unwrap_or(90);

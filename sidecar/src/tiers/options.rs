@@ -37,6 +37,8 @@ pub struct DiskOptions {
     pub low_watermark_percent: u8,
     /// Refuses to open where the volume is smaller than asked or unusable, in place of serving with less.
     pub strict: bool,
+    /// Reads and writes past the page cache, where the file system can.
+    pub direct: bool,
     /// Which way of reading and writing is used.
     pub io_uring: IoUring,
 }
@@ -50,6 +52,7 @@ impl DiskOptions {
             high_watermark_percent: 90,
             low_watermark_percent: 80,
             strict: false,
+            direct: false,
             io_uring: IoUring::default(),
         }
     }

@@ -8,7 +8,7 @@
 //!   read:<entries>:<bytes>    looks random ones up
 //!   idle                      CPU time of three seconds without work
 //!   abort                     ends as kill -9 does
-//! With IO_URING set, files are read and written through io_uring.
+//! With IO_URING set, files are read and written through io_uring; with DIRECT set, past the page cache.
 //! ```
 
 use std::{
@@ -83,6 +83,7 @@ async fn main() -> anyhow::Result<()> {
     let dir = PathBuf::from(next()?);
     let memory_bytes = next()?.parse::<u64>()? * MIB;
     let mut disk = DiskOptions::new(dir, next()?.parse::<u64>()? * MIB);
+    disk.direct = std::env::var_os("DIRECT").is_some();
     if std::env::var_os("IO_URING").is_some() {
         disk.io_uring = IoUring::On;
     }

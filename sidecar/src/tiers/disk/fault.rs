@@ -130,7 +130,10 @@ impl Place {
 
     /// Returns whether files can be written past the page cache; not every file system has that.
     pub(super) fn takes_direct(&self) -> bool {
-        self.write_page(OFlags::DIRECT).is_ok()
+        match self.write_page(OFlags::DIRECT) {
+            Ok(()) => true,
+            Err(error) => error.kind() == io::ErrorKind::StorageFull,
+        }
     }
 
     /// Writes a file of one page, at an address that direct I/O wants.
@@ -138,7 +141,8 @@ impl Place {
         let path = self.dir.join("probe");
         let buffer = [0u8; 2 * PAGE_BYTES];
         let at = buffer.as_ptr().align_offset(PAGE_BYTES);
-        let page = buffer.get(at..at + PAGE_BYTES).unwrap_or_default();
+        let page = buffer.get(at..).and_then(|rest| rest.get(..PAGE_BYTES));
+        let page = page.unwrap_or_default();
         let write = || {
             let file = OpenOptions::new()
                 .write(true)

@@ -77,6 +77,8 @@ pub(super) struct Prepared {
     geometry: Geometry,
     room: Usable,
     place: Place,
+    /// Whether files are read and written past the page cache.
+    direct: bool,
     recovered: Recovered,
     /// Regions whose files take space already.
     written: HashSet<u32>,
@@ -123,11 +125,13 @@ impl Prepared {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
             written => written.map_err(failed)?,
         }
+        let direct = options.direct && place.takes_direct();
         Ok(Self {
             layout,
             geometry,
             room,
             place,
+            direct,
             recovered,
             written,
         })
@@ -144,6 +148,7 @@ impl Prepared {
             geometry,
             room,
             place,
+            direct,
             recovered,
             written,
         } = self;
@@ -154,7 +159,6 @@ impl Prepared {
             source,
         };
         let dir = layout.regions_dir();
-        let direct = place.takes_direct();
         let open = |io: Box<dyn IoEngineConfig>| {
             let known = (recovered.regions.clone(), written.clone());
             let picker = OldestFirst::new(census.clone(), known, spare);

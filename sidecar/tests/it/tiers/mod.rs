@@ -49,9 +49,14 @@ fn key(number: u64) -> Key {
 }
 
 fn options(dir: &Path, memory_bytes: u64, disk_bytes: u64) -> TiersOptions {
+    // As in a container; the tests of the cache go through the page cache.
+    let disk = DiskOptions {
+        direct: true,
+        ..DiskOptions::new(dir, disk_bytes)
+    };
     TiersOptions {
         memory_bytes,
-        disk: Some(DiskOptions::new(dir, disk_bytes)),
+        disk: Some(disk),
         ..TiersOptions::default()
     }
 }

@@ -132,9 +132,7 @@ async fn open_stack(
     let options = StackOptions {
         log: LogOptions::default(),
         notices,
-        tiers: args
-            .cache
-            .resolve(&manifests, CacheDefaults::laptop(), dir)?,
+        tiers: args.cache.resolve(&manifests, CacheDefaults::LAPTOP, dir)?,
         store_id: state.info().store_id.to_string(),
         files: None,
         ropes: rope_options(Arc::clone(tables)),
