@@ -259,6 +259,28 @@ def core(number: int | None):
         os.sched_setaffinity(0, cores)
 
 
+@contextmanager
+def memory_limit(size: int | None):
+    """Processes that are started meanwhile may use so many bytes of memory, as in a pod; needs root and control groups."""
+    if size is None:
+        yield
+        return
+    root, limit = next(
+        (root, limit)
+        for root, limit in [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")]
+        if Path(root, "cgroup.procs").exists()
+    )
+    group = Path(root, f"vdt-bench-{size}")
+    group.mkdir(exist_ok=True)
+    (group / limit).write_text(str(size))
+    (group / "cgroup.procs").write_text(str(os.getpid()))
+    try:
+        yield
+    finally:
+        # Those that were started stay in it.
+        Path(root, "cgroup.procs").write_text(str(os.getpid()))
+
+
 def median(values) -> float:
     return statistics.median(values)
 

@@ -98,7 +98,7 @@ def run(bed: Bed):
         for cache in ([], ["--no-cache"]):
             name = source + "".join(cache)
             with Vdt(file, state=work / f"state-{name}", args=args + cache, work=work / f"run-{name}").start() as vdt:
-                rows.append([source, "none" if cache else "the default", *growth(vdt, not cache)])
+                rows.append([source, "none" if cache else "256 MiB", *growth(vdt, not cache)])
     mib = 1024 * 1024
     table(
         f"Memory while {CLIENTS} clients stream {SIZE // 1_000_000} MB artifacts at once (aim: growth < 64 MiB)",
