@@ -36,7 +36,10 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     time::Duration,
 };
@@ -127,7 +130,8 @@ struct Inner {
     queue: Queue,
     /// Entries that are to be written later, and are in memory.
     deferred: Deferred,
-    /// Entries that were removed by name: such a one is not found after it was written.
+    /// Entries that are removed by name, and those that were: such a one is not found after it was written.
+    removing: AtomicU64,
     removals: AtomicU64,
     doorkeeper: Doorkeeper,
     loading: Mutex<HashMap<Key, Loading>>,
@@ -162,6 +166,7 @@ impl Disk {
             opening: tokio::sync::Mutex::default(),
             queue: Queue::new(budget.queue_bytes),
             deferred: Deferred::default(),
+            removing: AtomicU64::default(),
             removals: AtomicU64::default(),
             doorkeeper: Doorkeeper::new(options.capacity),
             loading: Mutex::default(),
@@ -225,11 +230,13 @@ impl Disk {
 
     /// Forgets an entry.
     pub(super) fn remove(&self, key: Key) {
-        self.inner.removals.fetch_add(1, Relaxed);
+        self.inner.removing.fetch_add(1, SeqCst);
+        self.inner.removals.fetch_add(1, SeqCst);
         self.inner.queue.remove(key);
         if let Some(opened) = self.inner.opened.load_full() {
             opened.store.storage().delete(&key);
         }
+        self.inner.removing.fetch_sub(1, SeqCst);
     }
 
     /// Hands an entry to the disk, if it is to be there and is not. A candidate is written later, if memory has it, and so is what comes

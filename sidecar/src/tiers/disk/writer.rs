@@ -5,7 +5,10 @@
 //! written. All comes from one task: sequence numbers ascend in each region, as recovery wants.
 
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::Ordering::{Relaxed, SeqCst},
+    },
     time::Duration,
 };
 
@@ -68,7 +71,9 @@ async fn write(inner: &Inner, opened: &Arc<Opened>, jobs: Vec<Job>) {
         .filter(|job| job.rescue || !storage.may_contains(&job.key))
         .collect();
     make_room(inner, opened, jobs.len() as u64);
-    let removals = inner.removals.load(Relaxed);
+    // A removal that begins after this is counted; one that began before and has not ended is seen by the second.
+    let removals = inner.removals.load(SeqCst);
+    let is_removing = inner.removing.load(SeqCst) > 0;
     let written: Vec<(u64, bool)> = jobs
         .iter()
         .map(|job| (job.key.hash64(), job.rescue))
@@ -103,7 +108,7 @@ async fn write(inner: &Inner, opened: &Arc<Opened>, jobs: Vec<Job>) {
         }
     }
     // Flushers that fail are noticed with the next entries too.
-    if failed == 0 || inner.removals.load(Relaxed) != removals {
+    if failed == 0 || is_removing || inner.removals.load(SeqCst) != removals {
         return;
     }
     match inner.probe(opened).await {
