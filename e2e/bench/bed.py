@@ -259,17 +259,21 @@ def core(number: int | None):
         os.sched_setaffinity(0, cores)
 
 
+def memory_groups() -> tuple[str, str] | None:
+    """Where control groups lie and how their limit of memory is called, of version 1 or 2, if this process may make any."""
+    for root, limit in [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")]:
+        if os.access(Path(root, "cgroup.procs"), os.W_OK):
+            return root, limit
+    return None
+
+
 @contextmanager
 def memory_limit(size: int | None):
-    """Processes that are started meanwhile may use so many bytes of memory, as in a pod; needs root and control groups."""
+    """Processes that are started meanwhile may use so many bytes of memory, as in a pod; see `memory_groups`."""
     if size is None:
         yield
         return
-    root, limit = next(
-        (root, limit)
-        for root, limit in [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")]
-        if Path(root, "cgroup.procs").exists()
-    )
+    root, limit = memory_groups()
     group = Path(root, f"vdt-bench-{size}")
     group.mkdir(exist_ok=True)
     (group / limit).write_text(str(size))

@@ -37,7 +37,7 @@ pub struct DiskOptions {
     pub low_watermark_percent: u8,
     /// Refuses to open where the volume is smaller than asked or unusable, in place of serving with less.
     pub strict: bool,
-    /// Reads and writes past the page cache, where the file system can.
+    /// Reads and writes past the page cache (`O_DIRECT`, open(2)), where the file system can; else through it. Default false.
     pub direct: bool,
     /// Which way of reading and writing is used.
     pub io_uring: IoUring,

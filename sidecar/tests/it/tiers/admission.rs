@@ -218,6 +218,10 @@ async fn candidates_fill_a_disk_with_room_and_wait_for_a_second_sight_when_it_is
     tiers.close().await;
 }
 
+fn insert(tiers: &Tiers, number: u64, length: usize, how: Insert) {
+    tiers.insert(Class::Block, key(number), entry(number, length), how);
+}
+
 #[tokio::test]
 async fn what_a_scan_passes_by_is_written_later_and_all_of_it() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -227,12 +231,7 @@ async fn what_a_scan_passes_by_is_written_later_and_all_of_it() {
     tokio::time::pause();
     for number in 0..20 {
         for _ in 0..2 {
-            tiers.insert(
-                Class::Block,
-                key(number),
-                entry(number, length),
-                Insert::Candidate,
-            );
+            insert(&tiers, number, length, Insert::Candidate);
         }
         // The writer has its turn.
         tokio::task::yield_now().await;
@@ -253,12 +252,7 @@ async fn more_candidates_than_memory_trusts_itself_to_keep_are_written_at_once()
     let length = 500_000;
     let tiers = open(dir.path(), 64 * MIB, 256 * MIB).await;
     for number in 0..200 {
-        tiers.insert(
-            Class::Block,
-            key(number),
-            entry(number, length),
-            Insert::Candidate,
-        );
+        insert(&tiers, number, length, Insert::Candidate);
         // A scan is no faster than its source; the disk is given its time here.
         tiers.flush().await;
     }
@@ -274,12 +268,7 @@ async fn what_comes_faster_than_the_disk_takes_it_is_written_later() {
     let tiers = open(dir.path(), 64 * MIB, 256 * MIB).await;
     // More than waits for the disk at once, and less than memory holds.
     for number in 0..60 {
-        tiers.insert(
-            Class::Block,
-            key(number),
-            entry(number, length),
-            Insert::Resident,
-        );
+        insert(&tiers, number, length, Insert::Resident);
     }
     tiers.flush().await;
     let stats = tiers.stats().disk;
