@@ -120,11 +120,9 @@ pub(super) async fn run(inner: Arc<Inner>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = inner.deferred.due(|| inner.memory.passing_bytes() / 4) => {}
         }
-        inner.hand_over_some();
         tokio::select! {
             () = stop.cancelled() => return,
-            // Some wait while others are written.
-            () = inner.queue.below(inner.budget.buffer_bytes) => {}
+            () = inner.hand_over_some() => {}
         }
     }
 }
@@ -136,8 +134,10 @@ impl Inner {
         self.counters.dropped_writes.fetch_add(given_up, Relaxed);
     }
 
-    /// Hands some that still are in memory to the queue: as many as are written at once.
-    fn hand_over_some(&self) {
+    /// Hands some that still are in memory to the queue, as many as are written at once, when it has room for them: some wait there while
+    /// others are written. Dropped while it waits, it has handed over nothing.
+    async fn hand_over_some(&self) {
+        self.queue.below(self.budget.buffer_bytes).await;
         for key in self.deferred.take(self.budget.buffer_bytes) {
             let found = self.memory.find(key.hash64());
             let pushed = found.filter(|(found, _)| *found == key).map(|(key, held)| {
@@ -153,9 +153,9 @@ impl Inner {
     /// Hands all over, as fast as they are written.
     pub(super) async fn write_deferred(&self) {
         while !self.deferred.is_empty() {
-            self.hand_over_some();
-            self.queue.idle().await;
+            self.hand_over_some().await;
         }
+        self.queue.idle().await;
     }
 }
 

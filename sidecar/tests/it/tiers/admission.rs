@@ -261,12 +261,12 @@ async fn more_candidates_than_memory_trusts_itself_to_keep_are_written_at_once()
     tiers.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn what_comes_faster_than_the_disk_takes_it_is_written_later() {
     let dir = tempfile::tempdir().expect("a directory");
     let length = 400_000;
     let tiers = open(dir.path(), 64 * MIB, 256 * MIB).await;
-    // More than waits for the disk at once, and less than memory holds.
+    // More than waits for the disk at once, and less than memory holds. On its one thread the writer has no turn meanwhile.
     for number in 0..60 {
         insert(&tiers, number, length, Insert::Resident);
     }
