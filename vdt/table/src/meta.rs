@@ -10,6 +10,9 @@
 //! column indexes (id, filename), offset indexes (all), footer, its length, "PAR1"
 //! ```
 //!
+//! Its rope is annotated with the source and the first key (`vdtM`, source, NUL, key), so that two files which look alike, of columns that
+//! tell no row from another, are two files.
+//!
 //! There are no dictionaries: zstd finds what repeats, and an all-null column would make an empty dictionary page, which
 //! some readers refuse.
 //!
@@ -45,8 +48,12 @@ const ROWS_PER_FILE: u64 = 1 << 16;
 const ROWS_PER_FILE_MAX: usize = 8 << 16;
 /// Rows of a row group.
 const ROWS_PER_ROW_GROUP: usize = 1 << 16;
+/// Bytes of values after which a row group ends, too: they are held until then.
+const ROW_GROUP_BYTES: usize = 64 << 20;
 /// Rows that are looked at together: their artifacts are read from memory once, not for every column again. Divides a row group.
 const ROWS_PER_BLOCK: usize = 1 << 11;
+/// What the annotation of a rope of this table begins with.
+const ANNOTATION_MAGIC: &[u8; 4] = b"vdtM";
 
 /// Lays out the rows of a whole table without its `data` column.
 ///
@@ -64,8 +71,11 @@ pub fn meta_files<I>(
 where
     I: IntoIterator<Item = (Arc<SourceContext>, Artifact)>,
 {
+    let schema = schema.without_data();
     MetaFiles {
-        schema: schema.without_data(),
+        // Wide rows, which constants make, are fewer at a time.
+        rows_per_block: (ROW_GROUP_BYTES / schema.constant_bytes().max(1)).clamp(1, ROWS_PER_BLOCK),
+        schema,
         layout: layout.clone(),
         compressor: PageCompressor::new(),
         rows: rows.into_iter().fuse(),
@@ -100,6 +110,7 @@ fn hash(bytes: &[u8]) -> u64 {
 }
 
 struct MetaFiles<I> {
+    rows_per_block: usize,
     schema: TableSchema,
     layout: Layout,
     compressor: PageCompressor,
@@ -129,6 +140,7 @@ impl<I: Iterator<Item = (Arc<SourceContext>, Artifact)>> MetaFiles<I> {
         source: Arc<SourceContext>,
         first: Artifact,
     ) -> Result<VirtualFile, LayoutError> {
+        let annotation = annotation(&source.name, &first.object.key);
         let mut file = MetaFile::new(&self.schema, &self.layout, &source, &mut self.compressor);
         let mut block = vec![first];
         for (next_source, next) in self.rows.by_ref() {
@@ -145,15 +157,26 @@ impl<I: Iterator<Item = (Arc<SourceContext>, Artifact)>> MetaFiles<I> {
                 self.first_of_next = Some((next_source, next));
                 break;
             }
-            if block.len() == ROWS_PER_BLOCK {
+            if block.len() == self.rows_per_block {
                 file.block(&block);
                 block.clear();
             }
             block.push(next);
         }
         file.block(&block);
-        Ok(file.finish())
+        Ok(file.finish(annotation))
     }
+}
+
+/// What tells a file from every other of its table.
+fn annotation(source_name: &str, first_key: &str) -> Vec<u8> {
+    let parts = [
+        ANNOTATION_MAGIC,
+        source_name.as_bytes(),
+        &[0],
+        first_key.as_bytes(),
+    ];
+    parts.concat()
 }
 
 /// A file under way.
@@ -205,7 +228,9 @@ impl<'a> MetaFile<'a> {
 
     /// Adds rows, at most [`ROWS_PER_BLOCK`].
     fn block(&mut self, artifacts: &[Artifact]) {
-        if self.rows - self.written == ROWS_PER_ROW_GROUP {
+        let held: usize = self.values.iter().map(|held| held.values().len()).sum();
+        let rows = self.rows - self.written;
+        if rows + artifacts.len() > ROWS_PER_ROW_GROUP || held >= ROW_GROUP_BYTES {
             self.row_group();
         }
         let view = Rows::new(self.schema, self.layout, self.source, artifacts);
@@ -263,7 +288,7 @@ impl<'a> MetaFile<'a> {
         }
     }
 
-    fn finish(mut self) -> VirtualFile {
+    fn finish(mut self, annotation: Vec<u8>) -> VirtualFile {
         self.row_group();
         let column_indexes = self.out.len() as u64;
         let offset_indexes = column_indexes + self.column_indexes.len() as u64;
@@ -285,7 +310,7 @@ impl<'a> MetaFile<'a> {
         // The pages are compressed already.
         let mut rope = Encoder::new(Compression::None);
         rope.literal(&self.out);
-        let stored = rope.finish(&[]);
+        let stored = rope.finish(&annotation);
         let columns = self.stats.into_iter().zip(self.schema.columns());
         let columns = columns
             .map(|(stats, column)| stats.finish(column))
@@ -293,7 +318,7 @@ impl<'a> MetaFile<'a> {
         VirtualFile {
             name: stored.name,
             stored: stored.bytes,
-            annotation: Vec::new(),
+            annotation,
             rows: self.rows as u64,
             row_groups: self.row_groups.len(),
             artifact_bytes: 0,

@@ -272,6 +272,16 @@ impl TableSchema {
         }
     }
 
+    /// Returns the bytes that the constants take in every row.
+    pub(crate) fn constant_bytes(&self) -> usize {
+        let bytes = |origin: &Origin| match origin {
+            Origin::Constant(Scalar::String(text)) => text.len(),
+            Origin::Constant(_) => size_of::<i64>(),
+            Origin::Attribute(_) | Origin::Part(_) => 0,
+        };
+        self.origins.iter().map(bytes).sum()
+    }
+
     /// Returns the columns in their order.
     pub fn columns(&self) -> &[Column] {
         &self.columns

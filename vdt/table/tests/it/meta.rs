@@ -254,6 +254,64 @@ fn files_hold_one_source_each() {
 }
 
 #[test]
+fn files_that_look_alike_are_two_files() {
+    let schema = TableSchema::new(
+        vec![Column::attribute("filename", Attribute::Filename)],
+        None,
+    )
+    .unwrap();
+    let other = Arc::new(SourceContext {
+        name: "other".into(),
+        ..(*source("k/")).clone()
+    });
+    let mut all = rows(10);
+    all.extend(rows(10).into_iter().map(|(_, row)| (other.clone(), row)));
+    let files: Vec<VirtualFile> = meta_files(&schema, &Layout::default(), all)
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let [one, two] = files.as_slice() else {
+        panic!("{} files", files.len());
+    };
+    assert_eq!(materialise(&one.rope()), materialise(&two.rope()));
+    assert_ne!(one.name, two.name);
+}
+
+#[test]
+fn wide_rows_make_smaller_row_groups() {
+    let wide = (0..64).map(|number| Column {
+        name: format!("c{number}"),
+        column_type: ColumnType::String,
+        from: ColumnFrom::Constant(format!("{number:01000}")),
+        description: None,
+    });
+    let named = Column::attribute("filename", Attribute::Filename);
+    let schema = TableSchema::new([named].into_iter().chain(wide).collect(), None).unwrap();
+    let file = meta_files(&schema, &Layout::default(), rows(3_000))
+        .next()
+        .unwrap()
+        .unwrap();
+    let reader = SerializedFileReader::new(materialise(&file.rope())).unwrap();
+    let groups = reader.metadata().row_groups();
+    assert!(groups.len() > 1);
+    for group in groups {
+        assert!(
+            group.total_byte_size() < 130 << 20,
+            "{}",
+            group.total_byte_size()
+        );
+    }
+    let names: Vec<String> = reader
+        .get_row_iter(None)
+        .unwrap()
+        .map(|row| row.unwrap().get_string(0).unwrap().clone())
+        .collect();
+    let expected: Vec<String> = (0..3_000)
+        .map(|number| format!("{number:07}.pdf"))
+        .collect();
+    assert_eq!(names, expected);
+}
+
+#[test]
 fn keys_out_of_order_are_refused_once() {
     let mut all = rows(10);
     all.swap(3, 4);
