@@ -25,6 +25,7 @@ pub mod plan;
 pub mod refresh;
 mod rows;
 pub mod schedule;
+mod secrets;
 pub mod source;
 pub mod state;
 pub mod versions;

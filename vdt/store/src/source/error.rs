@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::secrets::{SecretError, is_plain};
+
 /// A source that cannot be opened or listed. The table keeps its last version.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -27,17 +29,13 @@ pub enum SourceError {
         /// What was asked for.
         feature: String,
     },
-    /// A Secret or ConfigMap is not where it should be.
-    #[error("source {name}: {object} has no key {key}: {}", expected(.file.as_ref()))]
-    MissingSecret {
+    /// A Secret or ConfigMap is not what it should be, or not where.
+    #[error("source {name}: {error}")]
+    Secret {
         /// Source.
         name: Arc<str>,
-        /// `Secret corp-ro` or `ConfigMap roots`.
-        object: String,
-        /// Key in it.
-        key: String,
-        /// The file it is read from; none without a folder of secrets.
-        file: Option<PathBuf>,
+        /// The key, and what to do.
+        error: SecretError,
     },
     /// The service does not know the caller, or there is no identity to call with.
     #[error("source {name}: {bucket} does not accept the credentials: {answer}; {remedy}")]
@@ -121,12 +119,17 @@ pub enum SourceError {
 }
 
 impl SourceError {
+    pub(super) fn secret(name: &Arc<str>, error: SecretError) -> Self {
+        let name = Arc::clone(name);
+        Self::Secret { name, error }
+    }
+
     /// Names the error in CamelCase, for conditions and metrics.
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Invalid { .. } => "SourceInvalid",
             Self::Unsupported { .. } => "SourceUnsupported",
-            Self::MissingSecret { .. } => "SecretMissing",
+            Self::Secret { .. } => "SecretMissing",
             Self::Credentials { .. } => "CredentialsRejected",
             Self::Forbidden { .. } => "AccessDenied",
             Self::NotFound { .. } => "SourceNotFound",
@@ -136,27 +139,17 @@ impl SourceError {
             Self::Io { .. } => "ReadFailed",
         }
     }
-
-    /// Name of the source.
-    pub fn source_name(&self) -> &Arc<str> {
-        match self {
-            Self::Invalid { name, .. }
-            | Self::Unsupported { name, .. }
-            | Self::MissingSecret { name, .. }
-            | Self::Credentials { name, .. }
-            | Self::Forbidden { name, .. }
-            | Self::NotFound { name, .. }
-            | Self::Tls { name, .. }
-            | Self::Unreachable { name, .. }
-            | Self::Protocol { name, .. }
-            | Self::Io { name, .. } => name,
-        }
-    }
 }
 
-fn expected(file: Option<&PathBuf>) -> String {
-    match file {
-        Some(file) => format!("the file {} is missing or empty; create it", file.display()),
-        None => "no folder of secrets is given; name one with --secrets-dir".to_owned(),
+/// Refuses names that would lead out of the folder of secrets, or of claims.
+pub(super) fn plain(source: &Arc<str>, field: &'static str, name: &str) -> Result<(), SourceError> {
+    if is_plain(name) {
+        return Ok(());
     }
+    Err(SourceError::Invalid {
+        name: Arc::clone(source),
+        field,
+        value: name.to_owned(),
+        problem: "not a name; it must be one word without slashes".to_owned(),
+    })
 }

@@ -1,33 +1,86 @@
 //! A bucket as a state store: reached as the variables of the environment say (`AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, ...), as all S3 tools are.
 //!
-//! `VDT_STATE_CA_BUNDLE` names a file of PEM certificates that the endpoint is trusted by, beside the public ones. It is read when the state is opened.
+//! Those variables mean sources too, that name nothing else. What is meant for the state alone is told by variables of its own:
+//!
+//! | variable | tells |
+//! |---|---|
+//! | `VDT_STATE_ENDPOINT` | URL of the service |
+//! | `VDT_STATE_REGION` | region |
+//! | `VDT_STATE_HOST_STYLE` | `true`: the bucket is part of the host name |
+//! | `VDT_STATE_ANONYMOUS` | `true`: requests are not signed |
+//! | `VDT_STATE_CREDENTIALS` | folder of a Secret with `accessKeyId`, `secretAccessKey` and, if need be, `sessionToken`; read again when they are rotated |
+//! | `VDT_STATE_CA_BUNDLE` | file of PEM certificates that the endpoint is trusted by, beside the public ones; read when the state is opened |
 
-use std::{env, path::Path as FsPath, sync::Arc};
-
-use object_store::{
-    Certificate, ClientOptions, ObjectStore, aws::AmazonS3Builder, prefix::PrefixStore,
+use std::{
+    env,
+    path::{Path as FsPath, PathBuf},
+    sync::Arc,
 };
 
-use crate::error::StoreError;
+use object_store::{
+    Certificate, ClientOptions, ObjectStore,
+    aws::{AmazonS3Builder, AmazonS3ConfigKey},
+    prefix::PrefixStore,
+};
+
+use crate::{
+    error::StoreError,
+    secrets::{SecretCredentials, SecretFiles},
+};
 
 /// The variable that names the certificates.
 const CA_BUNDLE: &str = "VDT_STATE_CA_BUNDLE";
+/// The variable that names the folder of the credentials.
+const CREDENTIALS: &str = "VDT_STATE_CREDENTIALS";
 
 /// Opens `s3://<rest>`.
 pub(super) fn open(location: &str, rest: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-    let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
-    if let Some(bundle) = env::var_os(CA_BUNDLE).filter(|bundle| !bundle.is_empty()) {
-        builder = builder.with_client_options(trusting(FsPath::new(&bundle))?);
-    }
-    let s3 = builder
-        .with_allow_http(true)
-        .build()
-        .map_err(|source| StoreError::state(location, source))?;
+    let s3 = builder(bucket, |name| {
+        env::var(name).ok().filter(|value| !value.is_empty())
+    })?
+    .build()
+    .map_err(|source| StoreError::state(location, source))?;
     Ok(match prefix.trim_matches('/') {
         "" => Arc::new(s3),
         prefix => Arc::new(PrefixStore::new(s3, prefix)),
     })
+}
+
+/// What reaches the bucket, by the environment that `variable` shows.
+fn builder(
+    bucket: &str,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<AmazonS3Builder, StoreError> {
+    let mut builder = AmazonS3Builder::from_env()
+        .with_bucket_name(bucket)
+        .with_allow_http(true);
+    for (name, key) in [
+        ("VDT_STATE_ENDPOINT", AmazonS3ConfigKey::S3Endpoint),
+        ("VDT_STATE_REGION", AmazonS3ConfigKey::Region),
+        (
+            "VDT_STATE_HOST_STYLE",
+            AmazonS3ConfigKey::VirtualHostedStyleRequest,
+        ),
+        ("VDT_STATE_ANONYMOUS", AmazonS3ConfigKey::SkipSignature),
+    ] {
+        if let Some(value) = variable(name) {
+            builder = builder.with_config(key, value);
+        }
+    }
+    if let Some(bundle) = variable(CA_BUNDLE) {
+        builder = builder.with_client_options(trusting(FsPath::new(&bundle))?);
+    }
+    if let Some(folder) = variable(CREDENTIALS) {
+        let files = SecretFiles::secret_in(PathBuf::from(folder));
+        let secret = SecretCredentials::new(files).map_err(|error| {
+            StoreError::Manifest(format!("spec.server.state.s3.credentials: {error}"))
+        })?;
+        builder = builder
+            .with_credentials(Arc::new(secret))
+            .with_skip_signature(false);
+    }
+    Ok(builder)
 }
 
 /// Options of a client that trusts the certificates in a file, too.
@@ -53,6 +106,59 @@ fn trusting(bundle: &FsPath) -> Result<ClientOptions, StoreError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[tokio::test]
+    async fn credentials_come_from_the_folder_of_a_secret_and_are_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("state-rw");
+        let open = || {
+            let value =
+                |name: &str| (name == CREDENTIALS).then(|| secret.to_str().unwrap().to_owned());
+            builder("main", value)
+        };
+        let told = open().unwrap_err().to_string();
+        for part in [
+            "spec.server.state.s3.credentials",
+            "Secret state-rw",
+            "accessKeyId does not exist",
+        ] {
+            assert!(told.contains(part), "{told}");
+        }
+        std::fs::create_dir(&secret).unwrap();
+        std::fs::write(secret.join("secretAccessKey"), "hush").unwrap();
+        std::fs::write(secret.join("accessKeyId"), "first").unwrap();
+        let s3 = open().unwrap().build().unwrap();
+        let key = async || {
+            s3.credentials()
+                .get_credential()
+                .await
+                .unwrap()
+                .key_id
+                .clone()
+        };
+        assert_eq!(key().await, "first");
+        std::fs::write(secret.join("accessKeyId"), "second").unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+        assert_eq!(key().await, "second");
+    }
+
+    #[test]
+    fn what_is_meant_for_the_state_alone_goes_before_what_is_meant_for_all() {
+        let value = |name: &str| match name {
+            "VDT_STATE_ENDPOINT" => Some("http://state:9000".to_owned()),
+            "VDT_STATE_REGION" => Some("eu-north-1".to_owned()),
+            "VDT_STATE_ANONYMOUS" => Some("true".to_owned()),
+            _ => None,
+        };
+        let builder = builder("main", value).unwrap();
+        for (key, expected) in [
+            (AmazonS3ConfigKey::S3Endpoint, "http://state:9000"),
+            (AmazonS3ConfigKey::Region, "eu-north-1"),
+            (AmazonS3ConfigKey::SkipSignature, "true"),
+        ] {
+            assert_eq!(builder.get_config_value(&key).as_deref(), Some(expected));
+        }
+    }
 
     #[test]
     fn certificates_that_are_of_no_use_are_told_with_field_value_and_remedy() {

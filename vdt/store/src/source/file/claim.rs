@@ -2,12 +2,13 @@
 //!
 //! The folder lies inside its claim, also where `file.path` is a symbolic link. Whoever fills the claim therefore shows nothing of the pod.
 
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::FileSource;
-use crate::source::secrets::plain;
+use crate::source::error::plain;
 use crate::source::{SourceEnv, SourceError};
 
 const FIELD: &str = "file.claimName";
@@ -34,10 +35,19 @@ impl FileSource {
             return Err(invalid(FIELD, claim, problem));
         };
         let mount = claims.join(claim);
-        let mount = std::fs::canonicalize(&mount).map_err(|_| SourceError::NotFound {
-            name: Arc::clone(name),
-            what: format!("claim {claim}, at {},", mount.display()),
-            remedy: "mount it there; the operator does so in pods that it makes after the claim was named",
+        let mount = std::fs::canonicalize(&mount).map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                return SourceError::NotFound {
+                    name: Arc::clone(name),
+                    what: format!("claim {claim}, at {},", mount.display()),
+                    remedy: "mount it there; the operator does so in pods that it makes after the claim was named",
+                };
+            }
+            SourceError::Io {
+                name: Arc::clone(name),
+                path: mount,
+                error,
+            }
         })?;
         let found = Self::open(name, &mount.join(path))?;
         if !found.path().starts_with(&mount) {

@@ -13,8 +13,8 @@ use object_store::{BackoffConfig, Certificate, ClientOptions, RetryConfig};
 use url::Url;
 use vdt_crds::S3Bucket;
 
-use super::credentials::SecretCredentials;
-use crate::source::secrets::SecretFiles;
+use crate::secrets::{SecretCredentials, SecretFiles};
+use crate::source::error::plain;
 use crate::source::{SourceEnv, SourceError};
 
 /// A connection that takes longer is a dead host.
@@ -102,12 +102,11 @@ impl Settings {
         let mut remedy = "set s3.credentials.secretRef, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or \
                           s3.anonymous: true for a public bucket";
         if let Some(credentials) = &spec.credentials {
-            let files = SecretFiles::secret(
-                name,
-                env.secrets_dir.as_deref(),
-                &credentials.secret_ref.name,
-            )?;
-            let secret = SecretCredentials::new(files)?;
+            let secret = &credentials.secret_ref.name;
+            plain(name, "credentials.secretRef.name", secret)?;
+            let files = SecretFiles::secret(env.secrets_dir.as_deref(), secret);
+            let secret =
+                SecretCredentials::new(files).map_err(|error| SourceError::secret(name, error))?;
             builder = builder
                 .with_credentials(Arc::new(secret))
                 .with_skip_signature(false);
@@ -250,8 +249,11 @@ fn client_options(
         .with_connect_timeout(CONNECT_TIMEOUT)
         .with_allow_http(allow_http);
     if let Some(bundle) = &spec.ca_bundle {
-        let files = SecretFiles::config_map(name, env.secrets_dir.as_deref(), &bundle.name)?;
-        let pem = files.bytes(&bundle.key)?;
+        plain(name, "caBundle.name", &bundle.name)?;
+        let files = SecretFiles::config_map(env.secrets_dir.as_deref(), &bundle.name);
+        let pem = files
+            .bytes(&bundle.key)
+            .map_err(|error| SourceError::secret(name, error))?;
         let invalid = |problem: String| SourceError::Invalid {
             name: Arc::clone(name),
             field: "s3.caBundle",

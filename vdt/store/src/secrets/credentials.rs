@@ -7,22 +7,21 @@ use async_trait::async_trait;
 use object_store::aws::AwsCredential;
 use object_store::{CredentialProvider, Error, Result};
 
-use crate::source::SourceError;
-use crate::source::secrets::SecretFiles;
+use super::{SecretError, SecretFiles};
 
 /// How long a value read is used: a rotated Secret is followed within this time, and a scan does not read it per artifact.
 const FRESH_FOR: Duration = Duration::from_secs(1);
 
 /// Reads `accessKeyId`, `secretAccessKey` and, if present, `sessionToken` of a Secret.
 #[derive(Debug)]
-pub(super) struct SecretCredentials {
+pub(crate) struct SecretCredentials {
     files: SecretFiles,
     last: Mutex<(Instant, Arc<AwsCredential>)>,
 }
 
 impl SecretCredentials {
     /// Reads the Secret once, so that a missing one is told at the start.
-    pub(super) fn new(files: SecretFiles) -> Result<Self, SourceError> {
+    pub(crate) fn new(files: SecretFiles) -> Result<Self, SecretError> {
         let first = read(&files)?;
         Ok(Self {
             files,
@@ -62,7 +61,7 @@ impl CredentialProvider for SecretCredentials {
 /// Key of the Secret that need not be there.
 const SESSION_TOKEN: &str = "sessionToken";
 
-fn read(files: &SecretFiles) -> Result<Arc<AwsCredential>, SourceError> {
+fn read(files: &SecretFiles) -> Result<Arc<AwsCredential>, SecretError> {
     let token = match files.file(SESSION_TOKEN) {
         Some(file) if file.exists() => Some(files.line(SESSION_TOKEN)?),
         Some(_) | None => None,
