@@ -112,7 +112,8 @@ async fn one_snapshot_answers_everything_that_changes() {
             },
             Request::List {
                 prefix: Some(folder),
-                is_one_level: false
+                is_one_level: false,
+                offset: None
             },
         ]
     );

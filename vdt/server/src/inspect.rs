@@ -91,15 +91,15 @@ pub(crate) async fn run(args: InspectArgs) -> anyhow::Result<()> {
         return tables(&state, args.output).await;
     };
     let log = TableLog::new(state.clone(), table_path(table)?);
-    if log.files().await?.newest.is_none() {
+    let Some(newest) = log.files().await?.newest else {
         return Err(BadInput::new(format!(
             "there is no table {table:?} in {}; `vdt inspect --state {}` lists them",
             state.location(),
             state.location()
         ))
         .into());
-    }
-    let snapshot = log.snapshot_at(args.at).await?;
+    };
+    let snapshot = log.snapshot_at(args.at.unwrap_or(newest)).await?;
     let Some(wanted) = &args.file else {
         let detail = TableDetail {
             table: log.table().to_string(),

@@ -13,7 +13,13 @@
 
 mod checkpoint;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use deltalake::{DeltaTableBuilder, logstore::LogStoreRef};
 use futures::TryStreamExt;
@@ -99,12 +105,18 @@ impl Snapshot {
 pub struct TableLog {
     state: StateStore,
     table: Path,
+    /// Newest checkpoint that has been met: what is older tells nothing new, however long the table's history is.
+    checkpoint: Arc<AtomicU64>,
 }
 
 impl TableLog {
     /// The log of `<catalog>/<schema>/<table>`.
     pub fn new(state: StateStore, table: Path) -> Self {
-        Self { state, table }
+        Self {
+            state,
+            table,
+            checkpoint: Arc::default(),
+        }
     }
 
     /// `<catalog>/<schema>/<table>`.
@@ -131,17 +143,24 @@ impl TableLog {
         }
     }
 
-    /// Lists the log.
+    /// Lists the log, from the newest checkpoint that has been met.
     ///
     /// # Errors
     /// Those of the state store.
     pub async fn files(&self) -> Result<LogFiles, StoreError> {
-        let listed: Vec<_> = self
-            .objects()
-            .list(Some(&self.folder()))
+        let (folder, known) = (self.folder(), self.checkpoint.load(Relaxed));
+        // Names of a version's files begin with its number, and come after it.
+        let listed = match known {
+            0 => self.objects().list(Some(&folder)),
+            known => {
+                let offset = self.file(&format!("{known:020}"));
+                self.objects().list_with_offset(Some(&folder), &offset)
+            }
+        };
+        let listed: Vec<_> = listed
             .try_collect()
             .await
-            .map_err(|source| StoreError::object(&self.folder(), source))?;
+            .map_err(|source| StoreError::object(&folder, source))?;
         let mut commits = BTreeMap::new();
         let mut checksums = Vec::new();
         let mut files = LogFiles::default();
@@ -162,6 +181,9 @@ impl TableLog {
                 "checkpoint.parquet" => files.checkpoint = files.checkpoint.max(Some(version)),
                 _ => {}
             }
+        }
+        if let Some(checkpoint) = files.checkpoint {
+            self.checkpoint.fetch_max(checkpoint, Relaxed);
         }
         files.newest = commits.keys().next_back().copied();
         if let Some(newest) = files.newest {
@@ -188,20 +210,18 @@ impl TableLog {
     pub async fn snapshot(&self) -> Result<Option<Snapshot>, StoreError> {
         match self.files().await?.newest {
             None => Ok(None),
-            Some(_) => self.snapshot_at(None).await.map(Some),
+            Some(newest) => self.snapshot_at(newest).await.map(Some),
         }
     }
 
-    /// Reads one version; the newest for `None`.
+    /// Reads one version. That it is named spares the listing of all before the checkpoint that it stands on.
     ///
     /// # Errors
     /// As [`TableLog::snapshot`], and when there is no such version.
-    pub async fn snapshot_at(&self, version: Option<u64>) -> Result<Snapshot, StoreError> {
-        let mut builder = self.builder(self.objects().clone())?;
-        if let Some(version) = version {
-            builder = builder.with_version(version);
-        }
-        let table = builder
+    pub async fn snapshot_at(&self, version: u64) -> Result<Snapshot, StoreError> {
+        let table = self
+            .builder(self.objects().clone())?
+            .with_version(version)
             .load()
             .await
             .map_err(|source| self.log_failed(source))?;

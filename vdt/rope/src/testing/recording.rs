@@ -37,6 +37,8 @@ pub enum Request {
     List {
         /// The prefix.
         prefix: Option<Path>,
+        /// What was asked for comes after this.
+        offset: Option<Path>,
         /// Whether only one level was asked for.
         is_one_level: bool,
     },
@@ -181,6 +183,7 @@ impl ObjectStore for Recording {
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         self.record(Request::List {
             prefix: prefix.cloned(),
+            offset: None,
             is_one_level: false,
         });
         self.inner.list(prefix)
@@ -193,6 +196,7 @@ impl ObjectStore for Recording {
     ) -> BoxStream<'static, Result<ObjectMeta>> {
         self.record(Request::List {
             prefix: prefix.cloned(),
+            offset: Some(offset.clone()),
             is_one_level: false,
         });
         self.inner.list_with_offset(prefix, offset)
@@ -201,6 +205,7 @@ impl ObjectStore for Recording {
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         self.record(Request::List {
             prefix: prefix.cloned(),
+            offset: None,
             is_one_level: true,
         });
         self.inner.list_with_delimiter(prefix).await

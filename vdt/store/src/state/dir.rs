@@ -158,7 +158,17 @@ fn make_folders(folder: &FsPath) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes a file whole or not at all.
 fn write(staged: &FsPath, target: &FsPath, body: &PutPayload, create: bool) -> io::Result<()> {
+    let written = stage(staged, target, body, create);
+    if written.is_err() {
+        // Its space may be what the next try needs. Where it was published, or never made, there is nothing to remove.
+        let _ = fs::remove_file(staged);
+    }
+    written
+}
+
+fn stage(staged: &FsPath, target: &FsPath, body: &PutPayload, create: bool) -> io::Result<()> {
     let folder = target.parent().unwrap_or(FsPath::new("."));
     let mut file = match File::create(staged) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

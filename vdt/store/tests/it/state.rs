@@ -136,3 +136,25 @@ async fn a_folder_that_becomes_a_state_directory_keeps_its_files() {
     drop(open().await.expect("opens"));
     assert!(theirs[0].exists() && !theirs[1].exists());
 }
+
+#[tokio::test]
+async fn what_could_not_be_put_leaves_nothing_behind() {
+    let folder = TempDir::new().expect("a folder");
+    let state = StateStore::open_directory(folder.path(), OpenMode::ReadWrite)
+        .await
+        .expect("opens");
+    let table = folder.path().join("main/default/t");
+    // A folder lies where the file belongs: it is written, and cannot be moved there.
+    fs::create_dir_all(table.join("a.rope/x")).expect("made");
+    for _ in 0..3 {
+        let put = state
+            .objects()
+            .put(&Path::from("main/default/t/a.rope"), "one".into());
+        put.await.expect_err("it cannot be put");
+    }
+    let left: Vec<_> = fs::read_dir(&table)
+        .expect("it reads")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    assert_eq!(left, ["a.rope"]);
+}
