@@ -22,6 +22,7 @@ use crate::{
     metrics::Metrics,
     socket::Late,
     tables::{Served, Tables},
+    units,
 };
 
 /// Says how the cache is doing.
@@ -229,6 +230,13 @@ fn report(served: &Served, refreshed: &Outcome) -> RefreshReport {
         }
     };
     let held = report::held(done);
+    let mut notes = held.clone();
+    if done.unsettled > 0 {
+        let count = units::count(done.unsettled, "artifact");
+        notes.push(format!(
+            "{count} written just now, shown once unchanged for spec.refresh.settleSeconds"
+        ));
+    }
     let name = match (held.is_empty(), done.committed) {
         (false, _) => RefreshOutcome::Held,
         (true, true) => RefreshOutcome::Committed,
@@ -240,7 +248,7 @@ fn report(served: &Served, refreshed: &Outcome) -> RefreshReport {
         added: Some(done.new),
         changed: Some(done.changed),
         removed: Some(done.deleted),
-        message: (!held.is_empty()).then(|| held.join("; ")),
+        message: (!notes.is_empty()).then(|| notes.join("; ")),
         ..outcome(served, name)
     }
 }

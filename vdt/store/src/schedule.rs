@@ -1,8 +1,8 @@
 //! When a table is refreshed: on a timer, on request, and when a read met a changed source. One task a table.
 //!
 //! Requests that arrive while a refresh runs share the next one. A listing costs money, so the timer leaves at least ten
-//! times the last listing's time between two; requests and changed sources do not wait for it, but refreshes that changed
-//! sources ask for are a second apart. A suspended table is not refreshed at all. Shutdown ends the task between two steps; what is committed is whole.
+//! times the last listing's time between two; requests do not wait for it. Changed sources ask for a refresh a second after the last one,
+//! or as the timer would where the last one that they asked for changed nothing. A suspended table is not refreshed at all. Shutdown ends the task between two steps; what is committed is whole.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -146,8 +146,10 @@ impl RefreshTask {
             let mut listing_time = self.first_listing_time();
             let mut failures = 0_u32;
             let mut last_end = Instant::now();
+            let (mut drift_gap, mut drift_due) = (DRIFT_GAP, None);
             loop {
-                let due = self.due(last_end, listing_time, failures);
+                let timer = self.due(last_end, listing_time, failures);
+                let due = timer.into_iter().chain(drift_due).min();
                 let mut waiting = Vec::new();
                 tokio::select! {
                     () = &mut shutdown => return,
@@ -156,10 +158,8 @@ impl RefreshTask {
                         None => return,
                         Some(Request::Asked(reply)) => waiting.extend(reply),
                         Some(Request::Drift) => {
-                            tokio::select! {
-                                () = &mut shutdown => return,
-                                () = sleep_until(last_end + DRIFT_GAP) => {}
-                            }
+                            drift_due.get_or_insert(last_end + drift_gap);
+                            continue;
                         }
                     },
                 }
@@ -168,6 +168,7 @@ impl RefreshTask {
                         waiting.extend(reply);
                     }
                 }
+                let is_drift = drift_due.take().is_some();
                 if self.refresh.definition().suspend {
                     self.refuse(waiting);
                     continue;
@@ -186,6 +187,7 @@ impl RefreshTask {
                     listing_time =
                         Duration::from_secs_f64(report.listing_seconds.clamp(0.0, 86_400.0));
                 }
+                drift_gap = gap_after(is_drift, &outcome, listing_time);
                 record(&self.status, &outcome, clock());
                 for reply in waiting {
                     drop(reply.send(outcome.clone()));
@@ -214,7 +216,8 @@ impl RefreshTask {
         Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0))
     }
 
-    /// When the timer fires: after the interval; sooner while artifacts settle or after a failure.
+    /// When the timer fires: after the interval; sooner while artifacts settle or after a failure. Without an interval it finishes what
+    /// was asked for: artifacts that were held back are shown once they have settled, and what failed is tried again.
     fn due(&self, last_end: Instant, listing_time: Duration, failures: u32) -> Option<Instant> {
         let definition = self.refresh.definition();
         if definition.suspend {
@@ -227,7 +230,8 @@ impl RefreshTask {
             .map(|interval| interval.max(cost));
         if failures > 0 {
             let backoff = Duration::from_secs(1) * 2_u32.saturating_pow(failures.min(16) - 1);
-            return interval.map(|interval| last_end + backoff.min(interval.max(BACKOFF_MAX)));
+            let most = interval.map_or(BACKOFF_MAX, |interval| interval.max(BACKOFF_MAX));
+            return Some(last_end + backoff.min(most));
         }
         let unsettled = self
             .status
@@ -236,12 +240,19 @@ impl RefreshTask {
             .as_ref()
             .is_some_and(|report| report.unsettled > 0);
         let settling = unsettled.then(|| definition.refresh.settle.max(cost).max(DRIFT_GAP));
-        let wait = match (interval, settling) {
-            (Some(interval), Some(settling)) => interval.min(settling),
-            (Some(interval), None) => interval,
-            (None, _) => return None,
-        };
+        let wait = interval.into_iter().chain(settling).min()?;
         Some(last_end + wait)
+    }
+}
+
+/// Least time until a changed source may ask again. One that a refresh does not cure (a reader stays with an old version, an artifact is
+/// written all the time) is looked at no more often than the timer would.
+fn gap_after(is_drift: bool, outcome: &Outcome, listing_time: Duration) -> Duration {
+    let is_cured = outcome.as_ref().is_ok_and(|report| report.committed);
+    if is_drift && !is_cured {
+        DRIFT_GAP.max(listing_time * LISTING_COST)
+    } else {
+        DRIFT_GAP
     }
 }
 
@@ -318,5 +329,26 @@ impl TableStatus {
         let last = self.last.as_ref();
         self.error.is_none()
             && last.is_some_and(|last| last.sources.iter().all(|source| source.is_current()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drift_that_a_refresh_does_not_cure_waits_as_the_timer_does() {
+        let unchanged = Arc::new(RefreshReport::of_version("main/default/papers", 3));
+        let committed = Arc::new(RefreshReport {
+            committed: true,
+            ..(*unchanged).clone()
+        });
+        let listing_time = Duration::from_secs(30);
+        let gap = |is_drift, report: &Arc<RefreshReport>| {
+            gap_after(is_drift, &Ok(report.clone()), listing_time)
+        };
+        assert_eq!(gap(true, &unchanged), Duration::from_secs(300));
+        assert_eq!(gap(true, &committed), DRIFT_GAP);
+        assert_eq!(gap(false, &unchanged), DRIFT_GAP);
     }
 }

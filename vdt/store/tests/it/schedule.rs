@@ -6,22 +6,29 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use futures::future::join_all;
 use object_store::{Error, memory::InMemory};
 use tempfile::TempDir;
-use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
+use tokio::{
+    sync::oneshot,
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
 use vdt_rope::testing::Altered;
 use vdt_store::{
     Clock, Definition, OpenMode, Refresher, RequestError, SourceEnv, StateStore, StoreError,
     TableRefresh, TableStatus, schedule,
 };
 
+/// What the clock shows at first, Unix milliseconds.
+const BEGAN_MS: u64 = 1_900_000_000_000;
+
 /// A table of one file whose state can be made to fail.
 struct Table {
-    _folder: TempDir,
+    folder: TempDir,
     is_failing: Arc<AtomicBool>,
     asking: Refresher,
     _stop: oneshot::Sender<()>,
@@ -30,12 +37,16 @@ struct Table {
 
 impl Table {
     async fn start(interval_seconds: u32, suspend: bool) -> Self {
+        Self::settling(interval_seconds, 0, suspend).await
+    }
+
+    async fn settling(interval_seconds: u32, settle_seconds: u32, suspend: bool) -> Self {
         let folder = TempDir::new().expect("a folder");
         fs::write(folder.path().join("a"), "a").expect("written");
         let manifest = format!(
             "apiVersion: vdt.io/v1alpha1\nkind: VirtualTable\nmetadata: {{name: one}}\nspec:\n  \
              sources:\n  - {{name: here, type: File, file: {{path: .}}}}\n  \
-             refresh: {{intervalSeconds: {interval_seconds}, settleSeconds: 0}}\n"
+             refresh: {{intervalSeconds: {interval_seconds}, settleSeconds: {settle_seconds}}}\n"
         );
         let table = vdt_crds::parse(manifest.as_bytes())
             .expect("the manifest parses")
@@ -58,14 +69,15 @@ impl Table {
             fails.load(SeqCst).then_some(error)
         });
         let state = StateStore::from_store(Arc::new(store), "memory", OpenMode::ReadWrite);
-        let clock: Clock = Arc::new(|| 1_900_000_000_000);
+        let started = Instant::now();
+        let clock: Clock = Arc::new(move || BEGAN_MS as i64 + started.elapsed().as_millis() as i64);
         let state = state.await.expect("a state");
         let refresh = TableRefresh::new(Arc::new(definition), state, clock.clone());
         let (asking, task) = schedule(refresh, TableStatus::default());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(task.run(clock, async move { drop(stopped.await) }));
         Self {
-            _folder: folder,
+            folder,
             is_failing,
             asking,
             _stop: stop,
@@ -118,6 +130,37 @@ async fn a_timer_waits_longer_after_each_failure_and_begins_anew_after_a_success
     assert_eq!(table.refreshes_after(60_000).await, expected + 1);
     assert!(table.asking.status().is_current());
     assert_eq!(table.refreshes_after(5_000).await, expected + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_timer_what_was_held_back_is_shown_once_it_has_settled() {
+    let table = Table::settling(0, 60, false).await;
+    let first = table.asking.ask_and_wait().await.expect("taken");
+    assert_eq!(first.expect("it refreshes").artifacts, 1);
+    let path = table.folder.path().join("b");
+    fs::write(&path, "b").expect("written");
+    let file = fs::File::options().write(true).open(path).expect("opened");
+    let written = SystemTime::UNIX_EPOCH + Duration::from_millis(BEGAN_MS);
+    file.set_modified(written).expect("set");
+    let held = table.asking.ask_and_wait().await.expect("taken");
+    assert_eq!(held.expect("it refreshes").unsettled, 1);
+    assert_eq!(table.refreshes_after(59_000).await, 2);
+    assert_eq!(table.refreshes_after(2_000).await, 3);
+    let last = table.asking.status().last.expect("a report");
+    assert_eq!((last.artifacts, last.unsettled), (2, 0));
+    assert_eq!(table.refreshes_after(600_000).await, 3, "and then no more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_timer_what_failed_is_tried_again() {
+    let table = Table::start(0, false).await;
+    table.is_failing.store(true, SeqCst);
+    table.asking.ask().expect("taken");
+    assert_eq!(table.refreshes_after(3_500).await, 3, "at 0, 1 and 3 s");
+    table.is_failing.store(false, SeqCst);
+    assert_eq!(table.refreshes_after(4_000).await, 4);
+    assert!(table.asking.status().is_current());
+    assert_eq!(table.refreshes_after(600_000).await, 4, "and then no more");
 }
 
 #[tokio::test(start_paused = true)]
