@@ -30,7 +30,8 @@ pub(crate) struct Declared {
 }
 
 impl Declared {
-    /// Whether the other one declares the same table in the same way. What only the API server or a person reads of `metadata` is not looked at.
+    /// Whether the other one declares the same table in the same way, in the same edition: a later one that says the same again still
+    /// overrules what was said between. What only the API server or a person reads of `metadata` is not looked at.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let relative = |one: &Self| {
             let mut files = one
@@ -46,6 +47,8 @@ impl Declared {
         };
         self.table.spec == other.table.spec
             && self.table.owner() == other.table.owner()
+            && self.table.metadata.uid == other.table.metadata.uid
+            && self.table.metadata.generation == other.table.metadata.generation
             && relative(self) == relative(other)
     }
 }
@@ -298,4 +301,31 @@ pub(crate) fn default_state(given: &[String], manifests: Option<&Path>) -> anyho
         .map(|byte| format!("{byte:02x}"))
         .collect();
     Ok(base.join("vdt").join(short))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn declared(generation: i64, interval: u32) -> Declared {
+        let manifest = format!(
+            "apiVersion: vdt.io/v1alpha1\nkind: VirtualTable\nmetadata: {{name: t, namespace: docs, generation: {generation}}}\n\
+             spec:\n  sources: [{{name: a, type: File, file: {{path: a}}}}]\n  refresh: {{intervalSeconds: {interval}}}\n"
+        );
+        Declared {
+            table: vdt_crds::parse(manifest.as_bytes())
+                .expect("it parses")
+                .remove(0),
+            env: SourceEnv::default(),
+            origin: "t.yaml".to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_edit_and_an_edit_taken_back_are_both_taken() {
+        assert!(declared(3, 60).is_same(&declared(3, 60)));
+        assert!(!declared(3, 60).is_same(&declared(4, 30)));
+        // What was said between may be committed already: only who has the last edition overrules it.
+        assert!(!declared(3, 60).is_same(&declared(5, 60)));
+    }
 }

@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 use vdt_store::{
     Definition, SourceError,
-    plan::{Current, Listed, Policy, plan as make_plan},
+    plan::{Current, Listed, ListedAt, Policy, plan as make_plan},
     source::Listing,
 };
 use vdt_table::{Artifact, FileGroup, lay_out};
@@ -72,6 +72,7 @@ pub(crate) async fn run(args: PlanArgs) -> anyhow::Result<()> {
 
 async fn plan_table(declared: &Declared, rows: u64) -> anyhow::Result<TablePlan> {
     let definition = Definition::open(&declared.table, &declared.env)?;
+    let began_ms = now_ms();
     let mut listed = Vec::new();
     let mut skipped: BTreeMap<String, u64> = BTreeMap::new();
     {
@@ -93,6 +94,10 @@ async fn plan_table(declared: &Declared, rows: u64) -> anyhow::Result<TablePlan>
             });
         }
     }
+    let listed_at = ListedAt {
+        began_ms,
+        ended_ms: now_ms(),
+    };
     let policy = Policy {
         settle_ms: i64::try_from(definition.refresh.settle.as_millis()).unwrap_or(i64::MAX),
         hold_shrunk: false,
@@ -103,7 +108,7 @@ async fn plan_table(declared: &Declared, rows: u64) -> anyhow::Result<TablePlan>
             listed,
             &definition.layout,
             policy,
-            now_ms(),
+            listed_at,
         );
         let unsettled = plan.changes.unsettled;
         summarise(&definition, &plan.add, rows, skipped, unsettled)

@@ -167,13 +167,7 @@ impl Keeper {
 
     /// Has a table kept by another definition.
     async fn replace(&mut self, path: &str, one: Declared) -> Result<(), StoreError> {
-        let (table, env) = (one.table.clone(), one.env.clone());
-        // Folders and secrets are looked at, on file systems that may hang.
-        let opened = spawn_blocking(move || Definition::open(&table, &env)).await;
-        let definition = match opened {
-            Ok(opened) => Arc::new(opened?),
-            Err(error) => return Err(StoreError::Manifest(error.to_string())),
-        };
+        let definition = open_definition(&one).await?;
         let state = &self.place.state;
         state.claim(&definition.path(), &definition.owner).await?;
         let Some(running) = self.running.remove(path) else {
@@ -241,6 +235,16 @@ fn covers(problem: &Problem, origin: &str) -> bool {
         && (problem.origin == origin || std::path::Path::new(origin).starts_with(&problem.origin))
 }
 
+/// Opens what is declared. Folders and secrets are looked at, on file systems that may hang: a thread that serves does not wait for them.
+async fn open_definition(declared: &Declared) -> Result<Arc<Definition>, StoreError> {
+    let (table, env) = (declared.table.clone(), declared.env.clone());
+    let opened = spawn_blocking(move || Definition::open(&table, &env)).await;
+    match opened {
+        Ok(opened) => Ok(Arc::new(opened?)),
+        Err(error) => Err(StoreError::Manifest(error.to_string())),
+    }
+}
+
 /// One table and what its task needs.
 struct Kept {
     declared: Declared,
@@ -286,7 +290,7 @@ impl Kept {
         let definition = match &self.definition {
             Some(definition) => definition.clone(),
             None => {
-                let opened = Arc::new(Definition::open(&self.declared.table, &self.declared.env)?);
+                let opened = open_definition(&self.declared).await?;
                 origin.replace_sources(&[], &opened.sources);
                 self.definition.insert(opened).clone()
             }

@@ -13,8 +13,7 @@ use tracing::error;
 use vdt_crds::chain;
 use vdt_sidecar::{exit::BadInput, process::now_ms};
 use vdt_store::{
-    Clock, Definition, OpenMode, Origin, RefreshReport, StateStore, StoreError, TableRefresh,
-    TableStatus,
+    Clock, Definition, OpenMode, Origin, RefreshReport, StateStore, TableRefresh, TableStatus,
 };
 
 use crate::{
@@ -126,6 +125,8 @@ async fn open_table(
     for source in &definition.sources {
         origin.add_source(source.clone());
     }
+    // Somebody else's table is not ours to show.
+    state.claim(&definition.path(), &definition.owner).await?;
     let refresh = TableRefresh::new(definition.clone(), state.clone(), clock());
     if definition.suspend
         && let Some(snapshot) = refresh.log().snapshot().await?
@@ -147,8 +148,6 @@ async fn open_table(
             print_report(&report, origin.source_reads().bytes - before);
             Ok(as_refreshed(definition, refresh, report))
         }
-        // Somebody else's table is not ours to show.
-        Err(problem @ StoreError::OtherOwner { .. }) => Err(problem.into()),
         Err(problem) => match refresh.log().snapshot().await {
             Ok(Some(snapshot)) => {
                 let message = chain(&problem);
