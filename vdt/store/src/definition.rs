@@ -18,7 +18,7 @@ use crate::{
 
 /// Version of what a layout's fingerprint covers and of what a layout becomes. Raise it when the same declaration comes out as other
 /// files: of two versions of vdt on one state store, the newer one decides.
-const LAYOUT_FORM: u32 = 1;
+const LAYOUT_FORM: u32 = 2;
 
 /// Configuration key of the fingerprint of columns and layout.
 pub(crate) const LAYOUT_KEY: &str = "vdt.layout";
@@ -228,10 +228,9 @@ fn layout(table: &VirtualTable) -> Layout {
 
 fn refresh(table: &VirtualTable) -> RefreshSettings {
     let declared = &table.spec.refresh;
-    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
     RefreshSettings {
-        interval: (declared.interval_seconds > 0).then(|| seconds(declared.interval_seconds)),
-        settle: seconds(declared.settle_seconds),
+        interval: declared.interval(),
+        settle: declared.settle(),
         hold_shrunk: declared.on_shrink == OnShrink::Hold,
     }
 }
@@ -335,7 +334,7 @@ mod tests {
             definition.layout_configuration(),
             BTreeMap::from([
                 (LAYOUT_KEY.to_owned(), "eeedb3a7034c0da4".to_owned()),
-                (FORM_KEY.to_owned(), "1".to_owned()),
+                (FORM_KEY.to_owned(), "2".to_owned()),
             ])
         );
     }

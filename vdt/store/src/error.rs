@@ -120,8 +120,8 @@ pub enum StoreError {
     /// The manifest asks for what cannot be served.
     #[error("{0}")]
     Manifest(String),
-    /// A task of ours ended early.
-    #[error("{task} was cancelled")]
+    /// A task of ours ended early: it panicked, which is a defect of vdt, or the process is going down.
+    #[error("{task} ended early; please report it with the log's lines before this one")]
     Task {
         /// What it did.
         task: &'static str,

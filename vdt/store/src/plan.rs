@@ -16,16 +16,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    thread,
 };
 
-use vdt_rope::SourceObject;
 use vdt_table::{Artifact, FileGroup, Layout, SourceContext, groups};
 
 use crate::source::{Entry, Listing};
-
-/// Fewer new artifacts than this are no work for a thread of their own.
-const ENTRIES_PER_THREAD_MIN: usize = 16_384;
 
 /// Rows of one committed data file, by key.
 #[derive(Debug, Clone)]
@@ -85,6 +80,15 @@ pub enum Hold {
     },
 }
 
+/// When sources were listed, Unix milliseconds: each artifact was looked at somewhere between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListedAt {
+    /// Before the first request.
+    pub began_ms: i64,
+    /// After the last answer.
+    pub ended_ms: i64,
+}
+
 /// Counts of what a plan does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
@@ -130,13 +134,13 @@ impl Plan {
 }
 
 /// Decides what a refresh must do. `listed` is every source of the manifest; a source of `current` that it lacks
-/// has left the manifest and leaves the table. `now_ms` is Unix time in milliseconds.
+/// has left the manifest and leaves the table.
 pub fn plan(
     current: Current,
     listed: Vec<Listed>,
     layout: &Layout,
     policy: Policy,
-    now_ms: i64,
+    listed_at: ListedAt,
 ) -> Plan {
     let mut plan = Plan {
         next_id: current.next_id,
@@ -150,7 +154,7 @@ pub fn plan(
     listed.sort_by(|a, b| a.context.name.cmp(&b.context.name));
     for source in listed {
         let files = by_source.remove(&source.context.name).unwrap_or_default();
-        plan_source(&mut plan, source, files, layout, policy, now_ms);
+        plan_source(&mut plan, source, files, layout, policy, listed_at);
     }
     for file in by_source.into_values().flatten() {
         plan.changes.deleted += file.artifacts.len() as u64;
@@ -165,7 +169,7 @@ fn plan_source(
     files: Vec<CommittedFile>,
     layout: &Layout,
     policy: Policy,
-    now_ms: i64,
+    listed_at: ListedAt,
 ) {
     let context = source.context;
     let known: u64 = files.iter().map(|file| file.artifacts.len() as u64).sum();
@@ -187,7 +191,12 @@ fn plan_source(
             return keep_or_relay(plan, &context, files, layout, source.relay);
         }
     };
-    let merged = merge(plan, &context, files, entries, policy, now_ms);
+    let merged = merge(plan, files, entries, policy, listed_at);
+    let first_id = plan.next_id;
+    plan.next_id += merged.fresh.len() as i64;
+    let fresh = (first_id..)
+        .zip(merged.fresh)
+        .map(|(id, entry)| artifact(id, entry));
     if source.relay {
         let mut rows: Vec<Artifact> = merged
             .files
@@ -196,7 +205,7 @@ fn plan_source(
                 plan.remove.insert(file.path);
                 file.artifacts
             })
-            .chain(merged.fresh)
+            .chain(fresh)
             .collect();
         rows.sort_unstable_by(|a, b| a.object.key.cmp(&b.object.key));
         plan.add.extend(groups(context, rows, layout));
@@ -211,7 +220,7 @@ fn plan_source(
             plan.keep.push(file);
         }
     }
-    plan.add.extend(groups(context, merged.fresh, layout));
+    plan.add.extend(groups(context, fresh, layout));
 }
 
 fn keep_or_relay(
@@ -237,7 +246,7 @@ fn keep_or_relay(
 fn count_dropped(files: &[CommittedFile], entries: &[Entry]) -> u64 {
     let listed = |key: &str| {
         entries
-            .binary_search_by(|entry| entry.key.as_bytes().cmp(key.as_bytes()))
+            .binary_search_by(|entry| entry.object.key.as_bytes().cmp(key.as_bytes()))
             .is_ok()
     };
     files
@@ -247,19 +256,19 @@ fn count_dropped(files: &[CommittedFile], entries: &[Entry]) -> u64 {
         .count() as u64
 }
 
-/// Every file with the rows it has now and whether they differ, and the rows of no file yet.
+/// Every file with the rows it has now and whether they differ, and what belongs to no file yet.
 struct Merged {
     files: Vec<(CommittedFile, bool)>,
-    fresh: Vec<Artifact>,
+    /// Seen for the first time.
+    fresh: Vec<Entry>,
 }
 
 fn merge(
     plan: &mut Plan,
-    context: &SourceContext,
     files: Vec<CommittedFile>,
-    mut entries: Vec<Entry>,
+    entries: Vec<Entry>,
     policy: Policy,
-    now_ms: i64,
+    listed_at: ListedAt,
 ) -> Merged {
     // Where each known key lies. Sorted, so that both sides are walked once.
     let mut known: Vec<(usize, Artifact)> = Vec::new();
@@ -268,53 +277,47 @@ fn merge(
         known.extend(file.artifacts.drain(..).map(|artifact| (index, artifact)));
         merged.push((file, false));
     }
-    if known.is_empty() {
-        let listed = entries.len();
-        entries.retain(|entry| is_settled(entry, policy.settle_ms, now_ms));
-        plan.changes.unsettled += (listed - entries.len()) as u64;
-        let fresh = artifacts(plan.next_id, context, entries);
-        plan.changes.new += fresh.len() as u64;
-        plan.next_id += fresh.len() as i64;
-        return Merged {
-            files: merged,
-            fresh,
-        };
-    }
     known.sort_by(|a, b| a.1.object.key.cmp(&b.1.object.key));
-    let mut fresh = Vec::new();
     let mut known = known.into_iter().peekable();
-    for entry in entries {
-        while let Some((index, _)) = known.next_if(|(_, row)| row.object.key < entry.key) {
-            plan.changes.deleted += 1;
+    let changes = &mut plan.changes;
+    // Collected in place: a first listing may be most of what memory holds.
+    let fresh = entries.into_iter().filter_map(|entry| {
+        let key = &entry.object.key;
+        while let Some((index, _)) = known.next_if(|(_, row)| row.object.key < *key) {
+            changes.deleted += 1;
             merged[index].1 = true;
         }
-        let settled = is_settled(&entry, policy.settle_ms, now_ms);
-        match known.next_if(|(_, row)| row.object.key == entry.key) {
-            Some((index, row)) if is_same(&row, context, &entry) => {
-                merged[index].0.artifacts.push(row)
-            }
-            Some((index, row)) if !settled => {
-                plan.changes.unsettled += 1;
+        let settled = is_settled(&entry, policy.settle_ms, listed_at);
+        match known.next_if(|(_, row)| row.object.key == *key) {
+            Some((index, row)) if is_same(&row, &entry) => {
                 merged[index].0.artifacts.push(row);
+                None
+            }
+            // One of another place has no row to keep: its file is laid out for this one.
+            Some((index, row)) if !settled && row.object.source == entry.object.source => {
+                changes.unsettled += 1;
+                merged[index].0.artifacts.push(row);
+                None
             }
             Some((index, row)) => {
-                plan.changes.changed += 1;
+                changes.changed += 1;
                 merged[index].1 = true;
-                merged[index]
-                    .0
-                    .artifacts
-                    .push(artifact(row.id, context, entry));
+                merged[index].0.artifacts.push(artifact(row.id, entry));
+                None
             }
-            None if !settled => plan.changes.unsettled += 1,
+            None if !settled => {
+                changes.unsettled += 1;
+                None
+            }
             None => {
-                plan.changes.new += 1;
-                fresh.push(artifact(plan.next_id, context, entry));
-                plan.next_id += 1;
+                changes.new += 1;
+                Some(entry)
             }
         }
-    }
+    });
+    let fresh = fresh.collect();
     for (index, _) in known {
-        plan.changes.deleted += 1;
+        changes.deleted += 1;
         merged[index].1 = true;
     }
     Merged {
@@ -323,61 +326,24 @@ fn merge(
     }
 }
 
-/// An artifact that lies further in the future than the settle time has a clock of its own; waiting for it would never end.
-pub(crate) fn is_settled(entry: &Entry, settle_ms: i64, now_ms: i64) -> bool {
-    let age_ms = now_ms.saturating_sub(entry.last_modified_ms);
-    age_ms >= settle_ms || age_ms < -settle_ms
+/// Whether an artifact had been left alone for the settle time when it was looked at, which may have been as early as the listing
+/// began. One that lies further in the future than the settle time has a clock of its own; waiting for it would never end.
+pub(crate) fn is_settled(entry: &Entry, settle_ms: i64, listed_at: ListedAt) -> bool {
+    let modified_ms = entry.object.last_modified_ms;
+    listed_at.began_ms.saturating_sub(modified_ms) >= settle_ms
+        || modified_ms.saturating_sub(listed_at.ended_ms) > settle_ms
 }
 
-fn is_same(row: &Artifact, context: &SourceContext, entry: &Entry) -> bool {
-    let object = &row.object;
-    object.source == context.id
-        && object.size == entry.size
-        && object.last_modified_ms == entry.last_modified_ms
-        && object.etag == entry.etag
-        && object.version == entry.version
+fn is_same(row: &Artifact, entry: &Entry) -> bool {
+    row.object == entry.object
         && row.archived == entry.archived
         && row.storage_class == entry.storage_class
 }
 
-/// Makes artifacts of entries that are all new, with ids from `first_id`, on as many threads as there are cores: for the
-/// first version of a large table nothing else could be done meanwhile.
-fn artifacts(first_id: i64, context: &SourceContext, mut entries: Vec<Entry>) -> Vec<Artifact> {
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let share = entries.len().div_ceil(threads).max(ENTRIES_PER_THREAD_MIN);
-    let part = |first_id: i64, entries: Vec<Entry>| -> Vec<Artifact> {
-        let numbered = entries.into_iter().zip(first_id..);
-        numbered
-            .map(|(entry, id)| artifact(id, context, entry))
-            .collect()
-    };
-    thread::scope(|scope| {
-        let mut others = Vec::new();
-        while entries.len() > share {
-            let start = (entries.len() - 1) / share * share;
-            let (first_id, entries) = (first_id + start as i64, entries.split_off(start));
-            others.push(scope.spawn(move || part(first_id, entries)));
-        }
-        let mut artifacts = part(first_id, entries);
-        // The last part was split off first.
-        for other in others.into_iter().rev() {
-            artifacts.append(&mut other.join().expect("making artifacts does not panic"));
-        }
-        artifacts
-    })
-}
-
-fn artifact(id: i64, context: &SourceContext, entry: Entry) -> Artifact {
+fn artifact(id: i64, entry: Entry) -> Artifact {
     Artifact {
         id,
-        object: Arc::new(SourceObject {
-            source: context.id.clone(),
-            key: entry.key,
-            size: entry.size,
-            etag: entry.etag,
-            last_modified_ms: entry.last_modified_ms,
-            version: entry.version,
-        }),
+        object: entry.object,
         storage_class: entry.storage_class,
         archived: entry.archived,
     }

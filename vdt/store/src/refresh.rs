@@ -34,7 +34,7 @@ use crate::{
     definition::Definition,
     error::StoreError,
     log::{Snapshot, TableLog},
-    plan::{Changes, is_settled},
+    plan::{Changes, ListedAt, is_settled},
     rows::read_current,
     source::{Listing, SourceError},
     state::StateStore,
@@ -109,15 +109,19 @@ impl TableRefresh {
             if let Some(report) = self.superseded(snapshot.as_ref()).await? {
                 return Ok(report);
             }
-            let began = Instant::now();
+            let (began, began_ms) = (Instant::now(), (self.clock)());
             let listings = self.list(progress.clone()).await;
             let listing_time = began.elapsed();
-            if !waited && snapshot.is_none() && self.must_settle(&listings) {
+            let listed_at = ListedAt {
+                began_ms,
+                ended_ms: (self.clock)(),
+            };
+            if !waited && snapshot.is_none() && self.must_settle(&listings, listed_at) {
                 waited = true;
                 tokio::time::sleep(self.definition.refresh.settle).await;
                 continue;
             }
-            if let Some(done) = self.run_listed(snapshot, listings).await? {
+            if let Some(done) = self.run_listed(snapshot, listings, listed_at).await? {
                 return Ok(RefreshReport {
                     listing_seconds: listing_time.as_secs_f64(),
                     seconds: started.elapsed().as_secs_f64(),
@@ -141,9 +145,10 @@ impl TableRefresh {
         &self,
         snapshot: Option<Snapshot>,
         listings: Vec<Result<Listing, SourceError>>,
+        listed_at: ListedAt,
     ) -> Result<Option<RefreshReport>, StoreError> {
         let now_ms = (self.clock)();
-        let planned = self.plan(snapshot.as_ref(), listings, now_ms).await?;
+        let planned = self.plan(snapshot.as_ref(), listings, listed_at).await?;
         let Some(done) = self.apply(snapshot, planned, now_ms).await? else {
             return Ok(None);
         };
@@ -153,17 +158,16 @@ impl TableRefresh {
     }
 
     /// Whether the first version should wait a moment: something is just being written.
-    fn must_settle(&self, listings: &[Result<Listing, SourceError>]) -> bool {
+    fn must_settle(&self, listings: &[Result<Listing, SourceError>], listed_at: ListedAt) -> bool {
         let settle = self.definition.refresh.settle;
         let settle_ms = i64::try_from(settle.as_millis()).unwrap_or(i64::MAX);
-        let now_ms = (self.clock)();
         let entries = listings
             .iter()
             .flatten()
             .flat_map(|listing| &listing.entries);
         let is_young = entries
             .into_iter()
-            .any(|entry| !is_settled(entry, settle_ms, now_ms));
+            .any(|entry| !is_settled(entry, settle_ms, listed_at));
         is_young && settle <= FIRST_VERSION_WAIT
     }
 

@@ -7,8 +7,10 @@
 use std::{env, fs, path::Path, sync::Arc, time::Instant};
 
 use rustix::time::{ClockId, clock_gettime};
+use vdt_rope::SourceObject;
 use vdt_store::{
     Clock, Definition, OpenMode, SourceEnv, StateStore, TableRefresh,
+    plan::ListedAt,
     source::{Entry, Listing},
 };
 
@@ -47,13 +49,17 @@ async fn run(artifacts: u64, median_bytes: f64) {
         .await
         .expect("a state");
     let clock: Clock = Arc::new(|| NOW_MS);
-    let refresh = TableRefresh::new(definition, state, clock);
-    let listing = listing(artifacts, median_bytes);
+    let refresh = TableRefresh::new(definition.clone(), state, clock);
+    let listing = listing(definition.sources[0].id(), artifacts, median_bytes);
     let bytes = listing.bytes;
     let before_kib = resident_kib();
     let (started, cpu_before) = (Instant::now(), cpu_seconds());
+    let listed_at = ListedAt {
+        began_ms: NOW_MS,
+        ended_ms: NOW_MS,
+    };
     let report = refresh
-        .run_listed(None, vec![Ok(listing)])
+        .run_listed(None, vec![Ok(listing)], listed_at)
         .await
         .expect("it commits")
         .expect("nobody else commits");
@@ -72,7 +78,7 @@ async fn run(artifacts: u64, median_bytes: f64) {
     );
 }
 
-fn listing(artifacts: u64, median_bytes: f64) -> Listing {
+fn listing(source: &Arc<str>, artifacts: u64, median_bytes: f64) -> Listing {
     let mut random = 0x9e37_79b9_u64;
     let mut next = move || {
         random ^= random << 13;
@@ -90,7 +96,8 @@ fn listing(artifacts: u64, median_bytes: f64) -> Listing {
                 - 6.0;
             let size = (median_bytes * normal.exp()) as u64;
             bytes += size;
-            Entry {
+            let object = SourceObject {
+                source: Arc::clone(source),
                 key: format!(
                     "reports/{:04}/{:02}/customer-{:08x}-document-{number:012}.pdf",
                     2000 + number / 100_000,
@@ -99,9 +106,12 @@ fn listing(artifacts: u64, median_bytes: f64) -> Listing {
                 )
                 .into(),
                 size,
-                last_modified_ms: NOW_MS - 1_000_000 - (next() % 100_000_000_000) as i64,
                 etag: Some(format!("{:016x}{:016x}", next(), next()).into()),
+                last_modified_ms: NOW_MS - 1_000_000 - (next() % 100_000_000_000) as i64,
                 version: None,
+            };
+            Entry {
+                object: Arc::new(object),
                 storage_class: None,
                 archived: false,
             }
@@ -112,7 +122,9 @@ fn listing(artifacts: u64, median_bytes: f64) -> Listing {
         bytes,
         ..Listing::default()
     };
-    listing.entries.sort_by(|a, b| a.key.cmp(&b.key));
+    listing
+        .entries
+        .sort_by(|a, b| a.object.key.cmp(&b.object.key));
     listing
 }
 

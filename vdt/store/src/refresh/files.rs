@@ -144,7 +144,6 @@ pub(super) fn difference(
     snapshot: Option<&Snapshot>,
 ) -> LaidOut {
     let present = paths(snapshot);
-    adds.retain(|file| !present.contains(file.path.as_str()) || removes.contains(&file.path));
     let again: BTreeSet<&str> = adds.iter().map(|file| file.path.as_str()).collect();
     let removes = snapshot
         .iter()

@@ -12,7 +12,7 @@ use crate::{
     definition::{EDITION_KEY, LAYOUT_KEY, PLACE_KEY, SOURCE_KEY, committed_place},
     error::StoreError,
     log::Snapshot,
-    plan::{Current, Hold, Listed, Plan, Policy, plan},
+    plan::{Current, Hold, Listed, ListedAt, Plan, Policy, plan},
     rows::read_current,
     source::{Listing, SourceError},
 };
@@ -35,7 +35,7 @@ impl TableRefresh {
         &self,
         snapshot: Option<&Snapshot>,
         listings: Vec<Result<Listing, SourceError>>,
-        now_ms: i64,
+        listed_at: ListedAt,
     ) -> Result<Planned, StoreError> {
         let current = match snapshot {
             None => Current::default(),
@@ -92,7 +92,7 @@ impl TableRefresh {
         };
         let layout = self.definition.layout.clone();
         let plan =
-            tokio::task::spawn_blocking(move || plan(current, listed, &layout, policy, now_ms))
+            tokio::task::spawn_blocking(move || plan(current, listed, &layout, policy, listed_at))
                 .await
                 .map_err(|source| StoreError::task("planning", source))?;
         for outcome in &mut outcomes {

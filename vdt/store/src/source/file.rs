@@ -15,6 +15,7 @@ use chrono::{DateTime, Utc};
 use object_store::ObjectStore;
 use rustix::fs::{FileType, Stat};
 use tokio::sync::mpsc;
+use vdt_table::SourceContext;
 
 use self::beneath::Root;
 use super::SourceError;
@@ -66,17 +67,14 @@ impl FileSource {
     /// Walks the folder on the blocking pool. Dropping the future stops the walk at its next part.
     pub(super) async fn list(
         &self,
+        context: &Arc<SourceContext>,
         globs: &Globs,
         progress: &(dyn Fn(u64, u64) + Send + Sync),
     ) -> Result<Listing, SourceError> {
         let (parts, mut received) = mpsc::channel::<Part>(PARTS_IN_FLIGHT);
-        let (name, root, globs) = (
-            Arc::clone(&self.name),
-            Arc::clone(&self.root),
-            globs.clone(),
-        );
+        let (context, root, globs) = (Arc::clone(context), Arc::clone(&self.root), globs.clone());
         let walk = tokio::task::spawn_blocking(move || {
-            walk::walk(&name, &root, &globs, |part| {
+            walk::walk(&context, &root, &globs, |part| {
                 parts.blocking_send(part).is_ok()
             })
         });

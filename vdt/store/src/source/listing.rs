@@ -9,21 +9,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use vdt_rope::SourceObject;
+
 use super::key::example;
 
 /// One artifact of a source.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Full key in the bucket, or path below the folder.
-    pub key: Box<str>,
-    /// Bytes.
-    pub size: u64,
-    /// Unix milliseconds, UTC. S3 services tell whole seconds.
-    pub last_modified_ms: i64,
-    /// Strong entity tag without quotes.
-    pub etag: Option<Box<str>>,
-    /// Version id, where the source pins versions.
-    pub version: Option<Box<str>>,
+    /// What rows and ropes refer to, shared from here on. S3 services tell its time in whole seconds.
+    pub object: Arc<SourceObject>,
     /// Storage class as the service names it.
     pub storage_class: Option<Arc<str>>,
     /// True where the bytes cannot be read without a restore.
@@ -49,7 +43,7 @@ pub enum SkipReason {
     FolderMarker,
     /// The key is the prefix itself, so nothing is left for a file name.
     EmptyName,
-    /// The path is longer than the system can open (4,095 bytes).
+    /// The path is longer than the system can open (4,095 bytes), or the key and its tags than a rope can hold (32 KiB).
     TooLong,
     /// A socket, a pipe or a device.
     SpecialFile,
@@ -57,7 +51,7 @@ pub enum SkipReason {
     LinkOutside,
     /// A symbolic link to nothing.
     LinkBroken,
-    /// A symbolic link to a folder that it lies in, or one of too many in a row.
+    /// A symbolic link to a folder that it lies in, or one of too many in a row; a folder behind too many of them.
     LinkLoop,
     /// The `lost+found` of a volume, which only root may read.
     SystemFolder,
@@ -99,11 +93,11 @@ impl fmt::Display for SkipReason {
             Self::TrailingSlash => "keys that end with a slash",
             Self::FolderMarker => "folder markers",
             Self::EmptyName => "keys that are the prefix itself",
-            Self::TooLong => "paths too long to open",
+            Self::TooLong => "names too long to serve",
             Self::SpecialFile => "sockets, pipes and devices",
             Self::LinkOutside => "symbolic links out of the folder",
             Self::LinkBroken => "symbolic links to nothing",
-            Self::LinkLoop => "symbolic links in a circle",
+            Self::LinkLoop => "symbolic links in a circle, or too many",
             Self::SystemFolder => "folders of the file system itself",
             Self::Unservable => "keys that cannot be served",
         })
@@ -170,7 +164,7 @@ impl Listing {
             excluded,
             requests,
         } = part;
-        self.bytes += entries.iter().map(|entry| entry.size).sum::<u64>();
+        self.bytes += entries.iter().map(|entry| entry.object.size).sum::<u64>();
         self.entries.extend(entries);
         self.excluded += excluded;
         self.requests += requests;
@@ -186,13 +180,15 @@ impl Listing {
     pub(super) fn finish(mut self, elapsed: Duration) -> Self {
         // A listing is mostly runs in order, which the stable sort takes in linear time.
         self.entries.sort_by(|a, b| {
+            let (a, b) = (&a.object, &b.object);
             a.key
                 .cmp(&b.key)
                 .then(b.last_modified_ms.cmp(&a.last_modified_ms))
         });
-        self.entries.dedup_by(|later, kept| later.key == kept.key);
+        self.entries
+            .dedup_by(|later, kept| later.object.key == kept.object.key);
         self.entries.shrink_to_fit();
-        self.bytes = self.entries.iter().map(|entry| entry.size).sum();
+        self.bytes = self.entries.iter().map(|entry| entry.object.size).sum();
         self.elapsed = elapsed;
         self
     }
@@ -205,11 +201,14 @@ mod tests {
 
     fn entry(key: &str, size: u64, last_modified_ms: i64) -> Entry {
         Entry {
-            key: key.into(),
-            size,
-            last_modified_ms,
-            etag: None,
-            version: None,
+            object: Arc::new(SourceObject {
+                source: "0123456789abcdef".into(),
+                key: key.into(),
+                size,
+                etag: None,
+                last_modified_ms,
+                version: None,
+            }),
             storage_class: None,
             archived: false,
         }
@@ -229,7 +228,8 @@ mod tests {
             ..Part::default()
         });
         let listing = listing.finish(Duration::ZERO);
-        let keys: Vec<_> = listing.entries.iter().map(|e| (&*e.key, e.size)).collect();
+        let objects = listing.entries.iter().map(|entry| &entry.object);
+        let keys: Vec<_> = objects.map(|it| (&*it.key, it.size)).collect();
         assert_eq!(keys, [("a b", 4), ("a/x", 1), ("b", 3)]);
         assert_eq!((listing.bytes, listing.requests), (8, 2));
     }

@@ -17,21 +17,21 @@ mod key;
 mod listing;
 mod read_only;
 mod s3;
-mod secrets;
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use object_store::ObjectStore;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use sha2::{Digest, Sha256};
-use vdt_crds::{Location, Source as SourceSpec, VirtualTable};
+use vdt_crds::{Location, Source as SourceSpec};
 use vdt_table::SourceContext;
 
 pub use self::error::SourceError;
 pub use self::listing::{Entry, Listing, SkipReason, Skipped};
+pub use crate::secrets::SecretError;
 
 use self::file::FileSource;
 use self::globs::Globs;
@@ -150,44 +150,6 @@ impl Source {
         })
     }
 
-    /// Opens a folder that no manifest declares.
-    ///
-    /// # Errors
-    /// As [`Source::open`].
-    pub fn folder(path: &Path) -> Result<Self, SourceError> {
-        let table = VirtualTable::for_folder(path);
-        Self::only(
-            &table,
-            &SourceEnv {
-                base_dir: path.to_path_buf(),
-                ..SourceEnv::default()
-            },
-        )
-    }
-
-    /// Opens `s3://bucket/prefix` with the credentials, region and endpoint of the environment.
-    ///
-    /// # Errors
-    /// As [`Source::open`], and for what is no such URL.
-    pub fn s3_url(url: &str) -> Result<Self, SourceError> {
-        let table = VirtualTable::for_s3_url(url).map_err(|error| SourceError::Invalid {
-            name: "bucket".into(),
-            field: "url",
-            value: error.url,
-            problem: "not the URL of a bucket; write s3://bucket or s3://bucket/prefix/".to_owned(),
-        })?;
-        Self::only(&table, &SourceEnv::default())
-    }
-
-    fn only(table: &VirtualTable, env: &SourceEnv) -> Result<Self, SourceError> {
-        let spec = table
-            .spec
-            .sources
-            .first()
-            .expect("a table without a manifest has one source");
-        Self::open(spec, env)
-    }
-
     /// Name inside the table.
     pub fn name(&self) -> &Arc<str> {
         &self.context.name
@@ -232,12 +194,8 @@ impl Source {
     ) -> Result<Listing, SourceError> {
         let started = Instant::now();
         let listing = match &self.place {
-            Place::File(folder) => folder.list(&self.globs, progress).await?,
-            Place::S3(bucket) => {
-                bucket
-                    .list(&self.context.prefix, &self.globs, progress)
-                    .await?
-            }
+            Place::File(folder) => folder.list(&self.context, &self.globs, progress).await?,
+            Place::S3(bucket) => bucket.list(&self.context, &self.globs, progress).await?,
         };
         // Sorting a million keys takes too long for a thread that serves.
         match tokio::task::spawn_blocking(move || listing.finish(started.elapsed())).await {

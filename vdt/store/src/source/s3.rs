@@ -1,10 +1,9 @@
 //! A bucket of any S3 service as a source.
 //!
-//! [`list`] lists it with requests of our own, [`read`] reads it through `object_store`, [`settings`] says where it is and
-//! [`credentials`] who asks.
+//! [`list`] lists it with requests of our own, [`read`] reads it through `object_store`, [`settings`] says where it is
+//! and who asks.
 
 mod client;
-mod credentials;
 mod failure;
 mod list;
 mod read;
@@ -16,6 +15,7 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 use vdt_crds::{S3Bucket, Versions};
+use vdt_table::SourceContext;
 
 use self::client::Client;
 use self::settings::Settings;
@@ -65,11 +65,11 @@ impl S3Source {
     /// Lists every key with the prefix.
     pub(super) async fn list(
         &self,
-        prefix: &str,
+        context: &Arc<SourceContext>,
         globs: &Globs,
         progress: &(dyn Fn(u64, u64) + Send + Sync),
     ) -> Result<Listing, SourceError> {
-        list::list(&self.client, prefix, globs, self.pinned, progress).await
+        list::list(&self.client, context, globs, self.pinned, progress).await
     }
 
     /// The bucket's objects by key, for reading.

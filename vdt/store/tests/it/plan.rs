@@ -2,23 +2,30 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use vdt_rope::SourceObject;
 use vdt_store::{
-    plan::{CommittedFile, Current, Hold, Listed, Plan, Policy, plan},
+    plan::{CommittedFile, Current, Hold, Listed, ListedAt, Plan, Policy, plan},
     source::{Entry, Listing},
 };
 use vdt_table::{Artifact, FileGroup, Layout, SourceContext};
 
 const NOW_MS: i64 = 1_700_000_000_000;
+const SOURCE_ID: &str = "00112233aabbccdd";
 const OLD_MS: i64 = NOW_MS - 3_600_000;
+const LISTED_AT: ListedAt = at(NOW_MS, NOW_MS);
 const POLICY: Policy = Policy {
     settle_ms: 2_000,
     hold_shrunk: true,
 };
 
+const fn at(began_ms: i64, ended_ms: i64) -> ListedAt {
+    ListedAt { began_ms, ended_ms }
+}
+
 fn context(name: &str) -> Arc<SourceContext> {
     Arc::new(SourceContext {
         name: name.into(),
-        id: "00112233aabbccdd".into(),
+        id: SOURCE_ID.into(),
         prefix: String::new(),
         url_prefix: "file:///papers/".to_owned(),
         etag_is_checksum: false,
@@ -26,19 +33,26 @@ fn context(name: &str) -> Arc<SourceContext> {
 }
 
 fn entry(key: &str, etag: &str) -> Entry {
+    entry_of(key, etag, OLD_MS)
+}
+
+fn entry_of(key: &str, etag: &str, last_modified_ms: i64) -> Entry {
     Entry {
-        key: key.into(),
-        size: 10,
-        last_modified_ms: OLD_MS,
-        etag: Some(etag.into()),
-        version: None,
+        object: Arc::new(SourceObject {
+            source: SOURCE_ID.into(),
+            key: key.into(),
+            size: 10,
+            etag: Some(etag.into()),
+            last_modified_ms,
+            version: None,
+        }),
         storage_class: None,
         archived: false,
     }
 }
 
 fn listing(mut entries: Vec<Entry>) -> Listing {
-    entries.sort_by(|a, b| a.key.cmp(&b.key));
+    entries.sort_by(|a, b| a.object.key.cmp(&b.object.key));
     Listing {
         entries,
         ..Listing::default()
@@ -79,7 +93,7 @@ fn first(entries: Vec<Entry>) -> Current {
         vec![listed("a", entries)],
         &Layout::default(),
         POLICY,
-        NOW_MS,
+        LISTED_AT,
     );
     carried_out(&plan)
 }
@@ -103,10 +117,10 @@ fn ids_are_dense_and_in_key_order() {
 
 #[test]
 fn ids_of_many_new_artifacts_are_dense_and_in_key_order() {
-    // More than one thread makes artifacts of; one entry in a hundred is too young.
-    let entries = (0..100_003).map(|number| Entry {
-        last_modified_ms: if number % 100 == 7 { NOW_MS } else { OLD_MS },
-        ..entry(&format!("{number:07}"), &number.to_string())
+    // One entry in a hundred is too young.
+    let entries = (0..100_003).map(|number| {
+        let time_ms = if number % 100 == 7 { NOW_MS } else { OLD_MS };
+        entry_of(&format!("{number:07}"), &number.to_string(), time_ms)
     });
     let current = first(entries.collect());
     let rows: Vec<&Artifact> = current
@@ -135,7 +149,7 @@ fn ids_follow_source_names_first() {
         sources,
         &Layout::default(),
         POLICY,
-        NOW_MS,
+        LISTED_AT,
     );
     let order: Vec<_> = plan
         .add
@@ -153,7 +167,7 @@ fn nothing_changed_is_an_empty_plan() {
         vec![listed("a", entries)],
         &Layout::default(),
         POLICY,
-        NOW_MS,
+        LISTED_AT,
     );
     assert!(again.is_empty());
     assert_eq!(again.artifacts(), 2);
@@ -170,7 +184,7 @@ fn a_new_artifact_goes_to_a_new_file_and_touches_no_other() {
         )],
         &Layout::default(),
         POLICY,
-        NOW_MS,
+        LISTED_AT,
     );
     assert!(next.remove.is_empty());
     assert_eq!(next.add.len(), 1);
@@ -188,7 +202,7 @@ fn a_changed_artifact_keeps_its_id_and_re_lays_its_file_only() {
         vec![listed("a", vec![entry("a", "1"), entry("b", "2")])],
         &Layout::default(),
         POLICY,
-        NOW_MS,
+        LISTED_AT,
     );
     assert_eq!(next.remove.iter().collect::<Vec<_>>(), [&path]);
     let after = carried_out(&next);
@@ -205,7 +219,7 @@ fn a_deleted_artifact_gives_up_its_id_for_ever() {
         vec![listed("a", vec![entry("a", "1"), entry("c", "1")])],
         &Layout::default(),
         POLICY,
-        NOW_MS,
+        LISTED_AT,
     );
     assert_eq!(without.changes.deleted, 1);
     let back = plan(
@@ -216,23 +230,20 @@ fn a_deleted_artifact_gives_up_its_id_for_ever() {
         )],
         &Layout::default(),
         POLICY,
-        NOW_MS,
+        LISTED_AT,
     );
     assert_eq!(ids(&carried_out(&back))["b"], 3);
 }
 
 #[test]
 fn an_artifact_being_written_is_held_back_until_it_settles() {
-    let young = Entry {
-        last_modified_ms: NOW_MS - 500,
-        ..entry("b", "1")
-    };
+    let young = entry_of("b", "1", NOW_MS - 500);
     let held = plan(
         first(vec![entry("a", "1")]),
         vec![listed("a", vec![entry("a", "1"), young.clone()])],
         &Layout::default(),
         POLICY,
-        NOW_MS,
+        LISTED_AT,
     );
     assert!(held.is_empty());
     assert_eq!(held.changes.unsettled, 1);
@@ -241,17 +252,58 @@ fn an_artifact_being_written_is_held_back_until_it_settles() {
         vec![listed("a", vec![entry("a", "1"), young])],
         &Layout::default(),
         POLICY,
-        NOW_MS + 2_000,
+        at(NOW_MS + 2_000, NOW_MS + 2_000),
     );
     assert_eq!(later.changes.new, 1);
 }
 
 #[test]
-fn a_clock_far_ahead_does_not_hide_an_artifact_for_ever() {
-    let ahead = Entry {
-        last_modified_ms: NOW_MS + 86_400_000,
-        ..entry("a", "1")
+fn what_was_young_when_it_was_listed_is_held_back_however_long_the_listing_took() {
+    // Seen half written in the first of thirty seconds, or as late as the last.
+    for modified_ms in [NOW_MS - 500, NOW_MS + 100, NOW_MS + 29_900] {
+        let held = plan(
+            first(vec![entry("a", "1")]),
+            vec![listed(
+                "a",
+                vec![entry("a", "1"), entry_of("b", "1", modified_ms)],
+            )],
+            &Layout::default(),
+            POLICY,
+            at(NOW_MS, NOW_MS + 30_000),
+        );
+        assert!(held.is_empty(), "{modified_ms}");
+        assert_eq!(held.changes.unsettled, 1, "{modified_ms}");
+    }
+}
+
+#[test]
+fn a_young_artifact_of_another_place_takes_the_row_of_the_one_before() {
+    let mut young = entry_of("a", "2", NOW_MS - 500);
+    let object = SourceObject {
+        source: "ffeeddccbbaa9988".into(),
+        ..(*young.object).clone()
     };
+    young.object = Arc::new(object);
+    let moved = Listed {
+        edited: true,
+        relay: true,
+        ..listed("a", vec![young.clone()])
+    };
+    let next = plan(
+        first(vec![entry("a", "1")]),
+        vec![moved],
+        &Layout::default(),
+        POLICY,
+        LISTED_AT,
+    );
+    let rows: Vec<&Artifact> = next.add.iter().flat_map(|group| &group.artifacts).collect();
+    assert_eq!(rows.len(), 1);
+    assert_eq!((rows[0].id, &rows[0].object), (0, &young.object));
+}
+
+#[test]
+fn a_clock_far_ahead_does_not_hide_an_artifact_for_ever() {
+    let ahead = entry_of("a", "1", NOW_MS + 86_400_000);
     assert_eq!(ids(&first(vec![ahead])).len(), 1);
 }
 
@@ -266,7 +318,7 @@ fn a_source_that_was_not_listed_stays_as_it_was() {
         vec![missing],
         &Layout::default(),
         POLICY,
-        NOW_MS,
+        LISTED_AT,
     );
     assert!(kept.is_empty());
     assert_eq!(kept.held["a"], Hold::NotListed);
@@ -282,7 +334,7 @@ fn a_listing_that_lost_more_than_half_is_held_and_half_is_not() {
             vec![listed("a", entries)],
             &Layout::default(),
             policy,
-            NOW_MS,
+            LISTED_AT,
         )
     };
     assert_eq!(
@@ -315,7 +367,7 @@ fn an_edited_source_may_shrink() {
         ..listed("a", vec![entry("a", "1")])
     };
     let current = first(["a", "b", "c", "d"].map(|key| entry(key, "1")).into());
-    let next = plan(current, vec![edited], &Layout::default(), POLICY, NOW_MS);
+    let next = plan(current, vec![edited], &Layout::default(), POLICY, LISTED_AT);
     assert_eq!(next.changes.deleted, 3);
     assert!(next.held.is_empty());
 }
@@ -323,7 +375,7 @@ fn an_edited_source_may_shrink() {
 #[test]
 fn a_source_that_left_the_manifest_leaves_the_table() {
     let current = first(vec![entry("a", "1"), entry("b", "1")]);
-    let next = plan(current, Vec::new(), &Layout::default(), POLICY, NOW_MS);
+    let next = plan(current, Vec::new(), &Layout::default(), POLICY, LISTED_AT);
     assert_eq!(next.artifacts(), 0);
     assert_eq!(next.changes.deleted, 2);
 }
@@ -337,7 +389,7 @@ fn a_re_lay_keeps_every_id() {
         relay: true,
         ..listed("a", entries)
     };
-    let next = plan(current, vec![relay], &Layout::default(), POLICY, NOW_MS);
+    let next = plan(current, vec![relay], &Layout::default(), POLICY, LISTED_AT);
     assert_eq!(next.remove.len(), 1);
     assert_eq!(ids(&carried_out(&next)), before);
 }

@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 use futures::TryStreamExt;
 use object_store::memory::InMemory;
 use tempfile::TempDir;
+use vdt_rope::testing::{Recording, Request};
 use vdt_store::{
     Clock, Definition, Edition, OpenMode, RefreshReport, SourceEnv, StateStore, TableRefresh,
-    source::Listing,
+    log::TableLog, plan::ListedAt, source::Listing,
 };
 
 fn open(folder: &Path, spec: &str) -> Definition {
@@ -83,7 +84,11 @@ async fn a_listing_older_than_the_version_is_not_planned_on_it() {
         entries: stale.entries[..1].to_vec(),
         ..stale
     };
-    let done = slow.run_listed(snapshot, vec![Ok(only_a)]).await;
+    let listed_at = ListedAt {
+        began_ms: i64::MAX,
+        ended_ms: i64::MAX,
+    };
+    let done = slow.run_listed(snapshot, vec![Ok(only_a)], listed_at).await;
     assert!(done.expect("no error").is_none(), "it has to list again");
     let after = run(&slow).await;
     assert!(!after.committed);
@@ -195,6 +200,53 @@ async fn another_place_that_cannot_be_listed_keeps_the_rows_of_the_last() {
     fs::rename(&away, next.path()).expect("renamed");
     let report = run(&moved).await;
     assert_eq!((report.artifacts, report.new, report.deleted), (3, 1, 2));
+}
+
+#[tokio::test]
+async fn sources_with_the_same_names_are_all_in_the_table_without_data() {
+    let folder = TempDir::new().expect("a folder");
+    write(&folder, &["a/x", "a/y", "b/x", "b/y"]);
+    let spec = "  sources:\n  - {name: a, type: File, file: {path: a}}\n  - {name: b, type: File, file: {path: b}}\n  \
+                schema:\n    columns:\n    - {name: filename, from: {artifact: Filename}}\n    \
+                - {name: data, from: {artifact: Data}}\n";
+    let state = memory().await;
+    let definition = open(folder.path(), spec);
+    let meta = TableLog::new(state.clone(), definition.meta_path());
+    run(&refresh(definition, &state)).await;
+    let mirror = meta.snapshot().await.expect("it reads").expect("a version");
+    let rows: u64 = mirror.files.iter().filter_map(|file| file.rows).sum();
+    assert_eq!((mirror.files.len(), rows), (2, 4));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_history_is_listed_once() {
+    let folder = TempDir::new().expect("a folder");
+    let recorded = Arc::new(Recording::new(Arc::new(InMemory::new())));
+    let state = StateStore::from_store(recorded.clone(), "memory", OpenMode::ReadWrite)
+        .await
+        .expect("state");
+    let refresh = refresh(open(folder.path(), ONE), &state);
+    for number in 0..25 {
+        write(&folder, &[&format!("{number:02}")]);
+        assert!(run(&refresh).await.committed);
+    }
+    recorded.take();
+    assert!(!run(&refresh).await.committed);
+    let requests = recorded.take();
+    let offsets: Vec<_> = requests
+        .iter()
+        .filter_map(|request| match request {
+            Request::List { offset, .. } => Some(offset.as_ref().map(ToString::to_string)),
+            _ => None,
+        })
+        .collect();
+    assert!(!offsets.is_empty());
+    for offset in offsets {
+        // Checkpoints are 11 commits apart.
+        let offset = offset.expect("from a checkpoint on");
+        let version = offset.rsplit('/').next().expect("a name");
+        assert!(version > "00000000000000000019", "{offset}");
+    }
 }
 
 #[tokio::test]

@@ -133,7 +133,7 @@ fn start(root: &Root, location: Path, mut options: GetOptions) -> Result<Started
         });
     }
     let end = piece_end(&range);
-    let first = Some(file.piece(range.start..end)?);
+    let first = Some(file.piece(range.start..end, Vec::new())?);
     let rest = (end < range.end).then(|| Rest {
         file: Arc::new(file),
         range: end..range.end,
@@ -177,11 +177,11 @@ impl Watched {
         }
     }
 
-    /// Reads a range whole and makes sure that the file is still what it was when it was opened.
-    fn piece(&self, range: Range<u64>) -> Result<Bytes> {
+    /// Reads a range whole into `bytes`, which is empty, and makes sure that the file is still what it was when it was opened.
+    fn piece(&self, range: Range<u64>, mut bytes: Vec<u8>) -> Result<Bytes> {
         let length = usize::try_from(range.end - range.start)
             .map_err(|error| failed(std::io::Error::other(error)))?;
-        let mut bytes = Vec::with_capacity(length);
+        bytes.reserve_exact(length);
         while bytes.len() < length {
             let offset = range.start + bytes.len() as u64;
             match pread(&self.fd, spare_capacity(&mut bytes), offset) {
@@ -222,8 +222,10 @@ impl Body {
         let end = piece_end(&self.rest.range);
         let (file, range) = (Arc::clone(&self.rest.file), self.rest.range.start..end);
         self.rest.range.start = end;
+        // By the thread that passes the bytes on and frees them: each of the pool's threads would keep memory of its own.
+        let room = Vec::with_capacity(usize::try_from(end - range.start).unwrap_or(0));
         self.under_way = Some(tokio::task::spawn_blocking(move || {
-            let piece = file.piece(range);
+            let piece = file.piece(range, room);
             drop(permit);
             piece
         }));

@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, fstat, statat};
 use rustix::io::Errno;
+use vdt_rope::SourceObject;
+use vdt_table::SourceContext;
 
 use super::beneath::{OpenError, OpenRoot, Root};
 use super::{Facts, below, file_type, forbidden, root_error};
@@ -23,6 +25,9 @@ pub(super) const PART_ENTRIES: usize = 1024;
 
 /// Links to folders followed one inside the other. Links side by side multiply, so this bounds what a few can unfold to.
 const LINKS_NESTED_MAX: u8 = 8;
+
+/// Folders of one walk that are reached through links. A few folders that link to each other unfold to millions.
+const LINKED_FOLDERS_MAX: u32 = 100_000;
 
 /// Longest path that the system opens, in bytes (PATH_MAX without its NUL).
 const PATH_BYTES_MAX: usize = 4095;
@@ -44,31 +49,34 @@ struct Ancestor {
 }
 
 struct Walk<'a, F> {
-    name: &'a Arc<str>,
+    context: &'a SourceContext,
     root: &'a Root,
     open: OpenRoot<'a>,
     globs: &'a Globs,
     pending: Vec<Pending>,
+    /// Folders reached through links so far.
+    linked: u32,
     part: Part,
     deliver: F,
 }
 
 /// Walks the folder and hands its artifacts to `deliver` in parts, until that returns false.
 pub(super) fn walk(
-    name: &Arc<str>,
+    context: &SourceContext,
     root: &Root,
     globs: &Globs,
     deliver: impl FnMut(Part) -> bool,
 ) -> Result<(), SourceError> {
     let open = root
         .open()
-        .map_err(|error| root_error(name, root.path(), io_error(error)))?;
+        .map_err(|error| root_error(&context.name, root.path(), io_error(error)))?;
     let mut walk = Walk {
-        name,
+        context,
         root,
         open,
         globs,
         pending: Vec::new(),
+        linked: 0,
         part: Part::default(),
         deliver,
     };
@@ -154,6 +162,12 @@ impl<F: FnMut(Part) -> bool> Walk<'_, F> {
     }
 
     fn folder(&mut self, mut path: Vec<u8>, links: u8, me: &Arc<Ancestor>) {
+        if links > 0 {
+            if self.linked == LINKED_FOLDERS_MAX {
+                return self.skip(SkipReason::LinkLoop, &path);
+            }
+            self.linked += 1;
+        }
         if !self.globs.closes(&path) {
             path.push(b'/');
             self.pending.push(Pending {
@@ -204,11 +218,14 @@ impl<F: FnMut(Part) -> bool> Walk<'_, F> {
             Ok(key) => match unservable(key, facts.size) {
                 Some(reason) => self.part.skip(reason, path),
                 None => self.part.entries.push(Entry {
-                    key: key.into(),
-                    size: facts.size,
-                    last_modified_ms: facts.last_modified_ms(),
-                    etag: Some(facts.etag().into()),
-                    version: None,
+                    object: Arc::new(SourceObject {
+                        source: Arc::clone(&self.context.id),
+                        key: key.into(),
+                        size: facts.size,
+                        etag: Some(facts.etag().into()),
+                        last_modified_ms: facts.last_modified_ms(),
+                        version: None,
+                    }),
                     storage_class: None,
                     archived: false,
                 }),
@@ -240,7 +257,11 @@ impl<F: FnMut(Part) -> bool> Walk<'_, F> {
                 self.skip(SkipReason::SystemFolder, path);
             }
             error if path.is_empty() => {
-                return Err(root_error(self.name, self.root.path(), io_error(error)));
+                return Err(root_error(
+                    &self.context.name,
+                    self.root.path(),
+                    io_error(error),
+                ));
             }
             error => return Err(self.io(path, io_error(error))),
         }
@@ -254,10 +275,10 @@ impl<F: FnMut(Part) -> bool> Walk<'_, F> {
     fn io(&self, path: &[u8], error: std::io::Error) -> SourceError {
         let path = below(self.root.path(), path);
         if error.kind() == std::io::ErrorKind::PermissionDenied {
-            forbidden(self.name, &path, &error)
+            forbidden(&self.context.name, &path, &error)
         } else {
             SourceError::Io {
-                name: Arc::clone(self.name),
+                name: Arc::clone(&self.context.name),
                 path,
                 error,
             }

@@ -26,6 +26,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
+use vdt_rope::SourceObject;
+use vdt_table::SourceContext;
 
 use super::client::Client;
 use super::writing::{PROBE, Writing};
@@ -57,8 +59,7 @@ const SHORTER_PAGES_MAX: usize = 16;
 struct Shared {
     client: Arc<Client>,
     globs: Globs,
-    /// Prefix of the source.
-    prefix: String,
+    context: Arc<SourceContext>,
     pinned: bool,
     gate: Semaphore,
     pages: AtomicU64,
@@ -74,7 +75,7 @@ struct Branch {
 /// Lists every key with the prefix; with `pinned`, the newest version of each.
 pub(super) async fn list(
     client: &Arc<Client>,
-    prefix: &str,
+    context: &Arc<SourceContext>,
     globs: &Globs,
     pinned: bool,
     progress: &(dyn Fn(u64, u64) + Send + Sync),
@@ -83,7 +84,7 @@ pub(super) async fn list(
     let shared = Arc::new(Shared {
         client: Arc::clone(client),
         globs: globs.clone(),
-        prefix: prefix.to_owned(),
+        context: Arc::clone(context),
         pinned,
         gate: Semaphore::new(REQUESTS_MAX),
         pages: AtomicU64::new(0),
@@ -97,7 +98,7 @@ pub(super) async fn list(
     spawn(
         &mut branches,
         Branch {
-            prefix: prefix.to_owned(),
+            prefix: context.prefix.clone(),
             level: 0,
         },
     );
@@ -196,7 +197,7 @@ impl Shared {
         // Not asked for: an older version, or a key that a service adds although it lies elsewhere.
         let Some(filename) = object
             .key
-            .strip_prefix(self.prefix.as_bytes())
+            .strip_prefix(self.context.prefix.as_bytes())
             .filter(|_| object.latest)
         else {
             return;
@@ -219,12 +220,19 @@ impl Shared {
             Some(_) => object.last_modified_ms,
             None => object.last_modified_ms - object.last_modified_ms.rem_euclid(1000),
         };
-        part.entries.push(Entry {
+        let listed = SourceObject {
+            source: Arc::clone(&self.context.id),
             key: key.into(),
             size: object.size,
-            last_modified_ms,
             etag: object.etag.map(Into::into),
+            last_modified_ms,
             version: object.version.filter(|_| self.pinned).map(Into::into),
+        };
+        if !listed.fits_a_rope() {
+            return part.skip(SkipReason::TooLong, &object.key);
+        }
+        part.entries.push(Entry {
+            object: Arc::new(listed),
             archived: object.storage_class.as_deref().is_some_and(archived),
             storage_class: object.storage_class.map(|class| classes.intern(class)),
         });

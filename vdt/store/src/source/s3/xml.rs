@@ -157,10 +157,14 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// Passes over the rest of the element under way.
+    /// Passes over the rest of the element under way, however deep it is.
     fn skip(&mut self) -> Result<(), Failure> {
-        while let Child::Element(_) = self.child()? {
-            self.skip()?;
+        let mut depth = 1_usize;
+        while depth > 0 {
+            match self.child()? {
+                Child::Element(_) => depth += 1,
+                Child::End => depth -= 1,
+            }
         }
         Ok(())
     }

@@ -101,28 +101,28 @@ async fn every_odd_name_is_listed_in_byte_order_and_read_under_its_key() {
 
     let store = source.store();
     for entry in &listing.entries {
-        let key = Key::parse(&*entry.key).unwrap();
+        let key = Key::parse(&*entry.object.key).unwrap();
         let options = GetOptions {
-            if_match: entry.etag.as_deref().map(str::to_owned),
+            if_match: entry.object.etag.as_deref().map(str::to_owned),
             ..GetOptions::default()
         };
         let read = store.get_opts(&key, options).await.unwrap();
-        assert_eq!(read.meta.size, entry.size);
+        assert_eq!(read.meta.size, entry.object.size);
         assert_eq!(
             read.meta.e_tag.as_deref().unwrap().trim_matches('"'),
-            entry.etag.as_deref().unwrap()
+            entry.object.etag.as_deref().unwrap()
         );
         assert_eq!(
             read.meta.last_modified.timestamp_millis(),
-            entry.last_modified_ms
+            entry.object.last_modified_ms
         );
         assert_eq!(
             read.bytes().await.unwrap(),
-            files[&*entry.key],
+            files[&*entry.object.key],
             "{}",
-            entry.key
+            entry.object.key
         );
-        assert!(source.declared(&entry.key));
+        assert!(source.declared(&entry.object.key));
     }
 }
 
@@ -208,7 +208,7 @@ fn what_is_no_folder_is_told_at_once() {
         "{missing}"
     );
     std::fs::write(root.path().join("file"), b"x").unwrap();
-    let file = Source::folder(&root.path().join("file")).unwrap_err();
+    let file = folder_with(&root.path().join("file"), &[], &[]).unwrap_err();
     assert!(matches!(file.reason(), "SourceInvalid"), "{file}");
     let glob = folder_with(root.path(), &["a["], &[]).unwrap_err();
     assert_eq!(glob.reason(), "SourceInvalid");
@@ -412,7 +412,7 @@ async fn a_walk_survives_files_that_come_and_go() {
             listing
                 .entries
                 .iter()
-                .filter(|entry| entry.key.starts_with("keep/"))
+                .filter(|entry| entry.object.key.starts_with("keep/"))
                 .count(),
             200
         );

@@ -181,22 +181,22 @@ async fn odd_keys_are_listed_and_read() {
     assert_eq!(listing.skipped[&SkipReason::FolderMarker].count, 1);
     let store = source.store();
     for entry in &listing.entries {
-        let key = Key::parse(&*entry.key).unwrap();
+        let key = Key::parse(&*entry.object.key).unwrap();
         let options = GetOptions {
-            if_match: entry.etag.as_deref().map(str::to_owned),
+            if_match: entry.object.etag.as_deref().map(str::to_owned),
             ..GetOptions::default()
         };
         let read = store.get_opts(&key, options).await.unwrap();
-        assert_eq!(read.meta.size, entry.size);
+        assert_eq!(read.meta.size, entry.object.size);
         assert_eq!(
             read.meta.e_tag.as_deref().unwrap().trim_matches('"'),
-            entry.etag.as_deref().unwrap()
+            entry.object.etag.as_deref().unwrap()
         );
         assert_eq!(
             read.meta.last_modified.timestamp_millis(),
-            entry.last_modified_ms
+            entry.object.last_modified_ms
         );
-        assert_eq!(read.bytes().await.unwrap(), entry.key.as_bytes());
+        assert_eq!(read.bytes().await.unwrap(), entry.object.key.as_bytes());
     }
     assert_eq!(
         keys(&list(&live.source("man", |_| {})).await),
@@ -267,7 +267,7 @@ async fn ranges_and_overwrites_of_a_large_object() {
         let (store, key) = (source.store(), key.clone());
         async move { store.get_opts(&key, options).await }
     };
-    let etag = entry.etag.as_deref().unwrap();
+    let etag = entry.object.etag.as_deref().unwrap();
     let part = read(Some(GetRange::Bounded(9_999_000..10_001_000)), etag)
         .await
         .unwrap()
@@ -332,8 +332,8 @@ async fn pinned_versions_stay_readable_after_an_overwrite() {
     live.put("a", "third").await;
     let entry = &listing.entries[0];
     let options = GetOptions {
-        version: entry.version.as_deref().map(str::to_owned),
-        if_match: entry.etag.as_deref().map(str::to_owned),
+        version: entry.object.version.as_deref().map(str::to_owned),
+        if_match: entry.object.etag.as_deref().map(str::to_owned),
         ..GetOptions::default()
     };
     assert!(options.version.is_some());

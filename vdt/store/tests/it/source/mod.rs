@@ -89,5 +89,9 @@ async fn list(source: &Source) -> Listing {
 }
 
 fn keys(listing: &Listing) -> Vec<&str> {
-    listing.entries.iter().map(|entry| &*entry.key).collect()
+    listing
+        .entries
+        .iter()
+        .map(|entry| &*entry.object.key)
+        .collect()
 }

@@ -45,9 +45,15 @@ async fn a_small_bucket_is_one_request() {
         "anonymous requests are not signed"
     );
     let entry = &listing.entries[0];
-    assert_eq!((entry.size, entry.etag.as_deref()), (3, Some("e")));
     assert_eq!(
-        (entry.last_modified_ms, entry.storage_class.as_deref()),
+        (entry.object.size, entry.object.etag.as_deref()),
+        (3, Some("e"))
+    );
+    assert_eq!(
+        (
+            entry.object.last_modified_ms,
+            entry.storage_class.as_deref()
+        ),
         (1_767_225_600_000, Some("STANDARD"))
     );
 }
@@ -272,6 +278,7 @@ async fn storage_classes_are_told_and_archives_flagged() {
             object("c", "GLACIER_IR", 1),
             object("d", "DEEP_ARCHIVE", 1),
             object("e/", "STANDARD", 0),
+            object(&"f".repeat(40_000), "STANDARD", 1),
         ];
         Answer::new(
             200,
@@ -286,12 +293,17 @@ async fn storage_classes_are_told_and_archives_flagged() {
         listing.entries[3].storage_class.as_deref(),
         Some("DEEP_ARCHIVE")
     );
-    assert_eq!(listing.entries[0].etag, None, "a weak tag is no tag");
+    assert_eq!(listing.entries[0].object.etag, None, "a weak tag is no tag");
     assert_eq!(
-        listing.entries[0].last_modified_ms, 1_767_225_600_000,
+        listing.entries[0].object.last_modified_ms, 1_767_225_600_000,
         "as a GET will tell it"
     );
     assert_eq!(listing.skipped[&SkipReason::FolderMarker].count, 1);
+    assert_eq!(
+        listing.skipped[&SkipReason::TooLong].count,
+        1,
+        "no rope holds it"
+    );
 }
 
 #[tokio::test]
@@ -414,7 +426,7 @@ async fn pinned_versions_list_the_newest_of_each_key() {
     let versions: Vec<_> = listing
         .entries
         .iter()
-        .map(|entry| (&*entry.key, entry.version.as_deref()))
+        .map(|entry| (&*entry.object.key, entry.object.version.as_deref()))
         .collect();
     assert_eq!(versions, [("a", Some("a2")), ("b", Some("null"))]);
 }

@@ -160,3 +160,14 @@ fn an_error_document_is_read_with_any_status() {
     assert!(late.is_retryable());
     assert!(error(b"<html/>").is_none() && error(b"bad gateway").is_none());
 }
+
+#[test]
+fn what_is_passed_over_may_be_nested_however_deep() {
+    let deep = 1_000_000;
+    let body = format!(
+        "<ListBucketResult>{}{}<IsTruncated>false</IsTruncated></ListBucketResult>",
+        "<a>".repeat(deep),
+        "</a>".repeat(deep)
+    );
+    assert!(page(body.as_bytes()).unwrap().objects.is_empty());
+}
