@@ -164,7 +164,8 @@ pub fn preview(before: Option<&VirtualTable>, after: &VirtualTable, live: &Live)
     });
     let template_after = wanted.stateful_set().map(template_of).unwrap_or_default();
     let resources = rollout::resources(&template_after["spec"]);
-    let views: Vec<PodView> = live.pods.iter().filter_map(PodView::of).collect();
+    let pods = live.pods.iter();
+    let views: Vec<PodView> = pods.filter_map(|pod| PodView::of(name, pod)).collect();
     let target = rollout::Target {
         replicas: spec.replicas,
         // All of them, one after the other.

@@ -32,6 +32,7 @@ impl Cluster<'_> {
             self.server,
         ))?;
         Ok(pod_views(
+            self.server,
             &pods.items.into_iter().map(Arc::new).collect::<Vec<_>>(),
         ))
     }
@@ -67,7 +68,7 @@ impl Cluster<'_> {
         }
         for step in steps {
             match step {
-                Step::Replace { name, uid, .. } => {
+                Step::Replace { name, uid } => {
                     if delete_if_same(&self.pods(), "Pod", name, Some(uid)).await? {
                         tracing::info!(
                             pod = name,
@@ -195,11 +196,11 @@ impl Cluster<'_> {
     }
 }
 
-/// Reads the pods of a server.
-pub(crate) fn pod_views(pods: &[Arc<DynamicObject>]) -> Vec<PodView> {
+/// Reads the pods of a server, in the order of their numbers. What only has their labels is none.
+pub(crate) fn pod_views(server: &str, pods: &[Arc<DynamicObject>]) -> Vec<PodView> {
     let mut views: Vec<PodView> = pods
         .iter()
-        .filter_map(|pod| PodView::of(&json!(**pod)))
+        .filter_map(|pod| PodView::of(server, &json!(**pod)))
         .collect();
     views.sort_by_key(|pod| pod.ordinal);
     views

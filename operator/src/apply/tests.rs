@@ -446,7 +446,7 @@ async fn heal(
     let mut pod = ready_pod(0);
     pod["status"] =
         json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": status}]});
-    let pods = [PodView::of(&pod).unwrap()];
+    let pods = [PodView::of("manuals", &pod).unwrap()];
     let mut spec = vdt_crds::Server::default();
     spec.cache.disk.volume.kind = vdt_crds::VolumeType::PersistentVolumeClaim;
     let now: Timestamp = "2026-11-24T10:10:00Z".parse().unwrap();
