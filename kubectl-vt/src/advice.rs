@@ -79,12 +79,12 @@ pub(crate) const ADVICE: &[Advice] = &[
     on(
         "PodsNotReady",
         "pods are not there or not ready yet",
-        "wait a minute; then kubectl -n NAMESPACE logs NAME-0 -c server, and -c sidecar",
+        "wait a minute; where the message says that a pod is not there, kubectl -n NAMESPACE describe statefulset NAME says why (a quota, a policy, a ServiceAccount); else kubectl -n NAMESPACE logs NAME-0 -c server, and -c sidecar",
     ),
     on(
         "RollingOut",
         "pods are replaced, one after the other; the others serve",
-        "wait; kubectl vt status NAME shows how far it is",
+        "wait; kubectl vt status NAME shows how far it is; where the message says that a pod is not there, kubectl -n NAMESPACE describe statefulset NAME says why",
     ),
     on(
         "Following",
@@ -120,6 +120,16 @@ pub(crate) const ADVICE: &[Advice] = &[
         "SourceShrunk",
         "a source lost more than half of its artifacts and is held at its last state",
         "check the bucket and prefix; if the loss is meant, set spec.refresh.onShrink to Apply",
+    ),
+    on(
+        "Shrunk",
+        "this source lost more than half of its artifacts and is held at its last state",
+        "check the bucket and prefix; if the loss is meant, set spec.refresh.onShrink to Apply",
+    ),
+    on(
+        "Superseded",
+        "another pod follows a newer edition of the resource; this one serves what that commits",
+        "wait until all pods follow it: Reconciling says how far that is",
     ),
     on(
         "SourceFailed",
@@ -197,6 +207,11 @@ pub(crate) const ADVICE: &[Advice] = &[
         "check bucket, endpoint and credentials of spec.server.state: it must be writable",
     ),
     on(
+        "StateFailed",
+        "the state store cannot be opened",
+        "read the message, and correct what it names of spec.server.state; it is tried again by itself",
+    ),
+    on(
         "StateMissing",
         "the state store is empty where a version is expected",
         "bring the bucket or claim back; the history is in it",
@@ -227,9 +242,19 @@ pub(crate) const ADVICE: &[Advice] = &[
         "nothing: the next refresh takes its turn",
     ),
     on(
+        "Cancelled",
+        "a task of the server ended early",
+        "nothing: the next refresh tries again; if it comes back, report it with the message",
+    ),
+    on(
+        "CacheSmaller",
+        "the cache's volume is smaller than asked for; what there is of it is used",
+        "nothing has to be done; for all of it, give the volume the size of spec.server.cache.disk.capacity",
+    ),
+    on(
         "DiskTooSmall",
-        "the cache's volume is smaller than asked for",
-        "give spec.server.cache.disk a larger volume, or a smaller size",
+        "the cache's volume is too small for a disk tier; memory serves alone",
+        "give the cache a larger volume: spec.server.cache.disk.capacity",
     ),
     on(
         "DiskFull",
@@ -258,8 +283,8 @@ pub(crate) const ADVICE: &[Advice] = &[
     ),
     on(
         "ClaimNotExpanded",
-        "a claim of the cache could not be grown",
-        "its StorageClass must allow expansion; else spec.server.rollout.cachePolicy: Discard makes it anew",
+        "a claim, of a cache or of the state, could not be made larger; what there is of it is used",
+        "let its StorageClass expand volumes (allowVolumeExpansion: true): it is tried again by itself. Else, a cache only and one after the other: kubectl -n NAMESPACE delete pvc/cache-NAME-0 pod/NAME-0; both come back, the cache cold. The claim of the state holds the history: never delete it",
     ),
     on(
         "ClaimDiffers",
@@ -312,6 +337,85 @@ mod tests {
             next,
             "kubectl -n docs annotate vt/manuals vdt.io/paused- lets it go on"
         );
+    }
+
+    /// Words in CamelCase between quotes.
+    fn literals(text: &str) -> Vec<&str> {
+        let is_reason = |word: &&str| {
+            word.starts_with(|first: char| first.is_ascii_uppercase())
+                && word.chars().all(|one| one.is_ascii_alphanumeric())
+                && word.chars().any(|one| one.is_ascii_lowercase())
+        };
+        let quoted = text.split('"').skip(1).step_by(2);
+        quoted.filter(is_reason).collect()
+    }
+
+    /// The part of a source text that begins with `from` and ends before `to`.
+    fn part<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
+        let begin = text.split_once(from).map(|(_, rest)| rest);
+        let part = begin
+            .and_then(|rest| rest.split_once(to))
+            .map(|(part, _)| part);
+        part.unwrap_or_else(|| {
+            panic!("{from:?} is not there: name the place where the reasons stand now")
+        })
+    }
+
+    /// Every reason that a crate may say which this one must not depend on, from where it stands in the source text.
+    fn reasons_of_others() -> Vec<&'static str> {
+        let store = include_str!("../../vdt/store/src/error.rs");
+        let source = include_str!("../../vdt/store/src/source/error.rs");
+        let report = include_str!("../../vdt/store/src/refresh/report.rs");
+        let server = include_str!("../../vdt/server/src/serve/pod.rs");
+        let tiers = include_str!("../../sidecar/src/tiers/stats.rs");
+        let references = include_str!("../../operator/src/dereference.rs");
+        let parts = [
+            part(store, "fn reason(&self)", "\n    }\n"),
+            part(source, "fn reason(&self)", "\n    }\n"),
+            part(report, "const LISTED", "///"),
+            part(server, ".map_or(", "StoreError::reason"),
+            part(tiers, "pub mod reason {", "\n}\n"),
+            part(references, "fn problem(&self)", "};"),
+        ];
+        let mut all = Vec::new();
+        for text in parts {
+            let found = literals(text);
+            assert!(!found.is_empty(), "no reasons in {text}");
+            all.extend(found);
+        }
+        for text in [
+            include_str!("../../operator/src/status/mod.rs"),
+            include_str!("../../operator/src/apply/mod.rs"),
+            include_str!("../../operator/src/apply/claims.rs"),
+            include_str!("../../operator/src/validate.rs"),
+        ] {
+            let named = text.split("\n/// Reason: ").skip(1);
+            let found: Vec<&str> = named.map(|rest| literals(rest)[0]).collect();
+            assert!(!found.is_empty());
+            all.extend(found);
+        }
+        all
+    }
+
+    #[test]
+    fn reasons_of_every_part_have_advice_or_are_fine() {
+        let all = reasons_of_others();
+        for known in [
+            "StateLocked",
+            "TlsFailed",
+            "Shrunk",
+            "StateFailed",
+            "CacheSmaller",
+            "ClaimDiffers",
+            "SecretNotFound",
+            "WouldDropCache",
+        ] {
+            assert!(all.contains(&known), "{known} was not found in the sources");
+        }
+        for reason in all {
+            let is_fine = ["CacheReady", "Listed"].contains(&reason);
+            assert!(is_fine || next(reason, "", "").is_some(), "{reason}");
+        }
     }
 
     #[test]
