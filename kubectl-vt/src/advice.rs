@@ -87,7 +87,7 @@ pub(crate) const ADVICE: &[Advice] = &[
     on(
         "RollingOut",
         "pods are replaced, one after the other; the others serve",
-        "wait; kubectl vt status NAME shows how far it is; where the message says that a pod is not there, kubectl -n NAMESPACE describe statefulset NAME says why",
+        "wait; kubectl vt status NAME shows how far it is",
     ),
     on(
         "Following",
