@@ -433,6 +433,40 @@ fn credentials_of_sources_and_keys_of_readers_are_kept_apart() {
 }
 
 #[test]
+fn credentials_of_the_state_are_files_of_the_server_as_those_of_sources_are() {
+    let mut table = example("design");
+    let state = table.spec.server.as_mut().unwrap().state.as_mut().unwrap();
+    let s3 = json!({"bucket": "vdt-state", "credentials": {"secretRef": {"name": "state-rw"}}});
+    state.s3 = Some(serde_json::from_value(s3).unwrap());
+    let all = children(&table, &shipped(), None);
+    let pod = &all.stateful_set().unwrap().object["spec"]["template"]["spec"];
+    let (server, sidecar) = (&pod["initContainers"][0], &pod["containers"][0]);
+    let mount = |name: &str| {
+        let mounts = server["volumeMounts"].as_array().unwrap();
+        let path = format!("/etc/vdt/secrets/{name}");
+        let mount = mounts.iter().find(|mount| mount["mountPath"] == path);
+        let mount = mount.unwrap_or_else(|| panic!("{path} is not mounted: {mounts:?}"));
+        let volumes = pod["volumes"].as_array().unwrap();
+        let volume = volumes
+            .iter()
+            .find(|volume| volume["name"] == mount["name"])
+            .unwrap();
+        assert_eq!(
+            volume["secret"],
+            json!({"secretName": name, "optional": true})
+        );
+        mount["readOnly"].clone()
+    };
+    assert_eq!(mount("state-rw"), mount("corp-ro"));
+    assert!(!sidecar.to_string().contains("state-rw"));
+    // A variable would keep the value that it had when the container was started.
+    for container in [server, sidecar] {
+        let env = container["env"].as_array().unwrap();
+        assert!(env.iter().all(|one| one["valueFrom"].is_null()), "{env:?}");
+    }
+}
+
+#[test]
 fn the_server_trusts_the_authority_of_its_state() {
     let mut table = example("design");
     let state = table.spec.server.as_mut().unwrap().state.as_mut().unwrap();
