@@ -124,7 +124,7 @@ pub struct VirtualTableStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub config_hash: Option<String>,
-    /// serverVersion that the pods run.
+    /// serverVersion that the pods run. Not written yet, as pods do not say it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub server_version: Option<String>,

@@ -189,6 +189,9 @@ def test_b20_suspend_holds_writes_and_keeps_status(api, plane, pods, operator, n
     until(api, namespace, "Ready", "False", "StateUnavailable", seconds=30)
     before["PodDisruptionBudget", "manuals"] = None
     assert versions(api, namespace) == before
+    # A spec that says of itself that it waits is observed; one that nobody acted upon is not.
+    found = api.get("VirtualTable", "manuals", namespace)
+    assert found["metadata"]["generation"] - found["status"]["observedGeneration"] == (0 if how == "suspend" else 1)
     pods.reports.clear()
     api.patch("VirtualTable", "manuals", {"spec": {"suspend": False}, "metadata": {"annotations": {"vdt.io/paused": None}}}, namespace)
     wait("it converges", lambda: is_ready(api, namespace) and api.get("StatefulSet", "manuals", namespace)["spec"]["replicas"] == 3, 40)

@@ -69,7 +69,7 @@ def test_b28_an_older_operator_rolls_nothing_of_a_newer_one_and_takes_nothing_fr
     until_ready(api, namespace)
     one.stop()
     # The newer one hashes otherwise, writes a field more, and has left no ConfigMap of the older format.
-    later = rendered(api, namespace) | {"inputs": "otherwise", "fixed": "otherwise", "operator": "9.0.0", "beside": {"a": 1}}
+    later = rendered(api, namespace) | {"inputs": "otherwise", "operator": "9.0.0", "beside": {"a": 1}}
     render(api, namespace, later)
     config = api.get("ConfigMap", "manuals-config-v1", namespace)
     kept = {name: config["metadata"][name] for name in ("labels", "annotations", "ownerReferences")}

@@ -1,5 +1,8 @@
 //! What to do next, by the reason of a condition. The same table stands in `docs/kubernetes/troubleshooting.md`, which a test compares.
 
+#[cfg(test)]
+mod tests;
+
 /// A reason that is not fine, and what helps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Advice {
@@ -79,7 +82,7 @@ pub(crate) const ADVICE: &[Advice] = &[
     on(
         "PodsNotReady",
         "pods are not there or not ready yet",
-        "wait a minute; then kubectl -n NAMESPACE logs NAME-0 -c server, and -c sidecar",
+        "wait a minute; where the message says that a pod is not there, kubectl -n NAMESPACE describe statefulset NAME says why (a quota, a policy, a ServiceAccount); else kubectl -n NAMESPACE logs NAME-0 -c server, and -c sidecar",
     ),
     on(
         "RollingOut",
@@ -120,6 +123,16 @@ pub(crate) const ADVICE: &[Advice] = &[
         "SourceShrunk",
         "a source lost more than half of its artifacts and is held at its last state",
         "check the bucket and prefix; if the loss is meant, set spec.refresh.onShrink to Apply",
+    ),
+    on(
+        "Shrunk",
+        "this source lost more than half of its artifacts and is held at its last state",
+        "check the bucket and prefix; if the loss is meant, set spec.refresh.onShrink to Apply",
+    ),
+    on(
+        "Superseded",
+        "another pod follows a newer edition of the resource; this one serves what that commits",
+        "wait until all pods follow it: Reconciling says how far that is",
     ),
     on(
         "SourceFailed",
@@ -197,6 +210,11 @@ pub(crate) const ADVICE: &[Advice] = &[
         "check bucket, endpoint and credentials of spec.server.state: it must be writable",
     ),
     on(
+        "StateFailed",
+        "the state store cannot be opened",
+        "read the message, and correct what it names of spec.server.state; it is tried again by itself",
+    ),
+    on(
         "StateMissing",
         "the state store is empty where a version is expected",
         "bring the bucket or claim back; the history is in it",
@@ -227,9 +245,19 @@ pub(crate) const ADVICE: &[Advice] = &[
         "nothing: the next refresh takes its turn",
     ),
     on(
+        "Cancelled",
+        "a task of the server ended early",
+        "nothing: the next refresh tries again; if it comes back, report it with the message",
+    ),
+    on(
+        "CacheSmaller",
+        "the cache's volume is smaller than asked for; what there is of it is used",
+        "nothing has to be done; for all of it, give the volume the size of spec.server.cache.disk.capacity",
+    ),
+    on(
         "DiskTooSmall",
-        "the cache's volume is smaller than asked for",
-        "give spec.server.cache.disk a larger volume, or a smaller size",
+        "the cache's volume is too small for a disk tier; memory serves alone",
+        "give the cache a larger volume: spec.server.cache.disk.capacity",
     ),
     on(
         "DiskFull",
@@ -258,8 +286,8 @@ pub(crate) const ADVICE: &[Advice] = &[
     ),
     on(
         "ClaimNotExpanded",
-        "a claim of the cache could not be grown",
-        "its StorageClass must allow expansion; else spec.server.rollout.cachePolicy: Discard makes it anew",
+        "a claim, of a cache or of the state, could not be made larger; what there is of it is used",
+        "let its StorageClass expand volumes (allowVolumeExpansion: true): it is tried again by itself. Else, a cache only and one after the other: kubectl -n NAMESPACE delete pvc/cache-NAME-0 pod/NAME-0; both come back, the cache cold. The claim of the state holds the history: never delete it",
     ),
     on(
         "ClaimDiffers",
@@ -283,61 +311,4 @@ pub(crate) fn next(reason: &str, namespace: &str, name: &str) -> Option<String> 
             .replace("NAMESPACE", namespace)
             .replace("NAME", name),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_documentation_has_every_reason_once() {
-        let doc = include_str!("../../docs/kubernetes/troubleshooting.md");
-        let table: Vec<&str> = doc.lines().filter(|line| line.starts_with("| `")).collect();
-        let expected: Vec<String> = ADVICE
-            .iter()
-            .map(|one| format!("| `{}` | {} | {} |", one.reason, one.means, one.next))
-            .collect();
-        assert_eq!(
-            table,
-            expected,
-            "write the table anew:\n{}",
-            expected.join("\n")
-        );
-    }
-
-    #[test]
-    fn names_are_filled_in() {
-        let next = next("Paused", "docs", "manuals").unwrap();
-        assert_eq!(
-            next,
-            "kubectl -n docs annotate vt/manuals vdt.io/paused- lets it go on"
-        );
-    }
-
-    #[test]
-    fn reasons_of_the_resource_have_advice_or_are_fine() {
-        use vdt_crds::status::reason;
-        let fine = [
-            reason::READY,
-            reason::SERVING,
-            reason::LISTED,
-            reason::ACCEPTED,
-            reason::CACHE_READY,
-        ];
-        for reason in [
-            reason::PENDING,
-            reason::LISTING,
-            reason::SOURCE_FAILED,
-            reason::SOURCE_SHRUNK,
-            reason::INVALID_SPEC,
-            reason::UNSUPPORTED,
-            reason::OWNED_BY_ANOTHER,
-            reason::STATE_UNAVAILABLE,
-            reason::CACHE_DEGRADED,
-            reason::SUSPENDED,
-        ] {
-            assert!(next(reason, "", "").is_some(), "{reason}");
-            assert!(!fine.contains(&reason));
-        }
-    }
 }

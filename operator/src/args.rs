@@ -192,6 +192,9 @@ pub(crate) struct CheckArgs {
     /// Name of the Lease that somebody must hold; unset: there is no election
     #[arg(long, env = "VDT_LEASE_NAME", value_name = "NAME")]
     pub(crate) lease_name: Option<String>,
+    /// Secret with the key that signs tokens for the pods' admin API; unset: whether it may be read is not asked
+    #[arg(long, env = "VDT_ADMIN_KEY_SECRET", value_name = "NAME")]
+    pub(crate) admin_key_secret: Option<String>,
     /// The operator watches the metadata of Secrets
     #[arg(long, env = "VDT_SECRETS_WATCH")]
     pub(crate) secrets_watch: bool,

@@ -6,7 +6,7 @@
 //!
 //! Nothing is written. All that is wrong is said, not only the first of it.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use anyhow::{Context as _, bail};
 use k8s_openapi::{
@@ -24,10 +24,12 @@ use kube::{
 };
 use vdt_crds::VirtualTable;
 
-use crate::args::CheckArgs;
+use crate::{args::CheckArgs, build::Kind, start::optional_kinds};
 
 /// Verbs on what is written by server-side apply and watched.
 const CHILD: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
+/// Verbs on children of kinds that not every cluster has: they are not watched.
+const UNWATCHED: &[&str] = &["get", "create", "patch", "delete"];
 /// Verbs on what is only looked at.
 const SEEN: &[&str] = &["get", "list", "watch"];
 
@@ -86,48 +88,110 @@ async fn definition(client: &Client, namespace: &str) -> anyhow::Result<String> 
     Ok("VirtualTables are served".to_owned())
 }
 
-async fn rights(client: &Client, args: &CheckArgs) -> anyhow::Result<String> {
-    let mut needs = NEEDS.to_vec();
-    if args.namespace.is_empty() {
-        needs.push(("", "nodes", &["list", "watch"]));
-        needs.push(("", "persistentvolumes", &["get"]));
+/// Something that the account must be allowed to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Need<'a> {
+    /// Empty for all.
+    namespace: &'a str,
+    group: &'a str,
+    /// With its subresource.
+    resource: &'a str,
+    /// Of the one object that it is about; none for all.
+    name: Option<&'a str>,
+    verb: &'a str,
+}
+
+/// Returns all that the account must be allowed to do. `optional`: kinds of children that not every cluster has and this one does.
+fn needs<'a>(args: &'a CheckArgs, optional: &[Kind]) -> Vec<Need<'a>> {
+    let mut needs = Vec::new();
+    let mut add = |namespace, group, resource, name, verbs: &[&'static str]| {
+        needs.extend(verbs.iter().map(|&verb| Need {
+            namespace,
+            group,
+            resource,
+            name,
+            verb,
+        }));
+    };
+    let tables = args.namespace.as_str();
+    for (group, resource, verbs) in NEEDS {
+        add(tables, group, resource, None, verbs);
+    }
+    for kind in optional {
+        add(tables, kind.group(), kind.plural(), None, UNWATCHED);
+    }
+    if tables.is_empty() {
+        add("", "", "nodes", None, &["list", "watch"]);
+        add("", "", "persistentvolumes", None, &["get"]);
     }
     if args.secrets_watch {
-        needs.push(("", "secrets", &["list", "watch"]));
+        add(tables, "", "secrets", None, &["list", "watch"]);
     }
+    // A name cannot limit `create`: the object is not there when it is asked for.
+    let own = args.own_namespace.as_str();
+    if let Some(name) = args.lease_name.as_deref() {
+        let group = "coordination.k8s.io";
+        add(own, group, "leases", None, &["create"]);
+        add(
+            own,
+            group,
+            "leases",
+            Some(name),
+            &["get", "update", "watch"],
+        );
+    }
+    add(own, "", "secrets", None, &["create"]);
+    if let Some(name) = args.admin_key_secret.as_deref() {
+        add(own, "", "secrets", Some(name), &["get"]);
+    }
+    needs
+}
+
+async fn rights(client: &Client, args: &CheckArgs) -> anyhow::Result<String> {
+    let optional = optional_kinds(client)
+        .await
+        .context("asking which kinds the cluster has")?;
+    let needs = needs(args, &optional);
     let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    let mut asked = 0;
     let mut lacking = Vec::new();
-    for (group, resource, verbs) in needs {
-        for verb in verbs {
-            let review = review(&args.namespace, group, resource, verb);
-            let answer = api.create(&PostParams::default(), &review).await;
-            let answer = answer.context("asking what this account may")?;
-            asked += 1;
-            if !answer.status.is_some_and(|status| status.allowed) {
-                lacking.push(format!("{verb} {resource}"));
-            }
+    for need in &needs {
+        let answer = api.create(&PostParams::default(), &review(need)).await;
+        let answer = answer.context("asking what this account may")?;
+        if !answer.status.is_some_and(|status| status.allowed) {
+            lacking.push(need.to_string());
         }
     }
     if !lacking.is_empty() {
         bail!("the account may not {}", lacking.join(", "));
     }
-    Ok(format!("all {asked} are granted"))
+    Ok(format!("all {} are granted", needs.len()))
 }
 
-fn review(namespace: &str, group: &str, resource: &str, verb: &str) -> SelfSubjectAccessReview {
-    let (resource, subresource) = match resource.split_once('/') {
+impl fmt::Display for Need<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource)?;
+        match self.name {
+            Some(name) => write!(f, " {}/{name}", self.namespace),
+            None if self.namespace.is_empty() => Ok(()),
+            None => write!(f, " in {}", self.namespace),
+        }
+    }
+}
+
+fn review(need: &Need<'_>) -> SelfSubjectAccessReview {
+    let (resource, subresource) = match need.resource.split_once('/') {
         Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
-        None => (resource, None),
+        None => (need.resource, None),
     };
     SelfSubjectAccessReview {
         spec: SelfSubjectAccessReviewSpec {
             resource_attributes: Some(ResourceAttributes {
-                namespace: Some(namespace.to_owned()).filter(|name| !name.is_empty()),
-                group: Some(group.to_owned()),
+                namespace: Some(need.namespace.to_owned()).filter(|name| !name.is_empty()),
+                group: Some(need.group.to_owned()),
                 resource: Some(resource.to_owned()),
                 subresource,
-                verb: Some(verb.to_owned()),
+                name: need.name.map(str::to_owned),
+                verb: Some(need.verb.to_owned()),
                 ..ResourceAttributes::default()
             }),
             ..SelfSubjectAccessReviewSpec::default()
@@ -198,12 +262,71 @@ mod tests {
 
     #[test]
     fn a_subresource_is_asked_for_by_its_own_field() {
-        let spec = review("", "vdt.io", "virtualtables/status", "patch").spec;
+        let need = Need {
+            namespace: "",
+            group: "vdt.io",
+            resource: "virtualtables/status",
+            name: None,
+            verb: "patch",
+        };
+        let spec = review(&need).spec;
         let asked = spec
             .resource_attributes
             .expect("a question about a resource");
         assert_eq!(asked.resource.as_deref(), Some("virtualtables"));
         assert_eq!(asked.subresource.as_deref(), Some("status"));
         assert_eq!(asked.namespace, None);
+    }
+
+    /// What is asked for, as a line, of an operator of all namespaces.
+    fn asked(optional: &[Kind], change: impl FnOnce(&mut CheckArgs)) -> Vec<String> {
+        let mut args = CheckArgs {
+            namespace: String::new(),
+            lease_name: None,
+            admin_key_secret: None,
+            secrets_watch: false,
+            own_namespace: "vdt-system".to_owned(),
+        };
+        change(&mut args);
+        needs(&args, optional)
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    #[test]
+    fn children_that_not_every_cluster_knows_are_asked_for_where_it_does() {
+        let has = |asked: &[String], what: &str| asked.iter().any(|one| one == what);
+        let plain = asked(&[], |_| ());
+        assert!(has(&plain, "create statefulsets") && has(&plain, "list nodes"));
+        let more = asked(&[Kind::PodMonitor, Kind::Certificate], |_| ());
+        for resource in ["podmonitors", "certificates"] {
+            for verb in ["get", "create", "patch", "delete"] {
+                let line = format!("{verb} {resource}");
+                assert!(has(&more, &line) && !has(&plain, &line), "{line}");
+            }
+            assert!(!has(&more, &format!("watch {resource}")));
+        }
+    }
+
+    #[test]
+    fn what_the_operator_needs_for_itself_is_asked_for_in_its_namespace_by_name() {
+        let all = asked(&[], |args| {
+            args.namespace = "docs".to_owned();
+            args.lease_name = Some("leader".to_owned());
+            args.admin_key_secret = Some("key".to_owned());
+        });
+        for line in [
+            "create leases in vdt-system",
+            "get leases vdt-system/leader",
+            "update leases vdt-system/leader",
+            "watch leases vdt-system/leader",
+            "create secrets in vdt-system",
+            "get secrets vdt-system/key",
+            "get secrets in docs",
+        ] {
+            assert!(all.iter().any(|one| one == line), "{line}: {all:?}");
+        }
+        assert!(!all.iter().any(|one| one.contains("nodes")));
     }
 }

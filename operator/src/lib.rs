@@ -26,6 +26,7 @@ mod played;
 mod preview;
 mod render;
 mod run;
+mod start;
 mod status;
 mod token;
 mod validate;

@@ -102,6 +102,18 @@ pub(crate) fn state_claim(server: &str) -> String {
     format!("{server}-state")
 }
 
+/// A pod of the StatefulSet.
+pub(crate) fn pod(server: &str, ordinal: u32) -> String {
+    format!("{server}-{ordinal}")
+}
+
+/// Which of its StatefulSet's pods one of this name is; none if it is not one.
+pub(crate) fn ordinal(server: &str, pod: &str) -> Option<u32> {
+    let ordinal = pod.strip_prefix(server)?.strip_prefix('-')?.parse().ok()?;
+    // No sign and no zeros before it.
+    (self::pod(server, ordinal) == pod).then_some(ordinal)
+}
+
 /// The VirtualTable that a child belongs to, by its label.
 pub(crate) fn server_of(labels: Option<&BTreeMap<String, String>>) -> Option<&str> {
     labels?.get(INSTANCE).map(String::as_str)
@@ -110,6 +122,27 @@ pub(crate) fn server_of(labels: Option<&BTreeMap<String, String>>) -> Option<&st
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pod_of_a_set_has_its_name_and_a_number() {
+        for ordinal in [0, 7, 255] {
+            assert_eq!(super::ordinal("t", &pod("t", ordinal)), Some(ordinal));
+        }
+        for other in [
+            "t",
+            "t-",
+            "t-a",
+            "t-01",
+            "t-+1",
+            "t-1-2",
+            "t-debug-1",
+            "other-1",
+            "tt-1",
+            "t-99999999999",
+        ] {
+            assert_eq!(super::ordinal("t", other), None, "{other}");
+        }
+    }
 
     #[test]
     fn the_longest_name_leaves_room_for_every_suffix() {

@@ -6,7 +6,11 @@
 //! ```
 //!
 //! The images that the operator brings along are not in the resource: they are taken from the template that is there. So a preview is of the operator
-//! that rendered it; where a newer one renders the next template, pods move to its images too.
+//! that rendered it; where a newer one renders the next template, pods move to its images too. Where the resource names an image, the template has that
+//! one, and what the operator would bring along is not known.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 
@@ -56,8 +60,8 @@ impl Live {
         names::selector_text(table)
     }
 
-    /// What the operator brings along, as far as the template that is there tells.
-    fn shipped(&self) -> Shipped {
+    /// What the operator brings along, as far as the template that is there tells; `before` is what it was rendered from.
+    fn shipped(&self, before: Option<&VirtualTable>) -> Shipped {
         let template = self.template.as_ref().and_then(build::read_template);
         let template = template.map(|rendered| rendered.template);
         let of = |list: &str, name: &str, field: &str| {
@@ -65,19 +69,40 @@ impl Live {
             let found = containers.iter().find(|one| one["name"] == name)?;
             found[field].as_str().map(str::to_owned)
         };
+        let named = named_images(before);
+        let image = |list, name, default: &str| match named.contains(&name) {
+            true => UNKNOWN_IMAGE.to_owned(),
+            false => of(list, name, "image").unwrap_or_else(|| default.to_owned()),
+        };
         let keys = self.config.as_ref();
         let keys = keys.and_then(|config| config["data"][build::ADMIN_KEYS].as_str());
         Shipped {
-            server_image: of("initContainers", names::SERVER, "image")
-                .unwrap_or_else(|| SERVER_IMAGE.to_owned()),
-            sidecar_image: of("containers", names::SIDECAR, "image")
-                .unwrap_or_else(|| SIDECAR_IMAGE.to_owned()),
+            server_image: image("initContainers", names::SERVER, SERVER_IMAGE),
+            sidecar_image: image("containers", names::SIDECAR, SIDECAR_IMAGE),
             pull_policy: of("containers", names::SIDECAR, "imagePullPolicy"),
             admin_keys: keys.unwrap_or_default().to_owned(),
             // It admits the operator to the pods: a NetworkPolicy's content, which a preview does not show.
             namespace: String::new(),
         }
     }
+}
+
+/// Stands for the image that the operator brings along where nothing tells which. No image is called so, so the template is another one.
+const UNKNOWN_IMAGE: &str = "(the operator's own)";
+
+/// Containers whose image a resource names.
+fn named_images(table: Option<&VirtualTable>) -> Vec<&'static str> {
+    let server = table.and_then(|table| table.spec.server.as_ref());
+    let images = server.and_then(|server| server.images.as_ref());
+    let of = |image: fn(&vdt_crds::Images) -> Option<&String>| images.and_then(image).is_some();
+    let mut named = Vec::new();
+    if of(|images| images.server.as_ref()) {
+        named.push(names::SERVER);
+    }
+    if of(|images| images.sidecar.as_ref()) {
+        named.push(names::SIDECAR);
+    }
+    named
 }
 
 /// Why the operator would not act upon a resource.
@@ -115,6 +140,8 @@ pub struct Preview {
     pub created: Vec<String>,
     /// Children that would be deleted.
     pub deleted: Vec<String>,
+    /// Containers whose image would be the operator's own, which is not known here: their pods count as replaced.
+    pub unknown_images: Vec<&'static str>,
     /// Secrets, ConfigMaps and claims that the pods would mount and do not yet.
     pub mounted: Vec<String>,
     /// The pod template that is there.
@@ -156,7 +183,10 @@ pub fn preview(before: Option<&VirtualTable>, after: &VirtualTable, live: &Live)
     if let Some(refusal) = validate::check_caches(spec, has_claims, many) {
         return refused(refusal);
     }
-    let shipped = live.shipped();
+    let shipped = live.shipped(before);
+    let mut unknown_images = named_images(before);
+    let still = named_images(Some(after));
+    unknown_images.retain(|name| !still.contains(name));
     let wanted = children(after, spec, &shipped, live);
     let had = before.and_then(|before| {
         let spec = before.spec.server.as_ref()?;
@@ -164,7 +194,8 @@ pub fn preview(before: Option<&VirtualTable>, after: &VirtualTable, live: &Live)
     });
     let template_after = wanted.stateful_set().map(template_of).unwrap_or_default();
     let resources = rollout::resources(&template_after["spec"]);
-    let views: Vec<PodView> = live.pods.iter().filter_map(PodView::of).collect();
+    let pods = live.pods.iter();
+    let views: Vec<PodView> = pods.filter_map(|pod| PodView::of(name, pod)).collect();
     let target = rollout::Target {
         replicas: spec.replicas,
         // All of them, one after the other.
@@ -202,6 +233,7 @@ pub fn preview(before: Option<&VirtualTable>, after: &VirtualTable, live: &Live)
             .is_some_and(|(wanted, live)| claim_templates_differ(&wanted.object, live)),
         created: beyond(Some(&wanted), had.as_ref()),
         deleted: beyond(had.as_ref(), Some(&wanted)),
+        unknown_images,
         mounted: mounted(&wanted, had.as_ref()),
         template_before: set.map_or(Value::Null, |set| set["spec"]["template"].clone()),
         template_after,
@@ -258,128 +290,4 @@ fn mounted(wanted: &Children, had: Option<&Children>) -> Vec<String> {
         .filter(|one| !had.as_ref().is_some_and(|had| had.contains(one)))
         .map(|(kind, name)| format!("{kind} {name}"))
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn table() -> VirtualTable {
-        let good = include_bytes!("../../crds/examples/good/minimal.yaml");
-        let mut table = vdt_crds::parse(good).unwrap().remove(0);
-        let server = table.spec.server.as_mut().unwrap();
-        server.replicas = 2;
-        // What two pods can share.
-        let state = json!({"type": "S3", "s3": {"bucket": "state"}});
-        server.state = serde_json::from_value(state).unwrap();
-        assert_eq!(validate::check(&table), None);
-        table
-    }
-
-    /// A namespace in which `table` runs as an operator of this version made it.
-    fn running(table: &VirtualTable) -> Live {
-        let spec = table.spec.server.as_ref().unwrap();
-        let wanted = children(table, spec, &Live::default().shipped(), &Live::default());
-        let find = |kind, name: &str| wanted.find(kind, name).map(|child| child.object.clone());
-        let name = table.metadata.name.as_deref().unwrap();
-        let set = find(Kind::StatefulSet, name).unwrap();
-        let pod = |ordinal: u32| {
-            let mut pod = set["spec"]["template"].clone();
-            pod["metadata"]["name"] = format!("{name}-{ordinal}").into();
-            pod["metadata"]["uid"] = ordinal.to_string().into();
-            // As the API server writes quantities.
-            let resources = rollout::resources(&pod["spec"]);
-            for list in ["initContainers", "containers"] {
-                for (index, container) in resources[list].as_array().unwrap().iter().enumerate() {
-                    pod["spec"][list][index]["resources"] = container["resources"].clone();
-                }
-            }
-            pod["status"] =
-                json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
-            pod
-        };
-        Live {
-            config: find(Kind::ConfigMap, &Live::config_name(name)),
-            template: find(Kind::ConfigMap, &Live::template_name(name)),
-            pods: (0..spec.replicas).map(pod).collect(),
-            stateful_set: Some(set),
-        }
-    }
-
-    fn change(edit: impl FnOnce(&mut VirtualTable)) -> Preview {
-        let before = table();
-        let mut after = before.clone();
-        edit(&mut after);
-        preview(Some(&before), &after, &running(&before))
-    }
-
-    #[test]
-    fn a_new_table_makes_everything() {
-        let made = preview(None, &table(), &Live::default());
-        assert_eq!((made.replicas_before, made.replicas_after), (None, 2));
-        assert!(
-            made.created
-                .iter()
-                .any(|child| child.starts_with("StatefulSet "))
-        );
-        assert!(made.deleted.is_empty() && made.replaced.is_empty());
-    }
-
-    #[test]
-    fn nothing_follows_from_no_change() {
-        let nothing = change(|_| ());
-        assert_eq!(nothing.replicas_before, Some(nothing.replicas_after));
-        for list in [
-            &nothing.replaced,
-            &nothing.resized,
-            &nothing.created,
-            &nothing.deleted,
-            &nothing.mounted,
-        ] {
-            assert_eq!(list, &[""; 0]);
-        }
-        assert!(!nothing.told && !nothing.set_anew);
-    }
-
-    #[test]
-    fn a_change_of_the_template_replaces_pods_the_highest_first() {
-        let rolled = change(|table| {
-            table.spec.server.as_mut().unwrap().service_account_name = Some("other".to_owned());
-        });
-        let name = table().metadata.name.unwrap();
-        assert_eq!(rolled.replaced, [format!("{name}-1"), format!("{name}-0")]);
-        assert_eq!(rolled.deleted, [format!("ServiceAccount {name}")]);
-        assert_ne!(rolled.template_before, rolled.template_after);
-    }
-
-    #[test]
-    fn memory_changes_in_place() {
-        let resized = change(|table| {
-            let server = table.spec.server.as_mut().unwrap();
-            server.resources = serde_json::from_value(
-                json!({"sidecar": {"requests": {"memory": "3Gi"}, "limits": {"memory": "3Gi"}}}),
-            )
-            .unwrap();
-        });
-        assert_eq!(resized.replaced, [""; 0]);
-        assert_eq!(resized.resized.len(), 2);
-    }
-
-    #[test]
-    fn fewer_replicas_end_the_budget_and_replace_nothing() {
-        let fewer = change(|table| table.spec.server.as_mut().unwrap().replicas = 1);
-        assert_eq!((fewer.replicas_before, fewer.replicas_after), (Some(2), 1));
-        assert!(fewer.deleted[0].starts_with("PodDisruptionBudget "));
-        assert_eq!(fewer.replaced, [""; 0]);
-    }
-
-    #[test]
-    fn what_is_suspended_or_refused_says_so() {
-        assert_eq!(
-            change(|table| table.spec.suspend = true).held,
-            Some("Suspended")
-        );
-        let refused = change(|table| table.spec.sources.clear()).refused.unwrap();
-        assert_eq!(refused.reason, "InvalidSpec");
-    }
 }

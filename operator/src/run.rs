@@ -24,19 +24,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     args::RunArgs,
-    build::{Kind, Shipped},
+    build::Shipped,
     controller::{Context, reconcile},
     http::{self, Ready},
     lease::Election,
     metrics::{Counting, Metrics},
     names,
+    start::{self, REQUEST},
     status::gather::Pods,
-    token::Signer,
     watches::{Scope, TableRef, Watches},
 };
 
-/// The API server answers a request within this, or it is tried again.
-const REQUEST: Duration = Duration::from_secs(15);
 /// Looks under way have this long to end after SIGTERM.
 const FINISH: Duration = Duration::from_secs(20);
 /// Events of a table that come closer together than this are one.
@@ -81,7 +79,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         );
     }
     let signer = tokio::select! {
-        signer = load_key(&client, &args) => signer,
+        signer = start::key(&client, &args.own_namespace, &args.admin_key_secret) => signer,
         () = cancel.cancelled() => return Ok(()),
         ended = servers.join_next() => return ended_early(ended),
     };
@@ -110,7 +108,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     };
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
-        defined: defined(&client).await,
+        defined: start::defined(&client).await,
         client,
         watches,
         pods: Pods::new(args.admin_port),
@@ -126,14 +124,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         return look(context, queue, &cancel, args.concurrency).await;
     }
     metrics.lead(&args.lease_name, false);
-    let identity = match &args.identity {
-        Some(name) => format!("{name}_{}", std::process::id()),
-        None => format!(
-            "{}_{:08x}",
-            std::process::id(),
-            std::process::id().wrapping_mul(0x9E37_79B1)
-        ),
-    };
+    let identity = start::identity(args.identity.as_deref())?;
     // A connection of its own: what waits elsewhere does not keep the lease waiting.
     let mut config = config;
     config.default_retry = false;
@@ -191,37 +182,6 @@ fn client(mut config: Config, metrics: &Metrics) -> anyhow::Result<Client> {
             host,
         })
         .build())
-}
-
-/// The key is needed before anything else; a cluster that is not there yet is waited for.
-async fn load_key(client: &Client, args: &RunArgs) -> Signer {
-    let mut wait = Duration::from_millis(500);
-    loop {
-        match Signer::load(client, &args.own_namespace, &args.admin_key_secret).await {
-            Ok(signer) => return signer,
-            Err(error) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "waiting for the admin key"
-            ),
-        }
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(Duration::from_secs(10));
-    }
-}
-
-/// Returns the kinds of children that not every cluster has and this one does.
-async fn defined(client: &Client) -> std::collections::HashSet<Kind> {
-    let groups = match client.list_api_groups().await {
-        Ok(groups) => groups,
-        Err(error) => {
-            tracing::warn!(%error, "cannot ask which kinds the cluster has");
-            return [Kind::PodMonitor, Kind::Certificate].into();
-        }
-    };
-    [Kind::PodMonitor, Kind::Certificate]
-        .into_iter()
-        .filter(|kind| groups.groups.iter().any(|group| group.name == kind.group()))
-        .collect()
 }
 
 /// Looks at tables until cancelled. Looks that are under way then are waited for.

@@ -9,7 +9,7 @@ for _, condition in ipairs(status.conditions) do
   found[condition.type] = condition
 end
 if status.observedGeneration ~= obj.metadata.generation then
-  health.message = "The operator has not seen the latest spec"
+  health.message = "The latest spec is not acted upon yet"
   return health
 end
 local stalled, reconciling, ready = found["Stalled"], found["Reconciling"], found["Ready"]

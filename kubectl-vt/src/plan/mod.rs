@@ -247,7 +247,19 @@ async fn follow(
     if !follows.replaced.is_empty() {
         plan.template = template_changes(&follows);
     }
+    plan.notes.extend(images_note(&follows));
     plan.follows = Some(follows);
+}
+
+/// What is not known of a change that leaves images to the operator.
+fn images_note(follows: &Preview) -> Option<String> {
+    let names = &follows.unknown_images;
+    (!names.is_empty()).then(|| {
+        format!(
+            "which image the operator brings along for {} is not known here: pods are replaced unless it is the one that they run",
+            names.join(" and ")
+        )
+    })
 }
 
 /// What differs between the pod templates, but for what the operator writes beside them.
@@ -299,6 +311,15 @@ mod tests {
         let found = differences(&before, &after);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].path, "metadata.annotations.b");
+    }
+
+    #[test]
+    fn images_that_are_left_to_the_operator_are_said_not_to_be_known() {
+        let mut follows = Preview::default();
+        assert_eq!(images_note(&follows), None);
+        follows.unknown_images = vec!["server", "sidecar"];
+        let note = images_note(&follows).unwrap();
+        assert!(note.contains("for server and sidecar"), "{note}");
     }
 
     #[test]

@@ -5,10 +5,16 @@
 //!     -> the claim is marked with the time of the event, so that another operator goes on counting
 //!     -> the mark goes when the node is there again, or the pod is scheduled: the cache is where it was
 //!     -> after nodeLossGraceSeconds, all hosts of the volume asked for once more: claim deleted (uid, version), then the pod (uid, version); both come back elsewhere, cold
+//!
+//! fewer pods than claims    the claims beyond go: the StatefulSet deletes those of pods that it takes away itself, and no others
+//! no pods, a claim without an owner    it gets the table as one: the StatefulSet that owned it was made anew, and one without pods owns no claims
 //! ```
 //!
 //! A cache may be deleted, that is why this may be done. A node that is merely not ready, or that was never seen, is not a node that is gone. The
 //! claim of a state is never looked at here.
+
+#[cfg(test)]
+mod tests;
 
 use k8s_openapi::{
     api::core::v1::{Node, PersistentVolume},
@@ -25,7 +31,7 @@ use super::{ApplyError, Cluster, delete_if_same, rollout::PodView};
 use crate::{
     build::{Child, Kind},
     names,
-    watches::HOSTNAME,
+    watches::{HOSTNAME, table_resource},
 };
 
 /// Default of `nodeLossGraceSeconds`.
@@ -91,7 +97,13 @@ impl Cluster<'_> {
                 continue;
             }
             let pod = pods.iter().find(|pod| pod.ordinal == ordinal);
-            if is_wanted {
+            // At 0 replicas the table sleeps, and wakes up warm.
+            let is_beyond = spec.replicas > 0 && ordinal >= spec.replicas && pod.is_none();
+            if is_wanted && !is_beyond {
+                if spec.replicas == 0 && claim.owner_references().is_empty() {
+                    self.own(&claim).await?;
+                    continue;
+                }
                 let problem = self.grow(&claim, disk.capacity.as_str()).await?;
                 result.problems.extend(problem);
                 let grace = disk
@@ -101,15 +113,10 @@ impl Cluster<'_> {
                 if grace > 0 {
                     self.heal(&claim, pod, grace, now, &mut result).await?;
                 }
-            } else if !pods.iter().any(|pod| self.mounts_claims(pod)) {
-                // Left behind by a volume of another type; the last pod that had it mounted is gone.
-                delete_if_same(
-                    &self.api(Kind::PersistentVolumeClaim),
-                    "PersistentVolumeClaim",
-                    &name,
-                    claim.uid().as_deref(),
-                )
-                .await?;
+            // Left behind by a pod that is no longer wanted, or by a volume of another type: the last pod that had it mounted is gone.
+            } else if is_beyond || !pods.iter().any(|pod| self.mounts_claims(pod)) {
+                self.delete_seen(Kind::PersistentVolumeClaim, &name, &claim)
+                    .await?;
             }
         }
         Ok(result)
@@ -126,6 +133,32 @@ impl Cluster<'_> {
                     .map(str::to_owned)
             });
         wanted.is_none() || pod.template_hash != wanted
+    }
+
+    /// Makes the table an owner of a claim that has none, so that it goes with it. Beside the StatefulSet, which comes back to it with its pod.
+    async fn own(&self, claim: &DynamicObject) -> Result<(), ApplyError> {
+        // Of an owner that is gone the claim would be deleted at once.
+        if !self.is_current().await? {
+            return Ok(());
+        }
+        let name = claim.name_any();
+        let table = table_resource();
+        let owner = json!({"apiVersion": table.api_version, "kind": table.kind, "name": self.server, "uid": self.uid});
+        let patch = json!({"metadata": {
+            "uid": claim.uid(),
+            "resourceVersion": claim.resource_version(),
+            "ownerReferences": [owner],
+        }});
+        self.api(Kind::PersistentVolumeClaim)
+            .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await
+            .map_err(ApplyError::api("patch", "PersistentVolumeClaim", &name))?;
+        tracing::info!(
+            claim = name,
+            namespace = self.namespace,
+            "a cache whose StatefulSet is gone belongs to its table"
+        );
+        Ok(())
     }
 
     /// Looks after the claim of a state that exists. It outlives its table and may have been made larger by hand, so it is never written as a whole.
@@ -243,6 +276,9 @@ impl Cluster<'_> {
             result.wait_seconds = Some(result.wait_seconds.map_or(left, |other| other.min(left)));
             return Ok(());
         }
+        if !self.is_current().await? {
+            return Ok(());
+        }
         let claims = self.api(Kind::PersistentVolumeClaim);
         if delete_if_same(
             &claims,
@@ -339,23 +375,4 @@ fn pinned_to(volume: &Value) -> Vec<String> {
         all.extend(hosts);
     }
     all
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_local_volume_names_its_host() {
-        let volume = json!({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [
-            {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["n2"]}]},
-        ]}}}});
-        assert_eq!(pinned_to(&volume), ["n2"]);
-        assert_eq!(pinned_to(&json!({"spec": {}})), [""; 0]);
-        let or_elsewhere = json!({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [
-            {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["n2"]}]},
-            {"matchExpressions": [{"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["z"]}]},
-        ]}}}});
-        assert_eq!(pinned_to(&or_elsewhere), [""; 0]);
-    }
 }

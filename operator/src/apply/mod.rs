@@ -193,12 +193,15 @@ impl Cluster<'_> {
             .collect();
         for (kind, name) in gone {
             let live = self.api(kind).get_opt(&name).await;
-            if let Some(live) = live.map_err(ApplyError::api("get", kind.as_str(), &name))?
-                && self.is_ours(kind, &live)
-            {
-                self.delete_seen(kind, &name, &live).await?;
+            let live = live.map_err(ApplyError::api("get", kind.as_str(), &name))?;
+            let is_done = match live.filter(|live| self.is_ours(kind, live)) {
+                Some(live) => self.delete_seen(kind, &name, &live).await?,
+                None => true,
+            };
+            // Nothing else tells that it is there still.
+            if is_done {
+                unwatched.remove(&(kind, name));
             }
-            unwatched.remove(&(kind, name));
         }
         Ok(())
     }
@@ -219,25 +222,27 @@ impl Cluster<'_> {
                 })
     }
 
-    /// Deletes an object if it still is the one that was seen.
+    /// Deletes an object if it still is the one that was seen, and the table what was acted upon. Returns whether it did.
     async fn delete_seen(
         &self,
         kind: Kind,
         name: &str,
         seen: &DynamicObject,
-    ) -> Result<(), ApplyError> {
+    ) -> Result<bool, ApplyError> {
         if !self.is_current().await? {
-            return Ok(());
+            return Ok(false);
         }
         let api = self.api(kind);
-        delete_if_same(&api, kind.as_str(), name, seen.uid().as_deref()).await?;
-        tracing::info!(
-            kind = kind.as_str(),
-            name,
-            namespace = self.namespace,
-            "deleted: no longer wanted"
-        );
-        Ok(())
+        let is_deleted = delete_if_same(&api, kind.as_str(), name, seen.uid().as_deref()).await?;
+        if is_deleted {
+            tracing::info!(
+                kind = kind.as_str(),
+                name,
+                namespace = self.namespace,
+                "deleted: no longer wanted"
+            );
+        }
+        Ok(is_deleted)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kube::{
-    Api,
+    Api, ResourceExt,
     api::{DynamicObject, ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
@@ -32,6 +32,7 @@ impl Cluster<'_> {
             self.server,
         ))?;
         Ok(pod_views(
+            self.server,
             &pods.items.into_iter().map(Arc::new).collect::<Vec<_>>(),
         ))
     }
@@ -67,7 +68,7 @@ impl Cluster<'_> {
         }
         for step in steps {
             match step {
-                Step::Replace { name, uid, .. } => {
+                Step::Replace { name, uid } => {
                     if delete_if_same(&self.pods(), "Pod", name, Some(uid)).await? {
                         tracing::info!(
                             pod = name,
@@ -169,6 +170,9 @@ impl Cluster<'_> {
     }
 
     /// Carries a `suspend` to the pods, and nothing else: the rest of the ConfigMap stays as it is. Returns the hash of what they are told.
+    ///
+    /// # Errors
+    /// The API server does not take it, or has a newer ConfigMap than was seen.
     pub(crate) async fn suspend(&self) -> Result<Option<String>, ApplyError> {
         let name = names::config(self.server);
         let Some(live) = self.watches.child(Kind::ConfigMap, &name, self.namespace) else {
@@ -182,7 +186,11 @@ impl Cluster<'_> {
         if suspended == text || !self.is_ours(Kind::ConfigMap, &live) {
             return Ok(Some(hash));
         }
-        let patch = json!({"data": {build::MANIFESTS: suspended}});
+        // What was seen may be old, and what it says with it: rights of a principal that is gone since are not given back.
+        let patch = json!({
+            "metadata": {"uid": live.uid(), "resourceVersion": live.resource_version()},
+            "data": {build::MANIFESTS: suspended},
+        });
         let params = PatchParams {
             field_manager: Some(names::FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
@@ -195,11 +203,11 @@ impl Cluster<'_> {
     }
 }
 
-/// Reads the pods of a server.
-pub(crate) fn pod_views(pods: &[Arc<DynamicObject>]) -> Vec<PodView> {
+/// Reads the pods of a server, in the order of their numbers. What only has their labels is none.
+pub(crate) fn pod_views(server: &str, pods: &[Arc<DynamicObject>]) -> Vec<PodView> {
     let mut views: Vec<PodView> = pods
         .iter()
-        .filter_map(|pod| PodView::of(&json!(**pod)))
+        .filter_map(|pod| PodView::of(server, &json!(**pod)))
         .collect();
     views.sort_by_key(|pod| pod.ordinal);
     views

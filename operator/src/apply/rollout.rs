@@ -27,8 +27,6 @@ pub(crate) struct PodView {
     pub(crate) name: String,
     /// Its identity: a pod of the same name is another one.
     pub(crate) uid: String,
-    /// Its version, for preconditions.
-    pub(crate) resource_version: String,
     /// Number at the end of the name.
     pub(crate) ordinal: u32,
     /// Whether it takes traffic.
@@ -53,7 +51,7 @@ pub(crate) struct PodView {
     pub(crate) is_unschedulable: bool,
     /// Reason of a container that waits and will not start by itself, such as an image that does not exist.
     pub(crate) waiting: Option<String>,
-    /// Images and versions are as last started.
+    /// Where it is in its life, such as `Pending` or `Running`.
     pub(crate) phase: String,
 }
 
@@ -66,8 +64,6 @@ pub(crate) enum Step {
         name: String,
         /// Its identity.
         uid: String,
-        /// Its version.
-        resource_version: String,
     },
     /// Change its CPU and memory.
     Resize {
@@ -182,7 +178,6 @@ pub(crate) fn plan(target: &Target<'_>, pods: &[PodView]) -> Plan {
         plan.steps.push(Step::Replace {
             name: pod.name.clone(),
             uid: pod.uid.clone(),
-            resource_version: pod.resource_version.clone(),
         });
     }
     plan
@@ -197,12 +192,22 @@ fn asks_for_more(pod: &PodView, target: &Target<'_>) -> bool {
 }
 
 impl PodView {
-    /// Reads a pod. None of what is no pod of a StatefulSet.
-    pub(crate) fn of(pod: &Value) -> Option<Self> {
+    /// Reads a pod. None of what is no pod of the server's StatefulSet, whatever labels it has: a copy that somebody made to look into it, say. It would be
+    /// deleted in a roll, counted as serving, and sent the operator's token.
+    pub(crate) fn of(server: &str, pod: &Value) -> Option<Self> {
         let (metadata, status) = (&pod["metadata"], &pod["status"]);
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let name = text(&metadata["name"])?;
-        let ordinal = name.rsplit_once('-')?.1.parse().ok()?;
+        let ordinal = names::ordinal(server, &name)?;
+        // Without an owner it is the StatefulSet's soon: it takes what has its labels and a name of its making.
+        let owners = metadata["ownerReferences"].as_array();
+        let is_theirs = |owner: &Value| {
+            owner["controller"] == true
+                && !(owner["kind"] == "StatefulSet" && owner["name"] == server)
+        };
+        if owners.into_iter().flatten().any(is_theirs) {
+            return None;
+        }
         let condition = |kind: &str| {
             status["conditions"]
                 .as_array()
@@ -238,7 +243,6 @@ impl PodView {
         });
         Some(Self {
             uid: text(&metadata["uid"])?,
-            resource_version: text(&metadata["resourceVersion"]).unwrap_or_default(),
             ordinal,
             is_ready: is_true("Ready"),
             is_terminating: !metadata["deletionTimestamp"].is_null(),

@@ -131,8 +131,8 @@ pub(super) fn fixed(tables: &[&VirtualTable]) -> String {
     hash(&all.into())
 }
 
-/// Returns the hash of what processes that follow no changes read of the manifests: everything but how many pods there are and how they are reached.
-/// Operators before this one rendered templates by it.
+/// Returns the hash of what processes that follow no changes read of the manifests: everything but how many pods there are and how they are reached. Those
+/// of a newer operator are such where they read another ConfigMap than this version writes.
 pub(super) fn told(tables: &[&VirtualTable]) -> String {
     let all: Vec<Value> = tables
         .iter()

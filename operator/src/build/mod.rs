@@ -80,15 +80,10 @@ pub(crate) struct Server<'a> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Rendered {
-    /// Hash of everything in the resources that the template depended on while a changed manifest was a roll. Kept up to date for operators that
-    /// know no other, so that going back to one rolls nothing.
+    /// Hash of everything in the resources that the template depends on.
     pub(crate) inputs: String,
-    /// Hash of everything in the resources that the template depends on. Absent where one of those operators rendered it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) fixed: Option<String>,
     /// Generations of the resources that the template holds for. Hashes are of one version's making, these are not: while they stand, nothing changed,
-    /// whatever another version hashes. Empty where an operator before this one rendered it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// whatever another version hashes. Empty of resources that no API server has numbered.
     pub(crate) generations: Vec<i64>,
     /// Version of the operator that rendered it.
     pub(crate) operator: String,
@@ -170,6 +165,11 @@ impl Kind {
     /// The API group, empty for the core.
     pub(crate) fn group(self) -> &'static str {
         self.group_version_kind().0
+    }
+
+    /// The kind's name in paths and rights.
+    pub(crate) fn plural(self) -> &'static str {
+        self.group_version_kind().3
     }
 
     /// How the API calls it.

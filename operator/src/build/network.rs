@@ -167,11 +167,7 @@ fn egress_ports(server: &Server<'_>, tables: &[&VirtualTable]) -> BTreeSet<u16> 
             }
             // Artifacts lie anywhere the manifest says, on the usual ports.
             Some(Location::Http(http)) => ports.extend([80, 443, url_port(&http.url)]),
-            Some(Location::Inventory(inventory)) => ports
-                .insert(url_port(&inventory.url))
-                .then_some(())
-                .into_iter()
-                .for_each(drop),
+            Some(Location::Inventory(inventory)) => ports.extend([url_port(&inventory.url)]),
             Some(Location::Postgres(postgres)) => {
                 ports.extend(u16::try_from(postgres.port.unwrap_or(5432)));
             }

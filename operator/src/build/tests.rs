@@ -334,33 +334,6 @@ fn a_template_that_is_lost_is_rendered_as_it_was() {
     assert_eq!(kept.template_hash, anew.template_hash);
 }
 
-/// An operator that rolls for every changed manifest wrote `inputs` alone, and compares nothing else.
-#[test]
-fn operators_that_know_only_rolls_come_and_go() {
-    let mut table = example("design");
-    let first = children(&table, &shipped(), None);
-    let theirs = Rendered {
-        fixed: None,
-        template: json!({"metadata": {"annotations": {}}, "spec": {"theirs": true}}),
-        ..rendered(&first, "manuals")
-    };
-    let taken_over = children(&table, &shipped(), Some(theirs.clone()));
-    assert_eq!(rendered(&taken_over, "manuals"), theirs, "nothing changed");
-    table.spec.refresh.interval_seconds = 61;
-    let edited = children(&table, &shipped(), Some(theirs));
-    let ours = rendered(&edited, "manuals");
-    assert!(
-        ours.fixed.is_some(),
-        "their processes follow nothing, so a change is a roll"
-    );
-    // Back to theirs: what it compares is what it would have written.
-    table.spec.refresh.interval_seconds = 62;
-    let followed = rendered(&children(&table, &shipped(), Some(ours.clone())), "manuals");
-    assert_eq!(followed.template, ours.template);
-    let anew = rendered(&children(&table, &shipped(), None), "manuals");
-    assert_eq!(followed.inputs, anew.inputs);
-}
-
 /// What a newer operator renders and how it hashes is not known here: it is played by hashes of another making, and by what it writes beside them.
 fn newer(table: &VirtualTable) -> Rendered {
     let ours = rendered(&children(table, &shipped(), None), "manuals");
@@ -368,7 +341,6 @@ fn newer(table: &VirtualTable) -> Rendered {
     template["metadata"]["annotations"]["vdt.io/later"] = "yes".into();
     Rendered {
         inputs: "of another making".to_owned(),
-        fixed: Some("too".to_owned()),
         operator: "9.0.0".to_owned(),
         template,
         others: Map::from_iter([("later".to_owned(), json!({"than": "this"}))]),
@@ -388,7 +360,6 @@ fn an_older_operator_keeps_the_template_of_a_newer_one() {
     let ours = rendered(&children(&table, &shipped(), None), "manuals");
     let adopted = Rendered {
         inputs: ours.inputs,
-        fixed: ours.fixed,
         ..theirs.clone()
     };
     assert_eq!(kept, adopted);
@@ -459,6 +430,40 @@ fn credentials_of_sources_and_keys_of_readers_are_kept_apart() {
         sidecar.contains("/secrets/analysts-key") && !sidecar.contains("corp-ro"),
         "{sidecar}"
     );
+}
+
+#[test]
+fn credentials_of_the_state_are_files_of_the_server_as_those_of_sources_are() {
+    let mut table = example("design");
+    let state = table.spec.server.as_mut().unwrap().state.as_mut().unwrap();
+    let s3 = json!({"bucket": "vdt-state", "credentials": {"secretRef": {"name": "state-rw"}}});
+    state.s3 = Some(serde_json::from_value(s3).unwrap());
+    let all = children(&table, &shipped(), None);
+    let pod = &all.stateful_set().unwrap().object["spec"]["template"]["spec"];
+    let (server, sidecar) = (&pod["initContainers"][0], &pod["containers"][0]);
+    let mount = |name: &str| {
+        let mounts = server["volumeMounts"].as_array().unwrap();
+        let path = format!("/etc/vdt/secrets/{name}");
+        let mount = mounts.iter().find(|mount| mount["mountPath"] == path);
+        let mount = mount.unwrap_or_else(|| panic!("{path} is not mounted: {mounts:?}"));
+        let volumes = pod["volumes"].as_array().unwrap();
+        let volume = volumes
+            .iter()
+            .find(|volume| volume["name"] == mount["name"])
+            .unwrap();
+        assert_eq!(
+            volume["secret"],
+            json!({"secretName": name, "optional": true})
+        );
+        mount["readOnly"].clone()
+    };
+    assert_eq!(mount("state-rw"), mount("corp-ro"));
+    assert!(!sidecar.to_string().contains("state-rw"));
+    // A variable would keep the value that it had when the container was started.
+    for container in [server, sidecar] {
+        let env = container["env"].as_array().unwrap();
+        assert!(env.iter().all(|one| one["valueFrom"].is_null()), "{env:?}");
+    }
 }
 
 #[test]

@@ -12,16 +12,14 @@ use crate::{apply::rollout, names};
 
 /// Returns the template that holds: the last one, or a new one.
 ///
-/// A last one is kept under hashes of this version's making, so that the next change is judged by them. One whose pods follow no change of what this
-/// version writes, because they follow none at all or read another ConfigMap, is kept until anything changes that they are told.
+/// A last one is kept under a hash of this version's making, so that the next change is judged by it. One whose pods read another ConfigMap than this
+/// version writes is kept until anything changes that they are told: they follow nothing.
 pub(super) fn render(
     server: &Server<'_>,
     references: &References,
     tables: &[&VirtualTable],
 ) -> Rendered {
-    let told = inputs::fixed(tables);
-    let fixed = inputs::inputs(server, references, &told);
-    let all = inputs::inputs(server, references, &inputs::told(tables));
+    let fixed = inputs::fixed(tables);
     let keeps = server.spec.rollout.on_operator_upgrade == OnOperatorUpgrade::OnNextChange;
     let generations: Option<Vec<i64>> = tables
         .iter()
@@ -30,26 +28,24 @@ pub(super) fn render(
     let generations = generations.unwrap_or_default();
     if let Some(last) = server.rendered.as_ref().filter(|_| keeps) {
         let follows = volumes::mounts_config_map(&last.template, &names::config(server.name));
-        let is_unchanged =
-            last.inputs == all || (!generations.is_empty() && last.generations == generations);
-        let is_followed = follows && last.fixed.as_ref() == Some(&fixed);
-        if is_unchanged || is_followed {
+        let inputs = match follows {
+            true => inputs::inputs(server, references, &fixed),
+            false => inputs::inputs(server, references, &inputs::told(tables)),
+        };
+        let is_same_edition = !generations.is_empty() && last.generations == generations;
+        if is_same_edition || last.inputs == inputs {
             return Rendered {
-                inputs: all,
-                fixed: match &last.fixed {
-                    Some(_) if follows => Some(fixed),
-                    theirs => theirs.clone(),
-                },
+                inputs,
                 generations,
                 ..last.clone()
             };
         }
     }
     let mut template = pod::template(server, references);
-    template["metadata"]["annotations"][names::CONFIG_HASH] = told.into();
+    let inputs = inputs::inputs(server, references, &fixed);
+    template["metadata"]["annotations"][names::CONFIG_HASH] = fixed.into();
     Rendered {
-        inputs: all,
-        fixed: Some(fixed),
+        inputs,
         generations,
         operator: env!("CARGO_PKG_VERSION").to_owned(),
         template,

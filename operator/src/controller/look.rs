@@ -37,12 +37,21 @@ pub(super) struct Acted {
     pub(super) refusal: Option<Refusal>,
     pub(super) failure: Option<LookError>,
     pub(super) dereferenced: Dereferenced,
-    pub(super) plan: rollout::Plan,
+    /// Where the roll is. None where the look ended before it was known.
+    pub(super) plan: Option<rollout::Plan>,
     pub(super) others: Vec<(&'static str, ConditionStatus, &'static str, String)>,
     pub(super) claims: Vec<claims::Problem>,
     pub(super) config_hash: Option<String>,
     pub(super) wait: Option<Duration>,
     pub(super) is_busy: bool,
+}
+
+impl Acted {
+    /// Says whether the spec got its answer: it was acted upon, or refused. A suspended one asks for just what was done about it; one of a table that is
+    /// paused asked for something, and nothing was done.
+    pub(super) fn is_complete(&self, held: Option<&'static str>) -> bool {
+        self.failure.is_none() && (held != Some(status::PAUSED) || self.refusal.is_some())
+    }
 }
 
 impl Look<'_> {
@@ -223,8 +232,13 @@ impl Look<'_> {
                 .unwrap_or_default(),
             refused: memory.refused.of(&resources),
         };
-        let seen = pod_views(&context.watches.pods_of(self.name, self.namespace));
-        acted.plan = rollout::plan(&target, &seen);
+        let seen = pod_views(
+            self.name,
+            &context.watches.pods_of(self.name, self.namespace),
+        );
+        let plan = rollout::plan(&target, &seen);
+        let has_steps = !plan.steps.is_empty();
+        acted.plan = Some(plan);
         let fingerprint = acted.dereferenced.fingerprint();
         let reload = |told: &str| build::hash(&json!([told, fingerprint]));
         match held {
@@ -270,9 +284,9 @@ impl Look<'_> {
             }
         }
         acted.config_hash = Some(children.config_hash.clone());
-        if !acted.plan.steps.is_empty() {
+        if has_steps {
             acted.is_busy = true;
-            acted.plan = cluster.roll(&mut target).await?;
+            acted.plan = Some(cluster.roll(&mut target).await?);
             memory.refused.keep(target);
         }
         let told = reload(&children.config_hash);
@@ -314,4 +328,35 @@ fn undefined(kind: Kind) -> (&'static str, ConditionStatus, &'static str, String
         "DefinitionMissing",
         message,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_neither_acted_upon_nor_refused_is_not_observed() {
+        let refusal = || {
+            Some(Refusal {
+                reason: reason::INVALID_SPEC,
+                message: String::new(),
+            })
+        };
+        for (held, refusal, failure, is_complete) in [
+            (None, None, None, true),
+            (None, refusal(), None, true),
+            (None, None, Some(LookError::Slow), false),
+            (Some(reason::SUSPENDED), None, None, true),
+            (Some(reason::SUSPENDED), None, Some(LookError::Slow), false),
+            (Some(status::PAUSED), None, None, false),
+            (Some(status::PAUSED), refusal(), None, true),
+        ] {
+            let acted = Acted {
+                refusal,
+                failure,
+                ..Acted::default()
+            };
+            assert_eq!(acted.is_complete(held), is_complete, "{held:?}");
+        }
+    }
 }

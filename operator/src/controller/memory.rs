@@ -28,6 +28,8 @@ pub(crate) struct Memory {
     pub(super) asked: Option<Instant>,
     pub(super) counted: Option<Instant>,
     pub(super) missing_since: Option<Instant>,
+    /// A pod that should be there and is not, and since when.
+    pub(super) absent: Option<(String, Instant)>,
     /// What the pods were last made to read again, and since when; not for what was found at the first look.
     pub(super) reload: Option<String>,
     pub(super) reloaded: Option<Instant>,

@@ -22,9 +22,9 @@ use super::{
     told,
 };
 use crate::{
-    apply::{claims, pod_views},
+    apply::{claims, pod_views, rollout::PodView},
     build, names,
-    status::{self, Observed},
+    status::{self, Absent, Observed},
     validate::shorten,
     watches::table_resource,
 };
@@ -33,6 +33,8 @@ use crate::{
 const ASK: Duration = Duration::from_millis(800);
 /// Artifacts and version are not written more often than this.
 const COUNT: Duration = Duration::from_secs(30);
+/// A StatefulSet makes a pod that went within a second or two. After this it does not, and its events say why.
+const ABSENT: Duration = Duration::from_secs(15);
 
 impl Look<'_> {
     /// Asks the pods, and computes the status from what they say and what is seen.
@@ -46,7 +48,10 @@ impl Look<'_> {
         memory: &mut Memory,
     ) -> VirtualTableStatus {
         let context = self.context;
-        let pods = pod_views(&context.watches.pods_of(self.name, self.namespace));
+        let pods = pod_views(
+            self.name,
+            &context.watches.pods_of(self.name, self.namespace),
+        );
         if memory.asked.is_none_or(|asked| asked.elapsed() >= ASK) {
             let audience = format!("{}/{}", self.namespace, self.name);
             // A look that ends soon lets another replica begin soon: it says what was known before.
@@ -58,6 +63,7 @@ impl Look<'_> {
                 () = context.ending.cancelled() => {}
             }
         }
+        let absent = absent(self.name, spec.replicas, &pods, memory);
         let path = table.map(VirtualTable::table_path).unwrap_or_default();
         let scheme = if spec.tls.mode == TlsMode::Disabled {
             "http"
@@ -66,16 +72,19 @@ impl Look<'_> {
         };
         let observed = Observed {
             table_path: &path,
-            // What was not acted upon was not observed.
-            generation: match acted.failure {
-                Some(_) => last.observed_generation,
-                None => self.object.metadata.generation,
+            generation: match acted.is_complete(held) {
+                true => self.object.metadata.generation,
+                false => last.observed_generation,
             },
             replicas: spec.replicas,
             pods: &pods,
             reports: &memory.reports,
-            updated: acted.plan.updated,
-            outdated: acted.plan.outdated,
+            updated: acted.plan.as_ref().map(|plan| plan.updated),
+            outdated: acted.plan.as_ref().map_or(0, |plan| plan.outdated),
+            absent: absent.as_deref().map(|pod| Absent {
+                pod,
+                set: self.name,
+            }),
             refusal: acted.refusal.as_ref(),
             failure: acted.failure.as_ref().map(|failure| told(failure)),
             missing: acted.dereferenced.problem(),
@@ -196,6 +205,18 @@ impl Look<'_> {
     }
 }
 
+/// Returns the first pod that should be there and has not been for longer than its StatefulSet takes to make it.
+fn absent(server: &str, replicas: u32, pods: &[PodView], memory: &mut Memory) -> Option<String> {
+    let missing = (0..replicas).find(|ordinal| pods.iter().all(|pod| pod.ordinal != *ordinal));
+    let name = missing.map(|ordinal| names::pod(server, ordinal));
+    // Another one than last time: a roll, in which each is gone for a moment.
+    if name.as_ref() != memory.absent.as_ref().map(|(name, _)| name) {
+        memory.absent = name.map(|name| (name, Instant::now()));
+    }
+    let (name, since) = memory.absent.as_ref()?;
+    (since.elapsed() >= ABSENT).then(|| name.clone())
+}
+
 /// A condition about claims that are not as they should be.
 fn claims_ready(
     problems: &[claims::Problem],
@@ -211,4 +232,33 @@ fn claims_ready(
         reason,
         messages.join("; "),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(ordinal: u32) -> PodView {
+        let metadata = json!({"name": format!("t-{ordinal}"), "uid": "u"});
+        PodView::of("t", &json!({"metadata": metadata})).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_is_missed_when_it_stays_away_and_not_while_a_roll_goes_on() {
+        let mut memory = Memory::default();
+        let mut look = |there: &[u32]| {
+            let pods: Vec<PodView> = there.iter().map(|ordinal| pod(*ordinal)).collect();
+            absent("t", 3, &pods, &mut memory)
+        };
+        assert_eq!(look(&[0, 1]), None);
+        tokio::time::advance(ABSENT).await;
+        // It came back, and the next one goes.
+        assert_eq!(look(&[0, 2]), None);
+        tokio::time::advance(ABSENT - Duration::from_secs(1)).await;
+        assert_eq!(look(&[0, 2]), None);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(look(&[0, 2]).as_deref(), Some("t-1"));
+        assert_eq!(look(&[0, 1, 2]), None);
+        assert_eq!(look(&[0, 2]), None);
+    }
 }

@@ -50,8 +50,9 @@ pub(super) fn progress(observed: &Observed<'_>, ready: usize) -> Option<(&'stati
     let wanted = observed.replicas as usize;
     if observed.outdated > 0 {
         let message = format!(
-            "{} of {wanted} pods run the latest template",
-            observed.updated
+            "{} of {wanted} pods run the latest template{}",
+            observed.updated.unwrap_or_default(),
+            absent(observed)
         );
         return Some((ROLLING_OUT, message));
     }
@@ -68,10 +69,20 @@ pub(super) fn progress(observed: &Observed<'_>, ready: usize) -> Option<(&'stati
         ));
     }
     if ready < wanted || observed.pods.len() > wanted {
-        let message = format!("{ready} of {wanted} pods are ready");
+        let message = format!("{ready} of {wanted} pods are ready{}", absent(observed));
         return Some((PODS_NOT_READY, message));
     }
     None
+}
+
+/// Adds to a message where to read why a pod does not come. Nothing that is watched says it: the StatefulSet's events do.
+fn absent(observed: &Observed<'_>) -> String {
+    observed.absent.map_or_else(String::new, |absent| {
+        format!(
+            "; pod {} is not there: kubectl describe statefulset {} says why",
+            absent.pod, absent.set
+        )
+    })
 }
 
 pub(super) fn table_ready(

@@ -153,11 +153,11 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let pods: Vec<PodView> = (0..200)
             .map(|ordinal| {
-                PodView::of(&json!({
+                let seen = json!({
                     "metadata": {"name": format!("t-{ordinal}"), "uid": "u"},
                     "status": {"phase": "Running", "podIP": "127.0.0.1"},
-                }))
-                .unwrap()
+                });
+                PodView::of("t", &seen).unwrap()
             })
             .collect();
         let asker = Pods::new(Some(listener.local_addr().unwrap().port()));

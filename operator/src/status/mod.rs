@@ -11,7 +11,8 @@
 //! | Stalled | nothing changes until somebody acts | refusals; only while true |
 //!
 //! `observedGeneration` is that of the spec that was acted upon, in the status and in every condition: pods follow most changes while they run, and it
-//! moves when all that answer have said so. Until then the conditions are those of the generation before. `lastTransitionTime` moves with a condition's
+//! moves when all that answer have said so. Until then the conditions are those of the generation before. While the operator is paused it stays: nothing
+//! is acted upon. With `spec.suspend` it moves, for that is itself what the spec asks for. `lastTransitionTime` moves with a condition's
 //! status alone. Artifacts and version move fast, so they are written at most twice a minute.
 
 mod conditions;
@@ -61,7 +62,7 @@ pub(crate) const APPLY_FAILED: &str = "ApplyFailed";
 pub(crate) struct Observed<'a> {
     /// `<catalog>/<schema>/<table>`.
     pub(crate) table_path: &'a str,
-    /// Generation of the spec that was acted upon; -1 for none.
+    /// Generation of the spec that was acted upon, or refused; -1 for none.
     pub(crate) generation: Option<i64>,
     /// Pods that are wanted.
     pub(crate) replicas: u32,
@@ -69,10 +70,12 @@ pub(crate) struct Observed<'a> {
     pub(crate) pods: &'a [PodView],
     /// What they said.
     pub(crate) reports: &'a [PodReport],
-    /// Pods that are as they should be.
-    pub(crate) updated: u32,
+    /// Pods that are as they should be. None where nobody looked.
+    pub(crate) updated: Option<u32>,
     /// Pods that wait for their turn.
     pub(crate) outdated: u32,
+    /// A pod that should be there and has not been for a while: its name, and that of the StatefulSet that should make it.
+    pub(crate) absent: Option<Absent<'a>>,
     /// Why nothing is acted upon.
     pub(crate) refusal: Option<&'a Refusal>,
     /// Why the last attempt did not go through; it is repeated.
@@ -91,6 +94,15 @@ pub(crate) struct Observed<'a> {
     pub(crate) config_hash: Option<String>,
     /// Whether artifacts and version may be written.
     pub(crate) may_count: bool,
+}
+
+/// A pod that is not made, which only its StatefulSet can say why: a quota, a policy, a ServiceAccount or a PriorityClass that does not exist.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Absent<'a> {
+    /// Name of the pod.
+    pub(crate) pod: &'a str,
+    /// Name of the StatefulSet.
+    pub(crate) set: &'a str,
 }
 
 /// Computes the status. `last` is the one that is written now.
@@ -165,7 +177,10 @@ pub(crate) fn compute(
         observed_generation: generation,
         replicas: Some(count(observed.pods.len())),
         ready_replicas: Some(count(ready)),
-        updated_replicas: Some(i32::try_from(observed.updated).unwrap_or(i32::MAX)),
+        updated_replicas: observed
+            .updated
+            .map(|updated| i32::try_from(updated).unwrap_or(i32::MAX))
+            .or(last.updated_replicas),
         selector: Some(observed.selector.clone()),
         endpoint: observed.endpoint.clone(),
         artifacts: counts

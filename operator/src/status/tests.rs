@@ -8,11 +8,11 @@ use super::*;
 
 fn pod(ordinal: u32, is_ready: bool) -> PodView {
     let status = if is_ready { "True" } else { "False" };
-    PodView::of(&json!({
+    let seen = json!({
         "metadata": {"name": format!("t-{ordinal}"), "uid": "u"},
         "status": {"phase": "Running", "podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": status}]},
-    }))
-    .unwrap()
+    });
+    PodView::of("t", &seen).unwrap()
 }
 
 fn says(ready: ConditionStatus) -> PodReport {
@@ -56,8 +56,9 @@ fn observed<'a>(pods: &'a [PodView], reports: &'a [PodReport]) -> Observed<'a> {
         replicas: 2,
         pods,
         reports,
-        updated: 2,
+        updated: Some(2),
         outdated: 0,
+        absent: None,
         refusal: None,
         failure: None,
         missing: None,
@@ -155,6 +156,30 @@ fn pods_under_way_are_reconciling() {
 }
 
 #[test]
+fn a_pod_that_is_not_made_says_where_to_read_why() {
+    let (pods, reports) = ([pod(0, true)], [says(ConditionStatus::True)]);
+    let mut seen = observed(&pods, &reports);
+    seen.absent = Some(Absent {
+        pod: "t-1",
+        set: "t",
+    });
+    let why = "pod t-1 is not there: kubectl describe statefulset t says why";
+    for (outdated, message) in [
+        (0, format!("1 of 2 pods are ready; {why}")),
+        (1, format!("1 of 2 pods run the latest template; {why}")),
+    ] {
+        (seen.outdated, seen.updated) = (outdated, Some(1));
+        let status = compute_new(&seen);
+        assert_eq!(status.conditions[0].message, message);
+        let last = status.conditions.last().unwrap();
+        assert_eq!(
+            (last.type_.as_str(), &last.message),
+            ("Reconciling", &message)
+        );
+    }
+}
+
+#[test]
 fn a_refusal_stalls_and_nothing_else_is_under_way() {
     let refusal = Refusal {
         reason: reason::INVALID_SPEC,
@@ -236,7 +261,7 @@ fn times_move_with_the_status_alone() {
         first.conditions[0].last_transition_time
     );
     let mut down = observed(&pods[..1], &reports);
-    down.updated = 1;
+    down.updated = Some(1);
     assert_eq!(
         compute(&down, &first, later).conditions[0]
             .last_transition_time
@@ -264,6 +289,32 @@ fn counts_wait_their_turn_and_stay_when_nobody_answers() {
         (status.version, status.conditions[0].status.as_str()),
         (Some(1), "Unknown")
     );
+}
+
+#[test]
+fn pods_that_nobody_looked_at_are_as_up_to_date_as_they_were() {
+    let (pods, reports) = ([pod(0, true), pod(1, true)], [says(ConditionStatus::True)]);
+    let last = compute_new(&observed(&pods, &reports));
+    let mut seen = observed(&pods, &reports);
+    seen.updated = None;
+    seen.failure = Some("following references failed".to_owned());
+    let status = compute(&seen, &last, Timestamp::UNIX_EPOCH);
+    assert_eq!(status.updated_replicas, Some(2));
+    assert_eq!(compute_new(&seen).updated_replicas, None);
+}
+
+#[test]
+fn the_generation_of_a_table_that_is_paused_stays() {
+    let last = last_of_generation_1();
+    let pods = [pod(0, true), pod(1, true)];
+    let reports = [follows(1, None), follows(1, None)];
+    let mut seen = observed(&pods, &reports);
+    // What a look makes of it.
+    (seen.held, seen.generation) = (Some(PAUSED), last.observed_generation);
+    let status = compute(&seen, &last, Timestamp::UNIX_EPOCH);
+    assert_eq!(status.observed_generation, Some(1));
+    assert_eq!(lines(&status)[0], "Ready=True/Paused");
+    assert_eq!(status.conditions[0].observed_generation, Some(1));
 }
 
 fn follows(generation: i64, refused: Option<RefusedManifest>) -> PodReport {
@@ -341,7 +392,7 @@ fn a_manifest_that_pods_refuse_stalls_and_names_the_field() {
     // A roll is on its way.
     let reports = [follows(1, Some(refused(RESTART_NEEDED, Some(2))))];
     let mut seen = observed(&pods, &reports);
-    (seen.outdated, seen.updated) = (1, 1);
+    (seen.outdated, seen.updated) = (1, Some(1));
     let status = compute(&seen, &last, Timestamp::UNIX_EPOCH);
     assert!(lines_of(&status).contains("Reconciling=True/RollingOut"));
     assert!(!lines_of(&status).contains("Stalled"));

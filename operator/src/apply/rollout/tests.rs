@@ -4,7 +4,6 @@ fn pod(ordinal: u32, hash: &str, is_ready: bool) -> PodView {
     PodView {
         name: format!("t-{ordinal}"),
         uid: format!("uid-{ordinal}"),
-        resource_version: "1".to_owned(),
         ordinal,
         is_ready,
         is_terminating: false,
@@ -197,7 +196,7 @@ fn an_infeasible_resize_of_an_older_spec_is_not_one() {
             ]},
         });
         assert_eq!(
-            PodView::of(&seen).unwrap().is_infeasible,
+            PodView::of("t", &seen).unwrap().is_infeasible,
             is_infeasible,
             "{of}"
         );
@@ -233,7 +232,7 @@ fn a_pod_is_read() {
         "status": {"phase": "Running", "podIP": "10.1.2.3", "conditions": [{"type": "Ready", "status": "True"}],
             "containerStatuses": [{"name": "sidecar", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no"}}}]},
     });
-    let view = PodView::of(&seen).unwrap();
+    let view = PodView::of("manuals", &seen).unwrap();
     assert_eq!(
         (view.ordinal, view.is_ready, view.ip.as_deref()),
         (11, true, Some("10.1.2.3"))
@@ -242,8 +241,26 @@ fn a_pod_is_read() {
         view.waiting.as_deref(),
         Some("container sidecar of pod manuals-11: ImagePullBackOff no")
     );
-    assert_eq!(
-        PodView::of(&json!({"metadata": {"name": "x", "uid": "u"}})),
-        None
-    );
+}
+
+#[test]
+fn a_pod_that_only_has_the_labels_is_none() {
+    let seen = |name: &str, owner: Value| {
+        let owners = match owner {
+            Value::Null => json!([]),
+            owner => json!([owner]),
+        };
+        let metadata = json!({"name": name, "uid": "u", "ownerReferences": owners});
+        PodView::of("t", &json!({"metadata": metadata})).is_some()
+    };
+    let set =
+        |name: &str| json!({"kind": "StatefulSet", "name": name, "uid": "s", "controller": true});
+    assert!(seen("t-1", set("t")));
+    // Between two StatefulSets, when claim templates change.
+    assert!(seen("t-1", Value::Null));
+    assert!(!seen("t-copy-1", Value::Null));
+    assert!(!seen("t-debug", Value::Null));
+    assert!(!seen("t-1", set("other")));
+    let job = json!({"kind": "Job", "name": "t", "uid": "j", "controller": true});
+    assert!(!seen("t-1", job));
 }

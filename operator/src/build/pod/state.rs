@@ -1,4 +1,5 @@
-//! How the server is told where its state is: the location as its flag takes it, and the variables by which a bucket is reached.
+//! How the server is told where its state is: the location as its flag takes it, and the variables by which a bucket is reached. Credentials are files, as
+//! those of sources are: a variable has the value of the day on which its container was started, and none where the Secret came later.
 
 use serde_json::{Value, json};
 use vdt_crds::{State, StateType};
@@ -34,7 +35,7 @@ pub(super) fn location(state: Option<&State>) -> String {
     .unwrap_or_else(|| volumes::STATE.to_owned())
 }
 
-/// How the state's bucket is reached. Values of Secrets are named, never written.
+/// How the state's bucket is reached, but for credentials.
 pub(super) fn env(state: &State) -> Vec<Value> {
     let Some(s3) = state.s3.as_ref().filter(|_| state.kind == StateType::S3) else {
         return Vec::new();
@@ -64,17 +65,6 @@ pub(super) fn env(state: &State) -> Vec<Value> {
     }
     if s3.is_anonymous() {
         set("AWS_SKIP_SIGNATURE", "true");
-    }
-    if let Some(credentials) = &s3.credentials {
-        for (name, key) in [
-            ("AWS_ACCESS_KEY_ID", "accessKeyId"),
-            ("AWS_SECRET_ACCESS_KEY", "secretAccessKey"),
-            ("AWS_SESSION_TOKEN", "sessionToken"),
-        ] {
-            let reference =
-                json!({"name": credentials.secret_ref.name, "key": key, "optional": true});
-            env.push(json!({"name": name, "valueFrom": {"secretKeyRef": reference}}));
-        }
     }
     env
 }
