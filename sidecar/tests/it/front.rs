@@ -1,6 +1,7 @@
 //! The front door, from manifests and secret files: what is refused at the start, who may read, what is taken while it runs.
 #![allow(clippy::unwrap_used)]
 
+mod public;
 mod support;
 
 use std::fs;
@@ -151,7 +152,7 @@ fn silence_means_everybody_on_loopback_only() {
             ..FrontOptions::default()
         };
         match Front::load(&tables, &options) {
-            Ok(front) => assert!(good && matches!(front.access(), Access::Anonymous)),
+            Ok(front) => assert!(good && matches!(front.access(), Access::Anonymous(_))),
             Err(problems) => assert!(!good, "{problems:?}"),
         }
     }

@@ -10,6 +10,7 @@ mod limits;
 mod list_model;
 mod object_store_client;
 mod page;
+mod public;
 mod requests;
 mod shutdown;
 mod support;
