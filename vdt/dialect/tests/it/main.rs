@@ -12,6 +12,7 @@ mod object_store_client;
 mod page;
 mod public;
 mod requests;
+mod sending;
 mod shutdown;
 mod support;
 mod tls;
