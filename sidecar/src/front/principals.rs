@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use vdt_crds::{Access, AccessMode, VirtualTable};
 use vdt_dialect::KeyRing;
-use vdt_dialect::access::{AccessKey, KeyRingError, Principal, Secret, Tables};
+use vdt_dialect::access::{AccessKey, Principal, Secret, Tables};
 
 use super::secrets::{self, Fingerprint, Secrets, Unreadable};
 use super::{FrontOptions, Problem};
@@ -175,12 +175,12 @@ impl Principals {
     /// Reads the principals' secrets, and says what everybody may read. One whose Secret is of no use is as it was, one without a Secret has no
     /// credentials; neither is in the way of the others.
     pub(super) fn read(&self, problems: &mut Vec<Problem>) -> (Vec<Principal>, Tables) {
-        let mut principals: Vec<Principal> = self
+        let principals = self
             .declared
             .iter()
             .filter_map(|one| one.current(problems))
             .collect();
-        tell_apart(&mut principals, problems);
+        let principals = tell_apart(principals, problems);
         let without = self.declared.len().saturating_sub(principals.len());
         self.without.store(without, Ordering::Relaxed);
         (principals, self.public.clone())
@@ -192,18 +192,17 @@ impl Principals {
     }
 }
 
-/// Leaves out who shows the credentials of another before it.
-fn tell_apart(principals: &mut Vec<Principal>, problems: &mut Vec<Problem>) {
-    while let Err(error) = KeyRing::new(principals.clone(), Tables::default()) {
-        let (KeyRingError::SharedAccessKey { second, .. }
-        | KeyRingError::SharedToken { second, .. }) = &error;
-        let before = principals.len();
-        principals.retain(|principal| principal.name != *second);
-        problems.push(Problem::of_keys(&error));
-        if principals.len() == before {
-            return;
+/// Leaves out who shows the credentials of another before it: that one entry, for others may have its name.
+fn tell_apart(principals: Vec<Principal>, problems: &mut Vec<Problem>) -> Vec<Principal> {
+    let mut apart = Vec::new();
+    for principal in principals {
+        apart.push(principal);
+        if let Err(error) = KeyRing::new(apart.clone(), Tables::default()) {
+            problems.push(Problem::of_keys(&error));
+            apart.pop();
         }
     }
+    apart
 }
 
 impl Declared {
