@@ -57,7 +57,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         }
     }
 
-    let (metrics, http_metrics) = Metrics::new();
+    let (metrics, http_metrics) = Metrics::new(args.listen.0.is_some());
     let metrics = Arc::new(metrics);
     let mut serving = Serving::default();
     let listen = data.as_ref().map(|(_, listen)| *listen);

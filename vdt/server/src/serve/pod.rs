@@ -58,7 +58,7 @@ pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
         None => None,
     };
     let served: Vec<_> = declared.iter().map(|one| Arc::new(pending(one))).collect();
-    let (metrics, http_metrics) = Metrics::new();
+    let (metrics, http_metrics) = Metrics::new(args.listen.0.is_some());
     let metrics = Arc::new(metrics);
     let tables = Arc::new(Tables::new(served, problems, metrics.clone()));
     let late = Late::new(tables.clone());
