@@ -24,6 +24,7 @@ use crate::{
     files::{Follow, Taken},
     front::{Front, Problem},
     log::Notices,
+    stack::declared_cache,
 };
 
 /// Follows manifests.
@@ -122,15 +123,6 @@ impl Follow for Arc<Follower> {
         let taken = spawn_blocking(move || Follower::take(&follower)).await;
         taken.unwrap_or(Taken::TryAgain)
     }
-}
-
-/// What the manifests say of the cache, which they agree on.
-pub(crate) fn declared_cache(tables: &[VirtualTable]) -> Cache {
-    let mut servers = tables.iter().filter_map(|table| table.spec.server.as_ref());
-    servers
-        .next()
-        .map(|server| server.cache.clone())
-        .unwrap_or_default()
 }
 
 /// Several pods on one state name only checkpoints that every one of them lists by now.
