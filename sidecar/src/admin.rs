@@ -228,16 +228,23 @@ impl AdminState {
             true => Some(self.forward.get("/metrics", bytes_max, time_max)),
             false => None,
         };
-        if let Some(servers) = servers
-            && let Ok(answer) = servers.await
-            && answer.status().is_success()
-            && let Ok(more) = std::str::from_utf8(answer.body())
-        {
-            text.truncate(text.strip_suffix(END).map_or(text.len(), str::len));
-            text.push_str(more);
+        match servers {
+            Some(servers) => match servers.await {
+                Ok(answer) if answer.status().is_success() => joined(
+                    &text,
+                    std::str::from_utf8(answer.body()).unwrap_or_default(),
+                ),
+                Ok(_) | Err(_) => joined(&text, ""),
+            },
+            None => joined(&text, ""),
         }
-        text
     }
+}
+
+/// One metrics text of two that name no series both: it ends once, also where there is nothing in it.
+fn joined(ours: &str, servers: &str) -> String {
+    let [ours, servers] = [ours, servers].map(|text| text.strip_suffix(END).unwrap_or(text));
+    format!("{ours}{servers}{END}")
 }
 
 /// The routes of the admin listener, to be given to [`Gate::protect`].
@@ -362,6 +369,22 @@ mod tests {
 
     use super::*;
     use crate::link::Socket;
+
+    #[tokio::test]
+    async fn metrics_end_once_also_before_the_first_contact() {
+        let (_link, seen) = watch::channel(LinkState::default());
+        let admin = AdminState::new(seen, Forward::new(Socket::new("/nowhere")), &[]);
+        assert_eq!(admin.metrics().await, END);
+        let ours = format!("a 1\n{END}");
+        for (servers, expected) in [
+            (format!("b 2\n{END}"), format!("a 1\nb 2\n{END}")),
+            // Cut, or not there.
+            ("b 2\n".to_owned(), format!("a 1\nb 2\n{END}")),
+            (String::new(), ours.clone()),
+        ] {
+            assert_eq!(joined(&ours, &servers), expected);
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_door_that_does_not_open_is_waited_for_as_long_as_asked_and_one_that_closes_is_not() {

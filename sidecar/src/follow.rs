@@ -5,7 +5,7 @@
 //! | tables that come and go, principals and what they may read, whether there are other pods | cache, TLS, whether there are keys at all |
 //!
 //! Manifests are followed all or none. Those that are not are told under `/api/v1/tables` and `/readyz`, in the log and by a metric, and the last
-//! good ones stand. What waits for something else, such as a secret that is not there yet, is tried again every second.
+//! good ones stand, but for what they no longer leave to everybody: that is taken back at once. What waits for something else, such as a secret that is not there yet, is tried again every second.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -24,6 +24,7 @@ use crate::{
     files::{Follow, Taken},
     front::{Front, Problem},
     log::Notices,
+    stack::declared_cache,
 };
 
 /// Follows manifests.
@@ -85,6 +86,7 @@ impl Follower {
             problems.push(Problem::fixed(table, "spec.server.cache"));
         }
         if !problems.is_empty() {
+            self.front.narrow(tables);
             return Err(problems);
         }
         self.front.redeclare(tables)
@@ -123,17 +125,75 @@ impl Follow for Arc<Follower> {
     }
 }
 
-/// What the manifests say of the cache, which they agree on.
-pub(crate) fn declared_cache(tables: &[VirtualTable]) -> Cache {
-    let mut servers = tables.iter().filter_map(|table| table.spec.server.as_ref());
-    servers
-        .next()
-        .map(|server| server.cache.clone())
-        .unwrap_or_default()
-}
-
 /// Several pods on one state name only checkpoints that every one of them lists by now.
 pub(crate) fn has_peers(tables: &[VirtualTable]) -> bool {
     let mut servers = tables.iter().filter_map(|table| table.spec.server.as_ref());
     servers.any(|server| server.replicas > 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Empty;
+    use object_store::{ObjectStoreExt, memory::InMemory, path::Path};
+    use tokio::sync::watch;
+    use vdt_dialect::{DataSurface, Limits};
+
+    use super::*;
+    use crate::{
+        front::FrontOptions,
+        link::{Forward, LinkState, Socket},
+    };
+
+    /// A manifest with these lines below `server`.
+    fn manifest(server: &str) -> String {
+        format!(
+            "apiVersion: vdt.io/v1alpha1\nkind: VirtualTable\nmetadata: {{name: papers}}\nspec:\n  sources:\n  - {{name: f, type: File, file: {{path: .}}}}\n  server:\n    {server}\n"
+        )
+    }
+
+    async fn status(front: &Front) -> u16 {
+        let store = InMemory::new();
+        let path = "main/default/papers/a.bin";
+        store
+            .put(&Path::from(path), "content".into())
+            .await
+            .expect("memory does not fail");
+        let edge = front.edge(Limits::default());
+        let surface = DataSurface::with(Arc::new(store), HttpMetrics::default(), edge);
+        let request = http::Request::get(format!("/{path}"))
+            .body(Empty::<Bytes>::new())
+            .expect("a request");
+        surface.handle(request).await.status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn what_asks_for_keys_now_is_taken_back_though_the_cache_waits_for_a_restart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("papers.yaml");
+        std::fs::write(&file, manifest("access: {mode: Anonymous}")).expect("a file");
+        let config = vec![file.clone()];
+        let tables = config::load(&config).expect("a manifest");
+        let options = FrontOptions {
+            secrets_may_come: true,
+            secrets_dir: Some(folder.path().to_owned()),
+            ..FrontOptions::default()
+        };
+        let front = Arc::new(Front::load(&tables, &options).expect("a front"));
+        let (_link, seen) = watch::channel(LinkState::default());
+        let forward = Forward::new(Socket::new("/nowhere"));
+        let follower = Follower {
+            config,
+            cache: declared_cache(&tables),
+            front: Arc::clone(&front),
+            admin: Arc::new(AdminState::new(seen, forward, &tables)),
+            notices: Notices::new(),
+            http: None,
+        };
+        assert_eq!(status(&front).await, 200);
+        let keys = "access: {mode: Keys, principals: [{name: readers, secretRef: {name: key}}]}\n    cache: {memory: {capacity: 64Mi}}";
+        std::fs::write(&file, manifest(keys)).expect("a file");
+        assert!(matches!(follower.take(), Taken::Whole));
+        assert_eq!(status(&front).await, 404);
+    }
 }

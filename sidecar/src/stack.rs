@@ -10,7 +10,6 @@ use vdt_rope::{RopeStore, RopeStoreOptions};
 
 use crate::{
     cache::{CacheMetrics, CacheOptions, CacheStore, WarmOptions},
-    exit::BadInput,
     log::{LogMetrics, LogOptions, LogStore, Notices},
     machine,
     tiers::{DiskOptions, Tiers, TiersError, TiersOptions},
@@ -60,19 +59,18 @@ impl CacheDefaults {
 
 impl CacheArgs {
     /// The tiers asked for; `None` for no cache. `dir` is where the disk tier lies unless `--cache-dir` says otherwise; without either there is none.
-    ///
-    /// # Errors
-    /// [`BadInput`] when the manifests differ in their cache.
-    pub fn resolve(
+    #[must_use]
+    pub fn resolve<'a>(
         &self,
-        tables: &[&VirtualTable],
+        tables: impl IntoIterator<Item = &'a VirtualTable>,
         defaults: CacheDefaults,
         dir: Option<PathBuf>,
-    ) -> Result<Option<TiersOptions>, BadInput> {
+    ) -> Option<TiersOptions> {
         if self.no_cache {
-            return Ok(None);
+            return None;
         }
-        let declared = declared_cache(tables)?;
+        let declared = declared_cache(tables);
+        let declared = Some(&declared).filter(|cache| **cache != Cache::default());
         let bytes = |given: &Option<Quantity>| given.as_ref().map(Quantity::bytes);
         let memory_bytes = bytes(&self.cache_memory)
             .or(declared.map(|cache| cache.memory.capacity.bytes()))
@@ -103,48 +101,32 @@ impl CacheArgs {
                 }
                 disk
             });
-        Ok(Some(TiersOptions {
+        Some(TiersOptions {
             memory_bytes,
             disk,
             ..TiersOptions::default()
-        }))
+        })
     }
 }
 
-/// `spec.server.cache` of the manifests, which share one cache; `None` where none says anything else than the defaults.
-///
-/// # Errors
-/// [`BadInput`] when they differ.
-pub fn declared_cache<'a>(tables: &[&'a VirtualTable]) -> Result<Option<&'a Cache>, BadInput> {
-    let mut found: Option<(&Cache, &str)> = None;
-    for table in tables {
-        let Some(server) = &table.spec.server else {
-            continue;
-        };
-        match found {
-            Some((cache, name)) if *cache != server.cache => {
-                return Err(BadInput::new(format!(
-                    "spec.server.cache of {} and {name} differ; tables of one process share one cache, so give both the same",
-                    table.table_name()
-                )));
-            }
-            Some(_) => {}
-            None => found = Some((&server.cache, table.table_name())),
-        }
-    }
-    Ok(found
-        .map(|(cache, _)| cache)
-        .filter(|cache| **cache != Cache::default()))
+/// What the manifests say of the cache, which the tables of one process share. They agree: [`Front`](crate::front::Front) takes no others.
+pub fn declared_cache<'a>(tables: impl IntoIterator<Item = &'a VirtualTable>) -> Cache {
+    let mut servers = tables
+        .into_iter()
+        .filter_map(|table| table.spec.server.as_ref());
+    servers
+        .next()
+        .map(|server| server.cache.clone())
+        .unwrap_or_default()
 }
 
-/// What is loaded before traffic is taken, by the manifests.
-///
-/// # Errors
-/// As [`declared_cache`].
-pub fn warmup(tables: &[&VirtualTable]) -> Result<(WarmupMode, std::time::Duration), BadInput> {
-    let cache = declared_cache(tables)?.cloned().unwrap_or_default();
-    let timeout = std::time::Duration::from_secs(cache.warmup.timeout_seconds.into());
-    Ok((cache.warmup.mode, timeout))
+/// What is loaded before traffic is taken, by the manifests, and for how long it may hold traffic up.
+pub fn warmup<'a>(
+    tables: impl IntoIterator<Item = &'a VirtualTable>,
+) -> (WarmupMode, std::time::Duration) {
+    let warmup = declared_cache(tables).warmup;
+    let timeout = std::time::Duration::from_secs(warmup.timeout_seconds.into());
+    (warmup.mode, timeout)
 }
 
 /// What a stack is made with.
@@ -234,7 +216,7 @@ impl Stack {
                     .iter()
                     .map(|table| Path::from(table.as_str()))
                     .collect();
-                let report = cache.warm(&paths, WarmOptions::default(), &|_| {}).await;
+                let report = cache.warm(&paths, WarmOptions::default()).await;
                 tracing::info!(
                     ropes = report.ropes,
                     loaded = report.loaded,

@@ -4,7 +4,10 @@
 //! ([`CacheStore::get_named`]). Either way the properties are there before the first block is asked for, and preconditions are checked against them. What
 //! cannot be named is passed on. A read that is cancelled lets go of the fetches that it follows.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use chrono::DateTime;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -20,13 +23,21 @@ use super::{
     fetch::{self, Named},
     fill::{Fill, Target},
     flight::{Follower, given_up},
-    read::{Body, Piece, Read},
+    piece::{Piece, part_of},
+    read::{Body, RUNS_FAILED_MAX, Read},
 };
 use crate::tiers::{Class, EntryMeta, Insert};
 
 /// So often a reader joins others who ask for an object of which nothing is known: where the origin fails, all of them are told soon,
 /// and not one after another.
 const OPENS_MAX: u32 = 3;
+
+/// The first answer about an object of which nothing was known. While it is held, what came with it is wanted.
+struct Opening {
+    _follower: Follower,
+    /// Whether another read had asked.
+    is_joined: bool,
+}
 
 impl CacheStore {
     /// Asks the origin.
@@ -70,8 +81,9 @@ impl CacheStore {
             object,
             context: Some(context.clone()),
             how: seen.how,
+            begun: AtomicU64::new(0),
         };
-        let result = self.read(location, read, options).await;
+        let result = self.read(location, read, false, options).await;
         if let (Ok(_), Some(window)) = (&result, seen.ahead) {
             shared.read_ahead(&context, window, seen.how);
         }
@@ -114,17 +126,19 @@ impl CacheStore {
                 return Ok(result);
             }
             None => {
-                let (meta, follower) = self.open(named, options.range.as_ref()).await?;
-                (meta, Some(follower))
+                let (meta, opening) = self.open(named, options.range.as_ref()).await?;
+                (meta, Some(opening))
             }
         };
+        let is_own = opening.as_ref().is_some_and(|opening| !opening.is_joined);
         let read = Read {
             shared: Arc::clone(shared),
             object: named.object(meta),
             context: None,
             how: Insert::Resident,
+            begun: AtomicU64::new(0),
         };
-        let result = self.read(location, read, options).await;
+        let result = self.read(location, read, is_own, options).await;
         // Until here the blocks that came with the first answer were wanted.
         drop(opening);
         result
@@ -151,7 +165,7 @@ impl CacheStore {
         &self,
         named: &Named,
         range: Option<&GetRange>,
-    ) -> Result<(Arc<EntryMeta>, Follower)> {
+    ) -> Result<(Arc<EntryMeta>, Opening)> {
         let (shared, key) = (&self.shared, named.name.meta_key());
         let mut tries_left = OPENS_MAX;
         loop {
@@ -186,7 +200,11 @@ impl CacheStore {
                     } else {
                         shared.counters.miss(named.class);
                     }
-                    return Ok((meta, follower));
+                    let opening = Opening {
+                        _follower: follower,
+                        is_joined,
+                    };
+                    return Ok((meta, opening));
                 }
                 // What another one asked for may be why it failed.
                 Err(failure) if is_joined && tries_left > 0 && !shared.stop.is_cancelled() => {
@@ -197,11 +215,13 @@ impl CacheStore {
         }
     }
 
-    /// Answers from blocks. The origin has answered for the first of them, or none is needed, when this returns.
+    /// Answers from blocks. The origin has answered for the first of them, or none is needed, when this returns. `is_own`: this very read asked
+    /// for the object, so its first blocks are under way.
     async fn read(
         &self,
         location: &Path,
         read: Read,
+        is_own: bool,
         mut options: GetOptions,
     ) -> Result<GetResult> {
         let object_meta = |meta: &EntryMeta| ObjectMeta {
@@ -236,15 +256,21 @@ impl CacheStore {
             return Ok(answer(meta, range, stream::empty().boxed()));
         }
         let (first, last) = (read.block_of(range.start), read.block_of(range.end - 1));
-        let mut is_alone = false;
+        if is_own {
+            let segment = self.shared.options.segment_blocks;
+            read.begun.store(first + segment, Relaxed);
+        }
+        let mut runs_failed = 0;
         let (piece, meta) = loop {
-            let found = match read.piece(first, last, is_alone).await {
+            let found = match read.piece(first, last, runs_failed > 0).await {
                 Ok(mut piece) => piece.meta().await.map(|meta| (piece, meta)),
                 Err(failure) => Err(failure),
             };
             match found {
                 Ok(found) => break found,
-                Err(failure) if failure.is_of_run && !is_alone => is_alone = true,
+                Err(failure) if failure.is_of_run && runs_failed + 1 < RUNS_FAILED_MAX => {
+                    runs_failed += 1;
+                }
                 Err(failure) => return Err(failure.share()),
             }
         };
@@ -257,9 +283,9 @@ impl CacheStore {
                 let part = (range.start - block_start) as usize..(range.end - block_start) as usize;
                 let length = range.end - range.start;
                 self.shared.counters.served.fetch_add(length, Relaxed);
-                stream::once(std::future::ready(Ok(bytes.slice(part)))).boxed()
+                stream::once(std::future::ready(Ok(part_of(&bytes, part)))).boxed()
             }
-            piece => Body::new(Arc::new(read), range.clone(), Some(piece), is_alone).boxed(),
+            piece => Body::new(Arc::new(read), range.clone(), Some(piece), runs_failed).boxed(),
         };
         Ok(answer(meta, range, body))
     }

@@ -145,6 +145,11 @@ impl Follower {
         }
     }
 
+    /// Bytes of the entry.
+    pub(super) fn length(&self) -> u64 {
+        self.flight.length()
+    }
+
     /// Waits until the origin has answered.
     pub(super) async fn meta(&mut self) -> Result<Arc<EntryMeta>, Failure> {
         loop {

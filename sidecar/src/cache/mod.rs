@@ -31,6 +31,7 @@ mod listed;
 mod metrics;
 mod options;
 mod pack;
+mod piece;
 mod read;
 mod report;
 mod run;

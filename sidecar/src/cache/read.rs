@@ -6,16 +6,15 @@
 use std::{
     ops::Range,
     pin::Pin,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use futures::{
-    FutureExt, Stream, StreamExt,
-    future::BoxFuture,
-    stream::{self, BoxStream},
-};
+use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::BoxStream};
 use object_store::Result as ObjectResult;
 use vdt_rope::ReadContext;
 
@@ -24,9 +23,14 @@ use super::{
     error::Failure,
     fetch::{self, Object},
     fill::{Fill, Target},
-    flight::{Follower, given_up},
+    flight::given_up,
+    piece::{Piece, part_of},
 };
-use crate::tiers::{Class, Entry, EntryMeta, Insert, Key, Tier};
+use crate::tiers::{Class, Entry, Insert, Key, Tier};
+
+/// So many runs may fail a reader: the first one that its object is fetched by, and those of others that it joins when it reads the object by
+/// itself. The last failure is told then; more would make a reader of an origin that fails wait for one run after another.
+pub(super) const RUNS_FAILED_MAX: u32 = 4;
 
 /// A read of an object.
 #[derive(Debug)]
@@ -36,50 +40,8 @@ pub(super) struct Read {
     /// What it is for; source objects only.
     pub(super) context: Option<ReadContext>,
     pub(super) how: Insert,
-}
-
-/// One block, or where it will be.
-pub(super) enum Piece {
-    /// The block's bytes.
-    Held(Arc<EntryMeta>, Bytes),
-    /// A fetch, and where the block begins in its entry.
-    Flying(Follower, u64),
-    /// The same in a pack, of which the object's properties are no part.
-    Packed(Follower, u64, Arc<EntryMeta>),
-}
-
-impl Piece {
-    /// What is known of the object, when the origin has answered.
-    pub(super) async fn meta(&mut self) -> Result<Arc<EntryMeta>, Failure> {
-        match self {
-            Self::Held(meta, _) => Ok(Arc::clone(meta)),
-            Self::Flying(follower, _) => follower.meta().await,
-            Self::Packed(follower, _, meta) => {
-                follower.meta().await?;
-                Ok(Arc::clone(meta))
-            }
-        }
-    }
-
-    /// The bytes of a half-open range of the block.
-    fn into_stream(self, range: Range<u64>) -> BoxStream<'static, Result<Bytes, Failure>> {
-        let (follower, base) = match self {
-            Self::Held(_, bytes) => {
-                let bytes = bytes.slice(range.start as usize..range.end as usize);
-                return stream::once(std::future::ready(Ok(bytes))).boxed();
-            }
-            Self::Flying(follower, base) | Self::Packed(follower, base, _) => (follower, base),
-        };
-        let range = base + range.start..base + range.end;
-        let state = Some((follower, range));
-        stream::unfold(state, |state| async move {
-            let (mut follower, mut range) = state?;
-            let next = follower.next(&mut range).await?;
-            let state = next.is_ok().then_some((follower, range));
-            Some((next, state))
-        })
-        .boxed()
-    }
+    /// Blocks before this one were asked for by this very read, or lie before it: to wait for them is to join nobody.
+    pub(super) begun: AtomicU64,
 }
 
 impl Read {
@@ -140,7 +102,9 @@ impl Read {
         let (fill, range, follower) = {
             let mut registry = shared.flights.lock();
             if let Some(follower) = registry.follow(key) {
-                shared.counters.joined();
+                if block >= self.begun.load(Relaxed) {
+                    shared.counters.joined();
+                }
                 return Ok(Piece::Flying(follower, 0));
             }
             // It may have become resident since.
@@ -163,6 +127,7 @@ impl Read {
                 targets.collect(),
                 self.how,
             );
+            self.begun.store(blocks.end, Relaxed);
             let range = self.span(blocks.start).start..self.span(blocks.end - 1).end;
             let Some(follower) = registry.follow(key) else {
                 return Err(given_up(&object.location));
@@ -228,8 +193,12 @@ impl Read {
         let unpack = |entry: &Entry, offset: u64| {
             let start = usize::try_from(offset).ok()?;
             let end = start.checked_add(object.meta.size as usize)?;
-            let is_in = end <= entry.bytes.len();
-            is_in.then(|| Piece::Held(Arc::clone(&object.meta), entry.bytes.slice(start..end)))
+            let bytes = (end <= entry.bytes.len()).then(|| match self.how {
+                // A scan takes the neighbours as well.
+                Insert::Candidate => entry.bytes.slice(start..end),
+                Insert::Resident => part_of(&entry.bytes, start..end),
+            })?;
+            Some(Piece::Held(Arc::clone(&object.meta), bytes))
         };
         if self.how == Insert::Resident
             && let Some((pack, member)) = pack
@@ -276,8 +245,8 @@ pub(super) struct Body {
     block: u64,
     next: Option<BoxFuture<'static, Result<Piece, Failure>>>,
     ready: Option<Result<Piece, Failure>>,
-    /// Whether a run has failed and the object is read by itself.
-    is_alone: bool,
+    /// Runs that have failed: after the first one the object is read by itself.
+    runs_failed: u32,
     is_over: bool,
 }
 
@@ -287,7 +256,7 @@ impl Body {
         read: Arc<Read>,
         range: Range<u64>,
         first: Option<Piece>,
-        is_alone: bool,
+        runs_failed: u32,
     ) -> Self {
         let block = read.block_of(range.start);
         Self {
@@ -297,7 +266,7 @@ impl Body {
             block,
             next: None,
             ready: first.map(Ok),
-            is_alone,
+            runs_failed,
             is_over: false,
         }
     }
@@ -312,7 +281,7 @@ impl Body {
                 Arc::clone(&self.read),
                 self.block,
                 self.last(),
-                self.is_alone,
+                self.runs_failed > 0,
             );
             self.next = Some(async move { read.piece(block, last, alone).await }.boxed());
         }
@@ -327,10 +296,10 @@ impl Body {
         }
     }
 
-    /// After the failure of a run the object is read by itself, from where the body stands; else the error.
+    /// After the failure of a run the object is read by itself, from where the body stands, which may mean by the run of another; else the error.
     fn failed(&mut self, failure: &Failure) -> Option<object_store::Error> {
-        if failure.is_of_run && !self.is_alone {
-            self.is_alone = true;
+        self.runs_failed += 1;
+        if failure.is_of_run && self.runs_failed < RUNS_FAILED_MAX {
             (self.current, self.next, self.ready) = (None, None, None);
             self.block = self.read.block_of(self.range.start);
             return None;

@@ -46,15 +46,10 @@ pub struct WarmReport {
 }
 
 impl CacheStore {
-    /// Loads the ends of the ropes of `tables` (`<catalog>/<schema>/<table>`); `progress` is told after each.
+    /// Loads the ends of the ropes of `tables` (`<catalog>/<schema>/<table>`).
     ///
     /// Never fails. Dropping the future ends it.
-    pub async fn warm(
-        &self,
-        tables: &[Path],
-        options: WarmOptions,
-        progress: &(dyn Fn(WarmReport) + Send + Sync),
-    ) -> WarmReport {
+    pub async fn warm(&self, tables: &[Path], options: WarmOptions) -> WarmReport {
         let mut report = WarmReport::default();
         let mut ropes = Vec::new();
         for table in tables {
@@ -90,9 +85,8 @@ impl CacheStore {
                 Some(false) => report.failed += 1,
                 None => {}
             }
-            report.bytes = bytes.load(Relaxed);
-            progress(report);
         }
+        report.bytes = bytes.load(Relaxed);
         report
     }
 

@@ -7,10 +7,12 @@
 //! ```
 //!
 //! - Rights are of tables: a principal of one manifest reads what that manifest publishes, as far as its globs go, and nothing of another's. A table
-//!   whose manifest is in mode Anonymous is read by all, also beside others that ask for keys.
+//!   whose manifest is in mode Anonymous is read by all, also beside others that ask for keys. What no manifest declares is read by nobody,
+//!   though the state or the cache may hold it.
 //! - Everything that is wrong at the start is told at once, each with its field, its value and what to do. No problem shows a secret. In a pod,
 //!   where Secrets come and go by themselves, those that are missing or of no use do not end the start ([`FrontOptions::secrets_may_come`]).
 //! - [`Front::redeclare`] takes other principals and rights while the process runs, all or none. Whether there are keys at all, and TLS, stay.
+//!   Manifests that are not taken take back all the same what they no longer leave to everybody ([`Front::narrow`]).
 //! - [`Front::watch`] looks at the files once a second, through symbolic links, as Kubernetes swaps a `..data` link under a mounted Secret. What has
 //!   changed and can be used is taken, each principal for itself. Of a principal whose Secret is of no use what it had stays in use, and of the
 //!   certificate too, with one error in the log and a metric; a Secret that is gone or empty takes its principal's credentials away. Files that
@@ -33,10 +35,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use vdt_crds::{Tls, VirtualTable};
-use vdt_dialect::{Access, Edge, HttpMetrics, KeyRing, Limits, TlsReload};
+use vdt_dialect::{
+    Access, Edge, HttpMetrics, KeyRing, Limits, TlsReload,
+    access::{Public, Tables},
+};
 
 use self::certificate::Certificate;
-use self::principals::Principals;
+use self::principals::{Principals, public};
 use self::secrets::Secrets;
 use self::watched::Watched;
 use crate::files::LOOK_EVERY;
@@ -88,10 +93,10 @@ impl Front {
         let secrets = Secrets::new(options.secrets_dir.clone());
         let principals = Principals::declared(tables, options, &secrets, &mut problems);
         let certificate = Certificate::declared(tables, &secrets, &mut problems);
+        let mut access = Access::Anonymous(Arc::new(Public::new(principals.public().clone())));
         let keys = principals.is_needed().then(|| Watched::new(principals));
         let certificate = certificate.map(Watched::new);
 
-        let mut access = Access::Anonymous;
         let mut of_keys = Vec::new();
         if let Some(keys) = &keys {
             let (read, public) = keys.from.read(&mut of_keys);
@@ -134,45 +139,72 @@ impl Front {
     /// Takes what other manifests say of principals and rights, for all requests that begin from now on. Blocks for a few small files.
     ///
     /// # Errors
-    /// Everything that is wrong, of secrets' content only where they may not come later, and what only a new process can take; then all stays as it was.
+    /// Everything that is wrong, of secrets' content only where they may not come later, and what only a new process can take; then all stays as it
+    /// was but for what is public no longer.
     pub fn redeclare(&self, tables: &[VirtualTable]) -> Result<(), Vec<Problem>> {
+        let taken = self.take(tables);
+        if taken.is_err() {
+            self.narrow(tables);
+        }
+        taken
+    }
+
+    fn take(&self, tables: &[VirtualTable]) -> Result<(), Vec<Problem>> {
         let mut problems = Vec::new();
         sections_agree(tables, &mut problems);
         let secrets = Secrets::new(self.options.secrets_dir.clone());
         let principals = Principals::declared(tables, &self.options, &secrets, &mut problems);
-        let Some(first) = tables.first() else {
+        if let Some(first) = tables.first() {
+            if declared_tls(tables) != self.declared_tls {
+                problems.push(Problem::fixed(first, "spec.server.tls"));
+            }
+            if principals.is_needed() != self.keys.is_some() {
+                problems.push(Problem::fixed(first, "spec.server.access.mode"));
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let (Some(keys), Access::Keys(ring)) = (&self.keys, &self.access) else {
+            if let Access::Anonymous(public) = &self.access {
+                public.replace(principals.public().clone());
+            }
             return Ok(());
         };
-        if declared_tls(tables) != self.declared_tls {
-            problems.push(Problem::fixed(first, "spec.server.tls"));
+        let mut keys = keys.write().unwrap_or_else(PoisonError::into_inner);
+        principals.inherit(&keys.from);
+        let watched = Watched::new(principals);
+        let mut of_keys = Vec::new();
+        let (read, public) = watched.from.read(&mut of_keys);
+        if !of_keys.is_empty() && !self.options.secrets_may_come {
+            return Err(of_keys);
         }
-        if principals.is_needed() != self.keys.is_some() {
-            problems.push(Problem::fixed(first, "spec.server.access.mode"));
+        if let Err(error) = ring.replace(read, public) {
+            return Err(vec![Problem::of_keys(&error)]);
         }
-        if problems.is_empty()
-            && let (Some(keys), Access::Keys(ring)) = (&self.keys, &self.access)
-        {
-            let mut keys = keys.write().unwrap_or_else(PoisonError::into_inner);
-            principals.inherit(&keys.from);
-            let watched = Watched::new(principals);
-            let mut of_keys = Vec::new();
-            let (read, public) = watched.from.read(&mut of_keys);
-            if !self.options.secrets_may_come {
-                problems.append(&mut of_keys);
-            }
-            if problems.is_empty() {
-                match ring.replace(read, public) {
-                    Ok(()) => {
-                        watched.first_read(&of_keys);
-                        *keys = watched;
-                    }
-                    Err(error) => problems.push(Problem::of_keys(&error)),
+        watched.first_read(&of_keys);
+        *keys = watched;
+        Ok(())
+    }
+
+    /// Takes back from everybody what `tables`, which are not taken otherwise, do not leave to everybody: what is withdrawn, or asks for keys
+    /// now, must not wait for a restart. Gives nothing. Blocks for a few small files.
+    pub fn narrow(&self, tables: &[VirtualTable]) {
+        let left: Tables = public(tables, &self.options);
+        match (&self.access, &self.keys) {
+            (Access::Anonymous(public), _) => public.narrow(&left),
+            (Access::Keys(ring), Some(keys)) => {
+                let mut keys = keys.write().unwrap_or_else(PoisonError::into_inner);
+                if !keys.from.narrow(&left) {
+                    return;
+                }
+                // What is wrong with the secrets is told by the look that finds them changed.
+                let (read, public) = keys.from.read(&mut Vec::new());
+                if let Err(error) = ring.replace(read, public) {
+                    tracing::error!(%error, "what is public no longer is not taken back");
                 }
             }
-        }
-        match problems.is_empty() {
-            true => Ok(()),
-            false => Err(problems),
+            (Access::Everything | Access::Keys(_), _) => {}
         }
     }
 

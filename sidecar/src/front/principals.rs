@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use vdt_crds::{AccessMode, VirtualTable};
+use vdt_crds::{Access, AccessMode, VirtualTable};
 use vdt_dialect::KeyRing;
-use vdt_dialect::access::{AccessKey, KeyRingError, Principal, Secret, Tables};
+use vdt_dialect::access::{AccessKey, Principal, Secret, Tables};
 
 use super::secrets::{self, Fingerprint, Secrets, Unreadable};
 use super::{FrontOptions, Problem};
@@ -59,36 +59,26 @@ impl Principals {
     ) -> Self {
         let mut all = Self {
             declared: Vec::new(),
-            public: Tables::default(),
+            public: public(tables, options),
             keyed: false,
             without: AtomicUsize::new(0),
         };
         for table in tables {
-            let access = table
-                .spec
-                .server
-                .as_ref()
-                .and_then(|server| server.access.as_ref());
-            let published = published(table);
-            match access {
-                None if options.listen_is_loopback || options.allow_anonymous => {
-                    all.public.extend(&paths(table, &published));
-                }
+            match access(table) {
+                _ if is_public(table, options) => {}
                 None => problems.push(Problem::new(
                     table,
                     "spec.server.access",
                     "is not written, and the data listener can be reached from other machines",
                     "write mode Keys with principals, or mode Anonymous if everybody may read; or listen on 127.0.0.1, or give --allow-anonymous",
                 )),
-                Some(access) => match access.mode {
-                    AccessMode::Anonymous => all.public.extend(&paths(table, &published)),
-                    AccessMode::Keys => {
-                        all.keyed = true;
-                        for (index, principal) in access.principals.iter().enumerate() {
-                            all.add(table, &published, index, principal, secrets, problems);
-                        }
+                Some(access) => {
+                    all.keyed = true;
+                    let published = published(table);
+                    for (index, principal) in access.principals.iter().enumerate() {
+                        all.add(table, &published, index, principal, secrets, problems);
                     }
-                },
+                }
             }
         }
         all
@@ -153,6 +143,18 @@ impl Principals {
         }
     }
 
+    /// What everybody may read.
+    pub(super) fn public(&self) -> &Tables {
+        &self.public
+    }
+
+    /// Takes back from everybody what is not among `left`. Returns whether that is anything.
+    pub(super) fn narrow(&mut self, left: &Tables) -> bool {
+        let before = self.public.clone();
+        self.public.narrow(left);
+        self.public != before
+    }
+
     /// Says whether any manifest asks for keys.
     pub(super) fn is_needed(&self) -> bool {
         self.keyed
@@ -173,12 +175,12 @@ impl Principals {
     /// Reads the principals' secrets, and says what everybody may read. One whose Secret is of no use is as it was, one without a Secret has no
     /// credentials; neither is in the way of the others.
     pub(super) fn read(&self, problems: &mut Vec<Problem>) -> (Vec<Principal>, Tables) {
-        let mut principals: Vec<Principal> = self
+        let principals = self
             .declared
             .iter()
             .filter_map(|one| one.current(problems))
             .collect();
-        tell_apart(&mut principals, problems);
+        let principals = tell_apart(principals, problems);
         let without = self.declared.len().saturating_sub(principals.len());
         self.without.store(without, Ordering::Relaxed);
         (principals, self.public.clone())
@@ -190,18 +192,17 @@ impl Principals {
     }
 }
 
-/// Leaves out who shows the credentials of another before it.
-fn tell_apart(principals: &mut Vec<Principal>, problems: &mut Vec<Problem>) {
-    while let Err(error) = KeyRing::new(principals.clone(), Tables::default()) {
-        let (KeyRingError::SharedAccessKey { second, .. }
-        | KeyRingError::SharedToken { second, .. }) = &error;
-        let before = principals.len();
-        principals.retain(|principal| principal.name != *second);
-        problems.push(Problem::of_keys(&error));
-        if principals.len() == before {
-            return;
+/// Leaves out who shows the credentials of another before it: that one entry, for others may have its name.
+fn tell_apart(principals: Vec<Principal>, problems: &mut Vec<Problem>) -> Vec<Principal> {
+    let mut apart = Vec::new();
+    for principal in principals {
+        apart.push(principal);
+        if let Err(error) = KeyRing::new(apart.clone(), Tables::default()) {
+            problems.push(Problem::of_keys(&error));
+            apart.pop();
         }
     }
+    apart
 }
 
 impl Declared {
@@ -282,6 +283,30 @@ impl Declared {
             needs_restart: false,
         }
     }
+}
+
+fn access(table: &VirtualTable) -> Option<&Access> {
+    table.spec.server.as_ref()?.access.as_ref()
+}
+
+/// Whether everybody may read what a manifest publishes.
+fn is_public(table: &VirtualTable, options: &FrontOptions) -> bool {
+    match access(table) {
+        None => options.listen_is_loopback || options.allow_anonymous,
+        Some(access) => match access.mode {
+            AccessMode::Anonymous => true,
+            AccessMode::Keys => false,
+        },
+    }
+}
+
+/// What these manifests leave to everybody.
+pub(super) fn public(tables: &[VirtualTable], options: &FrontOptions) -> Tables {
+    let mut public = Tables::default();
+    for table in tables.iter().filter(|table| is_public(table, options)) {
+        public.extend(&paths(table, &published(table)));
+    }
+    public
 }
 
 /// The names that a manifest publishes: the table, its metadata, its legs.

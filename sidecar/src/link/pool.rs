@@ -1,7 +1,8 @@
 //! Connections to a Unix socket: HTTP/1.1, kept and used again.
 //!
 //! - A request takes the connection that was used last, or makes one. At most [`OPEN_MAX`] are open; beyond that requests wait a moment and then fail.
-//! - A connection comes back when its body has been read to the end; a body that is dropped before closes it.
+//! - A connection comes back when its body has been read to the end; a body that is dropped before closes it. While as many are open as may be it is
+//!   not kept: a request may wait for its place, and has looked for idle ones already.
 //! - One that the server closed while it was idle costs another connection, not an error: the request has not been sent then.
 //! - Clocks: [`CONNECT_MAX`] to connect, [`ANSWER_MAX`] to an answer's headers, [`SILENCE_MAX`] of silence within a body while its reader waits.
 
@@ -103,11 +104,15 @@ struct Idle {
 impl Socket {
     /// The socket at `path`, which need not be there yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self::of_at_most(OPEN_MAX, path)
+    }
+
+    fn of_at_most(open_max: usize, path: impl Into<PathBuf>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 path: path.into(),
                 idle: Mutex::default(),
-                open: Arc::new(Semaphore::new(OPEN_MAX)),
+                open: Arc::new(Semaphore::new(open_max)),
             }),
         }
     }
@@ -248,6 +253,9 @@ impl Socket {
     }
 
     fn put_back(&self, connection: Connection) {
+        if self.shared.open.available_permits() == 0 {
+            return;
+        }
         let since = Instant::now();
         let mut idle = self.lock();
         while idle.len() >= IDLE_MAX
@@ -331,5 +339,65 @@ impl Drop for SocketBody {
         if self.inner.is_end_stream() {
             self.end();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::UnixListener,
+    };
+
+    use super::*;
+
+    /// Answers every request of every connection with two bytes.
+    async fn serve(listener: UnixListener) {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = [0; 1024];
+                while stream.read(&mut request).await.is_ok_and(|bytes| bytes > 0) {
+                    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                    if stream.write_all(answer).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_gets_that_of_a_connection_that_comes_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("origin.sock");
+        let serving = tokio::spawn(serve(UnixListener::bind(&path).expect("a socket")));
+        let socket = Socket::of_at_most(2, &path);
+        let ask = async || {
+            let request = Request::get("/").body(Bytes::new()).expect("a request");
+            socket.send(request).await
+        };
+        let (one, two) = (ask().await.expect("one"), ask().await.expect("two"));
+        let three = async {
+            let began = Instant::now();
+            ask().await.expect("three");
+            assert!(began.elapsed() < OPEN_WAIT, "{:?}", began.elapsed());
+        };
+        let come_back = async {
+            // The third looks for an idle one first, and waits.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            one.into_body().collect().await.expect("a body");
+        };
+        tokio::join!(three, come_back);
+        // With room for more, they are kept.
+        drop(two);
+        ask()
+            .await
+            .expect("four")
+            .into_body()
+            .collect()
+            .await
+            .expect("a body");
+        assert_eq!(socket.lock().len(), 1);
+        serving.abort();
     }
 }

@@ -34,12 +34,12 @@ use crate::{
     config,
     exit::BadInput,
     files::Manifests,
-    follow::{Follower, declared_cache, has_peers},
+    follow::{Follower, has_peers},
     front::{Front, FrontOptions},
     link::{DriftReporter, Forward, LinkState, OriginClient, Socket, Watch},
     log::{LogOptions, Notices},
     process::{bind, wait_for_signal},
-    stack::{self, CacheDefaults, Stack, StackOptions},
+    stack::{CacheDefaults, Stack, StackOptions, declared_cache, warmup},
 };
 
 /// Time to flush the cache at the end.
@@ -156,7 +156,6 @@ impl<'a> Door<'a> {
     /// Everything up to the first request that is served.
     async fn open(&mut self, data: Option<(TcpListener, SocketAddr)>) -> anyhow::Result<Stack> {
         let store_id = self.first_contact().await?;
-        let manifests: Vec<_> = self.tables.iter().collect();
         let mut registry = Registry::default();
         let http = HttpMetrics::register(&mut registry);
         let (reporter, reporting) = DriftReporter::new(self.socket.clone(), self.stop.clone());
@@ -168,7 +167,7 @@ impl<'a> Door<'a> {
             tiers: self
                 .args
                 .cache
-                .resolve(&manifests, CacheDefaults::POD, None)?,
+                .resolve(&self.tables, CacheDefaults::POD, None),
             store_id: store_id.to_string(),
             files: Some(origin.files()),
             ropes: RopeStoreOptions {
@@ -177,7 +176,7 @@ impl<'a> Door<'a> {
             },
         };
         let stack = Stack::open(Arc::new(origin), options, &mut registry).await?;
-        let (mode, time) = stack::warmup(&manifests)?;
+        let (mode, time) = warmup(&self.tables);
         let paths: Vec<String> = self.tables.iter().map(VirtualTable::table_path).collect();
         if timeout(time, stack.warm(mode, &paths)).await.is_err() {
             warn!(

@@ -1,6 +1,7 @@
 //! The front door, from manifests and secret files: what is refused at the start, who may read, what is taken while it runs.
 #![allow(clippy::unwrap_used)]
 
+mod public;
 mod support;
 
 use std::fs;
@@ -151,7 +152,7 @@ fn silence_means_everybody_on_loopback_only() {
             ..FrontOptions::default()
         };
         match Front::load(&tables, &options) {
-            Ok(front) => assert!(good && matches!(front.access(), Access::Anonymous)),
+            Ok(front) => assert!(good && matches!(front.access(), Access::Anonymous(_))),
             Err(problems) => assert!(!good, "{problems:?}"),
         }
     }
@@ -496,4 +497,36 @@ async fn other_manifests_are_taken_whole_or_not_at_all() {
     // A table that is declared no longer is nobody's.
     front.redeclare(&tables[..1]).unwrap();
     assert_eq!(now("prices", "changed").await, 403);
+}
+
+#[tokio::test]
+async fn a_clash_of_credentials_costs_one_entry_and_not_all_of_its_name() {
+    let folder = Folder::new();
+    folder.write("one-key/token", "one");
+    folder.write("two-key/token", "two");
+    folder.write("others-key/token", "others");
+    let readers = |secret: &str| {
+        format!(
+            "access: {{mode: Keys, principals: [{{name: readers, secretRef: {{name: {secret}}}}}]}}"
+        )
+    };
+    let tables = [
+        manifest("one", &readers("one-key")),
+        manifest("other", &readers("others-key").replace("readers", "others")),
+        manifest("two", &readers("two-key")),
+    ];
+    let front = Front::load(&tables, &options(&folder)).unwrap();
+    // Rotated to what another principal has already.
+    folder.write("two-key/token", "others");
+    let metrics = HttpMetrics::register(&mut Registry::default());
+    assert_eq!(front.reload(&metrics).keys, Look::Refused);
+    for (table, token, expected) in [
+        ("one", "one", 200),
+        ("other", "others", 200),
+        ("two", "two", 401),
+        ("two", "others", 403),
+    ] {
+        let answered = status(&front, table, Some(token)).await;
+        assert_eq!(answered, expected, "{table} by {token}");
+    }
 }

@@ -20,7 +20,7 @@ pub struct Edge {
 impl Default for Edge {
     fn default() -> Self {
         Self {
-            access: Access::Anonymous,
+            access: Access::Everything,
             limits: Limits::default(),
             access_log: true,
         }
@@ -54,7 +54,8 @@ impl Gate {
     /// Who a request of the HTTP dialect comes from.
     pub(crate) fn bearer(&self, headers: &::http::HeaderMap) -> Result<Caller, Rejection> {
         let ring = match &self.access {
-            Access::Anonymous => return Ok(Caller::anybody()),
+            Access::Everything => return Ok(Caller::of_everything()),
+            Access::Anonymous(public) => return Ok(Caller::anybody(public.current())),
             Access::Keys(ring) => ring.current(),
         };
         let caller = match presented(headers) {
@@ -71,7 +72,8 @@ impl Gate {
     /// Who a request of the S3 dialect comes from, whose signature was checked with `credentials`.
     pub(crate) fn signer(&self, credentials: Option<&Credentials>) -> Result<Caller, Rejection> {
         let ring: std::sync::Arc<Ring> = match &self.access {
-            Access::Anonymous => return Ok(Caller::anybody()),
+            Access::Everything => return Ok(Caller::of_everything()),
+            Access::Anonymous(public) => return Ok(Caller::anybody(public.current())),
             Access::Keys(ring) => ring.current(),
         };
         match credentials {

@@ -48,10 +48,14 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Registers everything; also answers the part that the data listener keeps itself.
-    pub(crate) fn new() -> (Self, HttpMetrics) {
+    /// Registers everything; also answers the part that the data listener keeps itself, which is not shown where there is none (`listens`): in a
+    /// pod that part is the front door's, and stands in one text with these.
+    pub(crate) fn new(listens: bool) -> (Self, HttpMetrics) {
         let mut registry = Registry::default();
-        let http = HttpMetrics::register(&mut registry);
+        let http = match listens {
+            true => HttpMetrics::register(&mut registry),
+            false => HttpMetrics::default(),
+        };
         let metrics = Self {
             registry: Mutex::default(),
             version: Family::default(),
@@ -249,4 +253,39 @@ fn set(counter: &Counter, count: u64) {
 
 fn to_gauge(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// Name and labels of every series.
+    fn series(text: &str) -> Vec<String> {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines
+            .filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn no_series_of_a_pod_stands_twice() {
+        let none = || std::iter::empty();
+        let (server, _) = Metrics::new(false);
+        let servers = series(&server.encode(none(), SourceReads::default()));
+        // What the front door shows of its data listener, and a server with one of its own.
+        let mut registry = Registry::default();
+        let _door = HttpMetrics::register(&mut registry);
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("a String takes everything");
+        let doors = series(&text);
+        assert!(!servers.is_empty() && !doors.is_empty());
+        let all: Vec<&String> = servers.iter().chain(&doors).collect();
+        let once: HashSet<&String> = all.iter().copied().collect();
+        assert_eq!(once.len(), all.len(), "{all:?}");
+        let (laptop, _) = Metrics::new(true);
+        let laptops = series(&laptop.encode(none(), SourceReads::default()));
+        assert!(doors.iter().all(|one| laptops.contains(one)));
+    }
 }

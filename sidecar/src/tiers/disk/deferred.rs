@@ -23,6 +23,11 @@ use crate::tiers::{Key, key::KeyHash};
 /// No entry has come for so long: the scan is over, or waits for its reader.
 const QUIET: Duration = Duration::from_millis(250);
 
+/// Memory is trusted with so many bytes of those that wait, where it has room for `bytes_max`: others come in meanwhile.
+fn trusted(bytes_max: u64) -> u64 {
+    bytes_max / 4
+}
+
 /// Keys of entries that are in memory, in the order in which they came, each once.
 #[derive(Debug, Default)]
 pub(super) struct Deferred {
@@ -49,11 +54,13 @@ impl Waiting {
 
 impl Deferred {
     /// Lets an entry of so many bytes wait. Returns how many of the oldest are given up where that makes more than `bytes_max`, which
-    /// is what memory has room for.
+    /// is what memory has room for. Who writes them is woken by the first one, and when there are more than can wait; of all others it takes
+    /// note when it looks again.
     pub(super) fn push(&self, key: Key, bytes: u64, bytes_max: u64) -> u64 {
         let mut given_up = 0;
-        {
+        let is_news = {
             let mut waiting = self.waiting();
+            let is_first = waiting.order.is_empty();
             waiting.last = Some(Instant::now());
             if waiting.keys.insert(key) {
                 waiting.order.push_back((key, bytes));
@@ -62,8 +69,11 @@ impl Deferred {
             while waiting.bytes > bytes_max && waiting.pop().is_some() {
                 given_up += 1;
             }
+            is_first || waiting.bytes > trusted(bytes_max)
+        };
+        if is_news {
+            self.came.notify_one();
         }
-        self.came.notify_one();
         given_up
     }
 
@@ -85,8 +95,9 @@ impl Deferred {
         taken
     }
 
-    /// Waits until some are to be written: none has come for a while, or more wait than `trusted` bytes. May be dropped while it waits.
-    async fn due(&self, trusted: impl Fn() -> u64) {
+    /// Waits until some are to be written: none has come for a while, or more wait than memory is trusted with, which has room for `bytes_max`.
+    /// May be dropped while it waits.
+    async fn due(&self, bytes_max: impl Fn() -> u64) {
         loop {
             let came = self.came.notified();
             let (last, bytes) = {
@@ -95,7 +106,7 @@ impl Deferred {
             };
             match last {
                 Some(last) if bytes > 0 => {
-                    if bytes > trusted() || last.elapsed() >= QUIET {
+                    if bytes > trusted(bytes_max()) || last.elapsed() >= QUIET {
                         return;
                     }
                     tokio::select! {
@@ -118,7 +129,7 @@ pub(super) async fn run(inner: Arc<Inner>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = inner.deferred.due(|| inner.memory.passing_bytes() / 4) => {}
+            () = inner.deferred.due(|| inner.memory.passing_bytes()) => {}
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -178,15 +189,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn they_are_due_when_none_has_come_for_a_while() {
         let deferred = Deferred::default();
-        deferred.push(Key(1), 10, 100);
+        deferred.push(Key(1), 10, 300);
         let began = Instant::now();
         for number in 2..4 {
             tokio::select! {
-                () = deferred.due(|| 75) => panic!("candidates come"),
-                () = tokio::time::sleep(QUIET / 2) => drop(deferred.push(Key(number), 10, 100)),
+                () = deferred.due(|| 300) => panic!("candidates come"),
+                () = tokio::time::sleep(QUIET / 2) => drop(deferred.push(Key(number), 10, 300)),
             }
         }
-        deferred.due(|| 75).await;
+        deferred.due(|| 300).await;
         assert_eq!(began.elapsed(), QUIET * 2);
     }
 
@@ -200,10 +211,39 @@ mod tests {
                 deferred.push(Key(number), 10, 100);
             }
         };
-        tokio::join!(deferred.due(|| 25), push);
+        tokio::join!(deferred.due(|| 100), push);
         assert_eq!(began.elapsed(), QUIET / 10 * 3);
         assert_eq!(deferred.take(10), [Key(1)]);
-        deferred.due(|| 25).await;
+        deferred.due(|| 100).await;
         assert_eq!(began.elapsed(), QUIET / 10 * 13, "two can wait");
+    }
+
+    /// Counts how often a task is woken.
+    #[derive(Default)]
+    struct Woken(std::sync::atomic::AtomicUsize);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_writes_them_is_not_woken_by_each() {
+        let deferred = Deferred::default();
+        deferred.push(Key(0), 1, 400);
+        let woken = Arc::new(Woken::default());
+        let waker = Arc::clone(&woken).into();
+        let mut context = std::task::Context::from_waker(&waker);
+        let mut due = std::pin::pin!(deferred.due(|| 400));
+        // Once for the first of them, which came before anybody waited.
+        while due.as_mut().poll(&mut context).is_pending() && woken.0.swap(0, Relaxed) > 0 {}
+        for number in 1..100 {
+            deferred.push(Key(number), 1, 400);
+        }
+        assert_eq!(woken.0.load(Relaxed), 0);
+        deferred.push(Key(100), 1, 400);
+        assert_eq!(woken.0.load(Relaxed), 1, "more than can wait");
+        assert!(due.as_mut().poll(&mut context).is_ready());
     }
 }

@@ -22,7 +22,8 @@ use crate::tiers::{DiskState, TiersError, reason};
 
 /// How often the directory is looked at without being written to.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
-/// How long a tier that was left is left alone, at first and at most.
+/// How long a tier that was left is left alone, at first and at most. One that works for longer than the most is trusted again, and left alone as
+/// at first when it breaks the next time.
 pub(super) const RETRY_MIN: Duration = Duration::from_secs(5);
 const RETRY_MAX: Duration = Duration::from_secs(300);
 /// Reads that fail one after another before the tier is left.
@@ -36,6 +37,8 @@ pub(super) struct Status {
     pub(super) closing: Option<JoinHandle<()>>,
     pub(super) retry_at: Instant,
     pub(super) retry_after: Duration,
+    /// When the tier was opened last.
+    pub(super) opened_at: Instant,
     /// Bytes written and read by what was left.
     pub(super) past_bytes: (u64, u64),
 }
@@ -48,6 +51,21 @@ impl Status {
     }
 }
 
+impl Status {
+    /// The tier is open and was looked at.
+    fn works(&mut self) {
+        if self.opened_at.elapsed() > RETRY_MAX {
+            self.retry_after = RETRY_MIN;
+        }
+    }
+
+    /// The tier is left alone from now on, the next time for longer.
+    fn leave_alone(&mut self) {
+        self.retry_at = Instant::now() + self.retry_after;
+        self.retry_after = (self.retry_after * 2).min(RETRY_MAX);
+    }
+}
+
 impl Inner {
     /// Opens the tier; what keeps it from opening is its state from then on.
     pub(super) async fn open(&self, first: bool) -> Result<(), TiersError> {
@@ -56,6 +74,7 @@ impl Inner {
             Ok(opened) => {
                 let room = opened.room;
                 let mut status = self.status();
+                status.opened_at = Instant::now();
                 status.layout = Some(opened.layout.clone());
                 status.state = if room.usable < room.wanted {
                     let error = TiersError::Smaller {
@@ -117,8 +136,7 @@ impl Inner {
             reason: fault.reason,
             message: fault.message.clone(),
         };
-        status.retry_at = Instant::now() + status.retry_after;
-        status.retry_after = (status.retry_after * 2).min(RETRY_MAX);
+        status.leave_alone();
         let opened = opened.clone();
         status.closing = Some(tokio::spawn(async move {
             // What does not close holds its files open until the process ends.
@@ -129,8 +147,9 @@ impl Inner {
     /// Looks at the directory; leaves the tier where it is broken, and tries one that was left again once it is time, or `now`.
     pub(super) async fn check(&self, now: bool) {
         if let Some(opened) = self.opened.load_full() {
-            if let Err(fault) = self.inspect(&opened, 0).await {
-                self.leave(&opened, &fault);
+            match self.inspect(&opened, 0).await {
+                Ok(_) => self.status().works(),
+                Err(fault) => self.leave(&opened, &fault),
             }
             return;
         }
@@ -144,11 +163,7 @@ impl Inner {
         }
         match self.open(false).await {
             Ok(()) => info!(dir = %self.options.dir.display(), "disk cache is back"),
-            Err(_) => {
-                let mut status = self.status();
-                status.retry_at = Instant::now() + status.retry_after;
-                status.retry_after = (status.retry_after * 2).min(RETRY_MAX);
-            }
+            Err(_) => self.status().leave_alone(),
         }
     }
 
@@ -175,5 +190,36 @@ pub(super) async fn watch(inner: Arc<Inner>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = ticks.tick() => inner.check(false).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tier_that_worked_for_long_is_tried_again_as_soon_as_at_first() {
+        let mut status = Status {
+            state: DiskState::Ok,
+            layout: None,
+            closing: None,
+            retry_at: Instant::now(),
+            retry_after: RETRY_MIN,
+            opened_at: Instant::now(),
+            past_bytes: (0, 0),
+        };
+        for _ in 0..10 {
+            status.leave_alone();
+        }
+        assert_eq!(status.retry_after, RETRY_MAX);
+        // One that comes and goes is not trusted each time that it comes.
+        status.opened_at = Instant::now();
+        tokio::time::advance(RETRY_MAX).await;
+        status.works();
+        assert_eq!(status.retry_after, RETRY_MAX);
+        tokio::time::advance(CHECK_EVERY).await;
+        status.works();
+        status.leave_alone();
+        assert_eq!(status.retry_at, Instant::now() + RETRY_MIN);
     }
 }

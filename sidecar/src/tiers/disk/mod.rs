@@ -154,6 +154,7 @@ impl Disk {
             closing: None,
             retry_at: Instant::now(),
             retry_after: RETRY_MIN,
+            opened_at: Instant::now(),
             past_bytes: (0, 0),
         };
         let inner = Arc::new(Inner {

@@ -63,6 +63,7 @@ async fn missing_neighbours_are_one_request_and_a_repeat_is_none() {
     assert!(stack.asked().is_empty());
     let stats = stack.cache.stats();
     assert!(stats.hits.memory > 0 && stats.misses == 3, "{stats:?}");
+    assert_eq!(stats.joins, 0, "nobody else had asked");
 }
 
 #[tokio::test(start_paused = true)]
@@ -299,4 +300,40 @@ async fn closing_ends_what_is_under_way() {
     });
     assert!(got.unwrap_err().to_string().contains("given up"));
     assert_eq!(stack.cache.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn a_small_part_of_a_block_does_not_keep_the_block() {
+    let origin = memory();
+    let bytes = content(0, 64 * KIB as usize);
+    let object = put_source(&*origin, "a", bytes.clone()).await;
+    let stack = Stack::new(origin, false, options()).await;
+    let (path, tag) = (source_path("a"), object.etag.as_deref());
+    // Not yet held, then held; within a block, and over the border of two.
+    for part in [KIB..2 * KIB, 16 * KIB - 10..17 * KIB, KIB..2 * KIB] {
+        let options = ranged(part.clone(), tag);
+        let mut body = stack
+            .cache
+            .get_opts(&path, options)
+            .await
+            .unwrap()
+            .into_stream();
+        let mut got = Vec::new();
+        while let Some(piece) = body.next().await {
+            let piece = piece.unwrap();
+            assert!(piece.is_unique(), "{part:?}");
+            got.extend_from_slice(&piece);
+        }
+        assert_eq!(got, &bytes[part.start as usize..part.end as usize]);
+        stack.settle().await;
+    }
+    // A larger part is the block itself: nothing is copied for a scan.
+    let options = ranged(4 * KIB..8 * KIB, tag);
+    let mut body = stack
+        .cache
+        .get_opts(&path, options)
+        .await
+        .unwrap()
+        .into_stream();
+    assert!(!body.next().await.unwrap().unwrap().is_unique());
 }

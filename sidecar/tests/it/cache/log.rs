@@ -161,7 +161,7 @@ async fn a_warm_table_is_read_while_the_origin_is_away_and_after_a_restart() {
     let stack = Stack::over(origin, Arc::clone(&tiers), false, CacheOptions::default());
     let report = stack
         .cache
-        .warm(&[Path::from(TABLE)], WarmOptions::default(), &|_| {})
+        .warm(&[Path::from(TABLE)], WarmOptions::default())
         .await;
     assert_eq!((report.ropes, report.loaded, report.failed), (1, 1, 0));
     assert!(stack.asked().is_empty(), "no artifact is read");

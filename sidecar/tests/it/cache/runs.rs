@@ -264,6 +264,43 @@ async fn a_cut_run_leaves_nothing_incomplete() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_reader_whose_run_failed_is_not_spoilt_by_the_run_of_another() {
+    let origin = memory();
+    let (path, file) = put_artifacts(&*origin, &[100_000; 16]).await;
+    let stack = Stack::new(Arc::clone(&origin) as _, true, CacheOptions::default()).await;
+    // Every run is answered after a second, and breaks in its second artifact.
+    let second = Duration::from_secs(1);
+    let broken = Altered::new(Arc::clone(&stack.files) as _, "main")
+        .delaying(second)
+        .breaking(150_000, || object_store::Error::Generic {
+            store: "test",
+            source: "the connection broke".into(),
+        });
+    let options = CacheOptions {
+        files: Some(Arc::new(broken)),
+        read_ahead_bytes: 0,
+        ..CacheOptions::default()
+    };
+    let cache = vdt_sidecar::cache::CacheStore::new(
+        Arc::clone(&stack.origin) as _,
+        super::fixture::tiers().await,
+        options,
+    );
+    let ropes = vdt_rope::RopeStore::new(Arc::new(cache), Default::default());
+    let whole = || ropes.get_opts(&path, ranged(0..file.len() as u64, None));
+    let one = whole().await.unwrap();
+    tokio::time::sleep(second / 2).await;
+    let one = async {
+        // The run of the other is under way when this one notices that its own has failed.
+        tokio::time::sleep(second / 2).await;
+        assert!(one.bytes().await.unwrap() == file);
+    };
+    let other = async { assert!(whole().await.unwrap().bytes().await.unwrap() == file) };
+    tokio::join!(other, one);
+    assert_eq!(stack.files.take().len(), 2, "each began a run");
+}
+
 #[tokio::test]
 async fn a_scan_is_read_ahead_and_a_lookup_is_not() {
     for composed in [false, true] {

@@ -5,7 +5,7 @@ use std::path::Path as FsPath;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Empty};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -51,19 +51,48 @@ pub(crate) fn pair() -> (String, String) {
 
 /// The status of reading an object of a table of `main/docs` through the front door.
 pub(crate) async fn status(front: &Front, table: &str, token: Option<&str>) -> u16 {
-    let store = InMemory::new();
     let path = format!("main/docs/{table}/a.bin");
-    store
-        .put(&Path::from(path.as_str()), "content".into())
-        .await
-        .unwrap();
+    let request = http::Request::get(format!("/v1/{path}"));
+    let request = match token {
+        Some(token) => request.header("authorization", format!("Bearer {token}")),
+        None => request,
+    };
+    answer(front, &[&path], request).await.0
+}
+
+/// What an S3 client that shows nothing finds in the bucket `main` of a store that holds these tables of `main/docs`.
+pub(crate) async fn bucket(front: &Front, tables: &[&str]) -> Vec<String> {
+    let paths: Vec<String> = tables
+        .iter()
+        .map(|table| format!("main/docs/{table}/a.bin"))
+        .collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let request = http::Request::get("/main?list-type=2");
+    let (status, text) = answer(front, &paths, request).await;
+    if status == 404 {
+        return Vec::new();
+    }
+    assert_eq!(status, 200, "{text}");
+    let keys = text.split("<Key>docs/").skip(1);
+    keys.filter_map(|rest| Some(rest.split_once('/')?.0.to_owned()))
+        .collect()
+}
+
+/// Status and body of a request to a front door before a store that holds these objects.
+async fn answer(front: &Front, objects: &[&str], request: http::request::Builder) -> (u16, String) {
+    let store = InMemory::new();
+    for path in objects {
+        let path = Path::from(*path);
+        store.put(&path, "content".into()).await.unwrap();
+    }
     let store: Arc<dyn ObjectStore> = Arc::new(store);
     let edge = front.edge(Limits::default());
     let surface = DataSurface::with(store, HttpMetrics::default(), edge);
-    let mut request = http::Request::get(format!("/v1/{path}"));
-    if let Some(token) = token {
-        request = request.header("authorization", format!("Bearer {token}"));
-    }
     let request = request.body(Empty::<Bytes>::new()).unwrap();
-    surface.handle(request).await.status().as_u16()
+    let (parts, body) = surface.handle(request).await.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    (
+        parts.status.as_u16(),
+        String::from_utf8(body.to_vec()).unwrap(),
+    )
 }

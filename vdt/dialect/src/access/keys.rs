@@ -131,10 +131,7 @@ impl Ring {
         for principal in principals {
             let mut tables = principal.tables;
             tables.extend(&ring.public);
-            let caller = Caller {
-                principal: Some(principal.name.into()),
-                tables: Some(Arc::new(tables)),
-            };
+            let caller = Caller::with_rights(Some(principal.name.into()), Arc::new(tables));
             if let Some(key) = principal.access_key {
                 ring.add_access_key(key, &caller)?;
             }
@@ -212,10 +209,7 @@ impl Ring {
 
     /// Somebody without credentials; `None` when nothing is public.
     pub(crate) fn stranger(&self) -> Option<Caller> {
-        (!self.public.is_empty()).then(|| Caller {
-            principal: None,
-            tables: Some(Arc::clone(&self.public)),
-        })
+        (!self.public.is_empty()).then(|| Caller::with_rights(None, Arc::clone(&self.public)))
     }
 }
 
@@ -232,10 +226,7 @@ fn merged(one: &Caller, other: &Caller) -> Caller {
     if let Some(more) = &other.tables {
         tables.extend(more);
     }
-    Caller {
-        principal: one.principal.clone(),
-        tables: Some(Arc::new(tables)),
-    }
+    Caller::with_rights(one.principal.clone(), Arc::new(tables))
 }
 
 #[cfg(test)]

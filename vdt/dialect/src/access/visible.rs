@@ -183,10 +183,7 @@ mod tests {
                         own.put(&path, "x".into()).await.expect("put");
                     }
                 }
-                let caller = Caller {
-                    principal: None,
-                    tables: Some(Arc::new(Tables::new(readable.iter().cloned()))),
-                };
+                let caller = Caller::anybody(Arc::new(Tables::new(readable.iter().cloned())));
                 let all: Arc<dyn ObjectStore> = Arc::new(all);
                 let seen = visible(&all, &caller);
                 let prefix = (!prefix.is_empty()).then(|| Path::from(prefix.as_str()));

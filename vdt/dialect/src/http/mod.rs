@@ -165,7 +165,7 @@ impl HttpDialect {
             Location::Root => "",
             Location::Folder(path) | Location::Object(path) => path.as_ref(),
         };
-        if caller.may_name(path) {
+        if !caller.is_denied(path) {
             return Ok(caller);
         }
         self.gate.denied(DialectLabel::Http);

@@ -24,9 +24,9 @@ pub struct Limits {
     pub streams: u32,
     /// Requests of the data surface at a time, 503 beyond. Default 2,048.
     pub requests_in_flight: usize,
-    /// Bytes of bodies that were read and not yet taken by the connections of their clients, as a listener with the metrics of the data surface
-    /// counts them; new requests get 503 beyond, unless others give way (`hold_timeout`). Default 256 MiB: with bodies in pieces of at most 1 MiB,
-    /// 256 readers that all stopped at once. Requests that were let in before go on.
+    /// Bytes of bodies that connections were given and their clients have not taken, as a listener with the metrics of the data surface counts
+    /// them; new requests get 503 beyond, unless others give way (`hold_timeout`). Default 256 MiB: with bodies in pieces of at most 1 MiB, 256
+    /// readers that all stopped at once. Requests that were let in before go on. What a store reads ahead of that is the store's to bound.
     pub bytes_in_flight: u64,
     /// Time in which a client may leave a piece of a body untaken whatever others want. Beyond `bytes_in_flight` those that have held theirs longer
     /// are disconnected, the slowest first, as far as makes room for who asks; beyond `requests_in_flight` one at a time. Default 5 s: for pieces of

@@ -8,8 +8,8 @@
 //!
 //! - Headers beyond [`Limits::header_bytes`] are 431. A client that does not finish its handshake or its headers, leaves its connection idle, or
 //!   does not take what it asked for, is disconnected in the time that [`Limits`] gives it.
-//! - Beyond [`Limits::connections`] the connections that have been without a request for longest, first those that never had one, make room. While
-//!   all are busy nothing is served until one ends; clients wait in the kernel's queue.
+//! - Beyond [`Limits::connections`] the connections that have been without a request for longest, first those that never had one, make room. One
+//!   whose last answer is still being sent is busy. While all are busy nothing is served until one ends; clients wait in the kernel's queue.
 //! - What a connection was given and has not taken is counted to the last byte. Those that hold it for longest give way when the data surface has
 //!   no room for a new request ([`Limits::hold_timeout`]).
 //! - Shutdown: the socket is closed, idle connections end, requests under way are finished. What has not ended within the drain time is cut,

@@ -148,6 +148,11 @@ impl Holder {
         })
     }
 
+    /// Reports whether the connection has bytes that are not taken.
+    pub(crate) fn holds(&self) -> bool {
+        lock(&self.pieces).bytes > 0
+    }
+
     /// Waits until the connection is told to give way.
     pub(crate) async fn told_to_leave(&self) {
         self.told.notified().await;

@@ -259,7 +259,7 @@ impl Families {
         );
         registry.register(
             "vdt_http_bytes_in_flight",
-            "Bytes of bodies that were read and not yet taken by connections",
+            "Bytes of bodies that connections were given and clients have not taken",
             self.ledger.gauge.clone(),
         );
         registry.register(

@@ -67,7 +67,7 @@ impl Buckets {
             || bucket.to_owned(),
             |(folder, _)| format!("{bucket}/{folder}"),
         );
-        if !caller.may_name(&folder) {
+        if caller.is_denied(&folder) {
             return Err(denied(&self.gate, &caller));
         }
         Ok(View {

@@ -76,7 +76,7 @@ impl S3Route for Objects {
             return respond_failure(&Failure::NotFound);
         };
         let caller = caller(&self.gate, &request.extensions)?;
-        if !caller.may_name(location.as_ref()) {
+        if caller.is_denied(location.as_ref()) {
             return Err(denied(&self.gate, &caller));
         }
         match self.read(&caller, &location, &request).await {

@@ -155,7 +155,7 @@ pub(super) fn introduce(extensions: &mut Extensions, caller: Caller) {
 /// Who was introduced.
 ///
 /// # Errors
-/// AccessDenied when nobody was, which is anybody only where access is anonymous.
+/// AccessDenied when nobody was, which is anybody only where nobody is asked for credentials.
 pub(super) fn caller(gate: &Gate, extensions: &Extensions) -> S3Result<Caller> {
     match extensions.get::<Caller>() {
         Some(caller) => Ok(caller.clone()),

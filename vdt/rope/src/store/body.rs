@@ -4,7 +4,9 @@
 //! [`concurrent_reads`](super::RopeStoreOptions::concurrent_reads) at a time, and only those that begin less than
 //! [`read_ahead_bytes`](super::RopeStoreOptions::read_ahead_bytes) ahead. The read at the front passes its chunks on as
 //! they come; those behind it buffer theirs, together no more than the same number of bytes and one chunk. Frames of the
-//! rope are read in batches, one batch ahead. So memory depends neither on the size of an artifact nor on their number.
+//! rope are read in batches, one batch ahead. So memory depends neither on the size of an artifact nor on their number,
+//! and with what all bodies may hold together ([`Share`]) it does not grow with that of readers who take nothing either.
+//! What is next to be passed on is read whatever others hold, so no body waits for another.
 //!
 //! Everything happens inside `poll_next`: no task is spawned, and dropping the body cancels all it has in flight.
 
@@ -15,17 +17,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
-use futures::{FutureExt, Stream};
+use futures::Stream;
 use object_store::{Error, Result};
 
+use super::ahead::Share;
 use super::compose::RopeFile;
-use super::context::{Frame, ReadContext};
+use super::context::ReadContext;
+use super::frames::Frames;
 use super::read::Read;
-use crate::segment::{Reference, Segment};
-
-/// Frames of one ranged read have at most this many bytes after decompression, unless a single one has more.
-const BATCH_RAW_BYTES: u64 = 1024 * 1024;
+use crate::segment::Reference;
 
 /// Zeros are passed on in chunks of this.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
@@ -50,21 +50,19 @@ pub(super) struct Body {
     active: VecDeque<u64>,
     /// Bytes buffered by reads.
     buffered: u64,
+    /// Bytes of the literals in the queue, started or not.
+    literals: u64,
+    /// Bytes of the references that are started which are not passed on yet.
+    reading: u64,
+    /// What of all that counts against the other bodies.
+    share: Share,
     /// The first reads, which [`Body::poll_primed`] waits for, have numbers below this.
     first_wave: Option<u64>,
     is_over: bool,
 }
 
-/// The part of the rope that is not planned yet.
-struct Frames {
-    /// Half-open range of the virtual file that is still to be planned.
-    range: Range<u64>,
-    /// Frames of that range.
-    left: Range<usize>,
-    fetching: Option<BoxFuture<'static, Result<Vec<Arc<Frame>>>>>,
-}
-
-enum Piece {
+/// What a segment, or several of them, has become in the queue.
+pub(super) enum Piece {
     Literal(Bytes),
     Zeros(u64),
     /// A reference, and where in the virtual file it begins.
@@ -79,27 +77,23 @@ impl Body {
             options.concurrent_reads.max(1),
             options.read_ahead_bytes.max(1),
         );
-        let left = if range.is_empty() {
-            0..0
-        } else {
-            file.known.index.frames_for(range.clone())
-        };
+        let frames = Frames::new(&file, range.clone());
+        let share = Share::new(&file.reader.shared.ahead);
         Self {
             file,
-            asked: range.clone(),
+            asked: range,
             concurrent_reads,
             read_ahead_bytes,
-            frames: Frames {
-                range,
-                left,
-                fetching: None,
-            },
+            frames,
             queue: VecDeque::new(),
             front: 0,
             started: 0,
             ahead: 0,
             active: VecDeque::new(),
             buffered: 0,
+            literals: 0,
+            reading: 0,
+            share,
             first_wave: None,
             is_over: false,
         }
@@ -150,29 +144,45 @@ impl Body {
         }
     }
 
-    /// Whether the next piece of the queue may be started.
+    /// Whether the next piece of the queue may be started: always, when it is the next to be passed on.
     fn may_start(&self) -> bool {
         self.started < self.queue.len()
-            && self.active.len() < self.concurrent_reads
-            && self.ahead < self.read_ahead_bytes
+            && (self.started == 0
+                || (self.active.len() < self.concurrent_reads
+                    && self.ahead < self.read_ahead_bytes
+                    && self.share.has_room()))
     }
 
-    /// Keeps one batch of frames more at hand than the reads need.
+    /// Tells what is held behind the piece that is passed on. Reads buffer no more than may be read ahead, however long
+    /// the last one of them is.
+    fn settle(&mut self) {
+        let front = match self.queue.front() {
+            Some(Piece::Reading(read)) => read.left(),
+            Some(Piece::Literal(_) | Piece::Zeros(_) | Piece::Waiting(..)) | None => 0,
+        };
+        let behind = (self.reading - front).min(self.read_ahead_bytes);
+        self.share
+            .set(self.literals + self.frames.fetching_bytes() + behind);
+    }
+
+    /// Keeps one batch of frames more at hand than the reads need, as far as there is room for it.
     fn plan(&mut self, cx: &mut Context<'_>) -> Result<()> {
         while self.queue.len() - self.started < 2 * self.concurrent_reads {
-            if self.frames.fetching.is_none() && !self.frames.fetch(&self.file) {
+            let has_room = self.share.has_room();
+            if !has_room && !self.queue.is_empty() {
                 break;
             }
-            let Some(fetching) = &mut self.frames.fetching else {
+            if !self.frames.fetch(&self.file, has_room) {
+                break;
+            }
+            self.settle();
+            let Poll::Ready(frames) = self.frames.poll_fetched(cx) else {
                 break;
             };
-            let Poll::Ready(frames) = fetching.poll_unpin(cx) else {
-                break;
-            };
-            self.frames.fetching = None;
             for frame in frames? {
-                self.frames.enqueue(&frame, &mut self.queue);
+                self.literals += self.frames.enqueue(&frame, &mut self.queue);
             }
+            self.settle();
         }
         Ok(())
     }
@@ -197,12 +207,14 @@ impl Body {
                     let read = Read::new(&self.file.reader, reference, context);
                     *piece = Piece::Reading(Box::new(read));
                     self.active.push_back(self.front + self.started as u64);
+                    self.reading += length;
                     length
                 }
                 Piece::Reading(_) => unreachable!("a piece is started once"),
             };
             self.ahead += length;
             self.started += 1;
+            self.settle();
         }
     }
 
@@ -239,6 +251,15 @@ impl Body {
         });
     }
 
+    /// Lets go of all that is held, after a failure.
+    fn let_go(&mut self) {
+        self.queue.clear();
+        self.active.clear();
+        self.frames.stop_fetching();
+        (self.literals, self.reading) = (0, 0);
+        self.settle();
+    }
+
     /// The next chunk at hand.
     fn emit(&mut self) -> Emit {
         let Some(piece) = self.queue.front_mut() else {
@@ -249,7 +270,11 @@ impl Body {
             };
         };
         let (chunk, is_finished) = match piece {
-            Piece::Literal(bytes) => (std::mem::take(bytes), true),
+            Piece::Literal(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.literals -= bytes.len() as u64;
+                (bytes, true)
+            }
             Piece::Zeros(left) => {
                 let length = (*left).min(ZEROS.len() as u64);
                 *left -= length;
@@ -258,6 +283,7 @@ impl Body {
             Piece::Reading(read) => match read.pop() {
                 Some(chunk) => {
                     self.buffered -= chunk.len() as u64;
+                    self.reading -= chunk.len() as u64;
                     (
                         chunk,
                         read.is_done() && !read.has_failed() && !read.has_chunk(),
@@ -276,6 +302,7 @@ impl Body {
             self.front += 1;
             self.started -= 1;
         }
+        self.settle();
         Emit::Chunk(chunk)
     }
 }
@@ -305,68 +332,12 @@ impl Stream for Body {
             Emit::Wait => Poll::Pending,
             Emit::Fail(error) => {
                 this.is_over = true;
-                this.queue.clear();
-                this.active.clear();
-                this.frames.fetching = None;
+                this.let_go();
                 Poll::Ready(Some(Err(error)))
             }
             Emit::End => {
                 this.is_over = true;
                 Poll::Ready(None)
-            }
-        }
-    }
-}
-
-impl Frames {
-    fn is_exhausted(&self) -> bool {
-        self.left.is_empty() && self.fetching.is_none()
-    }
-
-    /// Starts to fetch the next batch; false when there is none.
-    fn fetch(&mut self, file: &Arc<RopeFile>) -> bool {
-        if self.left.is_empty() {
-            return false;
-        }
-        let frames = &file.known.index.frames()[self.left.clone()];
-        let mut raw_bytes = 0;
-        let fitting = frames.iter().take_while(|frame| {
-            raw_bytes += u64::from(frame.raw_bytes);
-            raw_bytes <= BATCH_RAW_BYTES
-        });
-        let batch = self.left.start..self.left.start + fitting.count().max(1);
-        self.left.start = batch.end;
-        let file = Arc::clone(file);
-        self.fetching = Some(async move { file.frames(batch).await }.boxed());
-        true
-    }
-
-    /// Appends the segments of a frame, as far as they lie in the range. References that continue each other become one read.
-    fn enqueue(&mut self, frame: &Frame, queue: &mut VecDeque<Piece>) {
-        for (at, segment) in frame.segments() {
-            let length = segment.len();
-            let cut = self.range.start.clamp(at, at + length) - at
-                ..self.range.end.clamp(at, at + length) - at;
-            if cut.is_empty() {
-                continue;
-            }
-            let at = at + cut.start;
-            let segment = if cut == (0..length) {
-                segment.clone()
-            } else {
-                segment.slice(cut)
-            };
-            match (segment, queue.back_mut()) {
-                (Segment::Reference(next), Some(Piece::Waiting(_, last)))
-                    if last.is_continued_by(&next) =>
-                {
-                    last.length += next.length;
-                }
-                (Segment::Reference(reference), _) => {
-                    queue.push_back(Piece::Waiting(at, reference))
-                }
-                (Segment::Literal(bytes), _) => queue.push_back(Piece::Literal(bytes)),
-                (Segment::Zeros(length), _) => queue.push_back(Piece::Zeros(length)),
             }
         }
     }

@@ -14,8 +14,9 @@
 //!   that changed is [`object_store::Error::Precondition`], before the first byte where it can be known, and
 //!   [`RopeStoreOptions::on_drift`] is told. Never torn, mixed or padded content.
 //! - Sizes come from names: HEAD and LIST read no rope.
-//! - Memory is bounded: bodies stream, read-ahead is at most [`RopeStoreOptions::read_ahead_bytes`] a body, and order is
-//!   kept. No artifact is ever buffered as a whole for its size's sake.
+//! - Memory is bounded: bodies stream, read-ahead is at most [`RopeStoreOptions::read_ahead_bytes`] a body and
+//!   [`RopeStoreOptions::read_ahead_total_bytes`] all together, however slow their readers are, and order is kept. No
+//!   artifact is ever buffered as a whole for its size's sake.
 //! - I/O is minimal: the index of a rope once and the frames of the range (small caches hold both), each source range once.
 //! - Each read of a source object carries a [`ReadContext`], so that a cache below can fetch neighbours together.
 //! - Listings have the order of the origin's, byte order where that has it.
@@ -28,11 +29,13 @@
 //! Cancelling a request or dropping a body drops every read that it has in flight. Nothing is stored, so a crash loses
 //! nothing.
 
+mod ahead;
 mod body;
 mod cache;
 mod compose;
 mod context;
 mod error;
+mod frames;
 mod list;
 mod paths;
 mod read;
@@ -56,6 +59,7 @@ pub use context::{FileMap, Frame, ReadContext, Reread};
 pub use error::{Drift, DriftReason, RopeStoreError};
 pub use read::unquoted;
 
+use ahead::Ahead;
 use cache::{FrameCache, IndexCache};
 use paths::Shown;
 
@@ -74,6 +78,10 @@ pub struct RopeStoreOptions {
     /// A read starts when its first byte is less than this ahead of what was passed on, and no more than this (and one
     /// chunk) is buffered for one body; bytes, default 4 MiB.
     pub read_ahead_bytes: u64,
+    /// What all bodies hold beyond what they pass on next, together; bytes, default 64 MiB. A body reads ahead while it
+    /// holds less than a quarter of what the others leave of this, so those whose readers take nothing slow the rest down,
+    /// and never stop them.
+    pub read_ahead_total_bytes: u64,
     /// Memory for parsed indexes of ropes; bytes, default 8 MiB, about 2,500 files of 16,000 artifacts.
     pub index_cache_bytes: usize,
     /// Memory for decoded frames of ropes, so that neighbouring reads decode a frame once; bytes, default 8 MiB.
@@ -87,6 +95,7 @@ impl Default for RopeStoreOptions {
         Self {
             concurrent_reads: 16,
             read_ahead_bytes: 4 << 20,
+            read_ahead_total_bytes: 64 << 20,
             index_cache_bytes: 8 << 20,
             frame_cache_bytes: 8 << 20,
             on_drift: None,
@@ -99,6 +108,7 @@ impl fmt::Debug for RopeStoreOptions {
         f.debug_struct("RopeStoreOptions")
             .field("concurrent_reads", &self.concurrent_reads)
             .field("read_ahead_bytes", &self.read_ahead_bytes)
+            .field("read_ahead_total_bytes", &self.read_ahead_total_bytes)
             .field("index_cache_bytes", &self.index_cache_bytes)
             .field("frame_cache_bytes", &self.frame_cache_bytes)
             .field("on_drift", &self.on_drift.is_some())
@@ -119,6 +129,7 @@ struct Shared {
     options: RopeStoreOptions,
     indexes: IndexCache,
     frames: FrameCache,
+    ahead: Arc<Ahead>,
 }
 
 impl RopeStore {
@@ -126,12 +137,14 @@ impl RopeStore {
     pub fn new(origin: Arc<dyn ObjectStore>, options: RopeStoreOptions) -> Self {
         let indexes = IndexCache::new(options.index_cache_bytes);
         let frames = FrameCache::new(options.frame_cache_bytes);
+        let ahead = Arc::new(Ahead::new(options.read_ahead_total_bytes));
         Self {
             shared: Arc::new(Shared {
                 origin,
                 options,
                 indexes,
                 frames,
+                ahead,
             }),
         }
     }
@@ -162,7 +175,7 @@ impl fmt::Display for RopeStore {
 #[async_trait]
 impl ObjectStore for RopeStore {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        // The usual read, before anything is made of its path. HEAD asks the origin, which may have lost the rope.
+        // The usual read, before anything is made of its path. HEAD is passed on: it needs no index.
         if !options.head
             && let Some(known) = self.shared.indexes.find(location)
         {

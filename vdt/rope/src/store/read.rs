@@ -151,6 +151,8 @@ pub(super) struct Read {
     state: State,
     promised: u64,
     received: u64,
+    /// Bytes that were taken by [`Self::pop`].
+    passed: u64,
     /// The last promised chunk, until the source has ended.
     held: Bytes,
     buffer: VecDeque<Bytes>,
@@ -174,6 +176,7 @@ impl Read {
             state,
             promised,
             received: 0,
+            passed: 0,
             held: Bytes::new(),
             buffer: VecDeque::new(),
         }
@@ -204,7 +207,14 @@ impl Read {
 
     /// The next chunk that has come.
     pub(super) fn pop(&mut self) -> Option<Bytes> {
-        self.buffer.pop_front()
+        let chunk = self.buffer.pop_front()?;
+        self.passed += chunk.len() as u64;
+        Some(chunk)
+    }
+
+    /// Bytes that are still to be taken.
+    pub(super) fn left(&self) -> u64 {
+        self.promised - self.passed
     }
 
     /// Whether a chunk has come.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
+use object_store::path::Path;
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt};
 use vdt_rope::testing::{Altered, Generated, Recording};
 use vdt_rope::{RopeStore, RopeStoreOptions, SourceObject};
@@ -218,4 +219,107 @@ async fn a_million_zeros_cost_nothing() {
             && got[10_000_000] == b'x'
     );
     assert!(origin.bytes() - before < 200);
+}
+
+/// Bodies of one file, of each of which one piece is taken.
+async fn stalled(store: &RopeStore, path: &Path, count: usize) -> (Vec<Stream>, u64) {
+    let (mut bodies, mut taken) = (Vec::new(), 0);
+    for _ in 0..count {
+        let mut body = store.get(path).await.unwrap().into_stream();
+        taken += body.next().await.unwrap().unwrap().len() as u64;
+        bodies.push(body);
+    }
+    (bodies, taken)
+}
+
+type Stream = futures::stream::BoxStream<'static, object_store::Result<Bytes>>;
+
+#[tokio::test]
+async fn slow_readers_hold_no_more_than_the_total_together_and_come_to_their_end() {
+    const SIZE: u64 = 64 * 1024;
+    const READERS: usize = 64;
+    let total = 8 << 20;
+    let origin = Arc::new(Generated::new(memory(), "sources", SIZE, SIZE));
+    let produced = origin.produced();
+    let objects = (0..100).map(|number| whole(&generated(&number.to_string(), SIZE)));
+    let path = put_rope(&*origin, &rope(objects)).await;
+    let options = RopeStoreOptions {
+        read_ahead_total_bytes: total,
+        ..RopeStoreOptions::default()
+    };
+    let store = RopeStore::new(origin, options);
+    let (bodies, taken) = stalled(&store, &path, READERS).await;
+    let held = produced.load(Ordering::SeqCst) - taken;
+    // The next piece of each is beside the total.
+    let bound = total + (READERS as u64 + 1) * SIZE;
+    assert!(held > total / 2, "they read ahead: {held}");
+    assert!(held <= bound, "{held} bytes are held; the bound is {bound}");
+
+    // Nobody waits for another, whoever is first.
+    for body in bodies.into_iter().rev() {
+        let rest: Vec<Bytes> = body.map(|piece| piece.unwrap()).collect().await;
+        assert_eq!(rest.iter().map(Bytes::len).sum::<usize>() as u64, 99 * SIZE);
+    }
+    let before = produced.load(Ordering::SeqCst);
+    let (_bodies, taken) = stalled(&store, &path, 1).await;
+    let ahead = produced.load(Ordering::SeqCst) - before - taken;
+    assert!(ahead > total / 8, "all was given back: {ahead}");
+}
+
+#[tokio::test]
+async fn literals_count_against_the_total_too() {
+    const READERS: usize = 32;
+    let origin = Arc::new(Recording::new(memory()));
+    let mut random = crate::generate::Random(5);
+    let file: Vec<u8> = (0..1 << 20)
+        .flat_map(|_| random.next().to_le_bytes())
+        .collect();
+    let path = put_rope(&*origin, &rope([literal(Bytes::from(file.clone()))])).await;
+    let total = 4 << 20;
+    let options = RopeStoreOptions {
+        read_ahead_total_bytes: total,
+        frame_cache_bytes: 0,
+        ..RopeStoreOptions::default()
+    };
+    let store = RopeStore::new(Arc::clone(&origin) as _, options);
+    let before = origin.bytes();
+    let (bodies, taken) = stalled(&store, &path, READERS).await;
+    let held = origin.bytes() - before - taken;
+    // A batch of frames may be under way when the room ends, and each has a frame of its own.
+    let bound = total + (1 << 20) + READERS as u64 * 2 * 64 * 1024;
+    assert!(held <= bound, "{held} bytes are held; the bound is {bound}");
+    for body in bodies {
+        let rest: Vec<Bytes> = body.map(|piece| piece.unwrap()).collect().await;
+        assert!(file.ends_with(&rest.concat()));
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_fails_gives_back_what_it_held() {
+    let memory = memory();
+    let (path, file) = put_artifacts(&*memory, 50, 10_000).await;
+    let gone = source_path("a/20");
+    memory.delete(&gone).await.unwrap();
+    let recording = Arc::new(Recording::new(memory));
+    let options = RopeStoreOptions {
+        read_ahead_total_bytes: 1_000_000,
+        ..RopeStoreOptions::default()
+    };
+    let store = RopeStore::new(Arc::clone(&recording) as _, options);
+    let mut failed = Vec::new();
+    for _ in 0..20 {
+        let mut body = store.get(&path).await.unwrap().into_stream();
+        while let Some(Ok(_)) = body.next().await {}
+        // It is kept, as a client that does not leave keeps it.
+        failed.push(body);
+    }
+    recording.take();
+    let range = 25 * 10_004..file.len() as u64;
+    let options = GetOptions {
+        range: Some(range.into()),
+        ..GetOptions::default()
+    };
+    let _body = store.get_opts(&path, options).await.unwrap();
+    let read = recording.take().len();
+    assert!(read >= 10, "it reads ahead: {read} requests");
 }

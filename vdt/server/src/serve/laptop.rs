@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use tracing::warn;
 use vdt_sidecar::{
     admin::gate,
     log::Notices,
@@ -40,8 +41,23 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let state = open_state(&args, &declared).await?;
     let origin = Arc::new(Origin::new(state.clone()));
     let opened = open_tables(&declared, &state, &origin).await?;
+    // What is not served is nobody's to read: it may be the table of somebody else, which lies in the state under the same name.
+    let shown = declared.iter().map(|one| one.table.clone());
+    let shown: Vec<_> = shown
+        .filter(|table| {
+            let path = table.table_path();
+            opened
+                .iter()
+                .any(|one| one.definition.path().as_ref() == path)
+        })
+        .collect();
+    if shown.len() < declared.len() {
+        for problem in front.redeclare(&shown).err().unwrap_or_default() {
+            warn!("who may read stays as it was: {problem}");
+        }
+    }
 
-    let (metrics, http_metrics) = Metrics::new();
+    let (metrics, http_metrics) = Metrics::new(args.listen.0.is_some());
     let metrics = Arc::new(metrics);
     let mut serving = Serving::default();
     let listen = data.as_ref().map(|(_, listen)| *listen);

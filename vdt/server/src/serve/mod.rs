@@ -124,7 +124,7 @@ async fn open_stack(
     (tables, notices): (&Arc<Tables>, Notices),
     registry: &mut Registry,
 ) -> anyhow::Result<Stack> {
-    let manifests: Vec<_> = declared.iter().map(|one| &one.table).collect();
+    let manifests = declared.iter().map(|one| &one.table);
     let dir = match args.state.as_deref() {
         Some(state) if state.contains("://") => None,
         _ => Some(state_folder(args)?.join("_cache")),
@@ -132,7 +132,7 @@ async fn open_stack(
     let options = StackOptions {
         log: LogOptions::default(),
         notices,
-        tiers: args.cache.resolve(&manifests, CacheDefaults::LAPTOP, dir)?,
+        tiers: args.cache.resolve(manifests, CacheDefaults::LAPTOP, dir),
         store_id: state.info().store_id.to_string(),
         files: None,
         ropes: rope_options(Arc::clone(tables)),

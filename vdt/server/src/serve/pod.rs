@@ -14,6 +14,7 @@ use vdt_dialect::{DataSurface, Edge, HttpMetrics, Limits, ServeOptions};
 use vdt_sidecar::{
     admin::gate,
     files::{Follow, Manifests, Taken},
+    front::Front,
     log::Notices,
     process::bind,
     ready::Ready,
@@ -57,7 +58,7 @@ pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
         None => None,
     };
     let served: Vec<_> = declared.iter().map(|one| Arc::new(pending(one))).collect();
-    let (metrics, http_metrics) = Metrics::new();
+    let (metrics, http_metrics) = Metrics::new(args.listen.0.is_some());
     let metrics = Arc::new(metrics);
     let tables = Arc::new(Tables::new(served, problems, metrics.clone()));
     let late = Late::new(tables.clone());
@@ -101,7 +102,7 @@ pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
         args.clone(),
         manifests,
         declared.clone(),
-        (tables.clone(), late.clone()),
+        (tables.clone(), late.clone(), front.clone()),
         serving.tables.clone(),
         serving.stop.clone(),
     );
@@ -181,12 +182,25 @@ fn serve_socket(
 struct Follower {
     sources: SourceArgs,
     keeper: Keeper,
+    /// Of a data listener of our own, if there is one.
+    front: Option<Arc<Front>>,
 }
 
 impl Follow for Follower {
     async fn take(&mut self) -> Taken {
-        let sources = self.sources.clone();
-        match spawn_blocking(move || manifests::load_what_can_be(&sources)).await {
+        let (sources, front) = (self.sources.clone(), self.front.clone());
+        let load = move || {
+            let (declared, problems) = manifests::load_what_can_be(&sources);
+            // Rights are followed all or none: a manifest that cannot be read may be the one that asks for keys.
+            if let (Some(front), true) = (front, problems.is_empty()) {
+                let tables: Vec<_> = declared.iter().map(|one| one.table.clone()).collect();
+                for problem in front.redeclare(&tables).err().unwrap_or_default() {
+                    warn!("who may read stays as it was: {problem}");
+                }
+            }
+            (declared, problems)
+        };
+        match spawn_blocking(load).await {
             Ok((declared, problems)) => self.keeper.take(declared, problems).await,
             Err(_) => Taken::TryAgain,
         }
@@ -224,7 +238,7 @@ async fn open_all(
     args: ServeArgs,
     manifests: Manifests,
     declared: Vec<Declared>,
-    (tables, late): (Arc<Tables>, Late),
+    (tables, late, front): (Arc<Tables>, Late, Option<Arc<Front>>),
     tasks: TaskTracker,
     stop: CancellationToken,
 ) -> Option<StateStore> {
@@ -237,6 +251,7 @@ async fn open_all(
     let follower = Follower {
         sources: args.sources,
         keeper,
+        front,
     };
     tasks.spawn(manifests.follow(follower, stop));
     Some(state)

@@ -90,9 +90,12 @@ impl Traffic {
         self.idle_since.store(self.now(), Ordering::Relaxed);
     }
 
-    /// How long the connection has been without a request, and whether it ever had one; `None` while it has one.
+    /// How long the connection has been without a request, and whether it ever had one; `None` while it has one, or the answer to the last is
+    /// still being sent: hyper lets go of a body when it has its last piece, of which nothing may be written yet.
     pub(super) fn idle(&self) -> Option<(bool, u64)> {
-        (self.requests.load(Ordering::Acquire) == 0).then(|| {
+        let is_sending = self.stalled_since.load(Ordering::Relaxed) != 0
+            || self.holder.as_ref().is_some_and(|holder| holder.holds());
+        (self.requests.load(Ordering::Acquire) == 0 && !is_sending).then(|| {
             (
                 self.served.load(Ordering::Relaxed),
                 self.now()
@@ -134,6 +137,10 @@ impl Traffic {
                 .values()
                 .any(|since| passed(since.load(Ordering::Relaxed), limits.progress_timeout))
                 .then_some(Overdue::Reader);
+        }
+        if stalled != 0 {
+            // The end of an answer waits for its client, who has the time of any reader.
+            return None;
         }
         let idle = self.idle_since.load(Ordering::Relaxed);
         if passed(
@@ -242,6 +249,7 @@ impl Drop for RequestGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::HttpMetrics;
     use tokio::time::advance;
 
     fn limits() -> Limits {
@@ -306,6 +314,31 @@ mod tests {
         assert_eq!(traffic.overdue(&limits), None);
         advance(SECOND).await;
         assert_eq!(traffic.overdue(&limits), Some(Overdue::Reader));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_not_idle_while_the_end_of_an_answer_is_on_its_way() {
+        let limits = Limits {
+            idle_timeout: 10 * SECOND,
+            ..limits()
+        };
+        let holding = HttpMetrics::default().holding();
+        let traffic = Arc::new(Traffic::new(Some(Arc::clone(&holding.holder))));
+        let request = traffic.begin();
+        let piece = request.give(Bytes::from_static(b"the last piece"));
+        drop(request);
+        assert_eq!(traffic.idle(), None, "hyper has it, the client has not");
+        traffic.stalled();
+        drop(piece);
+        assert_eq!(traffic.idle(), None, "TLS has it, the client has not");
+        advance(29 * SECOND).await;
+        assert_eq!(traffic.overdue(&limits), None);
+        advance(SECOND).await;
+        assert_eq!(traffic.overdue(&limits), Some(Overdue::Reader));
+        traffic.resumed(true);
+        assert_eq!(traffic.idle(), Some((true, 0)));
+        advance(10 * SECOND).await;
+        assert_eq!(traffic.overdue(&limits), Some(Overdue::Idle));
     }
 
     #[tokio::test(start_paused = true)]
