@@ -463,7 +463,15 @@ fn credentials_of_the_state_are_files_of_the_server_as_those_of_sources_are() {
     for container in [server, sidecar] {
         let env = container["env"].as_array().unwrap();
         assert!(env.iter().all(|one| one["valueFrom"].is_null()), "{env:?}");
+        // Variables that all S3 tools read would be those of sources, too.
+        let name = |one: &Value| one["name"].as_str().unwrap().to_owned();
+        assert!(
+            env.iter().all(|one| !name(one).starts_with("AWS_")),
+            "{env:?}"
+        );
     }
+    let folder = json!({"name": "VDT_STATE_CREDENTIALS", "value": "/etc/vdt/secrets/state-rw"});
+    assert!(server["env"].as_array().unwrap().contains(&folder));
 }
 
 #[test]

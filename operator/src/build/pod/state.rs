@@ -35,7 +35,7 @@ pub(super) fn location(state: Option<&State>) -> String {
     .unwrap_or_else(|| volumes::STATE.to_owned())
 }
 
-/// How the state's bucket is reached, but for credentials.
+/// How the state's bucket is reached, by variables that mean no source; what they are is told by `vdt-store`, `state/bucket.rs`.
 pub(super) fn env(state: &State) -> Vec<Value> {
     let Some(s3) = state.s3.as_ref().filter(|_| state.kind == StateType::S3) else {
         return Vec::new();
@@ -43,16 +43,13 @@ pub(super) fn env(state: &State) -> Vec<Value> {
     let mut env = Vec::new();
     let mut set = |name: &str, value: &str| env.push(json!({"name": name, "value": value}));
     if let Some(region) = &s3.region {
-        set("AWS_REGION", region);
+        set("VDT_STATE_REGION", region);
     }
     if let Some(endpoint) = &s3.endpoint {
-        set("AWS_ENDPOINT_URL", endpoint);
-        if endpoint.starts_with("http://") {
-            set("AWS_ALLOW_HTTP", "true");
-        }
+        set("VDT_STATE_ENDPOINT", endpoint);
     }
     if !s3.is_path_style() {
-        set("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "true");
+        set("VDT_STATE_HOST_STYLE", "true");
     }
     if let Some(bundle) = &s3.ca_bundle {
         let file = format!(
@@ -64,7 +61,11 @@ pub(super) fn env(state: &State) -> Vec<Value> {
         set("VDT_STATE_CA_BUNDLE", &file);
     }
     if s3.is_anonymous() {
-        set("AWS_SKIP_SIGNATURE", "true");
+        set("VDT_STATE_ANONYMOUS", "true");
+    }
+    if let Some(credentials) = &s3.credentials {
+        let folder = format!("{}/{}", volumes::SECRETS, credentials.secret_ref.name);
+        set("VDT_STATE_CREDENTIALS", &folder);
     }
     env
 }
