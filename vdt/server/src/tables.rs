@@ -338,7 +338,7 @@ mod tests {
     #[test]
     fn tables_and_their_folders_are_shown_and_no_others() {
         let served = Served::pending("main/docs/papers".to_owned(), "papers".to_owned(), None);
-        let (metrics, _) = Metrics::new();
+        let (metrics, _) = Metrics::new(false);
         let tables = Tables::new(vec![Arc::new(served)], Vec::new(), Arc::new(metrics));
         for path in [
             "",

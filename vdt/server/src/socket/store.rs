@@ -337,7 +337,7 @@ mod tests {
         };
         let source = Arc::new(Source::open(&spec, &env).unwrap());
         let served = Served::pending("main/default/t".to_owned(), "t".to_owned(), None);
-        let (metrics, _) = Metrics::new();
+        let (metrics, _) = Metrics::new(false);
         let tables = Tables::new(vec![Arc::new(served)], Vec::new(), Arc::new(metrics));
         let tables = Arc::new(tables);
         let late = Late::new(tables.clone());
