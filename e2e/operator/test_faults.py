@@ -86,7 +86,7 @@ def test_b21_what_could_not_be_done_is_not_observed(api, proxy, behind, namespac
     before = until_ready(api, namespace)["metadata"]["generation"]
     proxy.rule = lambda request: 500 if request.is_write and "poddisruptionbudgets" in request.path else None
     api.patch("VirtualTable", "manuals", {"spec": {"server": {"disruption": {"maxUnavailable": 2}}}}, namespace)
-    end = time.monotonic() + 6
+    end = time.monotonic() + 3
     while time.monotonic() < end:
         found = api.get("VirtualTable", "manuals", namespace)
         assert found["metadata"]["generation"] == before + 1
