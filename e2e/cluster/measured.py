@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-ARTIFACTS = Path(os.environ.get("E2E_ARTIFACTS") or "target/e2e")
+ARTIFACTS = Path(os.environ.get("E2E_ARTIFACTS") or Path(__file__).resolve().parents[2] / "target" / "e2e")
 """Where what a run leaves is kept: its numbers, and what explains a failure."""
 
 

@@ -15,6 +15,8 @@ from urllib.parse import quote, urlencode
 
 BIN = Path(os.environ["KUBERNETES_BIN"])
 OPERATOR = "system:serviceaccount:vdt-system:vdt-operator"
+OF_ONE = "system:serviceaccount:vdt-one:vdt-operator"
+"""The account of an operator of one namespace."""
 GROUPS = {
     "VirtualTable": ("apis/vdt.io/v1alpha1", "virtualtables"),
     "StatefulSet": ("apis/apps/v1", "statefulsets"),
@@ -151,6 +153,11 @@ class Api:
                 raise
 
 
+def decision(entry: dict) -> str:
+    """What the roles said of a request of the audit log."""
+    return entry.get("annotations", {}).get("authorization.k8s.io/decision", "")
+
+
 class ControlPlane:
     def __init__(self, folder: Path):
         self.folder = folder
@@ -164,6 +171,7 @@ class ControlPlane:
         (self.folder / "tokens.csv").write_text(
             'admin,admin,admin,"system:masters"\n'
             f'operator,{OPERATOR},operator,"system:serviceaccounts,system:authenticated"\n'
+            f'of-one,{OF_ONE},of-one,"system:serviceaccounts,system:authenticated"\n'
         )
         (self.folder / "audit.yaml").write_text(
             json.dumps(
@@ -171,7 +179,7 @@ class ControlPlane:
                     "apiVersion": "audit.k8s.io/v1",
                     "kind": "Policy",
                     "omitStages": ["RequestReceived"],
-                    "rules": [{"level": "Metadata", "users": [OPERATOR]}, {"level": "None"}],
+                    "rules": [{"level": "Metadata", "users": [OPERATOR, OF_ONE]}, {"level": "None"}],
                 }
             )
         )
@@ -257,10 +265,14 @@ class ControlPlane:
             found.append((entry["verb"], resource, about.get("name", ""), entry["responseStatus"]["code"]))
         return found
 
-    def forbidden(self) -> list[str]:
-        """What the operator asked for and no role allows. (A namespace that goes refuses new objects with the same code.)"""
+    def entries(self, user: str = OPERATOR) -> list[dict]:
+        """All that an account asked for."""
         entries = [json.loads(line) for line in self.audit.read_text().splitlines()]
-        return [one["requestURI"] for one in entries if one.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid"]
+        return [one for one in entries if one["user"]["username"] == user]
+
+    def forbidden(self, user: str = OPERATOR) -> list[str]:
+        """What an account asked for and no role allows. (A namespace that goes refuses new objects with the same code.)"""
+        return [f"{one['verb']} {one['requestURI']}" for one in self.entries(user) if decision(one) == "forbid"]
 
     def mark(self) -> int:
         return len(self.audit.read_text().splitlines())

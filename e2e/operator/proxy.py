@@ -26,8 +26,13 @@ class Request:
         return "watch=true" in self.path or "watch=1" in self.path
 
 
+def failure(code: int) -> dict:
+    reason = {409: "Conflict", 410: "Expired", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable", 504: "Timeout"}[code]
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": reason, "message": "said the proxy", "code": code}
+
+
 class Proxy:
-    """`rule(request)` answers None to pass, a status code to refuse with, or 'cut'; it may sleep."""
+    """`rule(request)` answers None to pass, a status code to refuse with, 'cut', or 'gone' for a watch that begins and says 410; it may sleep."""
 
     def __init__(self, port: int, ca: Path):
         self.upstream = port
@@ -36,6 +41,7 @@ class Proxy:
         self.after = None
         """Called with each write that was passed on and answered."""
         self.retry_after: int | None = None
+        """Seconds that a refusal asks to wait."""
         self.requests: list[tuple[float, str, str]] = []
         self.partitioned = False
         self.frozen = False
@@ -45,7 +51,7 @@ class Proxy:
         self.url = f"http://127.0.0.1:{self.port}"
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def cut(self, watches_only: bool = False):
+    def cut(self):
         """Ends all connections that are open."""
         for one in list(self._open):
             try:
@@ -87,6 +93,9 @@ class Proxy:
                 if isinstance(action, int):
                     self._refuse(client, action)
                     continue
+                if action == "gone":
+                    self._gone(client)
+                    continue
                 if server is None:
                     raw = socket.create_connection(("127.0.0.1", self.upstream))
                     server = self.tls.wrap_socket(raw, server_hostname="127.0.0.1")
@@ -103,10 +112,18 @@ class Proxy:
                     one.close()
 
     def _refuse(self, client, code):
-        reason = {409: "Conflict", 410: "Expired", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable", 504: "Timeout"}[code]
-        body = json.dumps({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "message": "said the proxy", "code": code}).encode()
+        status = failure(code)
+        body = json.dumps(status).encode()
         retry = f"Retry-After: {self.retry_after}\r\n" if self.retry_after else ""
-        client.sendall(f"HTTP/1.1 {code} {reason}\r\nContent-Type: application/json\r\n{retry}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        head = f"HTTP/1.1 {code} {status['reason']}\r\nContent-Type: application/json\r\n{retry}Content-Length: {len(body)}\r\n\r\n"
+        client.sendall(head.encode() + body)
+
+    @staticmethod
+    def _gone(client):
+        """A watch whose version is too old, told as the API server tells it: by an event."""
+        event = json.dumps({"type": "ERROR", "object": failure(410)}).encode() + b"\n"
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        client.sendall(head + f"{len(event):x}\r\n".encode() + event + b"\r\n0\r\n\r\n")
 
     @staticmethod
     def _head(sock) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from control_plane import wait
 
 
@@ -79,6 +81,11 @@ def versions(api, namespace: str, name: str = "manuals") -> dict:
         key: child and (child["metadata"]["uid"], child["metadata"].get("generation") or child["metadata"]["resourceVersion"])
         for key, child in found.items()
     }
+
+
+def led_since(api) -> float:
+    """When the one that leads began to, seconds since 1970 by its clock."""
+    return datetime.fromisoformat(api.get("Lease", "vdt-operator-leader", "vdt-system")["spec"]["acquireTime"]).timestamp()
 
 
 def holder(api) -> str:

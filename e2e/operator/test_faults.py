@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from conftest import LEASE_SECONDS
+from conftest import LEASE_SECONDS, get
 from control_plane import wait
 from tables import children, holder, is_ready, table, until_ready
 
@@ -26,6 +26,103 @@ def test_b22_errors_are_waited_out(api, proxy, behind, namespace, code):
     api.apply("VirtualTable", table(), namespace)
     until_ready(api, namespace, seconds=60)
     assert left["count"] == 0 or code == 409  # a conflict of a status is left to the next look
+
+
+def test_b22_who_is_told_to_come_back_later_costs_few_requests(api, proxy, behind, namespace):
+    """429 with a Retry-After of a second, as API priority and fairness says it. The header is not read: a table has a back-off of its own, of half a second at least."""
+    behind.start()
+    refused = []
+
+    def rule(request):
+        if request.is_write and len(refused) < 5:
+            refused.append(time.monotonic())
+            return 429
+        return None
+
+    proxy.rule, proxy.retry_after = rule, 1
+    api.apply("VirtualTable", table(), namespace)
+    until_ready(api, namespace, seconds=60)
+    assert len(refused) == 5
+    # A refusal ends a look, whose status is tried too: five of them are three looks.
+    first, second = refused[2] - refused[0], refused[4] - refused[2]
+    assert first >= 0.45 and second >= 0.45, refused
+    writes = [one for one in proxy.requests if one[1] in ("POST", "PATCH", "PUT", "DELETE") and f"/namespaces/{namespace}/" in one[2] and "/events" not in one[2]]
+    assert len(writes) < 40, writes
+
+
+def test_b22_a_watch_whose_version_is_gone_lists_anew(api, proxy, behind, namespace):
+    """410, which API servers say by an event of the watch and never by its answer. What happened before the new list is seen in it."""
+    behind.start()
+    api.apply("VirtualTable", table(), namespace)
+    until_ready(api, namespace)
+    told = []
+
+    def rule(request):
+        if not request.is_watch or "/leases" in request.path:
+            return None
+        kind = request.path.partition("?")[0]
+        if kind in told:
+            return None
+        told.append(kind)
+        return "gone"
+
+    proxy.requests.clear()
+    proxy.rule = rule
+    proxy.cut()
+    api.patch("Service", "manuals", {"spec": {"selector": {"app.kubernetes.io/instance": "other"}}}, namespace)
+    api.delete("PodDisruptionBudget", "manuals", namespace)
+    wait("put back", lambda: api.get("Service", "manuals", namespace)["spec"]["selector"]["app.kubernetes.io/instance"] == "manuals", 30)
+    wait("made anew", lambda: api.get("PodDisruptionBudget", "manuals", namespace), 30)
+    assert any(kind.endswith("/virtualtables") for kind in told) and any(kind.endswith("/services") for kind in told), told
+    listed = [path.partition("?")[0] for _, method, path in proxy.requests if method == "GET" and "watch=" not in path]
+    assert set(told) <= set(listed), (told, listed)
+    # One list of each, and a watch that holds: no hot loop.
+    assert all(listed.count(kind) <= 3 for kind in told), listed
+
+
+def test_b21_what_could_not_be_done_is_not_observed(api, proxy, behind, namespace):
+    behind.start()
+    api.apply("VirtualTable", table(), namespace)
+    before = until_ready(api, namespace)["metadata"]["generation"]
+    proxy.rule = lambda request: 500 if request.is_write and "poddisruptionbudgets" in request.path else None
+    api.patch("VirtualTable", "manuals", {"spec": {"server": {"disruption": {"maxUnavailable": 2}}}}, namespace)
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        found = api.get("VirtualTable", "manuals", namespace)
+        assert found["metadata"]["generation"] == before + 1
+        assert found["status"]["observedGeneration"] == before
+        assert [one for one in found["status"]["conditions"] if one.get("observedGeneration", 0) > before and one["status"] == "True" and one["type"] == "Ready"] == []
+        time.sleep(0.2)
+    assert api.get("PodDisruptionBudget", "manuals", namespace)["spec"]["maxUnavailable"] == 1
+    proxy.rule = None
+    found = until_ready(api, namespace, seconds=30)
+    assert found["status"]["observedGeneration"] == before + 1
+    assert api.get("PodDisruptionBudget", "manuals", namespace)["spec"]["maxUnavailable"] == 2
+
+
+def test_b31_it_is_not_ready_before_it_has_listed(api, proxy, behind, namespace):
+    """One kind that cannot be listed is enough."""
+    held = []
+
+    def rule(request):
+        if request.method == "GET" and "/statefulsets" in request.path:
+            held.append(request.path)
+            return 503
+        return None
+
+    proxy.rule = rule
+    process = behind.start(ready=False)
+    wait("it tries", lambda: len(held) >= 2, 20)
+    at = f"http://127.0.0.1:{process.health_port}"
+    assert get(f"{at}/healthz") == "ok\n"
+    assert get(f"{at}/readyz") is None
+    api.apply("VirtualTable", table(), namespace)
+    time.sleep(1)
+    assert get(f"{at}/readyz") is None
+    assert api.get("VirtualTable", "manuals", namespace)["status"]["observedGeneration"] == -1, "nothing is acted upon that was seen in part"
+    proxy.rule = None
+    wait("it is ready", lambda: get(f"{at}/readyz") == "ok\n", 20)
+    until_ready(api, namespace)
 
 
 def test_b22_a_table_that_always_fails_is_no_hot_loop(api, proxy, behind, namespace):

@@ -1,4 +1,4 @@
-"""One truth table for Argo CD, Flux, kstatus and kubectl (deploy/gitops/truth.yaml). B30.
+"""One truth table for Argo CD, Flux, kstatus and kubectl (deploy/gitops/truth.yaml). B30. And Helm, whose `--wait` is kstatus itself. B29.
 
 Argo CD's script runs in Lua 5.1 (Argo CD has gopher-lua, of the same language), Flux's expressions in a reading of the few forms that they have,
 kstatus in a port of its rules for resources with conditions: not by the tools themselves.
@@ -10,10 +10,13 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 import yaml
+from control_plane import BIN
+from tables import is_ready, table
 
 GITOPS = Path(__file__).resolve().parents[2] / "deploy/gitops"
 ROWS = yaml.safe_load((GITOPS / "truth.yaml").read_text())
@@ -94,3 +97,45 @@ def test_b30_argo(row):
 def test_b30_the_config_map_holds_the_script():
     data = yaml.safe_load((GITOPS / "argocd/argocd-cm.yaml").read_text())["data"]
     assert data["resource.customizations.health.vdt.io_VirtualTable"] == (GITOPS / "argocd/health.lua").read_text()
+
+
+@pytest.fixture
+def install(plane, namespace, tmp_path):
+    """`helm install --wait` of a chart that holds a table, under way."""
+    chart = tmp_path / "chart"
+    (chart / "templates").mkdir(parents=True)
+    (chart / "Chart.yaml").write_text("{apiVersion: v2, name: tables, version: 0.1.0}")
+    (chart / "templates/table.yaml").write_text(yaml.safe_dump(table()))
+    command = [BIN / "helm", f"--kubeconfig={plane.kubeconfig('admin')}", "-n", namespace, "install", "tables", chart, "--wait", "--timeout=60s"]
+    helm = []
+
+    def begin() -> subprocess.Popen:
+        helm.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        return helm[0]
+
+    yield begin
+    for one in helm:
+        one.kill()
+        one.wait()
+
+
+def test_b29_helm_waits_until_a_table_is_ready(api, pods, operator, namespace, install):
+    pods.ready = False
+    operator.start()
+    helm = install()
+    time.sleep(6)
+    assert api.get("StatefulSet", "manuals", namespace)
+    assert helm.poll() is None, helm.stdout.read()
+    pods.ready = True
+    out = helm.communicate(timeout=40)[0]
+    assert helm.returncode == 0, out
+    assert is_ready(api, namespace)
+
+
+def test_b29_helm_fails_for_a_table_that_stalls(api, operator, namespace, install):
+    api.create("Service", {"metadata": {"name": "manuals"}, "spec": {"ports": [{"port": 80}]}}, namespace)
+    operator.start()
+    began = time.monotonic()
+    out = install().communicate(timeout=100)[0]
+    assert "manuals" in out and "failed" in out.lower(), out
+    assert time.monotonic() - began < 50, "it does not wait for what will not come"

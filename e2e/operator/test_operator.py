@@ -8,9 +8,11 @@ import signal
 import time
 
 import pytest
-from conftest import LEASE_SECONDS, SOON_SECONDS, get
+from conftest import AIM_SECONDS, LEASE_SECONDS, SOON_SECONDS, get
 from control_plane import wait
-from tables import CHILDREN, children, condition, holder, is_ready, local_volume, table, until, until_ready, versions
+from tables import CHILDREN, children, condition, holder, is_ready, led_since, local_volume, table, until, until_ready, versions
+
+RESTRICTED = {"mode": "Restricted", "clientLabels": {"team": "data"}}
 
 
 def test_b14_children_are_made_with_owner_labels_and_one_manager(api, operator, namespace, numbers):
@@ -70,27 +72,28 @@ def test_b16_a_second_look_sends_no_write(api, plane, operator, namespace):
     assert writes == []
 
 
-@pytest.mark.parametrize("kind, pattern", CHILDREN)
+@pytest.mark.parametrize("kind, pattern", [*CHILDREN, ("NetworkPolicy", "{}")])
 def test_b17_a_deleted_child_comes_back(api, operator, namespace, numbers, kind, pattern):
     operator.start()
-    api.apply("VirtualTable", table(), namespace)
+    api.apply("VirtualTable", table(networkPolicy=RESTRICTED), namespace)
     until_ready(api, namespace)
     name = pattern.format("manuals")
     uid = api.get(kind, name, namespace)["metadata"]["uid"]
     api.delete(kind, name, namespace)
     began = time.monotonic()
-    wait("it is back", lambda: (api.get(kind, name, namespace) or {"metadata": {"uid": uid}})["metadata"]["uid"] != uid, SOON_SECONDS)
+    wait("it is back", lambda: (api.get(kind, name, namespace) or {"metadata": {"uid": uid}})["metadata"]["uid"] != uid, AIM_SECONDS)
     numbers.add("deleted child made anew", time.monotonic() - began, 5)
 
 
 def test_b17_changed_fields_are_put_back_and_foreign_ones_stay(api, operator, namespace, numbers):
     operator.start()
-    api.apply("VirtualTable", table(), namespace)
+    api.apply("VirtualTable", table(networkPolicy=RESTRICTED), namespace)
     until_ready(api, namespace)
     changes = [
         ("Service", "manuals", {"spec": {"selector": {"app.kubernetes.io/instance": "other"}}}, lambda o: o["spec"]["selector"]["app.kubernetes.io/instance"] == "manuals"),
         ("ConfigMap", "manuals-config-v1", {"data": {"tables.yaml": "x"}}, lambda o: o["data"]["tables.yaml"].startswith("---")),
         ("PodDisruptionBudget", "manuals", {"spec": {"maxUnavailable": 2}}, lambda o: o["spec"]["maxUnavailable"] == 1),
+        ("NetworkPolicy", "manuals", {"spec": {"ingress": [{}]}}, lambda o: {} not in o["spec"]["ingress"]),
         ("ServiceAccount", "manuals", {"automountServiceAccountToken": True}, lambda o: o["automountServiceAccountToken"] is False),
         ("StatefulSet", "manuals", {"spec": {"replicas": 5}}, lambda o: o["spec"]["replicas"] == 2),
         ("StatefulSet", "manuals", {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 20}}}}, lambda o: o["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 55),
@@ -100,7 +103,7 @@ def test_b17_changed_fields_are_put_back_and_foreign_ones_stay(api, operator, na
     for kind, name, patch, holds in changes:
         api.patch(kind, name, patch, namespace)
         began = time.monotonic()
-        wait(f"{kind} {name} is put back", lambda: holds(api.get(kind, name, namespace)), SOON_SECONDS)
+        wait(f"{kind} {name} is put back", lambda: holds(api.get(kind, name, namespace)), AIM_SECONDS)
         numbers.add("drift repaired", time.monotonic() - began, 5)
     service = api.get("Service", "manuals", namespace)
     assert (service["metadata"]["labels"]["team"], service["metadata"]["annotations"]["note"]) == ("data", "theirs")
@@ -151,6 +154,21 @@ def test_b19_a_missing_secret_is_named_and_its_arrival_seen(api, operator, names
     numbers.add("secret seen", time.monotonic() - began, 5)
 
 
+def test_b19_a_missing_config_map_is_named_and_its_arrival_seen(api, operator, namespace, numbers):
+    """Here the authority that a bucket is trusted by."""
+    operator.start()
+    wanted = table()
+    wanted["spec"]["sources"][0]["s3"]["caBundle"] = {"name": "corp-ca", "key": "ca.crt"}
+    api.apply("VirtualTable", wanted, namespace)
+    sources = until(api, namespace, "SourcesReady", "False", "ConfigMapNotFound", seconds=AIM_SECONDS)
+    assert "ConfigMap corp-ca" in sources["message"]
+    api.create("ConfigMap", {"metadata": {"name": "corp-ca"}, "data": {"ca.crt": "-----BEGIN CERTIFICATE-----"}}, namespace)
+    began = time.monotonic()
+    until_ready(api, namespace, seconds=SOON_SECONDS)
+    numbers.add("config map seen", time.monotonic() - began, 5)
+    assert "corp-ca" in json.dumps(api.get("StatefulSet", "manuals", namespace)["spec"]["template"]["spec"]["volumes"])
+
+
 @pytest.mark.parametrize("watch", [True, False])
 def test_b19_a_rotated_secret_touches_the_pods_and_leaks_nowhere(api, operator, namespace, watch):
     process = operator.start(*(["--secrets-watch"] if watch else []))
@@ -199,31 +217,58 @@ def test_b20_suspend_holds_writes_and_keeps_status(api, plane, pods, operator, n
     assert "suspend: false" in api.get("ConfigMap", "manuals-config-v1", namespace)["data"]["tables.yaml"]
 
 
-def test_b21_observed_generation_and_times(api, operator, namespace):
+def test_b21_the_generation_follows_an_edit_when_it_was_acted_upon(api, operator, namespace):
+    """Whoever sees the generation of an edit sees what came of it, in the same moment."""
     operator.start()
     api.apply("VirtualTable", table(), namespace)
-    seen = []
-
-    def look():
-        found = api.get("VirtualTable", "manuals", namespace)
-        generation = found["metadata"]["generation"]
-        for one in found["status"]["conditions"]:
-            assert one.get("observedGeneration", 0) <= generation
-        assert found["status"]["observedGeneration"] <= generation
-        seen.append(found)
-        return is_ready(api, namespace)
-
-    wait("ready", look)
+    until_ready(api, namespace)
     for pods in (2, 3, 4):
-        api.patch("VirtualTable", "manuals", {"spec": {"server": {"disruption": {"maxUnavailable": pods}}}}, namespace)
-        wait("ready again", look)
-    times: dict = {}
-    for found in seen:
-        for one in found["status"]["conditions"]:
-            status, at = times.get(one["type"], (one["status"], one["lastTransitionTime"]))
-            if status == one["status"] and one["type"] in times:
-                assert at == one["lastTransitionTime"], one
-            times[one["type"]] = (one["status"], one["lastTransitionTime"])
+        generation = api.patch("VirtualTable", "manuals", {"spec": {"server": {"disruption": {"maxUnavailable": pods}}}}, namespace)["metadata"]["generation"]
+
+        def look(generation=generation, pods=pods):
+            found = api.get("VirtualTable", "manuals", namespace)
+            if found["status"]["observedGeneration"] != generation:
+                assert found["status"]["observedGeneration"] == generation - 1
+                return None
+            # Asked after the status: what it says has happened, has.
+            assert api.get("PodDisruptionBudget", "manuals", namespace)["spec"]["maxUnavailable"] == pods
+            return found
+
+        found = wait(f"generation {generation} is observed", look, SOON_SECONDS, 0.02)
+        assert {one["type"]: one["observedGeneration"] for one in found["status"]["conditions"]} == {one["type"]: generation for one in found["status"]["conditions"]}
+    assert generation == 4
+
+
+def test_b21_times_of_conditions_move_with_their_status_only(api, operator, pods, namespace):
+    audience = f"{namespace}/manuals"
+    operator.start()
+    api.apply("VirtualTable", table(), namespace)
+    times = lambda: {one["type"]: one["lastTransitionTime"] for one in api.get("VirtualTable", "manuals", namespace)["status"]["conditions"]}  # noqa: E731
+    until_ready(api, namespace)
+    first = times()
+    time.sleep(1.1)  # times are told in seconds
+
+    # Another reason and message, a new generation: the status is what it was.
+    pods.reports[audience] = pods.healthy(audience, SourcesReady={"reason": "Listing", "message": "again"})
+    api.patch("VirtualTable", "manuals", {"spec": {"server": {"disruption": {"maxUnavailable": 2}}}}, namespace)
+    until(api, namespace, "SourcesReady", "True", "Listing", seconds=30)
+    until_ready(api, namespace)
+    assert times() == first
+
+    pods.reports[audience] = pods.healthy(audience, Ready={"status": "False", "reason": "StateUnavailable"})
+    until(api, namespace, "Ready", "False", "StateUnavailable", seconds=30)
+    second = times()
+    assert second["Ready"] > first["Ready"]
+    assert {kind: at for kind, at in second.items() if kind in ("SourcesReady", "SchemaAccepted", "CacheReady")} == {
+        kind: at for kind, at in first.items() if kind in ("SourcesReady", "SchemaAccepted", "CacheReady")
+    }
+    time.sleep(1.1)
+    pods.reports[audience] = pods.healthy(audience, Ready={"status": "False", "reason": "StateLocked"})
+    until(api, namespace, "Ready", "False", "StateLocked", seconds=30)
+    assert times()["Ready"] == second["Ready"]
+    pods.reports.clear()
+    until_ready(api, namespace)
+    assert times()["Ready"] > second["Ready"]
 
 
 def test_b25_one_of_two_leads_and_hands_over(api, plane, operator, namespace, numbers):
@@ -233,18 +278,22 @@ def test_b25_one_of_two_leads_and_hands_over(api, plane, operator, namespace, nu
     two = operator.start("--leader-elect", name="two")
     time.sleep(LEASE_SECONDS)
     assert holder(api).startswith("one")
-    began = time.monotonic()
+    began = time.time()
     one.process.send_signal(signal.SIGTERM)
+    wait("it gives the lease up", lambda: not holder(api).startswith("one"), 1, 0.02)
     wait("two leads", lambda: holder(api).startswith("two"), SOON_SECONDS, 0.02)
-    numbers.add("takeover after SIGTERM of the leader", time.monotonic() - began, 1)
+    numbers.add("takeover after SIGTERM of the leader", led_since(api) - began, 1)
     assert one.stop() == 0
     api.apply("VirtualTable", table(), namespace)
     until_ready(api, namespace)
     three = operator.start("--leader-elect", name="three")
-    began = time.monotonic()
+    began = time.time()
     two.stop(signal.SIGKILL)
     wait("three leads", lambda: holder(api).startswith("three"), LEASE_SECONDS * 3, 0.02)
-    numbers.add(f"takeover after SIGKILL, lease of {LEASE_SECONDS} s", time.monotonic() - began, LEASE_SECONDS * 1.5)
+    took = led_since(api) - began
+    numbers.add(f"takeover after SIGKILL, lease of {LEASE_SECONDS} s", took, LEASE_SECONDS)
+    # By the clock of the one that took over, and a renewal's time beside it: what was written last may have been seen late.
+    assert took < LEASE_SECONDS * 1.2
     # The lease is written first.
     leads = 'leader_election_master_status{name="vdt-operator-leader"} 1'
     wait("its metric says so", lambda: leads in get(f"http://127.0.0.1:{three.metrics_port}/metrics"), SOON_SECONDS)

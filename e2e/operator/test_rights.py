@@ -5,16 +5,21 @@ What it asks for stands in the API server's audit log. The module runs last, so 
 
 from __future__ import annotations
 
-import json
 from itertools import product
 from typing import NamedTuple
 
 import pytest
-from control_plane import ApiError, wait
+from conftest import Operator, fresh, grant
+from control_plane import OF_ONE, ApiError, decision, wait
 from tables import local_volume, table, until, until_ready
 
 RBAC = "apis/rbac.authorization.k8s.io/v1"
 DEFINITIONS = "apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+EVERYTHING = {
+    "tls": {"mode": "CertManager", "issuerRef": {"name": "ca", "kind": "ClusterIssuer"}},
+    "networkPolicy": {"mode": "Restricted", "clientLabels": {"team": "data"}}, "monitoring": {"podMonitor": "Enabled"},
+}  # fmt: skip
 
 
 class Grant(NamedTuple):
@@ -69,8 +74,7 @@ def unused(grants: set[Grant], entries: list[dict]) -> set[Grant]:
 
 
 def allowed(plane) -> list[dict]:
-    entries = [json.loads(line) for line in plane.audit.read_text().splitlines()]
-    return [one for one in entries if one.get("annotations", {}).get("authorization.k8s.io/decision") == "allow"]
+    return [one for one in plane.entries() if decision(one) == "allow"]
 
 
 @pytest.fixture
@@ -108,12 +112,8 @@ def test_b26_no_granted_verb_is_unused(api, plane, operator, namespace, definiti
     api.create("PersistentVolume", local_volume(namespace, host, 0), None)
     operator.start("--secrets-watch", "--leader-elect")
     volume = {"type": "PersistentVolumeClaim", "storageClassName": "local-test", "nodeLossGraceSeconds": 5}
-    everything = {
-        "cache": {"disk": {"capacity": "1Gi", "volume": volume}}, "rollout": {"cachePolicy": "Discard"},
-        "tls": {"mode": "CertManager", "issuerRef": {"name": "ca", "kind": "ClusterIssuer"}},
-        "networkPolicy": {"mode": "Restricted", "clientLabels": {"team": "data"}}, "monitoring": {"podMonitor": "Enabled"},
-    }  # fmt: skip
-    api.apply("VirtualTable", table(**everything), namespace)
+    cache = {"disk": {"capacity": "1Gi", "volume": volume}}
+    api.apply("VirtualTable", table(cache=cache, rollout={"cachePolicy": "Discard"}, **EVERYTHING), namespace)
     api.create("Secret", {"metadata": {"name": "manuals-tls"}, "stringData": {"tls.crt": "a", "tls.key": "b"}}, namespace)
     # Another one beside it: a state of its own, and a Secret that comes, goes and is told of a second time.
     api.apply("VirtualTable", table("other", credentials="corp-ro", replicas=1, state={"type": "Claim", "claim": {}}), namespace)
@@ -175,3 +175,50 @@ def test_b26_nothing_is_forbidden(plane, operator, api, namespace):
     api.apply("VirtualTable", table(credentials="corp-ro"), namespace)
     until(api, namespace, "SourcesReady", "False", "SecretNotFound")
     assert plane.forbidden() == []
+
+
+@pytest.fixture
+def of_one(api, plane, pods, namespace, tmp_path):
+    """An operator of one namespace, with an account and a namespace of its own, and Roles only."""
+    fresh(pods)
+    api.create("Namespace", {"metadata": {"name": "vdt-one"}}, None)
+    grant(plane, "vdt-one", "scope=Namespaced", f"watchNamespace={namespace}")
+    operator = Operator(plane, pods, tmp_path, plane.kubeconfig("of-one"))
+    yield operator
+    operator.stop()
+    api.delete("Namespace", "vdt-one", None)
+
+
+@pytest.mark.timeout(240)
+def test_b26_an_operator_of_one_namespace_asks_for_nothing_elsewhere(api, plane, of_one, namespace, definitions):
+    """A table with a cache on claims, TLS, a policy and a monitor: made, told of a Secret, changed, stuck, made small."""
+    of_one.start(f"--namespace={namespace}", "--secrets-watch", "--leader-elect", env={"POD_NAMESPACE": "vdt-one"})
+    volume = {"type": "PersistentVolumeClaim", "storageClassName": "local-test", "nodeLossGraceSeconds": 5}
+    cache = {"disk": {"capacity": "1Gi", "volume": volume}}
+    api.apply("VirtualTable", table(), "default")
+    api.apply("VirtualTable", table(credentials="corp-ro", cache=cache, **EVERYTHING), namespace)
+    api.create("Secret", {"metadata": {"name": "manuals-tls"}, "stringData": {"tls.crt": "a", "tls.key": "b"}}, namespace)
+    until(api, namespace, "SourcesReady", "False", "SecretNotFound")
+    api.create("Secret", {"metadata": {"name": "corp-ro"}, "stringData": {"accessKeyId": "a", "secretAccessKey": "b"}}, namespace)
+    until_ready(api, namespace)
+    api.patch("VirtualTable", "manuals", {"spec": {"server": {"resources": {"server": {"requests": {"memory": "300Mi"}}}}}}, namespace)
+    until_ready(api, namespace)
+    # A lost node, as it looks to one who sees no nodes.
+    api.patch("Pod", "manuals-0", {"metadata": {"annotations": {"test/unplayed": "yes"}}}, namespace)
+    conditions = [{"type": kind, "status": "False", "reason": "Unschedulable"} for kind in ("PodScheduled", "Ready")]
+    api.patch("Pod", "manuals-0", {"status": {"phase": "Pending", "conditions": conditions}}, namespace, "/status")
+    until(api, namespace, "Reconciling", "True", "Unschedulable")
+    api.delete("Pod", "manuals-0", namespace)
+    less = {"cache": {"disk": {"capacity": "1Gi", "volume": {"type": "EmptyDir"}}}, "rollout": {"cachePolicy": "Discard"}, "serviceAccountName": "default"}
+    api.apply("VirtualTable", table(replicas=1, **less), namespace)
+    for kind in ("PodDisruptionBudget", "NetworkPolicy", "ServiceAccount"):
+        wait(f"{kind} is gone", lambda kind=kind: api.get(kind, "manuals", namespace) is None, 60)
+    until_ready(api, namespace, seconds=60)
+
+    assert plane.forbidden(OF_ONE) == []
+    asked = [one for one in plane.entries(OF_ONE) if "resource" in one.get("objectRef", {})]
+    assert len([one for one in asked if decision(one) == "allow"]) > 50
+    elsewhere = {f"{one['verb']} {one['requestURI']}" for one in asked if one["objectRef"].get("namespace") not in (namespace, "vdt-one")}
+    assert elsewhere == set()
+    assert api.get("VirtualTable", "manuals", "default")["status"]["observedGeneration"] == -1
+    api.delete("VirtualTable", "manuals", "default")

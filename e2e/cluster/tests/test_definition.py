@@ -56,6 +56,48 @@ def test_a1_the_definition_is_established_without_a_complaint(cluster, definitio
     assert "NonStructuralSchema" not in conditions
 
 
+def test_a1_a_client_side_apply_has_no_complaint(cluster, tmp_path):
+    """Under another group, where nobody applied it yet: its annotation holds the whole of it once more."""
+    (file,) = (EXAMPLES.parent).glob("*.yaml")
+    definition = yaml.safe_load(file.read_text())
+    definition["metadata"]["name"], definition["spec"]["group"] = "virtualtables.vdt.test", "vdt.test"
+    other = tmp_path / "definition.yaml"
+    other.write_text(yaml.safe_dump(definition))
+    assert file.stat().st_size < 200_000
+    kubectl = [cluster.bin / "kubectl", "apply", "-f", other]
+    try:
+        out = subprocess.run(kubectl, env=cluster.environment, capture_output=True, text=True, check=False)
+        assert (out.returncode, out.stderr) == (0, "")
+        assert "last-applied" in cluster("get", "crd", "virtualtables.vdt.test", "-o", "jsonpath={.metadata.annotations}")
+        cluster("wait", "crd/virtualtables.vdt.test", "--for=condition=Established", "--timeout=30s")
+    finally:
+        cluster("delete", "crd", "virtualtables.vdt.test", "--ignore-not-found")
+
+
+def undescribed(schema: dict, path: str = "") -> list[str]:
+    """Fields of a schema without a word about them."""
+    found = []
+    for name, each in schema.get("properties", {}).items():
+        found += [] if each.get("description") else [f"{path}.{name}"]
+        found += undescribed(each, f"{path}.{name}")
+    for key in ("items", "additionalProperties"):
+        if isinstance(schema.get(key), dict):
+            found += undescribed(schema[key], f"{path}[]")
+    return found
+
+
+def test_a11_kubectl_explains_every_field(cluster, definitions):
+    schema = cluster.get("crd", "virtualtables.vdt.io")["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    # Of `metadata` Kubernetes tells.
+    assert undescribed({"properties": {name: schema["properties"][name] for name in ("spec", "status")}}) == []
+    whole = cluster("explain", "virtualtable", "--recursive")
+    assert "<no description>" not in whole
+    told = {line.split("\t")[0].strip() for line in whole.splitlines() if "\t" in line}
+    assert {"trafficDistribution", "highWatermarkPercent", "onShrink"} <= told
+    one = cluster("explain", "virtualtable.spec.server.routing.trafficDistribution")
+    assert "ENUM" in one and "PreferSameZone" in one and "copied to the Service" in one
+
+
 def test_a2_what_is_stored_is_what_is_committed(cluster, definitions):
     (file,) = (EXAMPLES.parent).glob("*.yaml")
     live = cluster.get("crd", "virtualtables.vdt.io")["spec"]
