@@ -147,9 +147,8 @@ async fn what_could_not_be_put_leaves_nothing_behind() {
     // A folder lies where the file belongs: it is written, and cannot be moved there.
     fs::create_dir_all(table.join("a.rope/x")).expect("made");
     for _ in 0..3 {
-        let put = state
-            .objects()
-            .put(&Path::from("main/default/t/a.rope"), "one".into());
+        let path = Path::from("main/default/t/a.rope");
+        let put = state.objects().put(&path, "one".into());
         put.await.expect_err("it cannot be put");
     }
     let left: Vec<_> = fs::read_dir(&table)

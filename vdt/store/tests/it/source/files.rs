@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use object_store::path::Path as Key;
 use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt};
-use vdt_store::source::{SkipReason, Source};
+use vdt_store::source::SkipReason;
 
 use super::{folder, folder_with, keys, list};
 

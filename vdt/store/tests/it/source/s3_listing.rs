@@ -271,6 +271,7 @@ async fn storage_classes_are_told_and_archives_flagged() {
              <ETag>W/\"weak\"</ETag><StorageClass>{class}</StorageClass></Contents>"
         )
     };
+    let too_long: &str = "f".repeat(40_000).leak();
     let server = Server::start(move |_| {
         let objects = [
             object("a", "STANDARD", 1),
@@ -278,7 +279,7 @@ async fn storage_classes_are_told_and_archives_flagged() {
             object("c", "GLACIER_IR", 1),
             object("d", "DEEP_ARCHIVE", 1),
             object("e/", "STANDARD", 0),
-            object(&"f".repeat(40_000), "STANDARD", 1),
+            object(too_long, "STANDARD", 1),
         ];
         Answer::new(
             200,
