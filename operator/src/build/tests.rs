@@ -475,6 +475,28 @@ fn credentials_of_the_state_are_files_of_the_server_as_those_of_sources_are() {
 }
 
 #[test]
+fn variables_of_the_state_are_those_that_the_server_reads() {
+    let mut table = example("design");
+    let state = table.spec.server.as_mut().unwrap().state.as_mut().unwrap();
+    let s3 = json!({"bucket": "vdt-state", "endpoint": "http://s3.local:9000", "region": "eu", "pathStyle": false, "anonymous": true,
+        "credentials": {"secretRef": {"name": "state-rw"}}, "caBundle": {"name": "roots", "key": "ca.crt"}});
+    state.s3 = Some(serde_json::from_value(s3).unwrap());
+    let all = children(&table, &shipped(), None);
+    let pod = &all.stateful_set().unwrap().object["spec"]["template"]["spec"];
+    let env = pod["initContainers"][0]["env"].as_array().unwrap();
+    let names = env.iter().filter_map(|one| one["name"].as_str());
+    let told: Vec<&str> = names
+        .filter(|name| name.starts_with("VDT_STATE_"))
+        .collect();
+    assert_eq!(told.len(), 6, "{told:?}");
+    // A crate that this one may not depend on.
+    let server = include_str!("../../../vdt/store/src/state/bucket.rs");
+    for name in told {
+        assert!(server.contains(&format!("\"{name}\"")), "{name}");
+    }
+}
+
+#[test]
 fn the_server_trusts_the_authority_of_its_state() {
     let mut table = example("design");
     let state = table.spec.server.as_mut().unwrap().state.as_mut().unwrap();
