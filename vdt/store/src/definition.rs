@@ -333,7 +333,7 @@ mod tests {
         assert_eq!(
             definition.layout_configuration(),
             BTreeMap::from([
-                (LAYOUT_KEY.to_owned(), "eeedb3a7034c0da4".to_owned()),
+                (LAYOUT_KEY.to_owned(), "600f1e45a57e46b0".to_owned()),
                 (FORM_KEY.to_owned(), "2".to_owned()),
             ])
         );

