@@ -15,8 +15,8 @@ use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle, time::sleep};
 use vdt_rope::testing::Altered;
 use vdt_store::{
-    Clock, Definition, OpenMode, Refresher, RequestError, SourceEnv, StateStore, StoreError,
-    TableRefresh, TableStatus, schedule,
+    Clock, Definition, OpenMode, RefreshReport, Refresher, RequestError, SourceEnv, StateStore,
+    StoreError, TableRefresh, TableStatus, schedule,
 };
 
 /// A table of one file whose state can be made to fail.
@@ -30,6 +30,10 @@ struct Table {
 
 impl Table {
     async fn start(interval_seconds: u32, suspend: bool) -> Self {
+        Self::with(interval_seconds, suspend, TableStatus::default()).await
+    }
+
+    async fn with(interval_seconds: u32, suspend: bool, first: TableStatus) -> Self {
         let folder = TempDir::new().expect("a folder");
         fs::write(folder.path().join("a"), "a").expect("written");
         let manifest = format!(
@@ -61,7 +65,7 @@ impl Table {
         let clock: Clock = Arc::new(|| 1_900_000_000_000);
         let state = state.await.expect("a state");
         let refresh = TableRefresh::new(Arc::new(definition), state, clock.clone());
-        let (asking, task) = schedule(refresh, TableStatus::default());
+        let (asking, task) = schedule(refresh, first);
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(task.run(clock, async move { drop(stopped.await) }));
         Self {
@@ -95,6 +99,24 @@ async fn changed_sources_ask_for_one_refresh_a_second() {
     assert_eq!(table.refreshes_after(0).await, 1);
     assert_eq!(table.refreshes_after(300).await, 2);
     assert_eq!(table.refreshes_after(10_000).await, 2, "and then no more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_tells_its_interval_where_it_has_a_timer() {
+    let of = async |seconds, suspend| Table::start(seconds, suspend).await.asking.interval();
+    assert_eq!(of(3600, false).await, Some(Duration::from_secs(3600)));
+    assert_eq!(of(0, false).await, None, "on request only");
+    assert_eq!(of(60, true).await, None, "suspended");
+    let slow = RefreshReport {
+        listing_seconds: 100.0,
+        ..RefreshReport::of_version("main/default/one", 0)
+    };
+    let slow = TableStatus {
+        last: Some(Arc::new(slow)),
+        ..TableStatus::default()
+    };
+    let interval = Table::with(60, false, slow).await.asking.interval();
+    assert_eq!(interval, Some(Duration::from_secs(1000)));
 }
 
 #[tokio::test(start_paused = true)]
