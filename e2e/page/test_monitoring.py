@@ -5,10 +5,12 @@ import re
 import shutil
 import subprocess
 import urllib.parse
+from pathlib import Path
 
 import pytest
 import yaml
-from lib.vdt import REPOSITORY, http
+from lib import artifacts, manifest
+from lib.vdt import REPOSITORY, Vdt, http
 
 MONITORING = REPOSITORY / "deploy" / "monitoring"
 DASHBOARD, RULES = MONITORING / "dashboard.json", MONITORING / "alerts.yaml"
@@ -21,6 +23,7 @@ ELSEWHERE = {
     "vdt_http_connections_ended_total": "a client that is cut",
     "vdt_http_bodies_cut_total": "a body that breaks",
     "vdt_http_refused_total": "a client without rights, or an overload",
+    "vdt_table_refresh_interval_seconds": "a table with a timer",
 }
 # Parts that a process may not have at all: their names are checked as soon as one of the part is there.
 PARTS = ("vdt_cache_", "vdt_origin_", "vdt_log_")
@@ -97,6 +100,15 @@ def test_everything_that_is_measured_can_be_seen(metrics):
     }
 
 
+def test_a_table_tells_its_interval_where_it_has_a_timer(metrics, tmp_path):
+    assert "vdt_table_refresh_interval_seconds{" not in metrics, "on request only"
+    artifacts.write_folder(tmp_path / "files", {"a": b"a"})
+    table = manifest.virtual_table("hourly", [manifest.folder("files")], refresh={"intervalSeconds": 3600})
+    with Vdt(manifest.write(tmp_path / "hourly.yaml", table), state=tmp_path / "state", work=tmp_path / "run") as hourly:
+        said = hourly.admin("GET", "/metrics")[1].decode()
+    assert 'vdt_table_refresh_interval_seconds{table="main/default/hourly"} 3600.0\n' in said
+
+
 def test_runbooks_exist():
     """Each alert says where to read on, and the heading is there."""
     for group in yaml.safe_load(RULES.read_text())["groups"]:
@@ -108,12 +120,20 @@ def test_runbooks_exist():
             assert anchor in {re.sub(r"[^a-z0-9 -]", "", h.lower()).replace(" ", "-") for h in headings}, rule["alert"]
 
 
-def test_rules_are_rules():
-    promtool = shutil.which("promtool")
-    if not promtool:
+def promtool(*args: str) -> None:
+    program = shutil.which("promtool")
+    if not program:
         pytest.skip("promtool is not installed (apt-get install prometheus)")
-    checked = subprocess.run([promtool, "check", "rules", str(RULES)], capture_output=True, text=True)
+    checked = subprocess.run([program, *args], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_rules_are_rules():
+    promtool("check", "rules", str(RULES))
+
+
+def test_a_table_is_stale_by_its_own_interval():
+    promtool("test", "rules", str(Path(__file__).parent / "alerts.test.yaml"))
 
 
 def test_the_dashboard_has_no_holes():

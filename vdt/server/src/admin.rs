@@ -195,11 +195,8 @@ impl Admin for AdminState {
 
     async fn metrics(&self) -> String {
         let all = self.tables.served();
-        let tables = all
-            .iter()
-            .map(|served| (served.path.clone(), served.status(), served.manifest()));
         let reads = self.origin.get().map(|origin| origin.source_reads());
-        self.metrics.encode(tables, reads.unwrap_or_default())
+        self.metrics.encode(&all, reads.unwrap_or_default())
     }
 }
 

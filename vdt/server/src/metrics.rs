@@ -6,12 +6,13 @@ use prometheus_client::{
     registry::Registry,
 };
 use std::sync::{
-    Mutex, PoisonError,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
-use vdt_crds::api::ManifestReport;
 use vdt_dialect::HttpMetrics;
 use vdt_store::{TableStatus, origin::SourceReads};
+
+use crate::tables::Served;
 
 /// One table. Tables are few and declared, so the label is bounded.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -38,6 +39,7 @@ pub(crate) struct Metrics {
     failures: Family<TableLabels, Counter>,
     last_success: Family<TableLabels, Gauge<f64, AtomicU64>>,
     duration: Family<TableLabels, Gauge<f64, AtomicU64>>,
+    interval: Family<TableLabels, Gauge<f64, AtomicU64>>,
     current: Family<SourceLabels, Gauge>,
     skipped: Family<SourceLabels, Gauge>,
     manifest_current: Family<TableLabels, Gauge>,
@@ -66,6 +68,7 @@ impl Metrics {
             failures: Family::default(),
             last_success: Family::default(),
             duration: Family::default(),
+            interval: Family::default(),
             current: Family::default(),
             skipped: Family::default(),
             manifest_current: Family::default(),
@@ -133,6 +136,11 @@ impl Metrics {
             self.duration.clone(),
         );
         registry.register(
+            "vdt_table_refresh_interval_seconds",
+            "Longest time that the timer leaves between two refreshes while all is well; none without a timer",
+            self.interval.clone(),
+        );
+        registry.register(
             "vdt_source_current",
             "1 when the newest version shows what the source holds",
             self.current.clone(),
@@ -165,18 +173,22 @@ impl Metrics {
     }
 
     /// Prometheus text of everything, with the tables as they are now.
-    pub(crate) fn encode<'a>(
-        &self,
-        tables: impl Iterator<Item = (String, TableStatus, ManifestReport)> + 'a,
-        reads: SourceReads,
-    ) -> String {
+    pub(crate) fn encode(&self, tables: &[Arc<Served>], reads: SourceReads) -> String {
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         self.forget();
-        for (table, status, manifest) in tables {
-            self.observe(&table, &status);
+        for served in tables {
+            self.observe(&served.path, &served.status());
+            let labels = TableLabels {
+                table: served.path.clone(),
+            };
             self.manifest_current
-                .get_or_create(&TableLabels { table })
-                .set(i64::from(manifest.refused.is_none()));
+                .get_or_create(&labels)
+                .set(i64::from(served.manifest().refused.is_none()));
+            if let Some(interval) = served.interval() {
+                self.interval
+                    .get_or_create(&labels)
+                    .set(interval.as_secs_f64());
+            }
         }
         set(&self.source_requests, reads.requests);
         set(&self.source_bytes, reads.bytes);
@@ -203,6 +215,7 @@ impl Metrics {
         self.failures.clear();
         self.last_success.clear();
         self.duration.clear();
+        self.interval.clear();
         self.current.clear();
         self.skipped.clear();
     }

@@ -2,7 +2,10 @@
 //!
 //! In a pod they come and go with the manifests. A table that stays is the same [`Served`] throughout; who refreshes it is replaced.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::{
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
 
 use tokio::sync::watch;
 use tracing::warn;
@@ -145,6 +148,11 @@ impl Served {
             Some((_, refresher)) => refresher.status(),
             None => state.pending.clone(),
         }
+    }
+
+    /// Longest time between two refreshes of its timer while all is well; `None` without a timer.
+    pub(crate) fn interval(&self) -> Option<Duration> {
+        self.refresher()?.1.interval()
     }
 
     /// Whether it is refreshed by somebody.

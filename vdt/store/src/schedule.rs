@@ -14,6 +14,7 @@ use tracing::{Instrument, info, info_span, warn};
 use vdt_crds::chain;
 
 use crate::{
+    definition::Definition,
     error::StoreError,
     refresh::{Clock, RefreshReport, TableRefresh},
 };
@@ -61,6 +62,7 @@ pub struct TableStatus {
 pub struct Refresher {
     requests: mpsc::Sender<Request>,
     status: watch::Receiver<TableStatus>,
+    definition: Arc<Definition>,
 }
 
 /// The task's end of a [`Refresher`].
@@ -78,6 +80,7 @@ pub fn schedule(refresh: TableRefresh, first: TableStatus) -> (Refresher, Refres
     let handle = Refresher {
         requests: send,
         status: seen,
+        definition: refresh.definition().clone(),
     };
     let task = RefreshTask {
         refresh,
@@ -127,6 +130,11 @@ impl Refresher {
         self.status.borrow().clone()
     }
 
+    /// Longest time that the timer leaves between two refreshes while all is well; `None` while it asks for none.
+    pub fn interval(&self) -> Option<Duration> {
+        interval(&self.definition, listing_time(&self.status.borrow()))
+    }
+
     fn send(&self, request: Request) -> Result<(), RequestError> {
         self.requests
             .try_send(request)
@@ -143,12 +151,11 @@ impl RefreshTask {
         let span = info_span!("refresh", table = %self.refresh.log().table());
         async {
             tokio::pin!(shutdown);
-            let mut listing_time = self.first_listing_time();
             let mut failures = 0_u32;
             let mut last_end = Instant::now();
             let (mut drift_gap, mut drift_due) = (DRIFT_GAP, None);
             loop {
-                let timer = self.due(last_end, listing_time, failures);
+                let timer = self.due(last_end, failures);
                 let due = timer.into_iter().chain(drift_due).min();
                 let mut waiting = Vec::new();
                 tokio::select! {
@@ -183,12 +190,8 @@ impl RefreshTask {
                 } else {
                     failures.saturating_add(1)
                 };
-                if let Ok(report) = &outcome {
-                    listing_time =
-                        Duration::from_secs_f64(report.listing_seconds.clamp(0.0, 86_400.0));
-                }
-                drift_gap = gap_after(is_drift, &outcome, listing_time);
                 record(&self.status, &outcome, clock());
+                drift_gap = gap_after(is_drift, &outcome, listing_time(&self.status.borrow()));
                 for reply in waiting {
                     drop(reply.send(outcome.clone()));
                 }
@@ -207,39 +210,27 @@ impl RefreshTask {
         }
     }
 
-    fn first_listing_time(&self) -> Duration {
-        let status = self.status.borrow();
-        let seconds = status
-            .last
-            .as_ref()
-            .map_or(0.0, |report| report.listing_seconds);
-        Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0))
-    }
-
     /// When the timer fires: after the interval; sooner while artifacts settle or after a failure. Without an interval it finishes what
     /// was asked for: artifacts that were held back are shown once they have settled, and what failed is tried again.
-    fn due(&self, last_end: Instant, listing_time: Duration, failures: u32) -> Option<Instant> {
+    fn due(&self, last_end: Instant, failures: u32) -> Option<Instant> {
         let definition = self.refresh.definition();
         if definition.suspend {
             return None;
         }
-        let cost = listing_time * LISTING_COST;
-        let interval = definition
-            .refresh
-            .interval
-            .map(|interval| interval.max(cost));
+        let status = self.status.borrow();
+        let listing_time = listing_time(&status);
+        let interval = interval(definition, listing_time);
         if failures > 0 {
             let backoff = Duration::from_secs(1) * 2_u32.saturating_pow(failures.min(16) - 1);
             let most = interval.map_or(BACKOFF_MAX, |interval| interval.max(BACKOFF_MAX));
             return Some(last_end + backoff.min(most));
         }
-        let unsettled = self
-            .status
-            .borrow()
+        let is_settling = status
             .last
             .as_ref()
             .is_some_and(|report| report.unsettled > 0);
-        let settling = unsettled.then(|| definition.refresh.settle.max(cost).max(DRIFT_GAP));
+        let cost = listing_time * LISTING_COST;
+        let settling = is_settling.then(|| definition.refresh.settle.max(cost).max(DRIFT_GAP));
         let wait = interval.into_iter().chain(settling).min()?;
         Some(last_end + wait)
     }
@@ -254,6 +245,19 @@ fn gap_after(is_drift: bool, outcome: &Outcome, listing_time: Duration) -> Durat
     } else {
         DRIFT_GAP
     }
+}
+
+/// How long the last listing that succeeded took; a day at most.
+fn listing_time(status: &TableStatus) -> Duration {
+    let last = status.last.as_ref();
+    let seconds = last.map_or(0.0, |report| report.listing_seconds);
+    Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0))
+}
+
+/// What the timer leaves between two listings, unless artifacts settle or a refresh failed.
+fn interval(definition: &Definition, listing_time: Duration) -> Option<Duration> {
+    let declared = definition.refresh.interval?;
+    (!definition.suspend).then(|| declared.max(listing_time * LISTING_COST))
 }
 
 /// Writes an outcome into the status, and into the log when it is news.

@@ -19,8 +19,8 @@ use tokio::{
 };
 use vdt_rope::testing::Altered;
 use vdt_store::{
-    Clock, Definition, OpenMode, Refresher, RequestError, SourceEnv, StateStore, StoreError,
-    TableRefresh, TableStatus, schedule,
+    Clock, Definition, OpenMode, RefreshReport, Refresher, RequestError, SourceEnv, StateStore,
+    StoreError, TableRefresh, TableStatus, schedule,
 };
 
 /// What the clock shows at first, Unix milliseconds.
@@ -37,10 +37,15 @@ struct Table {
 
 impl Table {
     async fn start(interval_seconds: u32, suspend: bool) -> Self {
-        Self::settling(interval_seconds, 0, suspend).await
+        Self::with(interval_seconds, 0, suspend, TableStatus::default()).await
     }
 
-    async fn settling(interval_seconds: u32, settle_seconds: u32, suspend: bool) -> Self {
+    async fn with(
+        interval_seconds: u32,
+        settle_seconds: u32,
+        suspend: bool,
+        first: TableStatus,
+    ) -> Self {
         let folder = TempDir::new().expect("a folder");
         fs::write(folder.path().join("a"), "a").expect("written");
         let manifest = format!(
@@ -73,7 +78,7 @@ impl Table {
         let clock: Clock = Arc::new(move || BEGAN_MS as i64 + started.elapsed().as_millis() as i64);
         let state = state.await.expect("a state");
         let refresh = TableRefresh::new(Arc::new(definition), state, clock.clone());
-        let (asking, task) = schedule(refresh, TableStatus::default());
+        let (asking, task) = schedule(refresh, first);
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(task.run(clock, async move { drop(stopped.await) }));
         Self {
@@ -110,6 +115,24 @@ async fn changed_sources_ask_for_one_refresh_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_table_tells_its_interval_where_it_has_a_timer() {
+    let of = async |seconds, suspend| Table::start(seconds, suspend).await.asking.interval();
+    assert_eq!(of(3600, false).await, Some(Duration::from_secs(3600)));
+    assert_eq!(of(0, false).await, None, "on request only");
+    assert_eq!(of(60, true).await, None, "suspended");
+    let slow = RefreshReport {
+        listing_seconds: 100.0,
+        ..RefreshReport::of_version("main/default/one", 0)
+    };
+    let slow = TableStatus {
+        last: Some(Arc::new(slow)),
+        ..TableStatus::default()
+    };
+    let interval = Table::with(60, 0, false, slow).await.asking.interval();
+    assert_eq!(interval, Some(Duration::from_secs(1000)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_timer_waits_longer_after_each_failure_and_begins_anew_after_a_success() {
     let table = Table::start(5, false).await;
     assert_eq!(table.refreshes_after(5_100).await, 1);
@@ -134,7 +157,7 @@ async fn a_timer_waits_longer_after_each_failure_and_begins_anew_after_a_success
 
 #[tokio::test(start_paused = true)]
 async fn without_a_timer_what_was_held_back_is_shown_once_it_has_settled() {
-    let table = Table::settling(0, 60, false).await;
+    let table = Table::with(0, 60, false, TableStatus::default()).await;
     let first = table.asking.ask_and_wait().await.expect("taken");
     assert_eq!(first.expect("it refreshes").artifacts, 1);
     let path = table.folder.path().join("b");
