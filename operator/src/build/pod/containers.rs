@@ -16,8 +16,9 @@ use crate::{
     names,
 };
 
-/// Memory of the front door without its cache's memory tier, bytes.
-const SIDECAR_MEMORY: u64 = 256 << 20;
+/// Memory of the front door without its cache's memory tier, bytes: what it holds for clients that do not take it (256 MiB), what is read ahead
+/// (64 MiB) and fetched (64 MiB), and itself.
+const SIDECAR_MEMORY: u64 = 512 << 20;
 const SERVER_MEMORY: &str = "256Mi";
 const SERVER_MEMORY_LIMIT: &str = "1Gi";
 /// A readiness probe is held so long, milliseconds; shorter than its timeout.
