@@ -167,7 +167,7 @@ pub(crate) const ADVICE: &[Advice] = &[
     on(
         "CredentialsRejected",
         "the credentials do not hold",
-        "put the right ones into the Secret; they are read again within seconds",
+        "put the right ones into the Secret; pods have them within a minute, with secrets.watch=true within seconds",
     ),
     on(
         "SecretMissing",

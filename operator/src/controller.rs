@@ -138,9 +138,19 @@ pub(crate) async fn reconcile(
     Ok(action)
 }
 
-/// An error and all its causes, for a condition: in one line, shortened.
+/// An error and all its causes, for a condition: in one line, shortened. What an API server says is told in its own words: kube adds them once
+/// more, as Rust writes a struct.
 fn told(error: &(dyn std::error::Error + 'static)) -> String {
-    shorten(&vdt_crds::chain(error))
+    let mut text = vdt_crds::chain(error);
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let boxed = error.downcast_ref::<Box<kube::Error>>().map(|one| &**one);
+        if let Some(kube::Error::Api(status)) = boxed.or_else(|| error.downcast_ref()) {
+            text = text.replace(&error.to_string(), &status.to_string());
+        }
+        cause = error.source();
+    }
+    shorten(&text)
 }
 
 /// A random number. It spreads looks and waits, nothing depends on it being good.
@@ -149,5 +159,30 @@ fn random() -> u32 {
     match ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes) {
         Ok(()) => u32::from_le_bytes(bytes),
         Err(_) => u32::MAX / 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_an_api_server_says_is_told_once_and_in_its_words() {
+        let status = serde_json::json!({
+            "status": "Failure", "code": 422, "reason": "Invalid", "message": "spec.x: Invalid value: 3",
+        });
+        let refused = kube::Error::Api(Box::new(serde_json::from_value(status).unwrap()));
+        assert_eq!(told(&refused), "spec.x: Invalid value: 3: Invalid");
+        let error = ApplyError::Api {
+            verb: "apply",
+            kind: "StatefulSet",
+            name: "manuals".to_owned(),
+            source: Box::new(refused),
+        };
+        assert_eq!(
+            told(&error),
+            "apply of StatefulSet manuals failed: spec.x: Invalid value: 3: Invalid"
+        );
     }
 }

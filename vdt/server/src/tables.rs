@@ -13,7 +13,9 @@ use vdt_crds::{
     META_SUFFIX,
     api::{ManifestReport, RefusedManifest},
 };
-use vdt_store::{Outcome, Refresher, RequestError, StateStore, TableStatus, Versions};
+use vdt_store::{
+    Outcome, Refresher, RequestError, StateStore, TableStatus, Versions, error::OTHER_OWNER,
+};
 
 use crate::metrics::Metrics;
 
@@ -141,6 +143,13 @@ impl Served {
         pending.error = Some(news);
     }
 
+    /// Whether the state says that another resource keeps it.
+    pub(crate) fn is_of_another(&self) -> bool {
+        let state = self.lock();
+        let error = state.pending.error.as_ref();
+        state.refresher.is_none() && error.is_some_and(|(reason, _)| *reason == OTHER_OWNER)
+    }
+
     /// How it is doing.
     pub(crate) fn status(&self) -> TableStatus {
         let state = self.lock();
@@ -260,8 +269,10 @@ impl Tables {
             long.strip_prefix(short)
                 .is_some_and(|rest| short.is_empty() || rest.is_empty() || rest.starts_with('/'))
         };
+        // One that another resource keeps is not ours to show, whoever asks.
         self.served()
             .iter()
+            .filter(|served| !served.is_of_another())
             .any(|served| meets(&served.path) || meets(&format!("{}{META_SUFFIX}", served.path)))
     }
 
@@ -327,6 +338,8 @@ impl Tables {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use vdt_store::StoreError;
+
     use super::*;
 
     #[test]
@@ -369,6 +382,28 @@ mod tests {
         }
         tables.declare(Vec::new(), Vec::new());
         assert!(!tables.shows("main/docs/papers/_delta_log/0.json") && !tables.shows(""));
+    }
+
+    #[test]
+    fn a_table_that_another_resource_keeps_is_not_shown() {
+        let served = Arc::new(Served::pending("c/s/t".to_owned(), "t".to_owned(), None));
+        let (metrics, _) = Metrics::new(false);
+        let tables = Tables::new(vec![served.clone()], Vec::new(), Arc::new(metrics));
+        served.failed("SourceNotFound", "no".to_owned());
+        assert!(tables.shows("c/s/t/_delta_log/0.json"));
+        let error = StoreError::OtherOwner {
+            table: "c/s/t".to_owned(),
+            owner: "docs/t".to_owned(),
+            held_by: "docs/other".to_owned(),
+        };
+        served.failed(error.reason(), error.to_string());
+        for path in [
+            "c/s/t/_delta_log/0.json",
+            "c/s/t_meta/_delta_log/0.json",
+            "c/s",
+        ] {
+            assert!(!tables.shows(path), "{path}");
+        }
     }
 
     #[test]

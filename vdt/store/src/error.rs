@@ -130,6 +130,9 @@ pub enum StoreError {
     },
 }
 
+/// [`StoreError::reason`] of a table that another resource keeps.
+pub const OTHER_OWNER: &str = "OtherOwner";
+
 impl StoreError {
     pub(crate) fn state(location: &str, source: object_store::Error) -> Self {
         Self::State {
@@ -159,7 +162,7 @@ impl StoreError {
             Self::Locked { .. } => "StateLocked",
             Self::NoState { .. } => "StateMissing",
             Self::NewerState { .. } => "StateNewer",
-            Self::OtherOwner { .. } => "OtherOwner",
+            Self::OtherOwner { .. } => OTHER_OWNER,
             Self::Directory { .. } | Self::State { .. } => "StateUnavailable",
             Self::Json { .. } | Self::Log { .. } | Self::Rope { .. } => "StateCorrupt",
             Self::Layout { .. } => "LayoutFailed",
