@@ -57,6 +57,7 @@ fn reasons_of_others() -> Vec<&'static str> {
     let references = include_str!("../../../operator/src/dereference.rs");
     let parts = [
         part(store, "fn reason(&self)", "\n    }\n"),
+        part(store, "const OTHER_OWNER", ";"),
         part(source, "fn reason(&self)", "\n    }\n"),
         part(report, "const LISTED", "///"),
         part(server, ".map_or(", "StoreError::reason"),
@@ -90,6 +91,7 @@ fn reasons_of_every_part_have_advice_or_are_fine() {
     let all = reasons_of_others();
     for known in [
         "StateLocked",
+        "OtherOwner",
         "TlsFailed",
         "Shrunk",
         "StateFailed",

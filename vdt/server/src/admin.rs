@@ -226,18 +226,18 @@ fn report(served: &Served, refreshed: &Outcome) -> RefreshReport {
             };
         }
     };
-    let held = report::held(done);
-    let mut notes = held.clone();
+    let mut notes = report::held(done);
+    let is_held = !notes.is_empty();
     if done.unsettled > 0 {
         let count = units::count(done.unsettled, "artifact");
         notes.push(format!(
             "{count} written just now, shown once unchanged for spec.refresh.settleSeconds"
         ));
     }
-    let name = match (held.is_empty(), done.committed) {
-        (false, _) => RefreshOutcome::Held,
-        (true, true) => RefreshOutcome::Committed,
-        (true, false) => RefreshOutcome::Unchanged,
+    let name = match (is_held, done.committed) {
+        (true, _) => RefreshOutcome::Held,
+        (false, true) => RefreshOutcome::Committed,
+        (false, false) => RefreshOutcome::Unchanged,
     };
     RefreshReport {
         version: i64::try_from(done.version).ok(),

@@ -86,7 +86,7 @@ impl Served {
         state.manifest.refused = None;
     }
 
-    /// The manifest in use has this generation now, and says the same as before.
+    /// The manifest in use has this generation, and is the newest one again: what was refused meanwhile is forgotten.
     pub(crate) fn same(&self, generation: Option<i64>) {
         let mut state = self.lock();
         state.manifest.refused = None;

@@ -81,7 +81,7 @@ impl SecretFiles {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 "does not exist; create it".to_owned()
             }
-            Err(error) => format!("cannot be read: {error}"),
+            Err(error) => format!("cannot be read: {error}; let this process read it"),
         };
         Err(self.unusable(key, format!("the file {} {problem}", file.display())))
     }

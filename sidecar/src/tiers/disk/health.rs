@@ -24,7 +24,7 @@ use crate::tiers::{DiskState, TiersError, reason};
 const CHECK_EVERY: Duration = Duration::from_secs(5);
 /// How long a tier that was left is left alone, at first and at most. One that works for longer than the most is trusted again, and left alone as
 /// at first when it breaks the next time.
-pub(super) const RETRY_MIN: Duration = Duration::from_secs(5);
+const RETRY_MIN: Duration = Duration::from_secs(5);
 const RETRY_MAX: Duration = Duration::from_secs(300);
 /// Reads that fail one after another before the tier is left.
 const READ_ERRORS_MAX: u32 = 16;
@@ -44,14 +44,26 @@ pub(super) struct Status {
 }
 
 impl Status {
+    /// That of a tier that is about to be opened for the first time.
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            state: DiskState::Ok,
+            layout: None,
+            closing: None,
+            retry_at: now,
+            retry_after: RETRY_MIN,
+            opened_at: now,
+            past_bytes: (0, 0),
+        }
+    }
+
     pub(super) fn past_bytes_of(&mut self, opened: &Opened) {
         let device = opened.store.statistics();
         self.past_bytes.0 += device.disk_write_bytes() as u64;
         self.past_bytes.1 += device.disk_read_bytes() as u64;
     }
-}
 
-impl Status {
     /// The tier is open and was looked at.
     fn works(&mut self) {
         if self.opened_at.elapsed() > RETRY_MAX {
@@ -199,15 +211,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_tier_that_worked_for_long_is_tried_again_as_soon_as_at_first() {
-        let mut status = Status {
-            state: DiskState::Ok,
-            layout: None,
-            closing: None,
-            retry_at: Instant::now(),
-            retry_after: RETRY_MIN,
-            opened_at: Instant::now(),
-            past_bytes: (0, 0),
-        };
+        let mut status = Status::new();
         for _ in 0..10 {
             status.leave_alone();
         }

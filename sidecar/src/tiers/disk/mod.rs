@@ -57,13 +57,13 @@ use tracing::{info, warn};
 use self::{
     deferred::Deferred,
     doorkeeper::Doorkeeper,
-    health::{RETRY_MIN, Status, watch},
+    health::{Status, watch},
     load::{Loaded, Loading, load},
     queue::{Job, Queue},
     store::Opened,
 };
 use super::{
-    DiskOptions, DiskState, Insert, Key, TiersError,
+    DiskOptions, Insert, Key, TiersError,
     entry::Held,
     memory::Memory,
     stats::{Counters, DiskStats},
@@ -148,15 +148,7 @@ impl Disk {
         memory: Arc<Memory>,
         counters: Arc<Counters>,
     ) -> Result<Self, TiersError> {
-        let status = Status {
-            state: DiskState::Ok,
-            layout: None,
-            closing: None,
-            retry_at: Instant::now(),
-            retry_after: RETRY_MIN,
-            opened_at: Instant::now(),
-            past_bytes: (0, 0),
-        };
+        let status = Status::new();
         let inner = Arc::new(Inner {
             options: options.clone(),
             budget,

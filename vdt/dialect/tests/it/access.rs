@@ -56,7 +56,7 @@ fn auditor() -> Principal {
     }
 }
 
-fn tables(paths: &[&str]) -> Tables {
+pub(crate) fn tables(paths: &[&str]) -> Tables {
     Tables::new(paths.iter().map(|path| (*path).to_owned()))
 }
 

@@ -6,9 +6,10 @@ use futures::TryStreamExt;
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt};
-use vdt_dialect::access::{Public, Tables};
+use vdt_dialect::access::Public;
 use vdt_dialect::{Access, Edge};
 
+use super::access::tables;
 use super::support::{Served, Setup, get, request, serve_setup, shelf};
 
 const KEYS: [&str; 5] = [
@@ -18,10 +19,6 @@ const KEYS: [&str; 5] = [
     "main/hidden/t/a.bin",
     "other/docs/t/a.bin",
 ];
-
-fn tables(paths: &[&str]) -> Tables {
-    Tables::new(paths.iter().map(|path| (*path).to_owned()))
-}
 
 async fn serve() -> (Served, Arc<Public>) {
     let public = Arc::new(Public::new(tables(&[

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use tracing::warn;
+use vdt_crds::VirtualTable;
 use vdt_sidecar::{
     admin::gate,
     log::Notices,
@@ -42,15 +43,13 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let origin = Arc::new(Origin::new(state.clone()));
     let opened = open_tables(&declared, &state, &origin).await?;
     // What is not served is nobody's to read: it may be the table of somebody else, which lies in the state under the same name.
-    let shown = declared.iter().map(|one| one.table.clone());
-    let shown: Vec<_> = shown
-        .filter(|table| {
-            let path = table.table_path();
-            opened
-                .iter()
-                .any(|one| one.definition.path().as_ref() == path)
-        })
-        .collect();
+    let paths: Vec<_> = opened.iter().map(|one| one.definition.path()).collect();
+    let is_open = |table: &VirtualTable| {
+        let path = table.table_path();
+        paths.iter().any(|open| open.as_ref() == path)
+    };
+    let tables = declared.iter().map(|one| &one.table);
+    let shown: Vec<_> = tables.filter(|table| is_open(table)).cloned().collect();
     if shown.len() < declared.len() {
         for problem in front.redeclare(&shown).err().unwrap_or_default() {
             warn!("who may read stays as it was: {problem}");
