@@ -40,7 +40,7 @@ pub struct Definition {
     pub schema: String,
     /// Third part.
     pub name: String,
-    /// `<namespace>/<metadata.name>`: who writes the table.
+    /// Who writes the table: `<namespace>/<metadata.name>`, or the place that was given without a resource.
     pub owner: String,
     /// Its columns.
     pub columns: TableSchema,

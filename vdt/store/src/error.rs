@@ -36,9 +36,23 @@ pub enum StoreError {
         /// Newest format that this version knows.
         known: u32,
     },
+    /// The service of the state does not honour `If-None-Match: *`, or not atomically.
+    #[error(
+        "the service of the state {location:?} let {won} of {puts} puts of one new object win, where exactly one may: writers \
+         would replace each other's commits, and one replica alone meets its successor; use a service, or a version of it, \
+         that honours If-None-Match: * on PUT"
+    )]
+    Unconditional {
+        /// URL.
+        location: String,
+        /// Puts that raced.
+        puts: usize,
+        /// Puts that the service says it has carried out.
+        won: usize,
+    },
     /// The table belongs to another resource.
     #[error(
-        "table {table} belongs to {held_by:?}, not to {owner:?}; rename one of them, or give another --state"
+        "table {table} belongs to {held_by:?}, not to {owner:?}; give another --state or a manifest with spec.table"
     )]
     OtherOwner {
         /// `<catalog>/<schema>/<table>`.
@@ -163,7 +177,9 @@ impl StoreError {
             Self::NoState { .. } => "StateMissing",
             Self::NewerState { .. } => "StateNewer",
             Self::OtherOwner { .. } => OTHER_OWNER,
-            Self::Directory { .. } | Self::State { .. } => "StateUnavailable",
+            Self::Unconditional { .. } | Self::Directory { .. } | Self::State { .. } => {
+                "StateUnavailable"
+            }
             Self::Json { .. } | Self::Log { .. } | Self::Rope { .. } => "StateCorrupt",
             Self::Layout { .. } => "LayoutFailed",
             Self::Contended { .. } => "Contended",

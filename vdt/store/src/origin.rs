@@ -7,7 +7,8 @@
 //! ```
 //!
 //! `_vdt` folders, the lock and `store.json` are not shown. `sources` is read, never listed.
-//! `_last_checkpoint` is made from the listing of the same store that answers LIST, so it never names what LIST does not show.
+//! `_last_checkpoint` is made from the listing of the same store that answers LIST, so it never names what LIST does not show. There is one in a
+//! log and nowhere else.
 
 mod hint;
 
@@ -35,6 +36,7 @@ pub const LOG: &str = "log";
 /// First segment of source objects.
 pub const SOURCES: &str = "sources";
 const HIDDEN: &str = "_vdt";
+const DELTA_LOG: &str = "_delta_log";
 const HINT: &str = "_last_checkpoint";
 
 /// See the module's documentation.
@@ -42,7 +44,7 @@ const HINT: &str = "_last_checkpoint";
 pub struct Origin {
     state: StateStore,
     sources: RwLock<HashMap<Arc<str>, Vec<Place>>>,
-    hints: hint::Hints,
+    hints: Arc<hint::Hints>,
     requests: AtomicU64,
     bytes: Arc<AtomicU64>,
 }
@@ -70,7 +72,7 @@ impl Origin {
         Self {
             state,
             sources: RwLock::default(),
-            hints: hint::Hints::default(),
+            hints: Arc::default(),
             requests: AtomicU64::new(0),
             bytes: Arc::default(),
         }
@@ -147,6 +149,24 @@ impl Origin {
         found.map(|place| place.source.clone())
     }
 
+    /// What is shown of a listing of the state store's folder `inside`. Checkpoints that pass are remembered: the next hint begins there.
+    fn listed(
+        &self,
+        inside: &Path,
+        listed: BoxStream<'static, ObjectResult<ObjectMeta>>,
+    ) -> BoxStream<'static, ObjectResult<ObjectMeta>> {
+        let (hints, log) = (self.hints.clone(), is_log(inside).then(|| inside.clone()));
+        listed
+            .try_filter(|meta| future::ready(is_shown(&meta.location)))
+            .inspect_ok(move |meta| {
+                if let Some(log) = &log {
+                    hints.met(log, &meta.location);
+                }
+            })
+            .map_ok(shown)
+            .boxed()
+    }
+
     async fn get_source(&self, path: &Path, options: GetOptions) -> ObjectResult<GetResult> {
         let mut parts = path.as_ref().splitn(3, '/').skip(1);
         let (Some(id), Some(key)) = (parts.next(), parts.next()) else {
@@ -199,14 +219,15 @@ fn read_only(operation: &str) -> ObjectError {
     }
 }
 
-/// Where in the state store `path` lies, or `None` if it is not below `log` or is hidden.
+/// Where in the state store `path` lies, or `None` if it is neither `log` nor below it.
 fn in_state(path: &Path) -> Option<Path> {
     let mut parts = path.parts();
-    if parts.next()?.as_ref() != LOG {
-        return None;
-    }
-    let inside = Path::from_iter(parts);
-    is_shown(&inside).then_some(inside)
+    (parts.next()?.as_ref() == LOG).then(|| parts.collect())
+}
+
+/// Whether `inside` is the folder of a table's log. It is flat.
+fn is_log(inside: &Path) -> bool {
+    inside.parts().count() == 4 && inside.filename() == Some(DELTA_LOG)
 }
 
 /// Tables are three folders deep; what lies higher is the store's own.
@@ -245,12 +266,14 @@ impl ObjectStore for Origin {
         {
             return self.get_source(location, options).await;
         }
-        let inside = in_state(location).ok_or_else(|| not_found(location))?;
+        let inside = in_state(location)
+            .filter(is_shown)
+            .ok_or_else(|| not_found(location))?;
         if inside.filename() == Some(HINT) {
-            return self
-                .hints
-                .get(self.state.objects().as_ref(), location, &inside, options)
-                .await;
+            let folder = inside.parent().filter(is_log);
+            let folder = folder.ok_or_else(|| not_found(location))?;
+            let objects = self.state.objects().as_ref();
+            return self.hints.get(objects, location, &folder, options).await;
         }
         let mut found = self.state.objects().get_opts(&inside, options).await?;
         found.meta.location = location.clone();
@@ -258,19 +281,10 @@ impl ObjectStore for Origin {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, ObjectResult<ObjectMeta>> {
-        let inside = match prefix {
-            None => Path::default(),
-            Some(path) if path.parts().next().is_some_and(|part| part.as_ref() == LOG) => {
-                path.parts().skip(1).collect()
-            }
-            Some(_) => return stream::empty().boxed(),
-        };
-        self.state
-            .objects()
-            .list(Some(&inside))
-            .try_filter(|meta| future::ready(is_shown(&meta.location)))
-            .map_ok(shown)
-            .boxed()
+        match prefix.map_or(Some(Path::default()), in_state) {
+            Some(inside) => self.listed(&inside, self.state.objects().list(Some(&inside))),
+            None => stream::empty().boxed(),
+        }
     }
 
     fn list_with_offset(
@@ -278,8 +292,17 @@ impl ObjectStore for Origin {
         prefix: Option<&Path>,
         offset: &Path,
     ) -> BoxStream<'static, ObjectResult<ObjectMeta>> {
+        let listed = match (prefix.and_then(in_state), in_state(offset)) {
+            // Of a folder in folders some services (SeaweedFS) have an order of their own: what they list after a key is not all that comes
+            // after it. A flat one has one order.
+            (Some(folder), Some(after)) if is_log(&folder) => {
+                let objects = self.state.objects();
+                self.listed(&folder, objects.list_with_offset(Some(&folder), &after))
+            }
+            _ => self.list(prefix),
+        };
         let offset = offset.clone();
-        self.list(prefix)
+        listed
             .try_filter(move |meta| future::ready(meta.location > offset))
             .boxed()
     }
@@ -291,17 +314,12 @@ impl ObjectStore for Origin {
                 objects: Vec::new(),
             });
         };
-        if prefix
-            .parts()
-            .next()
-            .is_some_and(|part| part.as_ref() != LOG)
-        {
+        let Some(inside) = in_state(prefix) else {
             return Ok(ListResult {
                 common_prefixes: Vec::new(),
                 objects: Vec::new(),
             });
-        }
-        let inside: Path = prefix.parts().skip(1).collect();
+        };
         let found = self
             .state
             .objects()

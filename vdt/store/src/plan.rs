@@ -176,7 +176,7 @@ fn plan_source(
     let listing = match source.listing {
         None => Err(Hold::NotListed),
         Some(listing) => {
-            let dropped = count_dropped(&files, &listing.entries);
+            let dropped = count_dropped(&files, &listing);
             if policy.hold_shrunk && !source.edited && dropped * 2 > known {
                 Err(Hold::Shrunk { dropped, known })
             } else {
@@ -243,16 +243,11 @@ fn keep_or_relay(
     plan.add.extend(groups(context.clone(), rows, layout));
 }
 
-fn count_dropped(files: &[CommittedFile], entries: &[Entry]) -> u64 {
-    let listed = |key: &str| {
-        entries
-            .binary_search_by(|entry| entry.object.key.as_bytes().cmp(key.as_bytes()))
-            .is_ok()
-    };
+fn count_dropped(files: &[CommittedFile], listing: &Listing) -> u64 {
     files
         .iter()
         .flat_map(|file| &file.artifacts)
-        .filter(|artifact| !listed(&artifact.object.key))
+        .filter(|artifact| !listing.has(&artifact.object.key))
         .count() as u64
 }
 

@@ -19,7 +19,7 @@ mod plan;
 mod report;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -59,6 +59,8 @@ pub struct TableRefresh {
     log: TableLog,
     meta_log: TableLog,
     clock: Clock,
+    /// All ropes of the mirror were there once.
+    is_mirror_seen: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for TableRefresh {
@@ -80,6 +82,7 @@ impl TableRefresh {
             log,
             meta_log,
             clock,
+            is_mirror_seen: Arc::default(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
-use vdt_rope::stored;
+use vdt_rope::{FileName, stored};
 use vdt_table::{Artifact, FileGroup, SourceContext, read_rows};
 
 use crate::{
@@ -20,7 +20,7 @@ const CONCURRENT_ROPES: usize = 8;
 /// Reads every rope of `snapshot`.
 ///
 /// # Errors
-/// [`StoreError::Rope`] names a rope that is missing, truncated or corrupt.
+/// [`StoreError::Rope`] names a rope that is missing, truncated, corrupt or another one.
 pub(crate) async fn read_current(
     state: &StateStore,
     log: &TableLog,
@@ -42,8 +42,13 @@ async fn read_file(
     log: &TableLog,
     file: AddedFile,
 ) -> Result<CommittedFile, StoreError> {
-    let stem = file.path.strip_suffix(".parquet").unwrap_or(&file.path);
-    let path = log.table().clone().join(format!("{stem}.rope"));
+    let Some(name) = FileName::parse_parquet_file(&file.path) else {
+        return Err(StoreError::Rope {
+            path: log.table().clone().join(file.path.as_str()).to_string(),
+            source: "the log names a file that is none of vdt's".into(),
+        });
+    };
+    let path = log.table().clone().join(name.rope_file());
     let stored = state
         .objects()
         .get(&path)
@@ -53,6 +58,10 @@ async fn read_file(
         .await
         .map_err(|source| StoreError::object(&path, source))?;
     let decoded = tokio::task::spawn_blocking(move || {
+        let found = name_of(&stored)?;
+        if found != name {
+            return Err(format!("it is the rope of {found}, and not of {name}").into());
+        }
         let (rope, annotation) = stored::decode(&stored).map_err(boxed)?;
         read_rows(&rope, &annotation).map_err(boxed)
     })
@@ -68,6 +77,16 @@ async fn read_file(
         source: rows.source_name,
         artifacts: rows.artifacts,
     })
+}
+
+/// The name that a stored rope, given whole, has by itself.
+fn name_of(stored: &[u8]) -> Result<FileName, Box<dyn std::error::Error + Send + Sync>> {
+    match stored::Index::parse(stored, stored.len() as u64).map_err(boxed)? {
+        stored::Tail::Index(index) => Ok(index.name()),
+        stored::Tail::NeedMore { bytes } => {
+            Err(format!("its index has {bytes} bytes and the file fewer").into())
+        }
+    }
 }
 
 fn boxed<E: std::error::Error + Send + Sync + 'static>(

@@ -13,8 +13,8 @@ use crate::schema::{ColumnType, Origin, TableSchema};
 use crate::time;
 use crate::value::{self, Scalar};
 
-/// All but the unreserved characters of RFC 3986 2.3 and slashes.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+/// Characters that are encoded in the path of a URL: all but the unreserved ones of RFC 3986 2.3 and slashes.
+pub const URL_PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
@@ -219,7 +219,7 @@ fn percent_encode(out: &mut Vec<u8>, key: &str) {
         out.extend_from_slice(key.as_bytes());
         return;
     }
-    for piece in percent_encoding::utf8_percent_encode(key, ENCODED) {
+    for piece in percent_encoding::utf8_percent_encode(key, URL_PATH) {
         out.extend_from_slice(piece.as_bytes());
     }
 }

@@ -38,6 +38,7 @@ mod value;
 pub use artifact::{Artifact, FileGroup, SourceContext};
 pub use attribute::Attribute;
 pub use file::{LayoutError, PADDING_BYTES, VirtualFile, lay_out};
+pub use fill::URL_PATH;
 pub use group::groups;
 pub use layout::{ChecksumPolicy, INLINE_MAX_BYTES, Layout, ROW_GROUPS_MAX};
 pub use meta::meta_files;

@@ -4,7 +4,8 @@
 //! {"version":20,"size":612,"sizeInBytes":41230}
 //! ```
 //!
-//! `size` is the number of actions in the checkpoint: the rows of its Parquet footer, read once a checkpoint.
+//! `size` is the number of actions in the checkpoint: the rows of its Parquet footer, read once a checkpoint. The log is listed from the newest
+//! checkpoint on that was met before, so that a long log costs no more than a short one.
 
 use std::{
     collections::HashMap,
@@ -12,7 +13,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{
+    StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
 use object_store::{
     Attributes, Error as ObjectError, GetOptions, GetResult, GetResultPayload, ObjectMeta,
     ObjectStore, ObjectStoreExt, Result as ObjectResult, path::Path,
@@ -23,34 +27,63 @@ use super::{STORE, not_found};
 
 /// Enough for the footer of any checkpoint that vdt writes; a longer one is read in a second request.
 const FOOTER_BYTES: u64 = 64 << 10;
-/// One entry a checkpoint that was asked for; forgotten all at once when there are too many.
+/// Logs that are remembered; forgotten all at once when there are too many.
 const REMEMBERED: usize = 4096;
 
-/// Actions of checkpoints whose footer has been read, by path. Checkpoints never change.
+/// The newest checkpoint that was met in each log, by its folder.
 #[derive(Debug, Default)]
 pub(super) struct Hints {
-    actions: Mutex<HashMap<Path, i64>>,
+    newest: Mutex<HashMap<Path, Met>>,
+}
+
+/// A checkpoint. It never changes.
+#[derive(Debug, Clone, Copy)]
+struct Met {
+    version: u64,
+    /// Rows of its footer, once that was read.
+    actions: Option<i64>,
 }
 
 impl Hints {
-    /// Answers a GET of `location` (`inside` the state store) from the newest checkpoint beside it; not found without one.
+    /// Remembers a file of the log in `folder`, if it is a newer checkpoint.
+    pub(super) fn met(&self, folder: &Path, file: &Path) {
+        let Some(version) = version(file) else { return };
+        if self.of(folder).is_none_or(|met| met.version < version) {
+            let actions = None;
+            self.remember(folder, Met { version, actions });
+        }
+    }
+
+    /// Answers a GET of `location` from the newest checkpoint of the log in `folder`; not found without one.
     pub(super) async fn get(
         &self,
         objects: &dyn ObjectStore,
         location: &Path,
-        inside: &Path,
+        folder: &Path,
         options: GetOptions,
     ) -> ObjectResult<GetResult> {
-        let folder: Path = inside.parts().take(inside.parts().count() - 1).collect();
-        let checkpoint = objects
-            .list(Some(&folder))
-            .try_filter_map(async |meta| Ok(version(&meta.location).map(|version| (version, meta))))
-            .try_fold(None, async |best, next: (u64, ObjectMeta)| {
-                Ok(best.filter(|(version, _)| *version > next.0).or(Some(next)))
-            })
-            .await?;
-        let (version, checkpoint) = checkpoint.ok_or_else(|| not_found(location))?;
-        let size = self.actions(objects, &checkpoint).await?;
+        let met = self.of(folder);
+        let mut found = None;
+        if let Some(met) = met {
+            // Names of a version's files begin with its number, and come after it.
+            let offset = folder.clone().join(format!("{:020}", met.version));
+            found = newest(objects.list_with_offset(Some(folder), &offset)).await?;
+        }
+        if found.is_none() {
+            // None was met, or it went with the table that it was of.
+            found = newest(objects.list(Some(folder))).await?;
+        }
+        let (version, checkpoint) = found.ok_or_else(|| not_found(location))?;
+        let known = met.filter(|met| met.version == version);
+        let size = match known.and_then(|met| met.actions) {
+            Some(actions) => actions,
+            None => {
+                let rows = actions(objects, &checkpoint).await?;
+                let actions = Some(rows);
+                self.remember(folder, Met { version, actions });
+                rows
+            }
+        };
         let body = Bytes::from(format!(
             r#"{{"version":{version},"size":{size},"sizeInBytes":{}}}"#,
             checkpoint.size
@@ -86,45 +119,58 @@ impl Hints {
         })
     }
 
-    async fn actions(
-        &self,
-        objects: &dyn ObjectStore,
-        checkpoint: &ObjectMeta,
-    ) -> ObjectResult<i64> {
-        let path = &checkpoint.location;
-        if let Some(actions) = self.lock().get(path) {
-            return Ok(*actions);
-        }
-        let start = checkpoint.size.saturating_sub(FOOTER_BYTES);
-        let mut tail = objects.get_range(path, start..checkpoint.size).await?;
-        let mut reader = ParquetMetaDataReader::new();
-        if reader.try_parse_sized(&tail, checkpoint.size).is_err() {
-            tail = objects.get_range(path, 0..checkpoint.size).await?;
-            reader
-                .try_parse_sized(&tail, checkpoint.size)
-                .map_err(|source| ObjectError::Generic {
-                    store: STORE,
-                    source: Box::new(source),
-                })?;
-        }
-        let metadata = reader.finish().map_err(|source| ObjectError::Generic {
-            store: STORE,
-            source: Box::new(source),
-        })?;
-        let actions = metadata.file_metadata().num_rows();
-        let mut known = self.lock();
-        if known.len() >= REMEMBERED {
-            known.clear();
-        }
-        known.insert(path.clone(), actions);
-        Ok(actions)
+    fn of(&self, folder: &Path) -> Option<Met> {
+        self.lock().get(folder).copied()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Path, i64>> {
-        self.actions.lock().unwrap_or_else(PoisonError::into_inner)
+    fn remember(&self, folder: &Path, met: Met) {
+        let mut newest = self.lock();
+        if newest.len() >= REMEMBERED && !newest.contains_key(folder) {
+            newest.clear();
+        }
+        newest.insert(folder.clone(), met);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Path, Met>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// The newest checkpoint of what is listed.
+async fn newest(
+    listed: BoxStream<'static, ObjectResult<ObjectMeta>>,
+) -> ObjectResult<Option<(u64, ObjectMeta)>> {
+    listed
+        .try_filter_map(async |meta| Ok(version(&meta.location).map(|version| (version, meta))))
+        .try_fold(None, async |best, next: (u64, ObjectMeta)| {
+            Ok(best.filter(|(version, _)| *version > next.0).or(Some(next)))
+        })
+        .await
+}
+
+/// Rows of a checkpoint, by its footer.
+async fn actions(objects: &dyn ObjectStore, checkpoint: &ObjectMeta) -> ObjectResult<i64> {
+    let path = &checkpoint.location;
+    let start = checkpoint.size.saturating_sub(FOOTER_BYTES);
+    let mut tail = objects.get_range(path, start..checkpoint.size).await?;
+    let mut reader = ParquetMetaDataReader::new();
+    if reader.try_parse_sized(&tail, checkpoint.size).is_err() {
+        tail = objects.get_range(path, 0..checkpoint.size).await?;
+        reader
+            .try_parse_sized(&tail, checkpoint.size)
+            .map_err(|source| ObjectError::Generic {
+                store: STORE,
+                source: Box::new(source),
+            })?;
+    }
+    let metadata = reader.finish().map_err(|source| ObjectError::Generic {
+        store: STORE,
+        source: Box::new(source),
+    })?;
+    Ok(metadata.file_metadata().num_rows())
+}
+
+/// The version that a file of a log is the checkpoint of.
 fn version(path: &Path) -> Option<u64> {
     path.filename()?
         .strip_suffix(".checkpoint.parquet")?

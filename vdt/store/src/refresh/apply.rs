@@ -58,6 +58,7 @@ impl TableRefresh {
             return Ok(Some(report(snapshot.version, false, bytes, 0)));
         }
         let next_id = plan.next_id;
+        let puts = self.state.puts_from_now();
         let groups: Vec<_> = plan.add.into_iter().map(Arc::new).collect();
         let rows = rows(&contexts, plan.keep, groups.clone());
         let bytes = rows.artifact_bytes();
@@ -112,7 +113,7 @@ impl TableRefresh {
                 .map(|file| delta::remove(&file.path, file.size, now_ms)),
         );
         actions.extend(laid_out.adds.into_iter().map(|add| add.action));
-        self.state.flush().await?;
+        self.state.flush(puts).await?;
         let version = snapshot.map_or(0, |snapshot| snapshot.version + 1);
         if !self.log.commit(version, &actions).await? {
             return Ok(None);

@@ -2,13 +2,15 @@
 //!
 //! Its files are a pure function of the rows of `t`, so the mirror of a version is the same whoever makes it and however often.
 //! The `txn` action `vdt-of` holds the version of `t` that is mirrored: a mirror that is behind is made again, one that is
-//! ahead is left alone.
+//! ahead is left alone. Ropes that were lost are looked for once, by the first refresh that finds nothing to do, and put again.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::atomic::Ordering::Relaxed};
 
 use futures::stream;
+use object_store::ObjectStore;
 use serde_json::Value;
 use tokio::sync::mpsc;
+use vdt_rope::FileName;
 use vdt_table::{VirtualFile, delta, meta_files};
 
 use super::{
@@ -17,7 +19,7 @@ use super::{
 };
 use crate::{
     error::StoreError,
-    log::{APP_ID_META, Snapshot},
+    log::{APP_ID_META, AddedFile, Snapshot},
     rows::Rows,
 };
 
@@ -40,25 +42,30 @@ impl TableRefresh {
     /// Brings `t_meta` to `version`, which `mirror` was made of, and writes its checksum file.
     pub(super) async fn mirror(&self, version: u64, mirror: Mirror) -> Result<(), StoreError> {
         let of = i64::try_from(version).unwrap_or(i64::MAX);
-        let is_current = |snapshot: &Option<Snapshot>| {
-            snapshot.as_ref().is_some_and(|snapshot| {
-                snapshot
-                    .transactions
-                    .get(APP_ID_META)
-                    .is_some_and(|mirrored| *mirrored >= of)
-            })
+        let mirrored = |snapshot: &Option<Snapshot>| {
+            let transactions = snapshot.as_ref().map(|snapshot| &snapshot.transactions)?;
+            transactions.get(APP_ID_META).copied()
         };
+        let is_current =
+            |snapshot: &Option<Snapshot>| mirrored(snapshot).is_some_and(|mirrored| mirrored >= of);
         let now_ms = (self.clock)();
         let (files, mut snapshot) = match mirror {
             // Durable before `t` was committed, as `snapshot` was read: it cannot mirror this version yet.
             Mirror::Files { files, snapshot } => (files, snapshot),
             Mirror::Rows(rows) => {
                 let snapshot = self.meta_log.snapshot().await?;
-                if is_current(&snapshot) {
+                let is_lossy = mirrored(&snapshot) == Some(of)
+                    && self.has_lost_ropes(snapshot.as_ref()).await?;
+                if is_current(&snapshot) && !is_lossy {
                     return self.write_checksum(&self.meta_log).await;
                 }
-                let files = self.put_meta_files(rows, snapshot.as_ref(), now_ms).await?;
-                self.state.flush().await?;
+                let puts = self.state.puts_from_now();
+                let there = snapshot.as_ref().filter(|_| !is_lossy);
+                let files = self.put_meta_files(rows, there, now_ms).await?;
+                self.state.flush(puts).await?;
+                if is_lossy && is_made_of(snapshot.as_ref(), &files) {
+                    return self.write_checksum(&self.meta_log).await;
+                }
                 (files, snapshot)
             }
         };
@@ -78,6 +85,31 @@ impl TableRefresh {
             table: self.meta_log.table().to_string(),
             attempts: ATTEMPTS,
         })
+    }
+
+    /// Whether a rope of `snapshot` is missing or empty. Looks until it has looked once.
+    async fn has_lost_ropes(&self, snapshot: Option<&Snapshot>) -> Result<bool, StoreError> {
+        let Some(snapshot) = snapshot.filter(|_| !self.is_mirror_seen.load(Relaxed)) else {
+            return Ok(false);
+        };
+        let table = self.meta_log.table();
+        let listed = self.state.objects().list_with_delimiter(Some(table)).await;
+        let listed = listed.map_err(|source| StoreError::object(table, source))?;
+        let there = listed.objects.iter().filter(|object| object.size > 0);
+        let there: BTreeSet<_> = there
+            .filter_map(|object| object.location.filename())
+            .collect();
+        let is_lost = |file: &&AddedFile| {
+            FileName::parse_parquet_file(&file.path)
+                .is_none_or(|name| !there.contains(name.rope_file().as_str()))
+        };
+        let lost = snapshot.files.iter().filter(is_lost).count();
+        if lost == 0 {
+            self.is_mirror_seen.store(true, Relaxed);
+        } else {
+            tracing::warn!(%table, lost, "ropes were lost, they are made again");
+        }
+        Ok(lost > 0)
     }
 
     /// Lays out `t_meta` and puts the ropes that its `snapshot` lacks. Harmless before `t` is committed: no commit names them yet.
@@ -171,4 +203,11 @@ impl TableRefresh {
         self.meta_log.write_checksum(version, &checksum).await?;
         Ok(true)
     }
+}
+
+/// Whether `snapshot` has these files and no other.
+fn is_made_of(snapshot: Option<&Snapshot>, files: &[PutFile]) -> bool {
+    let committed = snapshot.iter().flat_map(|snapshot| &snapshot.files);
+    let committed: BTreeSet<_> = committed.map(|file| file.path.as_str()).collect();
+    committed == files.iter().map(|file| file.path.as_str()).collect()
 }

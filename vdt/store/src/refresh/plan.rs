@@ -14,7 +14,7 @@ use crate::{
     log::Snapshot,
     plan::{Current, Hold, Listed, ListedAt, Plan, Policy, plan},
     rows::read_current,
-    source::{Listing, SourceError},
+    source::{Listing, Source, SourceError},
 };
 
 /// Sources by name, as their rows are laid out in the version that is planned.
@@ -37,7 +37,7 @@ impl TableRefresh {
         listings: Vec<Result<Listing, SourceError>>,
         listed_at: ListedAt,
     ) -> Result<Planned, StoreError> {
-        let current = match snapshot {
+        let mut current = match snapshot {
             None => Current::default(),
             Some(snapshot) => read_current(&self.state, &self.log, snapshot).await?,
         };
@@ -51,6 +51,10 @@ impl TableRefresh {
                 .iter()
                 .any(|key| is_edited(snapshot, &configuration, key));
             let mut context = source.context();
+            let listing = match listing {
+                Ok(listing) => complete(source, listing, &mut current).await?,
+                failed => failed,
+            };
             let listing = match listing {
                 Ok(listing) => {
                     outcomes.push(outcome(source.name(), Ok(&listing)));
@@ -120,6 +124,30 @@ impl TableRefresh {
             metadata_changed,
         })
     }
+}
+
+/// A listing with the rows of `current` that it lacks although they are there: what is not in it is taken out of the table. Rows
+/// that are laid out for another place than the source's are not its to look for.
+async fn complete(
+    source: &Arc<Source>,
+    listing: Listing,
+    current: &mut Current,
+) -> Result<Result<Listing, SourceError>, StoreError> {
+    let (source, given) = (source.clone(), std::mem::take(current));
+    let looking = tokio::task::spawn_blocking(move || {
+        let files = given.files.iter();
+        let rows = files
+            .filter(|file| file.source == *source.name())
+            .flat_map(|file| &file.artifacts)
+            .filter(|row| row.object.source == *source.id());
+        let listing = source.complete(listing, rows.map(|row| &*row.object.key));
+        (listing, given)
+    });
+    let (listing, given) = looking
+        .await
+        .map_err(|source| StoreError::task("a look at what a listing lacks", source))?;
+    *current = given;
+    Ok(listing)
 }
 
 /// Whether an entry of the configuration differs from the committed one.

@@ -1,37 +1,46 @@
 //! A folder of the machine as a source, or one of a claim that is mounted into a pod.
 //!
-//! [`walk`] lists it, [`read`] reads it, [`beneath`] opens paths without ever leaving it, [`claim`] finds it in a claim.
+//! [`walk`] lists it, [`lookup`] finds what a walk has missed, [`read`] reads it, [`beneath`] opens paths without ever leaving
+//! it, [`facts`] tell one content of a file from another, [`claim`] finds it in a claim.
 
 mod beneath;
 mod claim;
+mod facts;
+mod lookup;
 mod read;
 mod walk;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use chrono::{DateTime, Utc};
 use object_store::ObjectStore;
-use rustix::fs::{FileType, Stat};
 use tokio::sync::mpsc;
+use vdt_rope::SourceObject;
 use vdt_table::SourceContext;
 
-use self::beneath::Root;
+use self::beneath::{OpenError, Root};
+use self::facts::Facts;
 use super::SourceError;
 use super::globs::Globs;
-use super::listing::{Listing, Part};
+use super::listing::{Entry, Listing, Part};
 use super::read_only::ReadOnly;
 
 /// A folder, by its canonical absolute path. The path is opened anew for every listing and read, so a folder that is
-/// replaced or mounted again is the new one.
+/// replaced or mounted again is the new one. A link that was declared and leads elsewhere now is another place: the listing
+/// fails, as what is committed is named after the place where it was found.
 #[derive(Clone, Debug)]
 pub(super) struct FileSource {
     name: Arc<str>,
+    /// The absolute path as it was given.
+    declared: Arc<Path>,
     root: Arc<Root>,
     /// Where the claim is mounted, for a folder of one.
     mount: Option<Arc<Path>>,
     store: Arc<dyn ObjectStore>,
+    /// How many files the last listing could not have read.
+    unreadable: Arc<AtomicU64>,
 }
 
 /// Parts of a walk that wait for their reader; each holds at most one folder or [`walk::PART_ENTRIES`] entries.
@@ -40,19 +49,22 @@ const PARTS_IN_FLIGHT: usize = 8;
 impl FileSource {
     /// Finds the folder.
     pub(super) fn open(name: &Arc<str>, path: &Path) -> Result<Self, SourceError> {
-        let root = std::fs::canonicalize(path).and_then(|path| {
+        let root = std::path::absolute(path).and_then(|declared| {
+            let path = std::fs::canonicalize(&declared)?;
             // A folder that cannot be read is told now, not by an empty table.
-            std::fs::read_dir(&path).map(|_| path)
+            std::fs::read_dir(&path).map(|_| (declared, path))
         });
         match root {
-            Ok(path) => {
+            Ok((declared, path)) => {
                 let root = Arc::new(Root::new(path));
                 let store = Arc::new(ReadOnly(read::FileReader::new(Arc::clone(&root))));
                 Ok(Self {
                     name: Arc::clone(name),
+                    declared: declared.into(),
                     root,
                     mount: None,
                     store,
+                    unreadable: Arc::default(),
                 })
             }
             Err(error) => Err(root_error(name, path, error)),
@@ -72,9 +84,10 @@ impl FileSource {
         progress: &(dyn Fn(u64, u64) + Send + Sync),
     ) -> Result<Listing, SourceError> {
         let (parts, mut received) = mpsc::channel::<Part>(PARTS_IN_FLIGHT);
-        let (context, root, globs) = (Arc::clone(context), Arc::clone(&self.root), globs.clone());
+        let (folder, context, globs) = (self.clone(), Arc::clone(context), globs.clone());
         let walk = tokio::task::spawn_blocking(move || {
-            walk::walk(&context, &root, &globs, |part| {
+            folder.is_where_it_was()?;
+            walk::walk(&context, &folder.root, &globs, |part| {
                 parts.blocking_send(part).is_ok()
             })
         });
@@ -84,13 +97,55 @@ impl FileSource {
             progress(listing.entries.len() as u64, listing.bytes);
         }
         match walk.await {
-            Ok(walked) => walked.map(|()| listing),
+            Ok(walked) => walked.map(|()| {
+                self.tell_unreadable(&listing);
+                listing
+            }),
             Err(error) => Err(SourceError::Io {
                 name: Arc::clone(&self.name),
                 path: self.path().to_path_buf(),
                 error: io::Error::other(error),
             }),
         }
+    }
+
+    /// Warns of files that every scan will fail at, when it is another number than it was.
+    fn tell_unreadable(&self, listing: &Listing) {
+        let count = listing.unreadable.count;
+        if self.unreadable.swap(count, Ordering::Relaxed) != count
+            && let Some(warning) = listing.warning()
+        {
+            tracing::warn!(source = %self.name, folder = %self.path().display(), "{warning}");
+        }
+    }
+
+    /// Those of `keys` that are files now; see [`lookup`]. Blocks.
+    pub(super) fn find<'a>(
+        &self,
+        context: &SourceContext,
+        keys: impl Iterator<Item = &'a str>,
+    ) -> Result<Vec<Entry>, SourceError> {
+        lookup::find(context, &self.root, keys)
+    }
+
+    /// Makes sure that the declared path leads to the folder that was opened.
+    fn is_where_it_was(&self) -> Result<(), SourceError> {
+        let now = std::fs::canonicalize(&self.declared)
+            .map_err(|error| root_error(&self.name, &self.declared, error))?;
+        if now == self.path() {
+            return Ok(());
+        }
+        let problem = format!(
+            "a link that led to {} when it was opened and leads to {} now, which is another place; restart vdt, or its pods, to serve that one",
+            self.path().display(),
+            now.display()
+        );
+        Err(SourceError::Invalid {
+            name: Arc::clone(&self.name),
+            field: "file.path",
+            value: self.declared.display().to_string(),
+            problem,
+        })
     }
 
     /// The folder's files by key, for reading.
@@ -127,74 +182,44 @@ fn forbidden(name: &Arc<str>, path: &Path, error: &io::Error) -> SourceError {
     }
 }
 
-/// What tells one content of a file from another.
-///
-/// ```text
-///   etag = <mtime, ns, hex>-<size, hex>-<inode, hex>      181d2a4f9c3b7e00-1f400-2a0f31
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Facts {
-    size: u64,
-    mtime_ns: i128,
-    inode: u64,
-}
-
-const NANOS_PER_MILLI: i128 = 1_000_000;
-const NANOS_PER_SECOND: i128 = 1_000_000_000;
-
-impl Facts {
-    fn of(stat: &Stat) -> Self {
-        Self {
-            size: u64::try_from(stat.st_size).unwrap_or(0),
-            mtime_ns: i128::from(stat.st_mtime) * NANOS_PER_SECOND + i128::from(stat.st_mtime_nsec),
-            inode: stat.st_ino,
-        }
+/// What could not be read below a root.
+fn failed(context: &SourceContext, root: &Root, path: &[u8], error: io::Error) -> SourceError {
+    let path = below(root.path(), path);
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return forbidden(&context.name, &path, &error);
     }
-
-    fn etag(&self) -> String {
-        format!("{:x}-{:x}-{:x}", self.mtime_ns, self.size, self.inode)
-    }
-
-    /// Unix milliseconds, rounded down.
-    fn last_modified_ms(&self) -> i64 {
-        i64::try_from(self.mtime_ns.div_euclid(NANOS_PER_MILLI)).unwrap_or(0)
-    }
-
-    fn last_modified(&self) -> DateTime<Utc> {
-        DateTime::from_timestamp_millis(self.last_modified_ms()).unwrap_or_default()
+    SourceError::Io {
+        name: Arc::clone(&context.name),
+        path,
+        error,
     }
 }
 
-fn file_type(stat: &Stat) -> FileType {
-    FileType::from_raw_mode(stat.st_mode)
+/// Whether it is a folder of the file system itself that cannot be opened: every ext4 volume has one at its root, readable by root alone.
+fn is_system_folder(path: &[u8], error: &OpenError) -> bool {
+    let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    path.split(|byte| *byte == b'/').next() == Some(b"lost+found")
+        && matches!(error, OpenError::Io(error) if is_denied(error))
+}
+
+/// A file as an artifact.
+fn entry(context: &SourceContext, key: &str, facts: &Facts) -> Entry {
+    Entry {
+        object: Arc::new(SourceObject {
+            source: Arc::clone(&context.id),
+            key: key.into(),
+            size: facts.size,
+            etag: Some(facts.etag().into()),
+            last_modified_ms: facts.last_modified_ms(),
+            version: None,
+        }),
+        storage_class: None,
+        archived: false,
+    }
 }
 
 /// Joins the root and a path below it, for messages.
 fn below(root: &Path, path: &[u8]) -> PathBuf {
     use std::os::unix::ffi::OsStrExt as _;
     root.join(std::ffi::OsStr::from_bytes(path))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn facts_tell_time_in_milliseconds_and_all_of_it_in_the_etag() {
-        let facts = Facts {
-            size: 0x1f400,
-            mtime_ns: 1_700_000_000_123_456_789,
-            inode: 42,
-        };
-        assert_eq!(facts.last_modified_ms(), 1_700_000_000_123);
-        assert_eq!(facts.etag(), "17979cfe3d85cd15-1f400-2a");
-        assert_eq!(
-            Facts {
-                mtime_ns: -1,
-                ..facts
-            }
-            .last_modified_ms(),
-            -1
-        );
-    }
 }

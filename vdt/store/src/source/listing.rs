@@ -116,6 +116,20 @@ pub struct Skipped {
 impl Skipped {
     /// Most examples kept for a reason.
     pub const EXAMPLES: usize = 5;
+
+    /// Counts one more.
+    pub(super) fn note(&mut self, name: &[u8]) {
+        self.count += 1;
+        if self.examples.len() < Self::EXAMPLES {
+            self.examples.push(example(name));
+        }
+    }
+
+    fn add(&mut self, more: Self) {
+        self.count += more.count;
+        let room = Self::EXAMPLES.saturating_sub(self.examples.len());
+        self.examples.extend(more.examples.into_iter().take(room));
+    }
 }
 
 /// Everything that a source holds below its prefix and that its globs let through.
@@ -125,6 +139,8 @@ pub struct Listing {
     pub entries: Vec<Entry>,
     /// What was left out because it cannot be served.
     pub skipped: BTreeMap<SkipReason, Skipped>,
+    /// Artifacts that this user may not open for reading, as far as a listing can tell. They are artifacts all the same.
+    pub unreadable: Skipped,
     /// How many the `include` and `exclude` globs left out.
     pub excluded: u64,
     /// Requests sent, or folders read.
@@ -140,6 +156,7 @@ pub struct Listing {
 pub(super) struct Part {
     pub(super) entries: Vec<Entry>,
     pub(super) skipped: BTreeMap<SkipReason, Skipped>,
+    pub(super) unreadable: Skipped,
     pub(super) excluded: u64,
     pub(super) requests: u64,
 }
@@ -147,11 +164,7 @@ pub(super) struct Part {
 impl Part {
     /// Counts something that is not an artifact.
     pub(super) fn skip(&mut self, reason: SkipReason, name: &[u8]) {
-        let skipped = self.skipped.entry(reason).or_default();
-        skipped.count += 1;
-        if skipped.examples.len() < Skipped::EXAMPLES {
-            skipped.examples.push(example(name));
-        }
+        self.skipped.entry(reason).or_default().note(name);
     }
 }
 
@@ -161,6 +174,7 @@ impl Listing {
         let Part {
             entries,
             skipped,
+            unreadable,
             excluded,
             requests,
         } = part;
@@ -169,11 +183,36 @@ impl Listing {
         self.excluded += excluded;
         self.requests += requests;
         for (reason, more) in skipped {
-            let all = self.skipped.entry(reason).or_default();
-            all.count += more.count;
-            let room = Skipped::EXAMPLES.saturating_sub(all.examples.len());
-            all.examples.extend(more.examples.into_iter().take(room));
+            self.skipped.entry(reason).or_default().add(more);
         }
+        self.unreadable.add(unreadable);
+    }
+
+    /// In a sentence, that some artifacts cannot be read, if so.
+    pub fn warning(&self) -> Option<String> {
+        let Skipped { count, examples } = &self.unreadable;
+        let first = examples.first()?;
+        let files = if *count == 1 { "file" } else { "files" };
+        Some(format!(
+            "{count} {files} cannot be read by this user, first: {first}"
+        ))
+    }
+
+    /// Whether it has `key`. It must be [finished](Self::finish).
+    pub(crate) fn has(&self, key: &str) -> bool {
+        let entries = &self.entries;
+        let found = entries.binary_search_by(|entry| (*entry.object.key).cmp(key));
+        found.is_ok()
+    }
+
+    /// With entries that it lacked.
+    pub(super) fn with(mut self, entries: Vec<Entry>) -> Self {
+        if entries.is_empty() {
+            return self;
+        }
+        self.entries.extend(entries);
+        let elapsed = self.elapsed;
+        self.finish(elapsed)
     }
 
     /// Sorts by key and leaves each key once: the one modified last, where a source told a key twice.

@@ -24,10 +24,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use object_store::ObjectStore;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use percent_encoding::percent_encode;
 use sha2::{Digest, Sha256};
 use vdt_crds::{Location, Source as SourceSpec};
-use vdt_table::SourceContext;
+use vdt_table::{SourceContext, URL_PATH};
 
 pub use self::error::SourceError;
 pub use self::listing::{Entry, Listing, SkipReason, Skipped};
@@ -96,7 +96,9 @@ impl Source {
                 (context, Place::File(folder))
             }
             Some(Location::File(file)) => {
-                let folder = FileSource::open(&name, &env.base_dir.join(file.path()))?;
+                // Without what a path of `.` leaves at its end.
+                let path: PathBuf = env.base_dir.join(file.path()).components().collect();
+                let folder = FileSource::open(&name, &path)?;
                 let path = folder.path().as_os_str().as_bytes();
                 let context = SourceContext {
                     name,
@@ -208,6 +210,24 @@ impl Source {
         }
     }
 
+    /// `listing` with those of the `known` keys that it lacks although they are there; see [`file::lookup`]. Buckets lack none.
+    /// Blocks, for one look at each key that is missing; `known` may be in any order.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being known whether a key is there.
+    pub(crate) fn complete<'a>(
+        &self,
+        listing: Listing,
+        known: impl Iterator<Item = &'a str>,
+    ) -> Result<Listing, SourceError> {
+        let Place::File(folder) = &self.place else {
+            return Ok(listing);
+        };
+        let missing = known.filter(|key| !listing.has(key) && self.declared(key));
+        let found = folder.find(&self.context, missing)?;
+        Ok(listing.with(found))
+    }
+
     /// The source's objects by full key: ranges, `if_match` and `head` are honoured, listings and writes refused.
     pub fn store(&self) -> Arc<dyn ObjectStore> {
         match &self.place {
@@ -232,14 +252,6 @@ fn source_id(kind: &str, endpoint: &str, account: &str, bucket: &[u8]) -> Arc<st
     hex::encode(&hash.finalize()[..8]).into()
 }
 
-/// Characters of a path that stay as they are in a URL (RFC 3986 2.3), and the slash.
-const PATH: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'/');
-
 fn encoded(path: &[u8]) -> String {
-    percent_encode(path, PATH).to_string()
+    percent_encode(path, URL_PATH).to_string()
 }

@@ -3,14 +3,21 @@
 //! Reading and listing are object_store's local store; what it does not do is here: one writer at a time (flock), listings
 //! in key order, and durability. A put writes a sibling `<name>#<counter>` (which listings hide), then renames it or, for
 //! [`PutMode::Create`], links it, so a name never shows half a body. Commits are synced before they are linked;
-//! ropes are not, one by one: [`DirStore::flush`] syncs the file system once before the commit that names them.
+//! ropes are not, one by one: [`DirStore::flush`] syncs the file system once before the commit that names them. What replaces
+//! a file is synced before: an older commit may name that file.
+//!
+//! The kernel tells each descriptor once of what it could not write. So all flushes go through one that is as old as the
+//! store, and who put anything before a flush that failed has failed too ([`PutsSince`]).
 
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Write},
     ops::Range,
     path::{Path as FsPath, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -22,7 +29,7 @@ use object_store::{
     Result as ObjectResult, local::LocalFileSystem, path::Path,
 };
 
-use super::OpenMode;
+use super::{OpenMode, PutsSince};
 use crate::error::StoreError;
 
 const STORE: &str = "state directory";
@@ -33,9 +40,32 @@ const LOCK_FILE: &str = "lock";
 pub(super) struct DirStore {
     inner: LocalFileSystem,
     root: PathBuf,
-    /// Kept open while the store is: the flock goes with it, also when the process is killed.
-    lock: Option<File>,
+    /// Kept open while the store is: the flock goes with it, also when the process is killed. Flushes go through it.
+    lock: Option<Arc<File>>,
     counter: AtomicU64,
+    flushes: Arc<Flushes>,
+}
+
+/// One flush at a time, and how many have failed.
+#[derive(Debug, Default)]
+struct Flushes {
+    turn: Mutex<()>,
+    failed: AtomicU64,
+}
+
+impl Flushes {
+    /// Calls `sync` in its turn, unless one has failed since `since`. Blocks.
+    fn run(&self, since: u64, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.failed.load(Ordering::SeqCst) != since {
+            return Err(io::Error::other(
+                "what was written before could not be synced, by another refresh; it is written again",
+            ));
+        }
+        sync().inspect_err(|_| {
+            self.failed.fetch_add(1, Ordering::SeqCst);
+        })
+    }
 }
 
 impl DirStore {
@@ -57,7 +87,7 @@ impl DirStore {
             OpenMode::ReadOnly => None,
             OpenMode::ReadWrite => {
                 fs::create_dir_all(path).map_err(failed)?;
-                Some(lock(path)?)
+                Some(Arc::new(lock(path)?))
             }
         };
         let inner = LocalFileSystem::new_with_prefix(path)
@@ -67,6 +97,7 @@ impl DirStore {
             root: path.to_owned(),
             lock,
             counter: AtomicU64::new(0),
+            flushes: Arc::default(),
         };
         if mode == OpenMode::ReadWrite && path.join(super::STORE_FILE).is_file() {
             remove_staged(&store.root, 4).map_err(failed)?;
@@ -74,11 +105,22 @@ impl DirStore {
         Ok(store)
     }
 
+    /// Puts from now on.
+    pub(super) fn puts_from_now(&self) -> PutsSince {
+        PutsSince(self.flushes.failed.load(Ordering::SeqCst))
+    }
+
     /// Syncs the file system that holds the directory.
-    pub(super) async fn flush(&self) -> Result<(), StoreError> {
-        let root = self.root.clone();
+    ///
+    /// # Errors
+    /// Those of the file system, also where they were met by another flush since `puts`.
+    pub(super) async fn flush(&self, PutsSince(since): PutsSince) -> Result<(), StoreError> {
+        let Some(lock) = self.lock.clone() else {
+            return Ok(());
+        };
+        let flushes = self.flushes.clone();
         let synced = tokio::task::spawn_blocking(move || {
-            rustix::fs::syncfs(File::open(root)?).map_err(io::Error::from)
+            flushes.run(since, || Ok(rustix::fs::syncfs(lock)?))
         });
         synced
             .await
@@ -181,8 +223,12 @@ fn stage(staged: &FsPath, target: &FsPath, body: &PutPayload, create: bool) -> i
         file.write_all(chunk)?;
     }
     if !create {
-        // Starts the write-out now, as far as it can without waiting, so that the flush has little left to wait for.
-        if let Err(error) = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed) {
+        if target.try_exists()? {
+            // A version may name what is there, whole or as a crash has left it. Synced first, the name has whole bytes
+            // after the next crash, old or new.
+            file.sync_all()?;
+        } else if let Err(error) = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)
+        {
             tracing::debug!(%error, "no early write-out");
         }
         return fs::rename(staged, target);
@@ -298,5 +344,27 @@ impl ObjectStore for DirStore {
 impl std::fmt::Display for DirStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{STORE} {}", self.root.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_put_before_a_flush_that_failed_has_failed_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = DirStore::open(folder.path(), OpenMode::ReadWrite).expect("it opens");
+        let puts = store.puts_from_now();
+        store.flush(puts).await.expect("it syncs");
+        let others = || Err(io::Error::other("no space"));
+        store
+            .flushes
+            .run(0, others)
+            .expect_err("it cannot be synced");
+        let error = store.flush(puts).await.expect_err("it may be lost");
+        assert!(vdt_crds::chain(&error).contains("by another refresh"));
+        let again = store.puts_from_now();
+        store.flush(again).await.expect("it is written again");
     }
 }

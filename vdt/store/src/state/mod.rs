@@ -4,6 +4,7 @@
 //! <state>/
 //!   store.json                              format version and the random store id
 //!   lock                                    flock target of a directory state
+//!   _probe/<uuid>                           for a moment, while a bucket is opened
 //!   <catalog>/<schema>/<table>/
 //!     _vdt/owner.json                       who may write here: <namespace>/<metadata.name>
 //!     _delta_log/<version, 20 digits>.json  commits, put-if-absent
@@ -13,11 +14,12 @@
 //! ```
 //!
 //! Promise: what [`StateStore::flush`] has returned for is on stable storage, and an object written with
-//! [`PutMode::Create`] is written by exactly one of any number of writers. On a crash the last committed version stands;
+//! [`PutMode::Create`] is written by exactly one of any number of writers; a service that cannot do that is refused. On a crash the last committed version stands;
 //! a rope that no commit names is only wasted space.
 
 mod bucket;
 mod dir;
+mod probe;
 
 use std::{path::Path as FsPath, sync::Arc};
 
@@ -52,11 +54,15 @@ struct Owner {
 /// Whether a state store is opened by the process that writes it or by one that only looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenMode {
-    /// Takes the lock of a directory and makes what is missing.
+    /// Takes the lock of a directory, makes sure that a service has conditional puts, and makes what is missing.
     ReadWrite,
     /// Takes no lock, writes nothing; the store must exist.
     ReadOnly,
 }
+
+/// From when on puts are meant, as told by how many flushes had failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PutsSince(u64);
 
 /// An open state store. Cheap to clone; the lock is held until the last clone is gone.
 #[derive(Debug, Clone)]
@@ -73,7 +79,7 @@ impl StateStore {
     ///
     /// # Errors
     /// [`StoreError::Locked`] when another process writes the directory, [`StoreError::NewerState`] when a newer version
-    /// wrote it, and errors of the medium.
+    /// wrote it, [`StoreError::Unconditional`] when a bucket's service does not honour conditional puts, and errors of the medium.
     pub async fn open(location: &str, mode: OpenMode) -> Result<Self, StoreError> {
         match location.strip_prefix("s3://") {
             Some(rest) => {
@@ -93,13 +99,18 @@ impl StateStore {
     /// As [`StateStore::open`].
     pub async fn open_directory(path: &FsPath, mode: OpenMode) -> Result<Self, StoreError> {
         let directory = Arc::new(DirStore::open(path, mode)?);
-        let mut state =
-            Self::from_store(directory.clone(), &path.display().to_string(), mode).await?;
-        state.directory = Some(directory);
-        Ok(state)
+        let location = path.display().to_string();
+        let info = load_info(directory.as_ref(), &location, mode, Puts::Known).await?;
+        Ok(Self {
+            store: directory.clone(),
+            directory: Some(directory),
+            info,
+            location,
+            versions: Versions::default(),
+        })
     }
 
-    /// Opens any object store that honours [`PutMode::Create`].
+    /// Opens any object store that honours [`PutMode::Create`], and makes sure that it does before anything is written.
     ///
     /// # Errors
     /// As [`StateStore::open`].
@@ -108,14 +119,7 @@ impl StateStore {
         location: &str,
         mode: OpenMode,
     ) -> Result<Self, StoreError> {
-        let info = load_info(store.as_ref(), location, mode).await?;
-        if info.format_version > FORMAT_VERSION {
-            return Err(StoreError::NewerState {
-                location: location.to_owned(),
-                found: info.format_version,
-                known: FORMAT_VERSION,
-            });
-        }
+        let info = load_info(store.as_ref(), location, mode, Puts::Unknown).await?;
         Ok(Self {
             store,
             directory: None,
@@ -145,14 +149,20 @@ impl StateStore {
         &self.location
     }
 
-    /// Makes all finished puts durable. A no-op for object stores, whose puts are durable when they return.
+    /// Marks the puts from now on, for [`StateStore::flush`].
+    pub fn puts_from_now(&self) -> PutsSince {
+        let directory = self.directory.as_deref();
+        directory.map_or(PutsSince(0), DirStore::puts_from_now)
+    }
+
+    /// Makes all finished puts since `puts` durable. A no-op for object stores, whose puts are durable when they return.
     ///
     /// # Errors
-    /// Those of the file system.
-    pub async fn flush(&self) -> Result<(), StoreError> {
+    /// Those of the file system, also where they were met by another flush since. What was put may be lost then: put it again.
+    pub async fn flush(&self, puts: PutsSince) -> Result<(), StoreError> {
         match self.directory.clone() {
             None => Ok(()),
-            Some(directory) => directory.flush().await,
+            Some(directory) => directory.flush(puts).await,
         }
     }
 
@@ -210,36 +220,61 @@ pub(crate) async fn put_new(
     }
 }
 
+/// Whether a store is known to honour [`PutMode::Create`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Puts {
+    Known,
+    Unknown,
+}
+
 async fn load_info(
     store: &dyn ObjectStore,
     location: &str,
     mode: OpenMode,
+    puts: Puts,
 ) -> Result<StoreInfo, StoreError> {
     let path = Path::from(STORE_FILE);
-    if mode == OpenMode::ReadWrite {
+    let mut found = read_info(store, location, &path).await?;
+    if mode == OpenMode::ReadWrite && puts == Puts::Unknown {
+        probe::probe(store, location).await?;
+    }
+    if mode == OpenMode::ReadWrite && found.is_none() {
         let fresh = StoreInfo {
             format_version: FORMAT_VERSION,
             store_id: Uuid::new_v4(),
         };
         let body = serde_json::to_vec(&fresh).map_err(|source| StoreError::json(&path, source))?;
-        if put_new(store, &path, body)
-            .await
-            .map_err(|source| StoreError::state(location, source))?
-        {
-            return Ok(fresh);
-        }
+        let put = put_new(store, &path, body).await;
+        found = match put.map_err(|source| StoreError::state(location, source))? {
+            true => Some(fresh),
+            false => read_info(store, location, &path).await?,
+        };
     }
-    let body = match store.get(&path).await {
-        Ok(found) => found
-            .bytes()
-            .await
-            .map_err(|source| StoreError::state(location, source))?,
-        Err(ObjectError::NotFound { .. }) => {
-            return Err(StoreError::NoState {
-                location: location.to_owned(),
-            });
-        }
-        Err(source) => return Err(StoreError::state(location, source)),
+    found.ok_or_else(|| StoreError::NoState {
+        location: location.to_owned(),
+    })
+}
+
+/// What `store.json` says; `None` where there is none.
+async fn read_info(
+    store: &dyn ObjectStore,
+    location: &str,
+    path: &Path,
+) -> Result<Option<StoreInfo>, StoreError> {
+    let failed = |source| StoreError::state(location, source);
+    let body = match store.get(path).await {
+        Ok(found) => found.bytes().await.map_err(failed)?,
+        Err(ObjectError::NotFound { .. }) => return Ok(None),
+        Err(source) => return Err(failed(source)),
     };
-    serde_json::from_slice(&body).map_err(|source| StoreError::json(&path, source))
+    let info: StoreInfo =
+        serde_json::from_slice(&body).map_err(|source| StoreError::json(path, source))?;
+    if info.format_version > FORMAT_VERSION {
+        return Err(StoreError::NewerState {
+            location: location.to_owned(),
+            found: info.format_version,
+            known: FORMAT_VERSION,
+        });
+    }
+    Ok(Some(info))
 }

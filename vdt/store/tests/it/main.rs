@@ -1,5 +1,6 @@
 //! Tests of the store, one binary.
 
+mod conditional;
 mod conformance;
 mod faults;
 mod log;
@@ -8,6 +9,7 @@ mod plan;
 mod random;
 mod refresh;
 mod refreshers;
+mod rows;
 mod schedule;
 mod source;
 mod state;

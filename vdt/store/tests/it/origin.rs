@@ -1,10 +1,19 @@
-//! Sources of the origin that come and go with manifests.
+//! Sources of the origin that come and go with manifests, and what its listings and hints ask of the state.
 
 use std::{fs, path::Path as FsPath, sync::Arc};
 
-use object_store::{ObjectStoreExt, memory::InMemory, path::Path};
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::{Error, ObjectStore, ObjectStoreExt, memory::InMemory, path::Path};
+use parquet::{
+    file::{properties::WriterProperties, writer::SerializedFileWriter},
+    schema::parser::parse_message_type,
+};
 use vdt_crds::VirtualTable;
+use vdt_rope::testing::{Recording, Request};
 use vdt_store::{OpenMode, Origin, Source, SourceEnv, StateStore};
+
+const LOG: &str = "main/docs/t/_delta_log";
 
 fn source(folder: &FsPath, include: &str) -> Arc<Source> {
     let mut spec = VirtualTable::for_folder(folder).spec.sources.remove(0);
@@ -51,4 +60,118 @@ async fn a_place_that_is_declared_no_longer_is_read_for_older_versions_only() {
     // Whoever declares the place again takes over.
     origin.replace_sources(&[], &[texts]);
     assert_eq!(declared(&origin), [false, true]);
+}
+
+/// An origin over memory, and what its state is asked for.
+async fn recorded() -> (Arc<InMemory>, Arc<Recording>, Origin) {
+    let memory = Arc::new(InMemory::new());
+    let recording = Arc::new(Recording::new(memory.clone()));
+    let state = StateStore::from_store(recording.clone(), "memory", OpenMode::ReadWrite);
+    let origin = Origin::new(state.await.expect("memory opens"));
+    recording.take();
+    (memory, recording, origin)
+}
+
+async fn put(memory: &InMemory, path: &str, body: Bytes) {
+    let path = Path::parse(path).expect("a path");
+    memory.put(&path, body.into()).await.expect("it is put");
+}
+
+/// A Parquet file without rows.
+fn checkpoint() -> Bytes {
+    let schema = parse_message_type("message action { optional binary json; }").expect("a schema");
+    let properties = Arc::new(WriterProperties::new());
+    let mut file = Vec::new();
+    SerializedFileWriter::new(&mut file, schema.into(), properties)
+        .and_then(SerializedFileWriter::close)
+        .expect("it is written");
+    file.into()
+}
+
+/// Where each listing of the log began.
+fn listings(recording: &Recording) -> Vec<Option<String>> {
+    let offset = |request| match request {
+        Request::List { offset, .. } => Some(offset.map(|path| path.to_string())),
+        Request::Get { .. } | Request::Head { .. } => None,
+    };
+    recording.take().into_iter().filter_map(offset).collect()
+}
+
+#[tokio::test]
+async fn a_hint_is_in_a_log_and_nowhere_else() {
+    let (memory, recording, origin) = recorded().await;
+    for folder in [
+        "main/docs/t",
+        "main/docs/t/x",
+        "main/docs",
+        "main/docs/t/x/_delta_log",
+    ] {
+        let file = format!("{folder}/00000000000000000010.checkpoint.parquet");
+        put(&memory, &file, checkpoint()).await;
+        let hint = Path::from(format!("log/{folder}/_last_checkpoint"));
+        let error = origin.get(&hint).await.expect_err(folder);
+        assert!(matches!(error, Error::NotFound { .. }), "{folder}: {error}");
+    }
+    assert_eq!(recording.take(), [], "nothing is asked for");
+}
+
+#[tokio::test]
+async fn a_hint_is_looked_for_from_the_newest_checkpoint_on_that_was_met() {
+    let (memory, recording, origin) = recorded().await;
+    let file = |version: u64| format!("{LOG}/{version:020}.checkpoint.parquet");
+    let version = async || {
+        let hint = Path::from(format!("log/{LOG}/_last_checkpoint"));
+        let hint = origin.get(&hint).await.ok()?.bytes().await.expect("read");
+        let hint: serde_json::Value = serde_json::from_slice(&hint).expect("JSON");
+        hint["version"].as_u64()
+    };
+    let after = |version: u64| Some(format!("{LOG}/{version:020}"));
+
+    assert_eq!(version().await, None);
+    put(&memory, &file(10), checkpoint()).await;
+    assert_eq!(version().await, Some(10));
+    assert_eq!(listings(&recording), [None, None]);
+    put(&memory, &file(20), checkpoint()).await;
+    assert_eq!(version().await, Some(20));
+    assert_eq!(listings(&recording), [after(10)]);
+    // A listing that passes tells as well.
+    put(&memory, &file(30), checkpoint()).await;
+    let log = Path::from(format!("log/{LOG}"));
+    let listed: Vec<_> = origin.list(Some(&log)).try_collect().await.expect("listed");
+    assert_eq!(listed.len(), 3);
+    recording.take();
+    assert_eq!(version().await, Some(30));
+    assert_eq!(listings(&recording), [after(30)]);
+    // The table is made anew.
+    for gone in [20, 30] {
+        let gone = Path::from(file(gone));
+        memory.delete(&gone).await.expect("deleted");
+    }
+    assert_eq!(version().await, Some(10));
+    assert_eq!(listings(&recording), [after(30), None]);
+}
+
+#[tokio::test]
+async fn a_log_is_listed_from_where_it_is_asked_for_and_a_tree_from_its_beginning() {
+    let (memory, recording, origin) = recorded().await;
+    for version in 0..3 {
+        put(&memory, &format!("{LOG}/{version:020}.json"), Bytes::new()).await;
+    }
+    put(&memory, "main/docs/t/_vdt/owner.json", Bytes::new()).await;
+    let first = Path::from(format!("log/{LOG}/{:020}.json", 0));
+    for (folder, offset) in [
+        (format!("log/{LOG}"), Some(format!("{LOG}/{:020}.json", 0))),
+        ("log/main/docs/t".to_owned(), None),
+    ] {
+        let folder = Path::from(folder);
+        let listed = origin.list_with_offset(Some(&folder), &first);
+        let listed: Vec<_> = listed.try_collect().await.expect("listed");
+        let names: Vec<_> = listed
+            .iter()
+            .map(|meta| meta.location.to_string())
+            .collect();
+        let expected = [1, 2].map(|version| format!("log/{LOG}/{version:020}.json"));
+        assert_eq!(names, expected);
+        assert_eq!(listings(&recording), [offset]);
+    }
 }

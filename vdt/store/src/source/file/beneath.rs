@@ -11,7 +11,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{
+    Access, AtFlags, CWD, Mode, OFlags, ResolveFlags, accessat, openat, openat2,
+};
 use rustix::io::Errno;
 
 /// A folder by path.
@@ -54,8 +56,21 @@ impl From<Errno> for OpenError {
     }
 }
 
-/// The kernel gives up with EAGAIN when a rename races with the resolution; this often in a row is hostile.
+/// The kernel gives up with EAGAIN when a rename races with the resolution. This often in a row is hostile, or bad luck, and says
+/// nothing about the path: it is an error.
 const RESOLVE_ATTEMPTS: usize = 16;
+
+/// Repeats what a race or a signal has ended.
+fn resolved<T>(mut open: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    let mut opened = open();
+    for _ in 1..RESOLVE_ATTEMPTS {
+        match opened {
+            Err(Errno::AGAIN | Errno::INTR) => opened = open(),
+            _ => break,
+        }
+    }
+    opened
+}
 
 /// Never blocks on a pipe, never becomes a controlling terminal, never leaks into a child.
 const ALWAYS: OFlags = OFlags::CLOEXEC
@@ -92,15 +107,16 @@ impl OpenRoot<'_> {
         } else {
             flags | ALWAYS
         };
-        for _ in 0..RESOLVE_ATTEMPTS {
-            match openat2(&self.fd, path, flags, Mode::empty(), resolve) {
-                Ok(fd) => return Ok(fd),
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                Err(Errno::XDEV | Errno::NOSYS) => return self.open_where_it_leads(path, flags),
-                Err(error) => return Err(error.into()),
-            }
+        match resolved(|| openat2(&self.fd, path, flags, Mode::empty(), resolve)) {
+            Err(Errno::XDEV | Errno::NOSYS) => self.open_where_it_leads(path, flags),
+            opened => Ok(opened?),
         }
-        Err(OpenError::Loop)
+    }
+
+    /// Whether this user is refused the content of a file, as far as can be told without opening it. For advice only: the path is not held
+    /// below the root.
+    pub(super) fn is_refused(&self, path: &[u8]) -> bool {
+        accessat(&self.fd, path, Access::READ_OK, AtFlags::EACCESS) == Err(Errno::ACCESS)
     }
 
     fn open_where_it_leads(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, OpenError> {
@@ -137,5 +153,32 @@ impl OpenRoot<'_> {
             Ok(inside) => Ok(inside.to_path_buf()),
             Err(_) => Err(OpenError::Outside),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_race_that_does_not_end_is_an_error_and_no_loop() {
+        let mut calls = 0;
+        let never = resolved(|| {
+            calls += 1;
+            Err::<(), _>(Errno::AGAIN)
+        });
+        assert_eq!((calls, never), (RESOLVE_ATTEMPTS, Err(Errno::AGAIN)));
+        let told = OpenError::from(Errno::AGAIN);
+        assert!(
+            matches!(&told, OpenError::Io(error) if error.kind() == io::ErrorKind::WouldBlock),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn a_race_that_ends_is_forgotten() {
+        let mut left = [Err(Errno::AGAIN), Err(Errno::INTR), Ok(7)].into_iter();
+        assert_eq!(resolved(|| left.next().unwrap_or(Ok(0))), Ok(7));
+        assert_eq!(resolved(|| Err::<(), _>(Errno::LOOP)), Err(Errno::LOOP));
     }
 }

@@ -1,8 +1,8 @@
 //! Reading files of a folder, never a wrong byte.
 //!
 //! A body comes from one open descriptor. Every piece is read and then, before a byte of it is passed on, the descriptor is
-//! asked for size, time and inode again: if they are no longer those of the first answer, the body ends with
-//! [`Error::Precondition`] (invariant 2: never a wrong byte). An overwrite in place changes the time before it changes the
+//! asked for size, times and inode again ([`Seen`]): if they are no longer those of the first answer, the body ends with
+//! [`Error::Precondition`] (invariant 2: never a wrong byte). An overwrite in place changes the times before it changes the
 //! content, so a piece that has new bytes in it is never passed on. A file replaced by rename goes on being read as it was.
 //!
 //! The first piece is read together with the opening, in one visit to the blocking pool; a small artifact costs that one
@@ -24,13 +24,13 @@ use object_store::{
     Attributes, Error, GetOptions, GetResult, GetResultPayload, ObjectMeta, Result,
 };
 use rustix::buffer::spare_capacity;
-use rustix::fs::{FileType, OFlags, fstat};
+use rustix::fs::{FileType, OFlags};
 use rustix::io::{Errno, pread};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use super::beneath::{OpenError, Root};
-use super::{Facts, file_type};
+use super::facts::{Facts, Seen};
 use crate::source::read_only::{Read, quoted};
 
 /// Bytes read at once: large enough that the visit to the pool does not show, small enough for hundreds of bodies.
@@ -156,13 +156,13 @@ impl Watched {
             .open()
             .and_then(|root| root.open(location.as_ref().as_bytes(), OFlags::RDONLY));
         let fd = opened.map_err(|error| open_error(root, &location, error))?;
-        let stat = fstat(&fd).map_err(|error| failed(error.into()))?;
-        if file_type(&stat) != FileType::RegularFile {
+        let seen = Seen::now(&fd).map_err(|error| failed(error.into()))?;
+        if seen.kind != FileType::RegularFile {
             return Err(not_found(root, &location, "it is not a file"));
         }
         Ok(Self {
             fd,
-            facts: Facts::of(&stat),
+            facts: seen.facts,
             location,
         })
     }
@@ -192,9 +192,9 @@ impl Watched {
         }
         // The allocator may give more room than asked for.
         bytes.truncate(length);
-        let stat = fstat(&self.fd).map_err(|error| failed(error.into()))?;
-        if Facts::of(&stat) != self.facts || bytes.len() < length {
-            let now = Facts::of(&stat).etag();
+        let seen = Seen::now(&self.fd).map_err(|error| failed(error.into()))?;
+        if !seen.is_still(&self.facts) || bytes.len() < length {
+            let now = seen.facts.etag();
             let source = format!(
                 "the file changed while it was read: {} became {now}",
                 self.facts.etag()

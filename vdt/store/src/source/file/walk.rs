@@ -1,7 +1,8 @@
 //! The walk that lists a folder.
 //!
-//! It promises that a walk which ends well has seen every file that was there all the time; one that could not read a
-//! folder is an error. Files that come or go meanwhile may be in or out, and a folder that vanishes is taken as empty.
+//! It promises that a walk which ends well has seen every file that was there all the time under a name that was not given
+//! anew (those are for [`lookup`](super::lookup)); one that could not read a folder is an error. Files that come or go
+//! meanwhile may be in or out, and a folder that vanishes is taken as empty.
 //! Symbolic links are followed inside the folder only, and never into a folder they lie in. Memory is that of the entries
 //! and of the paths of the folders still to be read. Everything here blocks.
 
@@ -10,15 +11,14 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, fstat, statat};
 use rustix::io::Errno;
-use vdt_rope::SourceObject;
 use vdt_table::SourceContext;
 
 use super::beneath::{OpenError, OpenRoot, Root};
-use super::{Facts, below, file_type, forbidden, root_error};
+use super::{Facts, entry, failed, is_system_folder, root_error};
 use crate::source::SourceError;
 use crate::source::globs::Globs;
 use crate::source::key::unservable;
-use crate::source::listing::{Entry, Part, SkipReason};
+use crate::source::listing::{Part, SkipReason};
 
 /// Entries after which a folder's part is handed over although the folder has more.
 pub(super) const PART_ENTRIES: usize = 1024;
@@ -31,6 +31,9 @@ const LINKED_FOLDERS_MAX: u32 = 100_000;
 
 /// Longest path that the system opens, in bytes (PATH_MAX without its NUL).
 const PATH_BYTES_MAX: usize = 4095;
+
+/// Bits of a file's mode that let owner, group and others read it.
+const READABLE_BY_ALL: u32 = 0o444;
 
 /// A folder still to be read.
 struct Pending {
@@ -148,7 +151,7 @@ impl<F: FnMut(Part) -> bool> Walk<'_, F> {
         links: u8,
         me: &Arc<Ancestor>,
     ) -> Result<(), SourceError> {
-        match file_type(stat) {
+        match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => self.file(&path, stat),
             FileType::Directory => self.folder(path, links, me),
             FileType::Symlink => return self.link(path, links, me),
@@ -187,7 +190,7 @@ impl<F: FnMut(Part) -> bool> Walk<'_, F> {
             }
             Err(error) => return self.unopened(&path, error),
         };
-        if file_type(&target) != FileType::Directory {
+        if FileType::from_raw_mode(target.st_mode) != FileType::Directory {
             // The link may have become something else since it was read; what is behind it now counts.
             return self.entry(path, &target, links, me);
         }
@@ -217,18 +220,14 @@ impl<F: FnMut(Part) -> bool> Walk<'_, F> {
             Err(_) => self.part.skip(SkipReason::NotUtf8, path),
             Ok(key) => match unservable(key, facts.size) {
                 Some(reason) => self.part.skip(reason, path),
-                None => self.part.entries.push(Entry {
-                    object: Arc::new(SourceObject {
-                        source: Arc::clone(&self.context.id),
-                        key: key.into(),
-                        size: facts.size,
-                        etag: Some(facts.etag().into()),
-                        last_modified_ms: facts.last_modified_ms(),
-                        version: None,
-                    }),
-                    storage_class: None,
-                    archived: false,
-                }),
+                None => {
+                    // Nearly every file is readable by all, which needs no call.
+                    if stat.st_mode & READABLE_BY_ALL != READABLE_BY_ALL && self.open.is_refused(path)
+                    {
+                        self.part.unreadable.note(path);
+                    }
+                    self.part.entries.push(entry(self.context, key, &facts));
+                }
             },
         }
     }
@@ -249,13 +248,7 @@ impl<F: FnMut(Part) -> bool> Walk<'_, F> {
             OpenError::Outside => self.skip(SkipReason::LinkOutside, path),
             OpenError::Loop => self.skip(SkipReason::LinkLoop, path),
             OpenError::TooLong => self.part.skip(SkipReason::TooLong, path),
-            // Every ext4 volume has one at its root, readable by root alone.
-            OpenError::Io(error)
-                if path == b"lost+found"
-                    && error.kind() == std::io::ErrorKind::PermissionDenied =>
-            {
-                self.skip(SkipReason::SystemFolder, path);
-            }
+            error if is_system_folder(path, &error) => self.skip(SkipReason::SystemFolder, path),
             error if path.is_empty() => {
                 return Err(root_error(
                     &self.context.name,
@@ -273,20 +266,11 @@ impl<F: FnMut(Part) -> bool> Walk<'_, F> {
     }
 
     fn io(&self, path: &[u8], error: std::io::Error) -> SourceError {
-        let path = below(self.root.path(), path);
-        if error.kind() == std::io::ErrorKind::PermissionDenied {
-            forbidden(&self.context.name, &path, &error)
-        } else {
-            SourceError::Io {
-                name: Arc::clone(&self.context.name),
-                path,
-                error,
-            }
-        }
+        failed(self.context, self.root, path, error)
     }
 }
 
-fn io_error(error: OpenError) -> std::io::Error {
+pub(super) fn io_error(error: OpenError) -> std::io::Error {
     match error {
         OpenError::Missing => Errno::NOENT.into(),
         OpenError::Outside => Errno::XDEV.into(),

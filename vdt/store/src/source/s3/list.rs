@@ -176,7 +176,9 @@ impl Shared {
             .filter(|folder| inside(folder))
             .cloned()
             .collect();
-        if !cursor.is_done() || folders.is_empty() || folders.len() != page.prefixes.len() {
+        // A folder that cannot be asked for by itself is listed, and its keys are counted, where all are.
+        let is_lacking = folders.len() != page.prefixes.len() || page.lost_prefixes > 0;
+        if !cursor.is_done() || folders.is_empty() || is_lacking {
             return Ok(None);
         }
         self.deliver(page).await;
@@ -321,8 +323,8 @@ impl<'a> Cursor<'a> {
             if (Some(&next), &page.next_version) == (self.next.as_ref(), &self.next_version) {
                 return Err(self.error("two pages in a row end at the same place".to_owned()));
             }
-            // A token made of a key that XML cannot hold (SeaweedFS) would skip whatever lies between; the page that ends
-            // one key earlier has a better one.
+            // A token made of a key that XML cannot hold (SeaweedFS), or a marker that is not UTF-8, would skip whatever lies
+            // between; the page that ends one key earlier has a better one.
             if !next.contains(char::REPLACEMENT_CHARACTER) && !next.contains('\0') {
                 self.next = Some(next);
                 self.next_version.clone_from(&page.next_version);
@@ -330,7 +332,7 @@ impl<'a> Cursor<'a> {
             }
         }
         Err(self.error(
-            "its continuation tokens cannot be sent back; remove keys with control characters"
+            "its continuation tokens cannot be sent back; remove keys with control characters and keys that are not UTF-8"
                 .to_owned(),
         ))
     }
@@ -366,8 +368,7 @@ impl<'a> Cursor<'a> {
             Some(writing) => writing,
             None => self.asked_writing().await?,
         };
-        let page = written.read(writing);
-        page.map_err(|failure| failure.into_error(&self.shared.client.settings))
+        Ok(written.read(writing))
     }
 
     /// Asks the service how it writes keys, once for each source. Without an answer there is no listing: keys that are read in another way

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! `EncodingType` may come after the keys, and what a plus in them is may have to be asked for ([`Writing`]), so a page is read
-//! first and its keys are decoded then. Elements of no interest, such as `Owner`, are passed over with all they contain.
+//! first and its keys are decoded then. Elements of no interest, such as `Owner`, are passed over with all they contain. Only
+//! a page that says whether it is the last is a page: what is missing from a listing is taken out of the table.
 
 use chrono::DateTime;
 use quick_xml::events::Event;
@@ -22,8 +23,10 @@ pub(super) struct Page {
     pub(super) objects: Vec<Object>,
     /// Common prefixes; one that is not UTF-8 cannot be asked for and is left out.
     pub(super) prefixes: Vec<String>,
+    /// How many common prefixes were left out.
+    pub(super) lost_prefixes: usize,
     pub(super) truncated: bool,
-    /// Continuation token, or key marker of a version listing.
+    /// Continuation token, or key marker of a version listing. What XML or UTF-8 cannot hold of it is U+FFFD.
     pub(super) next: Option<String>,
     pub(super) next_version: Option<String>,
 }
@@ -63,22 +66,22 @@ impl Written {
     }
 
     /// The page with keys that are so written.
-    pub(super) fn read(self, writing: Writing) -> Result<Page, Failure> {
+    pub(super) fn read(self, writing: Writing) -> Page {
         let mut page = self.page;
         page.prefixes = self
             .prefixes
             .iter()
             .filter_map(|prefix| String::from_utf8(writing.decode(prefix)).ok())
             .collect();
+        page.lost_prefixes = self.prefixes.len() - page.prefixes.len();
         for object in &mut page.objects {
             object.key = writing.decode(&object.key);
         }
         if let Some(marker) = self.key_marker {
-            let marker = String::from_utf8(writing.decode(&marker));
-            page.next =
-                Some(marker.map_err(|_| Failure::Answer("a key marker is not UTF-8".to_owned()))?);
+            let marker = writing.decode(&marker);
+            page.next = Some(String::from_utf8_lossy(&marker).into_owned());
         }
-        Ok(page)
+        page
     }
 }
 
@@ -204,6 +207,7 @@ impl<'a> Document<'a> {
         let mut page = Page::default();
         let (mut prefixes, mut key_marker) = (Vec::new(), None);
         let (mut encoding, mut prefix) = (String::new(), Vec::new());
+        let mut truncated = None;
         while let Child::Element(name) = self.child()? {
             match name.as_str() {
                 "Contents" | "Version" => {
@@ -219,7 +223,7 @@ impl<'a> Document<'a> {
                         }
                     }
                 }
-                "IsTruncated" => page.truncated = self.string()?.trim() == "true",
+                "IsTruncated" => truncated = Some(self.string()?),
                 "NextContinuationToken" => page.next = Some(self.string()?),
                 "NextKeyMarker" => key_marker = Some(self.text()?),
                 "NextVersionIdMarker" => page.next_version = Some(self.string()?),
@@ -227,6 +231,12 @@ impl<'a> Document<'a> {
                 "Prefix" => prefix = self.text()?,
                 _ => self.skip()?,
             }
+        }
+        page.truncated = is_truncated(truncated.as_deref())?;
+        if !page.truncated && page.next.as_ref().is_some_and(|next| !next.is_empty()) {
+            return Err(Failure::Answer(
+                "a page says that it is the last, and how to ask for the next".to_owned(),
+            ));
         }
         Ok(Written {
             page,
@@ -283,6 +293,17 @@ impl<'a> Document<'a> {
             }
         }
         Ok(error)
+    }
+}
+
+fn is_truncated(told: Option<&str>) -> Result<bool, Failure> {
+    match told.map(|told| told.trim().to_ascii_lowercase()).as_deref() {
+        Some("true") => Ok(true),
+        Some("false") => Ok(false),
+        _ => Err(Failure::Answer(format!(
+            "a page does not say whether it is the last: IsTruncated is {}",
+            told.map_or("missing".to_owned(), |told| format!("{told:?}"))
+        ))),
     }
 }
 

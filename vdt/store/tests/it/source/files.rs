@@ -261,6 +261,32 @@ async fn an_unreadable_folder_makes_the_listing_an_error() {
 }
 
 #[tokio::test]
+async fn files_that_cannot_be_read_are_listed_and_counted() {
+    use std::os::unix::fs::PermissionsExt;
+    let root = tempfile::tempdir().unwrap();
+    for (name, mode) in [("closed", 0o0), ("mine", 0o600), ("open", 0o644)] {
+        let path = root.path().join(name);
+        std::fs::write(&path, b"x").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    std::os::unix::fs::symlink("closed", root.path().join("link")).unwrap();
+    if std::fs::read(root.path().join("closed")).is_ok() {
+        println!("skipped: this user may read every file");
+        return;
+    }
+    let listing = list(&folder(root.path())).await;
+    assert_eq!(listing.entries.len(), 4);
+    let mut examples = listing.unreadable.examples.clone();
+    examples.sort();
+    assert_eq!(examples, ["closed", "link"]);
+    let warning = listing.warning().unwrap();
+    assert!(
+        warning.starts_with("2 files cannot be read by this user, first: "),
+        "{warning}"
+    );
+}
+
+#[tokio::test]
 async fn ranges_and_conditions_are_honoured() {
     let root = tempfile::tempdir().unwrap();
     let content: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();

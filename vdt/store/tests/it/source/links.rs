@@ -179,3 +179,38 @@ async fn pipes_and_sockets_are_counted_and_never_opened() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_folder_behind_a_link_that_leads_elsewhere_now_is_not_taken_for_the_same() {
+    let outer = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(outer.path()).unwrap();
+    for release in ["42", "43"] {
+        write(root.join("releases").join(release).join("f"), release);
+    }
+    let current = root.join("current");
+    symlink("releases/42", &current).unwrap();
+    let source = folder(&current);
+    assert_eq!(keys(&list(&source).await), ["f"]);
+
+    let lead_to = |release: &str| {
+        symlink(format!("releases/{release}"), root.join("new")).unwrap();
+        std::fs::rename(root.join("new"), &current).unwrap();
+    };
+    lead_to("43");
+    let error = source.list(&|_, _| {}).await.unwrap_err();
+    assert_eq!(error.reason(), "SourceInvalid");
+    let told = error.to_string();
+    for part in ["file.path", "releases/42", "releases/43", "restart"] {
+        assert!(told.contains(part), "{told}");
+    }
+    // What is committed is of the folder that was found, and goes on being read.
+    let read = source.store().get(&Key::from("f")).await.unwrap();
+    assert_eq!(read.bytes().await.unwrap(), "42".as_bytes());
+    assert_ne!(folder(&current).id(), source.id(), "another place");
+
+    lead_to("42");
+    assert_eq!(keys(&list(&source).await), ["f"]);
+    std::fs::remove_file(&current).unwrap();
+    let error = source.list(&|_, _| {}).await.unwrap_err();
+    assert_eq!(error.reason(), "SourceNotFound");
+}

@@ -283,7 +283,10 @@ async fn storage_classes_are_told_and_archives_flagged() {
         ];
         Answer::new(
             200,
-            format!("<ListBucketResult>{}</ListBucketResult>", objects.concat()),
+            format!(
+                "<ListBucketResult><IsTruncated>false</IsTruncated>{}</ListBucketResult>",
+                objects.concat()
+            ),
         )
     })
     .await;
@@ -430,6 +433,73 @@ async fn pinned_versions_list_the_newest_of_each_key() {
         .map(|entry| (&*entry.object.key, entry.object.version.as_deref()))
         .collect();
     assert_eq!(versions, [("a", Some("a2")), ("b", Some("null"))]);
+}
+
+#[tokio::test]
+async fn a_marker_that_is_not_utf8_is_avoided_by_a_shorter_page() {
+    // 1,500 keys, the last of the first page not UTF-8.
+    let key = |n: usize| match n {
+        999 => "00998%FF".to_owned(),
+        n => format!("{n:05}"),
+    };
+    let server = Server::start(move |request| {
+        let marker = request.query("key-marker");
+        assert!(
+            !marker.contains('\u{fffd}'),
+            "a broken marker was sent back"
+        );
+        let start = marker.parse::<usize>().map_or(0, |last| last + 1);
+        let end = 1_500.min(start + request.query("max-keys").parse::<usize>().unwrap());
+        let version = |n| {
+            format!(
+                "<Version><Key>{}</Key><VersionId>v</VersionId><IsLatest>true</IsLatest><Size>1</Size>\
+                 <LastModified>2026-01-01T00:00:00Z</LastModified></Version>",
+                key(n)
+            )
+        };
+        Answer::new(
+            200,
+            format!(
+                "<ListVersionsResult>{}<IsTruncated>{}</IsTruncated><NextKeyMarker>{}</NextKeyMarker>\
+                 <EncodingType>url</EncodingType></ListVersionsResult>",
+                (start..end).map(version).collect::<String>(),
+                end < 1_500,
+                key(end - 1),
+            ),
+        )
+    })
+    .await;
+    let mut spec = bucket_spec(&server.url, "", false);
+    spec.s3.as_mut().unwrap().versions = Some(vdt_crds::Versions::Pinned);
+    let listing = list(&Source::open(&spec, &SourceEnv::default()).unwrap()).await;
+    assert_eq!(listing.entries.len(), 1_499);
+    assert_eq!(listing.skipped[&SkipReason::NotUtf8].count, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_a_folder_that_is_not_utf8_are_counted_where_folders_are_listed_apart() {
+    let mut all: Vec<String> = (0..4)
+        .flat_map(|f| (0..600).map(move |n| format!("f{f}/{n:04}")))
+        .collect();
+    // Written as a byte that no UTF-8 has.
+    all.extend(["zNOTUTF8/1".to_owned(), "zNOTUTF8/2".to_owned()]);
+    let lister = Lister::new(sorted(all));
+    let server = Server::start(move |request| {
+        let answer = lister.answer(request);
+        let body = String::from_utf8(answer.body).unwrap();
+        Answer::new(200, body.replace("NOTUTF8", "%FF"))
+    })
+    .await;
+    let listing = list(&bucket(&server.url, "")).await;
+    assert_eq!(listing.entries.len(), 2_400);
+    assert_eq!(listing.skipped[&SkipReason::NotUtf8].count, 2);
+    assert!(
+        server
+            .seen()
+            .iter()
+            .any(|request| request.query("delimiter") == "/"),
+        "dividing was tried"
+    );
 }
 
 #[tokio::test]

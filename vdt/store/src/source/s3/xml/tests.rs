@@ -16,7 +16,7 @@ const VERSIONS: &str = r#"<ListVersionsResult><IsTruncated>true</IsTruncated><Ne
 fn page(body: &[u8]) -> Result<Page, Failure> {
     let written = super::page(body)?;
     let writing = written.writing().unwrap_or(Writing::Form);
-    written.read(writing)
+    Ok(written.read(writing))
 }
 
 fn keys(page: &Page) -> Vec<&str> {
@@ -139,11 +139,55 @@ fn whatever_is_no_whole_listing_is_an_error() {
         ("1", "yesterday"),
     ] {
         let body = format!(
-            "<ListBucketResult><Contents><Key>a</Key><Size>{size}</Size><LastModified>{time}</LastModified></Contents>\
-             </ListBucketResult>"
+            "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a</Key><Size>{size}</Size>\
+             <LastModified>{time}</LastModified></Contents></ListBucketResult>"
         );
         assert!(page(body.as_bytes()).is_err(), "{size} {time}");
     }
+}
+
+#[test]
+fn a_page_says_whether_it_is_the_last_or_is_none() {
+    let told = |inside: &str| {
+        page(format!("<ListBucketResult>{inside}</ListBucketResult>").as_bytes())
+            .map(|page| page.truncated)
+            .map_err(|failure| failure.to_string())
+    };
+    for (inside, expected) in [
+        ("<IsTruncated>false</IsTruncated>", false),
+        ("<IsTruncated> True </IsTruncated>", true),
+        (
+            "<IsTruncated>false</IsTruncated><NextContinuationToken/>",
+            false,
+        ),
+    ] {
+        assert_eq!(told(inside), Ok(expected), "{inside}");
+    }
+    for (inside, expected) in [
+        ("", "IsTruncated is missing"),
+        ("<IsTruncated/>", "IsTruncated is \"\""),
+        ("<IsTruncated>1</IsTruncated>", "IsTruncated is \"1\""),
+        (
+            "<IsTruncated>false</IsTruncated><NextContinuationToken>a</NextContinuationToken>",
+            "says that it is the last",
+        ),
+    ] {
+        let error = told(inside).unwrap_err();
+        assert!(error.contains(expected), "{inside}: {error}");
+    }
+}
+
+#[test]
+fn what_is_not_utf8_of_prefixes_is_counted_and_of_markers_is_marked() {
+    let body = "<ListVersionsResult><IsTruncated>true</IsTruncated><NextKeyMarker>a%FF</NextKeyMarker>\
+                <EncodingType>url</EncodingType><CommonPrefixes><Prefix>a%FF/</Prefix></CommonPrefixes>\
+                <CommonPrefixes><Prefix>b/</Prefix></CommonPrefixes></ListVersionsResult>";
+    let page = page(body.as_bytes()).unwrap();
+    assert_eq!(
+        (page.prefixes, page.lost_prefixes),
+        (vec!["b/".to_owned()], 1)
+    );
+    assert_eq!(page.next.as_deref(), Some("a\u{fffd}"));
 }
 
 #[test]
