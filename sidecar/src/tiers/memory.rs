@@ -177,10 +177,12 @@ impl Memory {
 
     /// Returns an entry by the hash of its key.
     pub(super) fn find(&self, hash: u64) -> Option<(Key, Held)> {
-        [&self.metadata, &self.hot, &self.passing]
-            .into_iter()
-            .find_map(|pool| pool.get(&ByHash(hash)))
-            .map(|found| (*found.key(), found.value().clone()))
+        self.find_hot(hash).or_else(|| find(&self.passing, hash))
+    }
+
+    /// Returns an entry by the hash of its key, unless nothing but a scan has asked for it.
+    pub(super) fn find_hot(&self, hash: u64) -> Option<(Key, Held)> {
+        find(&self.metadata, hash).or_else(|| find(&self.hot, hash))
     }
 
     pub(super) fn stats(&self) -> MemoryStats {
@@ -192,6 +194,11 @@ impl Memory {
             entries: pools.iter().map(|pool| pool.entries() as u64).sum(),
         }
     }
+}
+
+fn find(pool: &Pool, hash: u64) -> Option<(Key, Held)> {
+    let found = pool.get(&ByHash(hash))?;
+    Some((*found.key(), found.value().clone()))
 }
 
 fn put(pool: &Pool, key: Key, held: Held, counters: &Counters) {

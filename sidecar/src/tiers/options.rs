@@ -6,6 +6,8 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, PartialEq)]
 pub struct TiersOptions {
     /// Bytes of memory that the tiers take in all: entries, the index of the disk and its write buffers. Default 256 MiB.
+    ///
+    /// With a disk tier, what waits to be written and what is being read of it come on top: a sixteenth each, 16 to 64 MiB and 9 to 137 MiB.
     pub memory_bytes: u64,
     /// The part of the memory for entries that [`super::Class::Metadata`] has to itself. 0.05 to 0.9, default 0.25.
     pub metadata_share: f64,

@@ -30,43 +30,40 @@ pub(super) struct Census {
 
 #[derive(Debug, Default)]
 struct Inside {
-    /// Hashes of the entries that can be found.
-    held: HashSet<u64, KeyHash>,
-    /// The same in the order in which they came, with places of some that have left.
+    /// The places of the entries that can be found, by their hashes.
+    places: HashMap<u64, u64, KeyHash>,
+    /// Hashes by their places, in the order in which they came; some have left, or have another place by now, but never the first one.
     order: VecDeque<u64>,
-    /// How many more places a hash has further back, for entries that were written again.
-    again: HashMap<u64, u32, KeyHash>,
+    /// The place of the first one.
+    first: u64,
     /// Hashes in regions that are being freed, and those taken last.
     leaving: Vec<u64>,
     left: HashSet<u64, KeyHash>,
 }
 
 impl Inside {
-    /// Takes the first place off; returns its hash, and whether that has no other place further back.
-    fn pop(&mut self) -> Option<(u64, bool)> {
-        let hash = self.order.pop_front()?;
-        let Some(more) = self.again.get_mut(&hash) else {
-            return Some((hash, true));
-        };
-        *more -= 1;
-        if *more == 0 {
-            self.again.remove(&hash);
+    fn trim(&mut self) {
+        while let Some(hash) = self.order.front()
+            && self.places.get(hash) != Some(&self.first)
+        {
+            self.order.pop_front();
+            self.first += 1;
         }
-        Some((hash, false))
     }
 }
 
 impl Census {
-    /// Starts with entries that were recovered, the oldest first.
+    /// Starts with entries that were recovered, each once, the oldest first.
     pub(super) fn start(&self, hashes: Vec<u64>) {
         let mut inside = self.inside();
-        inside.held = hashes.iter().copied().collect();
+        inside.places = hashes.iter().copied().zip(0..).collect();
         inside.order = hashes.into();
+        inside.first = 0;
     }
 
     /// Returns the number of entries that can be found.
     pub(super) fn entries(&self) -> u64 {
-        self.inside().held.len() as u64
+        self.inside().places.len() as u64
     }
 
     /// Returns the number of regions without entries.
@@ -82,26 +79,27 @@ impl Census {
     /// Takes note of an entry that was written, perhaps not for the first time.
     pub(super) fn written(&self, hash: u64) {
         let mut inside = self.inside();
+        let place = inside.first + inside.order.len() as u64;
         inside.order.push_back(hash);
-        if !inside.held.insert(hash) {
-            *inside.again.entry(hash).or_default() += 1;
-        }
+        inside.places.insert(hash, place);
+        inside.trim();
     }
 
     /// Takes note of an entry that can no longer be found. Returns whether it could before.
     pub(super) fn gone(&self, hash: u64) -> bool {
-        self.inside().held.remove(&hash)
+        let mut inside = self.inside();
+        let was_held = inside.places.remove(&hash).is_some();
+        inside.trim();
+        was_held
     }
 
     /// Takes the oldest entry that can still be found, for it to be removed.
     pub(super) fn pop_oldest(&self) -> Option<u64> {
         let mut inside = self.inside();
-        while let Some((hash, last)) = inside.pop() {
-            if last && inside.held.remove(&hash) {
-                return Some(hash);
-            }
-        }
-        None
+        let hash = *inside.order.front()?;
+        inside.places.remove(&hash);
+        inside.trim();
+        Some(hash)
     }
 
     /// Takes the hashes in regions freed since the last call. They leave the index when the freeing ends.
@@ -112,18 +110,6 @@ impl Census {
             inside.left = leaving.iter().copied().collect();
         }
         leaving
-    }
-
-    /// Forgets places at the front of the order whose entries have left.
-    pub(super) fn trim(&self) {
-        let mut inside = self.inside();
-        while inside
-            .order
-            .front()
-            .is_some_and(|hash| inside.again.contains_key(hash) || !inside.held.contains(hash))
-        {
-            inside.pop();
-        }
     }
 
     /// Returns whether an entry was in a region that is being freed, or was freed just now.
@@ -281,9 +267,16 @@ mod tests {
         let census = Census::default();
         census.start(vec![1, 2, 3, 4]);
         census.written(2);
+        assert_eq!(census.inside().order, [1, 2, 3, 4, 2]);
         census.gone(1);
-        census.trim();
         assert_eq!(census.inside().order, [3, 4, 2]);
+        census.written(3);
+        census.written(5);
+        assert_eq!(census.inside().order, [4, 2, 3, 5]);
+        assert_eq!(census.pop_oldest(), Some(4));
+        census.gone(3);
+        census.gone(2);
+        assert_eq!(census.inside().order, [5]);
     }
 
     #[test]

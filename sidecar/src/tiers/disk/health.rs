@@ -125,14 +125,14 @@ impl Inner {
         layout: Option<Arc<Layout>>,
         first: bool,
     ) -> Result<Opened, TiersError> {
-        let options = self.options.clone();
-        let prepared =
-            tokio::task::spawn_blocking(move || Prepared::new(&options, layout, first)).await;
+        let (options, budget) = (self.options.clone(), self.budget);
+        let prepare = move || Prepared::new(&options, budget, layout, first);
+        let prepared = tokio::task::spawn_blocking(prepare).await;
         let prepared = prepared.map_err(|error| TiersError::Directory {
             dir: self.options.dir.clone(),
             source: std::io::Error::other(error),
         })??;
-        prepared.open(&self.options, self.budget).await
+        prepared.open(&self.options, budget).await
     }
 
     /// Leaves a tier that is broken.

@@ -117,7 +117,7 @@ impl Geometry {
 }
 
 impl Layout {
-    /// Takes the directory for this process, and makes it if `create` says so.
+    /// Takes the directory for this process, and makes it if `create` says so. Removes what other versions left, for it takes space.
     ///
     /// # Errors
     ///
@@ -137,15 +137,20 @@ impl Layout {
             .open(dir.join(LOCK))
             .map_err(failed)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self {
-                dir: dir.to_owned(),
-                lock,
-            }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(TiersError::Locked {
-                dir: dir.to_owned(),
-            }),
-            Err(errno) => Err(failed(errno.into())),
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(TiersError::Locked {
+                    dir: dir.to_owned(),
+                });
+            }
+            Err(errno) => return Err(failed(errno.into())),
         }
+        let layout = Self {
+            dir: dir.to_owned(),
+            lock,
+        };
+        layout.remove_other_versions().map_err(failed)?;
+        Ok(layout)
     }
 
     /// Returns the folder with the regions.
@@ -195,9 +200,8 @@ impl Layout {
         })
     }
 
-    /// Makes the folder ready for regions of a size, and removes what other versions and sizes left.
+    /// Makes the folder ready for regions of a size, and removes what other sizes left.
     pub(super) fn prepare(&self, geometry: Geometry) -> io::Result<()> {
-        self.remove_other_versions()?;
         let dir = self.regions_dir();
         fs::create_dir_all(&dir)?;
         let marker = Marker {

@@ -21,20 +21,71 @@ pub(super) struct Loaded {
     pub(super) is_old: bool,
 }
 
-/// Loads on a task of its own: it ends whoever leaves, for what is read into must outlive the read. Until then others join it.
+/// Loads on a task of its own: it ends whoever leaves, for what is read into must outlive the read. Until then others join it. What nobody
+/// waits for any longer when its turn has come is not read.
 pub(super) fn load(inner: &Arc<Inner>, opened: Arc<Opened>, key: Key) -> Loading {
+    let reader = inner.clone();
+    in_turn(inner, key, async move { read(&reader, &opened, key).await })
+}
+
+/// Waits for a turn among the reads, then does one.
+pub(super) fn in_turn(
+    inner: &Arc<Inner>,
+    key: Key,
+    reading: impl Future<Output = Option<Loaded>> + Send + 'static,
+) -> Loading {
     let inner = inner.clone();
     let runtime = inner.runtime.clone();
     let task = runtime.spawn(async move {
-        let loaded = read(&inner, &opened, key).await;
-        inner.loading().remove(&key);
+        let reads = inner.reads.clone();
+        // Made here and not before: a task that never runs is dropped by whoever holds the lock.
+        let mut listed = Listed {
+            inner,
+            key,
+            is_listed: true,
+        };
+        let _permit = reads.acquire().await.ok()?;
+        if !listed.is_wanted() {
+            return None;
+        }
+        let loaded = reading.await;
+        drop(listed);
         loaded
     });
     async move { task.await.ok().flatten() }.boxed().shared()
 }
 
+/// Takes a load off the list of those that can be joined when it ends, however it does.
+struct Listed {
+    inner: Arc<Inner>,
+    key: Key,
+    is_listed: bool,
+}
+
+impl Listed {
+    /// Returns whether anybody waits for the load; one that nobody waits for can no longer be joined.
+    fn is_wanted(&mut self) -> bool {
+        let mut loading = self.inner.loading();
+        let waiting = loading.get(&self.key).and_then(Shared::strong_count);
+        // One is the list's own.
+        let is_wanted = waiting.is_some_and(|waiting| waiting > 1);
+        if !is_wanted {
+            loading.remove(&self.key);
+            self.is_listed = false;
+        }
+        is_wanted
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        if self.is_listed {
+            self.inner.loading().remove(&self.key);
+        }
+    }
+}
+
 async fn read(inner: &Inner, opened: &Arc<Opened>, key: Key) -> Option<Loaded> {
-    let _permit = inner.reads.acquire().await.ok()?;
     let found = opened.store.storage().load(&key).await;
     if found.is_ok() {
         opened.read_errors.store(0, Relaxed);

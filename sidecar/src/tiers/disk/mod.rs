@@ -11,7 +11,7 @@
 //! **What stays.** All regions together are what lies below the high watermark. They are freed whole, the oldest first, until no more hold entries
 //! than lie below the low one; what lies between the two takes writes that come faster than regions are freed. Their files keep their space.
 //! An entry lives on if it is hot: one that a lookup reads from the older half
-//! of the regions is written again, and so is one that memory holds when its region is freed, up to half of that region.
+//! of the regions is written again, and so is one that memory holds as hot when its region is freed, up to half of that region.
 //!
 //! **Faults.** An entry that does not verify or cannot be read is dropped. A directory that is full, read-only, gone or broken is left: the
 //! tier closes, says why, and is tried again after a while that doubles; a full one comes back smaller. Lookups never see an error.
@@ -63,7 +63,7 @@ use self::{
     store::Opened,
 };
 use super::{
-    DiskOptions, Insert, Key, TiersError,
+    DiskOptions, Insert, Key, MAX_ENTRY_BYTES, TiersError,
     entry::Held,
     memory::Memory,
     stats::{Counters, DiskStats},
@@ -71,8 +71,11 @@ use super::{
 
 /// How long closing may take: what waits is written, then foyer is closed.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
-/// Reads of the disk at once: more only wait in the kernel, each on a thread.
-const READS_MAX: usize = 64;
+/// What reading an entry takes in memory, bytes: the pages that it lies on, and the entry that is copied out of them.
+const READ_BYTES: u64 = 2 * (MAX_ENTRY_BYTES as u64 + 4096);
+/// Reads of the disk at once: more only wait in the kernel, each on a thread, and fewer leave a disk idle.
+const READS_MAX: u64 = 64;
+const READS_MIN: u64 = 4;
 /// What an entry on the disk costs in memory, bytes: foyer's index and the census.
 const INDEX_ENTRY_BYTES: u64 = 160;
 
@@ -85,10 +88,13 @@ pub(super) struct Budget {
     buffer_bytes: u64,
     /// For entries that wait to be written; most of them are in the memory tier too.
     queue_bytes: u64,
+    /// Entries that are read at once. What they take, up to [`READ_BYTES`] each, is for moments only, and beside the memory of the tiers.
+    reads: u64,
 }
 
 impl Budget {
-    /// Divides the memory of the tiers: at most an eighth for the index, a sixteenth for the buffers.
+    /// Divides the memory of the tiers: at most an eighth for the index, a sixteenth for the buffers. A sixteenth more, within bounds, is for
+    /// what waits to be written, and one for what is being read.
     pub(super) fn of(memory_bytes: u64, options: &DiskOptions) -> Self {
         const MIB: u64 = 1 << 20;
         let entries = options.capacity / 8192;
@@ -96,6 +102,7 @@ impl Budget {
             index_bytes: (memory_bytes / 8).min(entries * INDEX_ENTRY_BYTES),
             buffer_bytes: (memory_bytes / 32).clamp(4 * MIB, 32 * MIB),
             queue_bytes: (memory_bytes / 16).clamp(16 * MIB, 64 * MIB),
+            reads: (memory_bytes / 16 / READ_BYTES).clamp(READS_MIN, READS_MAX),
         }
     }
 
@@ -163,7 +170,7 @@ impl Disk {
             removals: AtomicU64::default(),
             doorkeeper: Doorkeeper::new(options.capacity),
             loading: Mutex::default(),
-            reads: Arc::new(Semaphore::new(READS_MAX)),
+            reads: Arc::new(Semaphore::new(budget.reads as usize)),
             runtime: Handle::current(),
         });
         match inner.open(true).await {

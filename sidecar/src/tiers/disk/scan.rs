@@ -1,4 +1,4 @@
-//! Reads what a directory of regions holds, before foyer does.
+//! Reads what a directory of regions holds, before foyer does, and empties what is not to be recovered.
 //!
 //! foyer recovers its index from the regions but tells nobody how many entries it found, nor which region is the oldest: after a
 //! restart it frees regions in an arbitrary order. Both are read here from the index that begins each run of entries ("blob"):
@@ -13,17 +13,21 @@
 //! where the format changes, the count starts at zero and regions are freed in the order of their numbers.
 
 use std::{
-    collections::HashMap,
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
     fs::File,
     io,
     os::unix::fs::FileExt,
-    path::{Path, PathBuf},
+    panic::resume_unwind,
+    path::Path,
     thread,
 };
 
+use tracing::info;
 use twox_hash::XxHash64;
 
 use super::layout::{BLOB_INDEX_BYTES, Geometry, region_files, region_path};
+use crate::tiers::key::KeyHash;
 
 const PAGE_BYTES: u64 = 4096;
 const FIRST: usize = 12;
@@ -40,101 +44,135 @@ pub(super) struct Recovered {
     pub(super) regions: HashMap<u32, u64>,
 }
 
-/// Reads the indexes of all regions. What cannot be read is taken for empty.
-pub(super) fn scan(dir: &Path, geometry: Geometry) -> Recovered {
+/// Reads the indexes of the regions, and empties the oldest ones until `clean` of them are empty and the rest holds no more than
+/// `entries_max` entries: the last one that stays is cut short. What cannot be read is taken for empty.
+///
+/// foyer 0.22 frees regions only as it takes empty ones. Opened without any, as after a shrink of the directory or a crash at the
+/// wrong moment, it would wait for one for ever. And it recovers every entry that it finds, however little memory there is for its
+/// index. What is emptied for that is not read here either, so that this takes no more memory.
+///
+/// # Errors
+///
+/// What the system says where a region cannot be written.
+pub(super) fn recover(
+    dir: &Path,
+    geometry: Geometry,
+    clean: u64,
+    entries_max: u64,
+) -> io::Result<Recovered> {
     let files = region_files(dir).unwrap_or_default();
-    let share = files.len().div_ceil(THREADS).max(1);
-    let found: Vec<(u32, Vec<(u64, u64)>)> = thread::scope(|scope| {
-        let threads: Vec<_> = files
-            .chunks(share)
-            .map(|files| {
-                scope.spawn(move || {
-                    files
-                        .iter()
-                        .filter_map(|file| read(file, geometry))
-                        .collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap_or_default())
-            .collect()
+    let firsts = each(&files, |(id, path)| {
+        Some((first_sequence(path)?, u32::try_from(*id).ok()?))
     });
-    let regions = found
-        .iter()
-        .filter_map(|(id, entries)| {
-            Some((*id, entries.iter().map(|(sequence, _)| *sequence).max()?))
-        })
-        .collect();
-    let mut entries: Vec<(u64, u64)> = found.into_iter().flat_map(|(_, entries)| entries).collect();
-    // Newest first within a hash, so that the older copies are the ones that go.
-    entries.sort_unstable_by_key(|(sequence, hash)| (*hash, std::cmp::Reverse(*sequence)));
-    entries.dedup_by_key(|(_, hash)| *hash);
-    entries.sort_unstable();
-    Recovered {
-        hashes: entries.into_iter().map(|(_, hash)| hash).collect(),
-        regions,
-    }
-}
+    let mut newest_first: Vec<(u64, u32)> = firsts.into_iter().flatten().collect();
+    newest_first.sort_unstable_by_key(|region| Reverse(*region));
 
-impl Recovered {
-    /// Empties the oldest regions until `clean` of them are empty.
-    ///
-    /// foyer 0.22 frees regions only as it takes empty ones. Opened without any, as after a shrink of the directory or a crash at the
-    /// wrong moment, it would wait for one for ever.
-    ///
-    /// # Errors
-    ///
-    /// What the system says where a region cannot be written.
-    pub(super) fn empty_oldest(
-        &mut self,
-        dir: &Path,
-        geometry: Geometry,
-        clean: u64,
-    ) -> io::Result<()> {
-        while geometry.regions.saturating_sub(self.regions.len() as u64) < clean {
-            let oldest = self.regions.iter().min_by_key(|(_, sequence)| **sequence);
-            let Some(id) = oldest.map(|(id, _)| *id) else {
-                return Ok(());
-            };
-            let file = File::options().write(true).open(region_path(dir, id))?;
-            file.write_all_at(&[0; BLOB_INDEX_BYTES as usize], 0)?;
-            self.regions.remove(&id);
-        }
-        Ok(())
-    }
-}
-
-fn read((id, path): &(u64, PathBuf), geometry: Geometry) -> Option<(u32, Vec<(u64, u64)>)> {
-    let id = u32::try_from(*id).ok()?;
-    let file = File::open(path).ok()?;
-    read_region(&file, geometry.region_bytes)
-        .ok()
-        .map(|entries| (id, entries))
-}
-
-fn read_region(file: &File, region_bytes: u64) -> io::Result<Vec<(u64, u64)>> {
-    let mut entries: Vec<(u64, u64)> = Vec::new();
-    let mut index = vec![0u8; BLOB_INDEX_BYTES as usize];
-    let mut at = 0;
-    while at + BLOB_INDEX_BYTES <= region_bytes {
-        if file.read_exact_at(&mut index, at).is_err() {
-            break;
-        }
-        let Some((found, length)) = parse(&index) else {
-            break;
-        };
-        for entry in found {
-            // Numbers that go back are what an earlier use of the region left behind.
-            if entries.last().is_some_and(|last| entry.0 < last.0) {
-                return Ok(entries);
+    let regions_max = geometry.regions.saturating_sub(clean);
+    let mut recovered = Recovered::default();
+    let mut seen: HashSet<u64, KeyHash> = HashSet::default();
+    let mut room = usize::try_from(entries_max).unwrap_or(usize::MAX);
+    let mut emptied = 0;
+    for group in newest_first.chunks(THREADS) {
+        let most = if room > 0 { usize::MAX } else { 0 };
+        let read = |(_, id): &(u64, u32)| Region::read(&region_path(dir, *id), geometry, most);
+        for ((_, id), mut region) in group.iter().zip(each(group, read)) {
+            if recovered.regions.len() as u64 >= regions_max {
+                room = 0;
             }
-            entries.push(entry);
+            let is_new = |hash: &&u64| !seen.contains(*hash);
+            if room == 0 || region.hashes.iter().filter(is_new).count() > room {
+                let path = region_path(dir, *id);
+                region = Region::read(&path, geometry, room);
+                let file = File::options().write(true).open(path)?;
+                file.write_all_at(&[0; BLOB_INDEX_BYTES as usize], region.end)?;
+                (room, emptied) = (0, emptied + 1);
+            }
+            let Some(newest) = region.newest else {
+                continue;
+            };
+            recovered.regions.insert(*id, newest);
+            // An older copy of an entry is the one that goes.
+            let hashes = region.hashes.into_iter().rev();
+            let before = recovered.hashes.len();
+            recovered
+                .hashes
+                .extend(hashes.filter(|hash| seen.insert(*hash)));
+            room = room.saturating_sub(recovered.hashes.len() - before);
         }
-        at += length;
     }
-    Ok(entries)
+    recovered.hashes.reverse();
+    if emptied > 0 {
+        info!(dir = %dir.display(), regions = emptied, "the oldest regions of the disk cache are emptied");
+    }
+    Ok(recovered)
+}
+
+/// Does the same for all items, on a few threads. Returns what comes of it in their order.
+fn each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let share = items.len().div_ceil(THREADS).max(1);
+    let work = &work;
+    thread::scope(|scope| {
+        let threads: Vec<_> = items
+            .chunks(share)
+            .map(|items| scope.spawn(move || items.iter().map(work).collect::<Vec<_>>()))
+            .collect();
+        let join = |thread: thread::ScopedJoinHandle<'_, Vec<R>>| match thread.join() {
+            Ok(done) => done,
+            Err(panic) => resume_unwind(panic),
+        };
+        threads.into_iter().flat_map(join).collect()
+    })
+}
+
+/// What a region holds, or the first of it.
+#[derive(Debug, Default)]
+struct Region {
+    /// Hashes of its entries in the order in which they came.
+    hashes: Vec<u64>,
+    /// The sequence number of the last one.
+    newest: Option<u64>,
+    /// Where the blob begins that follows, bytes.
+    end: u64,
+}
+
+impl Region {
+    /// Reads up to `most` entries of a region, in whole blobs.
+    fn read(path: &Path, geometry: Geometry, most: usize) -> Self {
+        let mut region = Self::default();
+        let Ok(file) = File::open(path) else {
+            return region;
+        };
+        while region.end + BLOB_INDEX_BYTES <= geometry.region_bytes {
+            let Some((entries, length)) = read_index(&file, region.end) else {
+                break;
+            };
+            if region.hashes.len() + entries.len() > most {
+                break;
+            }
+            for (sequence, hash) in entries {
+                // Numbers that go back are what an earlier use of the region left behind.
+                if region.newest.is_some_and(|newest| sequence < newest) {
+                    return region;
+                }
+                region.newest = Some(sequence);
+                region.hashes.push(hash);
+            }
+            region.end += length;
+        }
+        region
+    }
+}
+
+/// Returns the sequence number of the first entry of a region, if it holds any.
+fn first_sequence(path: &Path) -> Option<u64> {
+    let (entries, _) = read_index(&File::open(path).ok()?, 0)?;
+    entries.first().map(|(sequence, _)| *sequence)
+}
+
+fn read_index(file: &File, at: u64) -> Option<(Vec<(u64, u64)>, u64)> {
+    let mut index = [0; BLOB_INDEX_BYTES as usize];
+    file.read_exact_at(&mut index, at).ok()?;
+    parse(&index)
 }
 
 /// Returns the (sequence, hash) of each entry of a blob and the bytes of the blob, or nothing if it is no blob.

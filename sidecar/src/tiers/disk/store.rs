@@ -22,7 +22,7 @@ use super::{
     census::{Census, Leaving, OldestFirst},
     fault::Place,
     layout::{BLOB_INDEX_BYTES, Geometry, Layout, Usable, written_regions},
-    scan::{Recovered, scan},
+    scan::{Recovered, recover},
 };
 use crate::tiers::{
     DiskOptions, IoUring, Key, TiersError,
@@ -85,9 +85,11 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Takes the directory, or keeps `layout` if that still holds it, and reads what it has. With `create`, makes it.
+    /// Takes the directory, or keeps `layout` if that still holds it, and reads what it has, of which no more stays than the memory for its
+    /// index allows. With `create`, makes it.
     pub(super) fn new(
         options: &DiskOptions,
+        budget: Budget,
         layout: Option<Arc<Layout>>,
         create: bool,
     ) -> Result<Self, TiersError> {
@@ -115,10 +117,13 @@ impl Prepared {
                 })?;
         layout.prepare(geometry).map_err(failed)?;
         let place = Place::of(layout.regions_dir()).map_err(failed)?;
-        let mut recovered = scan(&layout.regions_dir(), geometry);
-        recovered
-            .empty_oldest(&layout.regions_dir(), geometry, geometry.spare_min())
-            .map_err(failed)?;
+        let recovered = recover(
+            &layout.regions_dir(),
+            geometry,
+            geometry.spare_min(),
+            budget.entries_max(),
+        )
+        .map_err(failed)?;
         let written = written_regions(&layout.regions_dir()).map_err(failed)?;
         // On a volume that others have filled there is no room for one file more, but regions that are there are written over.
         match place.try_write() {

@@ -1,11 +1,11 @@
 //! What only the inside of the tier shows.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::FutureExt;
 
-use super::layout::Geometry;
+use super::{Budget, Inner, layout::Geometry, load::in_turn};
 use crate::tiers::{Class, DiskOptions, Entry, EntryMeta, Insert, Key, Tier, Tiers, TiersOptions};
 
 const ENTRIES: u64 = 64;
@@ -22,6 +22,11 @@ fn entry() -> Entry {
         meta,
         bytes: Bytes::from(vec![7; ENTRY_BYTES]),
     }
+}
+
+fn inside(tiers: &Tiers) -> Arc<Inner> {
+    let disk = tiers.disk.as_ref().expect("there is a disk tier");
+    disk.inner.clone()
 }
 
 async fn until(mut is_so: impl FnMut() -> bool) {
@@ -104,15 +109,7 @@ async fn a_full_disk_is_freed_down_to_the_low_watermark() {
         }
     }
     tiers.flush().await;
-    let inside = || {
-        tiers
-            .disk
-            .as_ref()
-            .expect("there is a disk tier")
-            .inner
-            .clone()
-    };
-    let opened = inside().opened.load_full().expect("it is open");
+    let opened = inside(&tiers).opened.load_full().expect("it is open");
     let (regions, region_bytes) = (opened.geometry.regions, opened.geometry.region_bytes);
     assert_eq!((regions, opened.spare), (28, 12));
     // One region is being written, and foyer does not tell when the last one was freed.
@@ -125,9 +122,14 @@ async fn a_full_disk_is_freed_down_to_the_low_watermark() {
     tiers.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn readers_who_leave_leave_nothing_behind() {
-    let dir = tempfile::tempdir().expect("a folder");
+#[test]
+fn reads_at_once_follow_from_the_memory() {
+    let reads = |mib: u64| Budget::of(mib << 20, &DiskOptions::new("unused", 1 << 40)).reads;
+    assert_eq!([1, 256, 1024, 64 << 10].map(reads), [4, 7, 30, 64]);
+}
+
+/// Tiers over a folder whose entries are on the disk alone.
+async fn filled(dir: &tempfile::TempDir) -> Tiers {
     let options = || TiersOptions {
         memory_bytes: 64 << 20,
         disk: Some(DiskOptions::new(dir.path(), 64 << 20)),
@@ -139,9 +141,13 @@ async fn readers_who_leave_leave_nothing_behind() {
     }
     until(|| tiers.stats().disk.writes == ENTRIES).await;
     tiers.close().await;
+    Tiers::open(options()).await.expect("the tiers open again")
+}
 
-    // Nothing of it is in memory now.
-    let tiers = Tiers::open(options()).await.expect("the tiers open again");
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_who_leave_leave_nothing_behind() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tiers = filled(&dir).await;
     let disk = tiers.disk.as_ref().expect("there is a disk tier");
     for number in 0..ENTRIES {
         let key = Key(number.into());
@@ -152,5 +158,45 @@ async fn readers_who_leave_leave_nothing_behind() {
     let found = tiers.get(Class::Block, Key(0)).await;
     assert!(matches!(found, Some((_, Tier::Disk))));
     assert!(disk.inner.loading().is_empty());
+    tiers.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_that_nobody_waits_for_when_their_turn_comes_are_not_done() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tiers = filled(&dir).await;
+    let inner = inside(&tiers);
+    let before = tiers.stats().disk.read_bytes;
+    // A slow disk: all that may read at once do.
+    let slow = inner.reads.acquire_many(inner.budget.reads as u32).await;
+    for number in 0..ENTRIES {
+        let left_early = tiers.get(Class::Block, Key(number.into())).now_or_never();
+        assert!(left_early.is_none(), "it has to wait for its turn");
+    }
+    let mut stays = std::pin::pin!(tiers.get(Class::Block, Key(7)));
+    assert!(stays.as_mut().now_or_never().is_none());
+    drop(slow);
+    let found = stays.await;
+    assert!(matches!(found, Some((_, Tier::Disk))), "it joins its read");
+    until(|| inner.loading().is_empty()).await;
+    let read = tiers.stats().disk.read_bytes - before;
+    assert!(read < 2 * ENTRY_BYTES as u64, "{read} bytes");
+    tiers.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_panics_is_a_miss_and_the_next_one_is_another() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tiers = filled(&dir).await;
+    let inner = inside(&tiers);
+    let panicking = || in_turn(&inner, Key(7), async { panic!("as a bug of foyer would") });
+    let loading = inner
+        .loading()
+        .entry(Key(7))
+        .or_insert_with(panicking)
+        .clone();
+    assert!(loading.await.is_none());
+    let found = tiers.get(Class::Block, Key(7)).await;
+    assert!(matches!(found, Some((_, Tier::Disk))));
     tiers.close().await;
 }

@@ -121,7 +121,7 @@ async fn write(inner: &Inner, opened: &Arc<Opened>, jobs: Vec<Job>) {
     }
 }
 
-/// Takes note of what has left, and queues what memory holds of it, up to half: memory holds what is hot.
+/// Takes note of what has left, and queues what memory holds of it as hot, up to half.
 fn settle(inner: &Inner, opened: &Opened, leaving: &[u64]) {
     let mut found = Vec::new();
     for hash in leaving {
@@ -129,12 +129,11 @@ fn settle(inner: &Inner, opened: &Opened, leaving: &[u64]) {
         if opened.holds(*hash) || !opened.census.gone(*hash) {
             continue;
         }
-        match inner.memory.find(*hash) {
+        match inner.memory.find_hot(*hash) {
             Some(entry) => found.push(entry),
             None => drop(inner.counters.disk_evictions.fetch_add(1, Relaxed)),
         }
     }
-    opened.census.trim();
     found.sort_by_key(|(_, held)| held.class != Class::Metadata);
     for (at, (key, held)) in found.into_iter().enumerate() {
         // A full queue means that there is enough that is new.

@@ -2,7 +2,7 @@
 
 use vdt_sidecar::tiers::{Class, Insert, Tiers, TiersOptions};
 
-use super::{MIB, entry, found, key, open};
+use super::{MIB, entry, fill, found, key, open};
 
 /// Lookups whose popularity follows Zipf's law with exponent 0.99, the same in every run.
 struct Zipf {
@@ -177,6 +177,26 @@ async fn hot_entries_outlive_their_region() {
     let tiers = open(dir.path(), 8 * MIB, 64 * MIB).await;
     let kept = found(&tiers, hot, length).await.len();
     assert!(kept >= 36, "{kept} of 40; {:?}", tiers.stats().disk);
+    tiers.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_scans_read_leaves_with_its_region() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let length = 100_000;
+    let tiers = open(dir.path(), 64 * MIB, 64 * MIB).await;
+    fill(&tiers, 0..700, length).await;
+    tiers.close().await;
+    // Nothing of it is in memory now.
+    let tiers = open(dir.path(), 64 * MIB, 64 * MIB).await;
+    let is_held = |number: &u64| tiers.may_hold(Class::Block, key(*number));
+    let oldest = (0..700).find(is_held).expect("there are some");
+    let scanned = oldest..oldest + 40;
+    assert_eq!(found(&tiers, scanned.clone(), length).await.len(), 40);
+    fill(&tiers, 1000..1100, length).await;
+    let stats = tiers.stats().disk;
+    assert!(stats.evictions >= 40, "{stats:?}");
+    assert_eq!(stats.rescued_writes, 0, "{stats:?}");
     tiers.close().await;
 }
 

@@ -89,6 +89,39 @@ async fn the_oldest_leave_first_after_a_restart_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_more_is_found_again_than_there_is_memory_for_an_index_of() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let tiers = open(dir.path(), 64 * MIB, 256 * MIB).await;
+    fill(&tiers, 0..10_000, 100).await;
+    assert_eq!(tiers.stats().disk.entries, 10_000);
+    tiers.close().await;
+
+    let tiers = open(dir.path(), 8 * MIB, 256 * MIB).await;
+    let stats = tiers.stats().disk;
+    let (entries, max) = (stats.entries, stats.entries_max);
+    assert!(max < 7000, "{stats:?}");
+    // Less than a run of entries with an index of its own is given up beyond what has to be.
+    assert!(entries <= max && entries + 170 > max, "{stats:?}");
+    // `found` asserts that none is wrong.
+    let again = found(&tiers, 0..10_000, 100).await;
+    assert_eq!(again.len() as u64, entries);
+    assert!(again.ends_with(&(5000..10_000).collect::<Vec<_>>()));
+    // The next ones push out as many, not all that are too many.
+    fill(&tiers, 10_000..10_200, 100).await;
+    let stats = tiers.stats().disk;
+    assert!(stats.entries <= max && stats.evictions <= 200, "{stats:?}");
+    tiers.close().await;
+
+    // With more memory again nothing more comes back than stayed, and the newest are among it.
+    let tiers = open(dir.path(), 64 * MIB, 256 * MIB).await;
+    let again = found(&tiers, 0..10_200, 100).await;
+    assert_eq!(tiers.stats().disk.entries, again.len() as u64);
+    assert!(again.len() as u64 <= entries + 200, "{}", again.len());
+    assert!(again.ends_with(&(5000..10_200).collect::<Vec<_>>()));
+    tiers.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_written_is_found_after_kill_9() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut first = 0;

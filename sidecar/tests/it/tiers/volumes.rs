@@ -138,6 +138,28 @@ async fn a_volume_too_small_for_any_cache_is_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_another_version_left_makes_way() {
+    let Some(volume) = Volume::tmpfs(64) else {
+        return;
+    };
+    let other = volume.path.join("v0");
+    fs::create_dir(&other).expect("it is made");
+    fs::write(
+        other.join("layout.json"),
+        r#"{"cache":"vdt","regionBytes":1}"#,
+    )
+    .expect("it is written");
+    fs::write(other.join("regions"), vec![7; 50 << 20]).expect("it is written");
+
+    let mut options = options(&volume.path, 32 * MIB, 60 * MIB);
+    options.disk.as_mut().expect("it is set").strict = true;
+    let tiers = Tiers::open(options).await.expect("it opens");
+    assert_eq!(tiers.stats().disk.state, DiskState::Ok);
+    assert!(!other.exists());
+    tiers.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_volume_that_others_fill_is_left_and_comes_back_smaller() {
     let Some(volume) = Volume::tmpfs(96) else {
         return;
