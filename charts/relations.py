@@ -10,6 +10,7 @@ Usage: charts/relations.py FILE...     prints a line for each finding, and fails
     variables                                                 are set once, and hold no value that looks like a secret
     several replicas                                          are spread over nodes
     PodDisruptionBudget                                       lets a drain go on
+    maps                                                      have each key once: Flux refuses what the API server takes
 """
 
 from __future__ import annotations
@@ -42,11 +43,28 @@ def ports(spec: dict) -> set:
     return {port["containerPort"] for port in found} | {port["name"] for port in found if "name" in port}
 
 
+class Loader(yaml.SafeLoader):
+    """Remembers keys that a map has twice, where PyYAML takes the last one and says nothing."""
+
+    def __init__(self, text: str):
+        super().__init__(text)
+        self.twice: list[str] = []
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        self.twice += [f"line {node.start_mark.line + 1}: the key {key} is there twice" for key in sorted({one for one in keys if keys.count(one) > 1})]
+        return super().construct_mapping(node, deep)
+
+
 class File:
     """The objects of a file, and the pods that they make: by name, labels and spec."""
 
     def __init__(self, text: str):
-        self.objects = [one for one in yaml.safe_load_all(text) if one]
+        loader = Loader(text)
+        self.objects = []
+        while loader.check_data():
+            self.objects += [one] if (one := loader.get_data()) else []
+        self.twice = loader.twice
         self.pods = [("Pod " + one["metadata"]["name"], one["metadata"].get("labels", {}), one["spec"]) for one in self.kind("Pod")]
         for workload in self.kind(*WORKLOADS):
             template = workload["spec"]["template"]
@@ -59,6 +77,7 @@ class File:
         return [spec for _, labels, spec in self.pods if matches(selector, labels)]
 
     def findings(self) -> Iterator[str]:
+        yield from self.twice
         yield from self.selections()
         for workload in self.kind(*WORKLOADS):
             yield from self.workload(workload)

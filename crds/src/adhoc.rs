@@ -1,16 +1,20 @@
 //! Tables without a manifest: `vdt serve FOLDER` and `vdt serve s3://bucket/prefix`.
 //!
-//! The table is named after the last segment of the place, in catalog `main` and schema `default`; everything else is the default of the resource.
+//! The table is named after the last segment of the place, in catalog `main` and schema `default`; everything else is the default of the resource,
+//! but that a folder, which costs nothing to list, is listed every few seconds.
 
 use std::path::Path;
 
 use crate::{
-    spec::{FileSource, S3Bucket, Source, SourceType, TableName, VirtualTable, VirtualTableSpec},
+    spec::{FileSource, Refresh, S3Bucket, Source, SourceType, TableName, VirtualTable, VirtualTableSpec},
     validate::MAX_NAME_CHARS,
 };
 
 /// The name of a table whose place has no last segment that could name it, such as `/`.
 const NAMELESS: &str = "files";
+
+/// Seconds between listings of a folder: somebody sits before it.
+const FOLDER_INTERVAL_SECONDS: u32 = 5;
 
 /// A text is no URL of an S3 bucket.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +26,7 @@ pub struct BucketUrlError {
 
 impl VirtualTable {
     /// Makes the table of a folder, named after its last segment. The source's path is `.`: whoever reads it takes the folder itself as its base.
+    /// The path is canonical: it is the table's owner.
     #[must_use]
     pub fn for_folder(folder: &Path) -> Self {
         let name = folder
@@ -33,13 +38,19 @@ impl VirtualTable {
             path: Some(".".to_owned()),
             ..FileSource::default()
         };
-        Self::of_source(
+        let mut table = Self::of_source(
             &name,
             Source {
                 file: Some(file),
                 ..source
             },
-        )
+            format!("folder:{}", readable(folder)),
+        );
+        table.spec.refresh = Refresh {
+            interval_seconds: FOLDER_INTERVAL_SECONDS,
+            ..Refresh::default()
+        };
+        table
     }
 
     /// Makes the table of a bucket, or of a prefix in it, named after the prefix's last segment or the bucket. The prefix is a folder: `s3://b/x` does
@@ -67,6 +78,7 @@ impl VirtualTable {
             .next()
             .filter(|name| !name.is_empty())
             .unwrap_or(bucket);
+        let given = format!("s3://{bucket}/{}", prefix.as_deref().unwrap_or_default());
         let s3 = S3Bucket {
             prefix,
             ..S3Bucket::new(bucket)
@@ -77,10 +89,11 @@ impl VirtualTable {
                 s3: Some(s3),
                 ..Source::named("bucket", SourceType::S3)
             },
+            given,
         ))
     }
 
-    fn of_source(name: &str, source: Source) -> Self {
+    fn of_source(name: &str, source: Source, given: String) -> Self {
         let spec = VirtualTableSpec {
             table: TableName::default(),
             sources: vec![source],
@@ -92,6 +105,7 @@ impl VirtualTable {
             suspend: false,
             legs: Vec::new(),
             server: None,
+            given: Some(given),
         };
         Self::new(&dns_1035(name), spec)
     }
@@ -131,6 +145,16 @@ impl S3Bucket {
             credentials: None,
             ca_bundle: None,
         }
+    }
+}
+
+/// A path as text that no other path has: one that is not plain text is escaped, byte by byte.
+fn readable(path: &Path) -> String {
+    match path.to_str() {
+        Some(text) if !text.contains(['\\', '\u{fffd}']) && !text.contains(char::is_control) => {
+            text.to_owned()
+        }
+        _ => path.as_os_str().as_encoded_bytes().escape_ascii().to_string(),
     }
 }
 
@@ -188,7 +212,7 @@ mod tests {
                 format!("main/default/{name}"),
                 "{folder}"
             );
-            assert_eq!(table.owner(), format!("default/{name}"));
+            assert_eq!(table.owner(), format!("folder:{folder}"));
             assert_eq!(validate(&table, Profile::Laptop), []);
             assert_eq!(table.spec.sources[0].file.as_ref().unwrap().path(), ".");
         }
@@ -216,6 +240,29 @@ mod tests {
             );
             assert_eq!(validate(&table, Profile::Laptop), []);
         }
+    }
+
+    #[test]
+    fn another_place_of_the_same_name_is_another_owner() {
+        let owner = |folder| VirtualTable::for_folder(Path::new(folder)).owner();
+        assert_ne!(owner("/a/papers"), owner("/b/papers"));
+        let newline = VirtualTable::for_folder(Path::new("/a/two\nlines")).owner();
+        assert_eq!(newline, r"folder:/a/two\nlines");
+        assert_ne!(newline, owner(r"/a/two\nlines"));
+        let bucket = |url| VirtualTable::for_s3_url(url).expect("a URL").owner();
+        assert_eq!(bucket("s3://corp/x"), "s3://corp/x/");
+        assert_eq!(bucket("s3://corp/x"), bucket("s3://corp/x/"));
+        assert_ne!(bucket("s3://corp/x"), bucket("s3://corp/y/x"));
+    }
+
+    #[test]
+    fn a_folder_is_looked_at_every_few_seconds_and_a_bucket_every_minute() {
+        let seconds = |table: VirtualTable| table.spec.refresh.interval_seconds;
+        assert_eq!(seconds(VirtualTable::for_folder(Path::new("/a"))), 5);
+        assert_eq!(
+            seconds(VirtualTable::for_s3_url("s3://a").expect("a URL")),
+            60
+        );
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub fn crd() -> CustomResourceDefinition {
     schema["properties"]["status"]["default"] = json!({
         "observedGeneration": -1,
         "conditions": [{
-            "type": "Ready", "status": "Unknown", "reason": "Pending", "message": "Waiting for the operator",
+            "type": "Ready", "status": "Unknown", "reason": crate::status::reason::PENDING, "message": "Waiting for the operator",
             "lastTransitionTime": EPOCH,
         }],
     });

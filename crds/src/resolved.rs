@@ -56,8 +56,12 @@ impl VirtualTable {
     }
 
     /// Returns who owns the table in a state store: `<namespace>/<metadata.name>`. Never a uid, so that a resource made again finds its table.
+    /// Of a table without a resource it is the place: another folder of the same name is not the same table.
     #[must_use]
     pub fn owner(&self) -> String {
+        if let Some(given) = &self.spec.given {
+            return given.clone();
+        }
         format!(
             "{}/{}",
             self.namespace(),

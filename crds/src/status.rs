@@ -44,8 +44,6 @@ pub mod reason {
     pub const UNSUPPORTED: &str = "Unsupported";
     /// The declared columns can be made.
     pub const ACCEPTED: &str = "Accepted";
-    /// The state store belongs to another resource.
-    pub const OWNED_BY_ANOTHER: &str = "OwnedByAnother";
     /// The state store cannot be read or written.
     pub const STATE_UNAVAILABLE: &str = "StateUnavailable";
     /// Every tier of the cache works as asked for. Why one does not comes from whoever keeps it.

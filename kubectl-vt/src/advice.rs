@@ -200,11 +200,6 @@ pub(crate) const ADVICE: &[Advice] = &[
         "give the table a state of its own, or its old name and namespace back",
     ),
     on(
-        "OwnedByAnother",
-        "the state store belongs to another resource",
-        "give the table a state of its own, or its old name and namespace back",
-    ),
-    on(
         "StateUnavailable",
         "the state store cannot be read or written",
         "check bucket, endpoint and credentials of spec.server.state: it must be writable",

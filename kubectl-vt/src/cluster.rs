@@ -13,7 +13,7 @@ use kube::{
 };
 use vdt_crds::VirtualTable;
 
-use crate::args::ClusterArgs;
+use crate::{args::ClusterArgs, proxy};
 
 /// Objects of one page of a list.
 const PAGE: u32 = 500;
@@ -42,17 +42,32 @@ impl Cluster {
             user: args.user.clone(),
         };
         let is_chosen = args.context.is_some() || args.cluster.is_some() || args.user.is_some();
-        let mut config = match &args.kubeconfig {
+        let (mut config, kubeconfig) = match &args.kubeconfig {
             Some(file) => {
                 let kubeconfig = Kubeconfig::read_from(file)
                     .with_context(|| format!("reading kubeconfig {}", file.display()))?;
-                Config::from_custom_kubeconfig(kubeconfig, &options).await?
+                let config = Config::from_custom_kubeconfig(kubeconfig.clone(), &options).await?;
+                (config, Some(kubeconfig))
             }
-            None if is_chosen => Config::from_kubeconfig(&options).await?,
-            None => Config::infer()
-                .await
-                .context("finding a cluster: set KUBECONFIG, or --kubeconfig")?,
+            None if is_chosen => {
+                let config = Config::from_kubeconfig(&options).await?;
+                (config, Kubeconfig::read().ok())
+            }
+            None => {
+                let config = Config::infer()
+                    .await
+                    .context("finding a cluster: set KUBECONFIG, or --kubeconfig")?;
+                (config, Kubeconfig::read().ok())
+            }
         };
+        if let Some(cluster) = kubeconfig
+            .as_ref()
+            .and_then(|kubeconfig| proxy::chosen(kubeconfig, &options))
+        {
+            let written = cluster.proxy_url.as_deref();
+            let variable = |name: &str| std::env::var(name).ok();
+            config.proxy_url = proxy::proxy_of(&config.cluster_url, written, variable)?;
+        }
         config.connect_timeout = Some(args.patience());
         // A forwarded port may be silent for long; answers are bounded where they are awaited.
         config.read_timeout = None;

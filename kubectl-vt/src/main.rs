@@ -21,6 +21,7 @@ mod live;
 mod output;
 mod plan;
 mod pods;
+mod proxy;
 mod refresh;
 mod snippets;
 mod status;

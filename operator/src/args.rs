@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+use crate::build::Shipped;
 
 /// Image of the server that comes with this version.
 pub(crate) const SERVER_IMAGE: &str =
@@ -45,9 +47,9 @@ pub(crate) enum Command {
     },
 }
 
-/// Images of the pods.
+/// What the operator gives to the pods of all tables. A table has it with its next pod template, as it has a new image.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct ImageArgs {
+pub(crate) struct PodArgs {
     /// Image of the server in tables' pods
     #[arg(long, env = "VDT_SERVER_IMAGE", value_name = "IMAGE", default_value = SERVER_IMAGE)]
     pub(crate) server_image: String,
@@ -57,6 +59,25 @@ pub(crate) struct ImageArgs {
     /// Pull policy of both; unset: the cluster's default
     #[arg(long, env = "VDT_IMAGE_PULL_POLICY", value_name = "POLICY", value_enum)]
     pub(crate) image_pull_policy: Option<PullPolicy>,
+    /// Write user, group and group of files (65532) into tables' pods where the table says nothing; false: the cluster gives them, as OpenShift does
+    #[arg(long, env = "VDT_ASSIGN_IDS", value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    pub(crate) assign_ids: bool,
+}
+
+impl PodArgs {
+    /// Returns what comes along with the operator of `namespace`, whose public keys are `admin_keys`.
+    pub(crate) fn shipped(&self, admin_keys: String, namespace: String) -> Shipped {
+        Shipped {
+            server_image: self.server_image.clone(),
+            sidecar_image: self.sidecar_image.clone(),
+            pull_policy: self
+                .image_pull_policy
+                .map(|policy| policy.as_str().to_owned()),
+            assign_ids: self.assign_ids,
+            admin_keys,
+            namespace,
+        }
+    }
 }
 
 /// When a node pulls an image.
@@ -93,9 +114,9 @@ pub(crate) struct RunArgs {
         value_name = "NAMESPACE"
     )]
     pub(crate) namespace: String,
-    /// Images of the pods.
+    /// What tables' pods get.
     #[command(flatten)]
-    pub(crate) images: ImageArgs,
+    pub(crate) pods: PodArgs,
     /// Compete for a Lease and reconcile only while it is held; needed with more than one replica
     #[arg(long, env = "VDT_LEADER_ELECT")]
     pub(crate) leader_elect: bool,
@@ -110,19 +131,19 @@ pub(crate) struct RunArgs {
     /// Seconds after which a Lease that is not renewed is free
     #[arg(long, env = "VDT_LEASE_SECONDS", default_value_t = 15, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=300))]
     pub(crate) lease_seconds: u64,
-    /// Address of `/metrics`
+    /// Address of `/metrics`. `[::]` is every address, of IPv4 too
     #[arg(
         long,
         env = "VDT_METRICS_LISTEN",
-        default_value = "0.0.0.0:8080",
+        default_value = "[::]:8080",
         value_name = "ADDR"
     )]
     pub(crate) metrics_listen: SocketAddr,
-    /// Address of `/healthz` and `/readyz`
+    /// Address of `/healthz` and `/readyz`. `[::]` is every address, of IPv4 too
     #[arg(
         long,
         env = "VDT_HEALTH_LISTEN",
-        default_value = "0.0.0.0:8081",
+        default_value = "[::]:8081",
         value_name = "ADDR"
     )]
     pub(crate) health_listen: SocketAddr,
@@ -155,7 +176,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "PORT", hide = true)]
     pub(crate) admin_port: Option<u16>,
     /// Log filter: a level, or directives such as `vdt_operator=debug,info`
-    #[arg(long, env = "RUST_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(long, env = "VDT_LOG", default_value = "info", value_name = "FILTER")]
     pub(crate) log: String,
     /// Log format
     #[arg(long, env = "VDT_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
@@ -214,9 +235,9 @@ pub(crate) struct RenderArgs {
     /// Manifest of one or more VirtualTables
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
-    /// Images of the pods.
+    /// What tables' pods get.
     #[command(flatten)]
-    pub(crate) images: ImageArgs,
+    pub(crate) pods: PodArgs,
 }
 
 #[cfg(test)]

@@ -12,8 +12,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 use vdt_crds::{VirtualTable, status::reason};
@@ -80,6 +78,7 @@ impl Live {
             server_image: image("initContainers", names::SERVER, SERVER_IMAGE),
             sidecar_image: image("containers", names::SIDECAR, SIDECAR_IMAGE),
             pull_policy: of("containers", names::SIDECAR, "imagePullPolicy"),
+            assign_ids: build::assigns_ids(template.as_ref(), before),
             admin_keys: keys.unwrap_or_default().to_owned(),
             // It admits the operator to the pods: a NetworkPolicy's content, which a preview does not show.
             namespace: String::new(),
@@ -201,12 +200,8 @@ pub fn preview(before: Option<&VirtualTable>, after: &VirtualTable, live: &Live)
         // All of them, one after the other.
         max_unavailable: spec.replicas,
         template_hash: &wanted.template_hash,
-        resources: &resources,
-        asked: template_after["metadata"]["annotations"][names::ASKED]
-            .as_str()
-            .unwrap_or_default(),
         // Whether a cluster or a node refuses is seen when it is asked.
-        refused: BTreeSet::new(),
+        resources: &resources,
     };
     let (mut replaced, mut resized) = (Vec::new(), Vec::new());
     for step in rollout::plan(&target, &views).steps {

@@ -21,16 +21,8 @@ pub(crate) fn run(args: &RenderArgs, out: &mut dyn Write) -> anyhow::Result<()> 
         std::fs::read(&args.file).with_context(|| format!("reading {}", args.file.display()))?;
     let tables =
         parse::read(&text, Profile::Cluster).with_context(|| format!("{}", args.file.display()))?;
-    let shipped = Shipped {
-        server_image: args.images.server_image.clone(),
-        sidecar_image: args.images.sidecar_image.clone(),
-        pull_policy: args
-            .images
-            .image_pull_policy
-            .map(|policy| policy.as_str().to_owned()),
-        admin_keys: "# the operator's public key\n".to_owned(),
-        namespace: "vdt-system".to_owned(),
-    };
+    let keys = "# the operator's public key\n".to_owned();
+    let shipped = args.pods.shipped(keys, "vdt-system".to_owned());
     for table in &tables {
         if let Some(refusal) = validate::check(table) {
             eprintln!("warning: {}", refusal.message);

@@ -24,7 +24,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     args::RunArgs,
-    build::Shipped,
     controller::{Context, reconcile},
     http::{self, Ready},
     lease::Election,
@@ -92,16 +91,8 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     ready.set();
     tracing::info!(tables = watches.tables.len(), "the stores are full");
 
-    let shipped = Shipped {
-        server_image: args.images.server_image.clone(),
-        sidecar_image: args.images.sidecar_image.clone(),
-        pull_policy: args
-            .images
-            .image_pull_policy
-            .map(|policy| policy.as_str().to_owned()),
-        admin_keys: signer.public_pem().to_owned(),
-        namespace: args.own_namespace.clone(),
-    };
+    let keys = signer.public_pem().to_owned();
+    let shipped = args.pods.shipped(keys, args.own_namespace.clone());
     let reporter = Reporter {
         controller: names::OPERATOR.to_owned(),
         instance: args.identity.clone(),

@@ -1,12 +1,26 @@
 //! What both binaries do as processes: listen, wait for signals, tell the time.
 
-use std::{io::ErrorKind, net::SocketAddr, str::FromStr, time::SystemTime};
+use std::{
+    io::{self, ErrorKind},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    str::FromStr,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context, bail};
+use clap::{Arg, Command, Parser};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
+    runtime::Builder,
     signal::unix::{SignalKind, signal},
 };
+use tracing::info;
+
+/// Connections that wait to be accepted, at most: what tokio takes by itself.
+const BACKLOG: u32 = 1024;
+
+/// Time for threads to end by themselves when all else has ended.
+const LEFT_BEHIND: Duration = Duration::from_secs(1);
 
 /// An address to listen on, or `none`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +48,12 @@ impl std::fmt::Display for ListenOn {
     }
 }
 
-/// Listens on `address`, which was given by `flag`.
+/// Listens on `address`, which was given by `flag`. `[::]` is every address of the machine, those of IPv4 too; where there is no IPv6 it is 0.0.0.0.
 ///
 /// # Errors
 /// A sentence that says what to do, when the address is in use.
 pub async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let listener = match TcpListener::bind(address).await {
+    let listener = match listen(address, TcpSocket::new_v6).await {
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
             bail!(
                 "{flag} {address} is in use by another process; stop it, or give another address (port 0 picks a free one)"
@@ -51,18 +65,83 @@ pub async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<(TcpListene
     Ok((listener, address))
 }
 
+/// Listens on `address`; `new_v6` makes a socket of IPv6. What a socket does with IPv4 is otherwise up to the system (`net.ipv6.bindv6only`).
+/// `vdt-operator` does the same in `http.rs`: it depends on no crate of the pods.
+async fn listen(
+    address: SocketAddr,
+    new_v6: impl FnOnce() -> io::Result<TcpSocket>,
+) -> io::Result<TcpListener> {
+    if address.ip() != IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        return TcpListener::bind(address).await;
+    }
+    let socket = match new_v6() {
+        Ok(socket) => socket,
+        // EAFNOSUPPORT, as a rule. Whatever else it is, the other family's socket has it too, and says it.
+        Err(error) => {
+            info!(%error, port = address.port(), "no IPv6 here: listening on 0.0.0.0");
+            return TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await;
+        }
+    };
+    rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Runs what a process does, to its end. Threads that a file system holds up then are left behind.
+///
+/// # Errors
+/// When the system gives no threads, and those of `task`.
+pub fn block_on(task: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let ended = runtime.block_on(task);
+    runtime.shutdown_timeout(LEFT_BEHIND);
+    ended
+}
+
+/// Reads the command line. A variable of the environment that is set to nothing counts as one that is not set.
+#[must_use]
+pub fn arguments<T: Parser>() -> T {
+    let mut matches = without_empty(T::command()).get_matches();
+    T::from_arg_matches_mut(&mut matches)
+        .unwrap_or_else(|error| error.format(&mut T::command()).exit())
+}
+
+fn without_empty(command: Command) -> Command {
+    let is_empty = |argument: &Arg| {
+        let value = argument.get_env().and_then(std::env::var_os);
+        value.is_some_and(|value| value.is_empty())
+    };
+    command
+        .mut_args(|argument| match is_empty(&argument) {
+            true => argument.env(None::<&str>),
+            false => argument,
+        })
+        .mut_subcommands(without_empty)
+}
+
 /// Waits for SIGTERM or SIGINT.
 ///
 /// # Errors
 /// When the process cannot be told of signals.
 pub async fn wait_for_signal() -> anyhow::Result<()> {
+    next_signal().await.map(drop)
+}
+
+/// Waits for SIGTERM or SIGINT, and answers which it was.
+///
+/// # Errors
+/// As [`wait_for_signal`].
+pub async fn next_signal() -> anyhow::Result<SignalKind> {
     let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(tokio::select! {
+        _ = terminate.recv() => SignalKind::terminate(),
+        _ = interrupt.recv() => SignalKind::interrupt(),
+    })
 }
 
 /// Unix time in milliseconds.
@@ -72,4 +151,62 @@ pub fn now_ms() -> i64 {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    const EVERYWHERE: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
+    /// Of Linux.
+    const EAFNOSUPPORT: i32 = 97;
+
+    #[tokio::test]
+    async fn every_address_is_listened_on_in_both_families() {
+        let (listener, address) = bind(EVERYWHERE, "--listen").await.unwrap();
+        for own in [
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ] {
+            // A machine whose kernel has no IPv6, or whose loopback has not.
+            if own.is_ipv6() && std::net::TcpListener::bind((own, 0)).is_err() {
+                continue;
+            }
+            let client = TcpStream::connect((own, address.port())).await.unwrap();
+            let (_, peer) = listener.accept().await.unwrap();
+            assert_eq!(peer.ip().to_canonical(), own);
+            drop(client);
+        }
+    }
+
+    #[tokio::test]
+    async fn without_ipv6_every_address_of_ipv4_is_listened_on() {
+        let none = || Err(io::Error::from_raw_os_error(EAFNOSUPPORT));
+        let listener = listen(EVERYWHERE, none).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_eq!(address.ip(), Ipv4Addr::UNSPECIFIED);
+        TcpStream::connect((Ipv4Addr::LOCALHOST, address.port()))
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_address_is_listened_on_alone() {
+        let none = || panic!("no socket of IPv6 is asked for");
+        let own = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listener = listen(own, none).await.unwrap();
+        assert_eq!(listener.local_addr().unwrap().ip(), own.ip());
+    }
+
+    #[tokio::test]
+    async fn an_address_in_use_is_told_with_its_flag() {
+        let (_first, address) = bind(EVERYWHERE, "--listen").await.unwrap();
+        let refused = bind(address, "--listen").await.unwrap_err().to_string();
+        assert!(
+            refused.starts_with("--listen ") && refused.contains("is in use"),
+            "{refused}"
+        );
+    }
 }

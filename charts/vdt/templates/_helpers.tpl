@@ -21,41 +21,50 @@
 {{- printf "%s-%s" .Release.Namespace (include "vdt.fullname" .) }}
 {{- end }}
 
+{{- /* Labels are maps that are merged, the first one that has a key wins: a key that is written twice is refused by some of those who read it. */}}
 {{- define "vdt.selector" -}}
-app.kubernetes.io/name: {{ include "vdt.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/component: operator
+{{- dict "app.kubernetes.io/name" (include "vdt.name" .) "app.kubernetes.io/instance" .Release.Name "app.kubernetes.io/component" "operator" | toYaml }}
 {{- end }}
 
+{{- /* The labels of an object: (list root {labels}). The chart's own win, then those that are given, then those of every object. */}}
 {{- define "vdt.labels" -}}
-{{ include "vdt.selector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/part-of: vdt
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-{{- with .Values.labels }}
-{{ toYaml . }}
-{{- end }}
+{{- $root := index . 0 }}
+{{- $own := dict
+  "app.kubernetes.io/version" $root.Chart.AppVersion
+  "app.kubernetes.io/part-of" "vdt"
+  "app.kubernetes.io/managed-by" $root.Release.Service
+  "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_")
+}}
+{{- merge (dict) (include "vdt.selector" $root | fromYaml) $own (index . 1) $root.Values.labels | toYaml }}
 {{- end }}
 
 {{- /* The metadata of an object: (list root name {labels} {annotations}), without its namespace. */}}
 {{- define "vdt.metadata" -}}
-{{- $root := index . 0 -}}
-name: {{ index . 1 }}
-labels:
-  {{- include "vdt.labels" $root | nindent 2 }}
-  {{- if gt (len .) 2 }}
-  {{- with index . 2 }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
-  {{- end }}
+{{- $root := index . 0 }}
+{{- $labels := dict }}
+{{- if gt (len .) 2 }}
+{{- $labels = index . 2 }}
+{{- end }}
 {{- $annotations := $root.Values.annotations }}
 {{- if gt (len .) 3 }}
 {{- $annotations = merge (dict) (index . 3) $annotations }}
-{{- end }}
+{{- end -}}
+name: {{ index . 1 }}
+labels:
+  {{- include "vdt.labels" (list $root $labels) | nindent 2 }}
 {{- with $annotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* A pod's security context without the ids that the cluster gives: (list root {context}). */}}
+{{- define "vdt.podSecurityContext" -}}
+{{- $root := index . 0 }}
+{{- if $root.Values.podSecurity.assignIds }}
+{{- toYaml (index . 1) }}
+{{- else }}
+{{- omit (index . 1) "runAsUser" "runAsGroup" "fsGroup" | toYaml }}
 {{- end }}
 {{- end }}
 

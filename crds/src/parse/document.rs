@@ -34,13 +34,13 @@ pub(super) type Document = (usize, Value, Vec<Violation>);
 /// Returns the documents that are not empty.
 pub(super) fn documents(manifest: &[u8]) -> Result<Vec<Document>, ParseError> {
     if manifest.len() > MAX_BYTES {
-        return Err(ParseError::TooLarge {
-            bytes: manifest.len(),
-        });
+        return Err(ParseError::TooLarge);
     }
     let text = std::str::from_utf8(manifest).map_err(|error| ParseError::NotText {
         offset: error.valid_up_to(),
     })?;
+    // What editors of some systems write before the text.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if let Some(document) = json_document(text) {
         return Ok(vec![document]);
     }
@@ -58,13 +58,27 @@ pub(super) fn documents(manifest: &[u8]) -> Result<Vec<Document>, ParseError> {
         };
         let value = node.deserialize(yaml).map_err(|error| ParseError::Syntax {
             document: index + 1,
-            problem: error.to_string(),
+            problem: match is_indented_with_tabs(text, &error) {
+                true => format!("{error}: indent with spaces, not with tabs"),
+                false => error.to_string(),
+            },
         })?;
         if !value.is_null() {
             documents.push((index + 1, value, budget.into_inner().duplicates));
         }
     }
     Ok(documents)
+}
+
+/// Whether the line of `text` that an error names begins with blanks of which one is a tab.
+fn is_indented_with_tabs(text: &str, error: &serde_yaml::Error) -> bool {
+    let line = error
+        .location()
+        .and_then(|at| text.lines().nth(at.line().checked_sub(1)?));
+    line.is_some_and(|line| {
+        let blanks = line.len() - line.trim_start_matches([' ', '\t']).len();
+        line[..blanks].contains('\t')
+    })
 }
 
 /// Reads a file that is one JSON object. Anything else is left to the YAML reader, and so are its errors.

@@ -30,12 +30,9 @@ const KIND: &str = "VirtualTable";
 pub enum ParseError {
     /// It is larger than any manifest needs to be.
     #[error(
-        "the manifest has {bytes} bytes, at most {MAX_BYTES} are read: is it a manifest at all?"
+        "the manifest has more than {MAX_BYTES} bytes, which is the most that is read: is it a manifest at all?"
     )]
-    TooLarge {
-        /// Bytes of the file.
-        bytes: usize,
-    },
+    TooLarge,
     /// It is no text.
     #[error("the manifest is not UTF-8 text: the first bad byte is at offset {offset}")]
     NotText {

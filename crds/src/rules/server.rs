@@ -47,13 +47,14 @@ pub(super) fn server() -> Rules {
         ),
         (
             "spec.server.networkPolicy".into(),
-            vec![
-                Rule::new(
-                    "!has(self.clientLabels) || (has(self.mode) && self.mode == 'Restricted')",
-                    sentence::CLIENT_LABELS,
-                )
-                .at("clientLabels"),
-            ],
+            ["clientLabels", "clientCIDRs", "egressPorts"].map(restricted).into(),
+        ),
+        (
+            "spec.server.networkPolicy.clientCIDRs[]".into(),
+            vec![Rule::new(
+                "isCIDR(self) && cidr(self) == cidr(self).masked()",
+                sentence::CIDR,
+            )],
         ),
         (
             "spec.server.service".into(),
@@ -61,6 +62,11 @@ pub(super) fn server() -> Rules {
                 Rule::new(
                     "!has(self.loadBalancerClass) || (has(self.type) && self.type == 'LoadBalancer')",
                     sentence::LOAD_BALANCER_CLASS,
+                )
+                .at("loadBalancerClass"),
+                Rule::new(
+                    "!has(self.type) || !has(oldSelf.type) || self.type != 'LoadBalancer' || oldSelf.type != 'LoadBalancer' || has(self.loadBalancerClass) == has(oldSelf.loadBalancerClass) && (!has(self.loadBalancerClass) || self.loadBalancerClass == oldSelf.loadBalancerClass)",
+                    sentence::LOAD_BALANCER_CLASS_CHANGED,
                 )
                 .at("loadBalancerClass"),
             ],
@@ -76,6 +82,12 @@ pub(super) fn server() -> Rules {
             ],
         ),
     ]
+}
+
+/// A field that is for a policy, and so for the mode that makes one.
+fn restricted(field: &str) -> Rule {
+    let rule = format!("!has(self.{field}) || (has(self.mode) && self.mode == 'Restricted')");
+    Rule::new(rule, sentence::restricted(field)).at(field)
 }
 
 pub(super) fn state() -> Rules {

@@ -67,7 +67,7 @@ pub enum PodMonitor {
     Enabled,
 }
 
-/// The NetworkPolicy of the pods.
+/// The NetworkPolicy of the pods. What it does not admit another NetworkPolicy may: policies add up.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NetworkPolicy {
@@ -77,6 +77,15 @@ pub struct NetworkPolicy {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "shapes::strings::<16, 63>")]
     pub client_labels: BTreeMap<String, String>,
+    /// clientCIDRs are addresses that may read beside them, for example those of clients or nodes from which a load balancer comes.
+    #[serde(rename = "clientCIDRs", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "shapes::cidrs")]
+    pub client_cidrs: Vec<String>,
+    /// egressPorts are TCP ports that the pods reach beside 53 and 5353 and those of sources, state and proxies of podTemplate.env. A Service whose pods
+    /// listen on another port than its own needs theirs here: many networks look at it only after the Service was resolved.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "shapes::ports")]
+    pub egress_ports: Vec<u16>,
 }
 
 impl Default for NetworkPolicy {
@@ -84,6 +93,8 @@ impl Default for NetworkPolicy {
         Self {
             mode: NetworkPolicyMode::None,
             client_labels: BTreeMap::new(),
+            client_cidrs: Vec::new(),
+            egress_ports: Vec::new(),
         }
     }
 }

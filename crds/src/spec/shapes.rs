@@ -76,6 +76,22 @@ pub(super) fn groups(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// A set of ranges of addresses.
+pub(super) fn cidrs(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array", "maxItems": 32, "x-kubernetes-list-type": "set",
+        "items": {"description": "A range of addresses, IPv4 or IPv6.", "type": "string", "minLength": 1, "maxLength": 43},
+    })
+}
+
+/// A set of ports.
+pub(super) fn ports(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array", "maxItems": 32, "x-kubernetes-list-type": "set",
+        "items": {"description": "A port.", "type": "integer", "format": "int32", "minimum": 1, "maximum": u16::MAX},
+    })
+}
+
 /// A map of at most `MAX` strings of at most `LENGTH` characters.
 pub(super) fn strings<const MAX: u32, const LENGTH: u32>(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "maxProperties": MAX, "additionalProperties": {"type": "string", "maxLength": LENGTH}})

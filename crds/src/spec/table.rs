@@ -162,6 +162,9 @@ pub struct VirtualTableSpec {
     /// server describes the pods. Required in a cluster; a laptop reads access, tls and cache only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<Server>,
+    /// What was given in place of a resource, canonical: `folder:<path>` or the URL of a bucket. No manifest says it.
+    #[serde(skip)]
+    pub given: Option<String>,
 }
 
 /// A leg.

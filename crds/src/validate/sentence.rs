@@ -64,14 +64,22 @@ pub(crate) const TLS_SECRET: &str =
     "secretRef is required when mode is Secret and forbidden otherwise";
 pub(crate) const TLS_ISSUER: &str =
     "issuerRef is required when mode is CertManager and forbidden otherwise";
-pub(crate) const CLIENT_LABELS: &str = "clientLabels needs mode Restricted";
+pub(crate) const CIDR: &str =
+    "must be a range of addresses as 10.0.0.0/8 or fd00::/8, without bits beyond its prefix";
 pub(crate) const LOAD_BALANCER_CLASS: &str = "loadBalancerClass needs type LoadBalancer";
+pub(crate) const LOAD_BALANCER_CLASS_CHANGED: &str =
+    "loadBalancerClass of a LoadBalancer cannot change; go through type ClusterIP";
 pub(crate) const OPERATOR_LABELS: &str =
     "labels below app.kubernetes.io/ and vdt.io/ belong to the operator";
 
 /// A member of a union against its `type`.
 pub(crate) fn branch(member: &str, kind: &str) -> String {
     format!("{member} is required when type is {kind} and forbidden otherwise")
+}
+
+/// A field of the policy that needs the mode which makes one.
+pub(crate) fn restricted(field: &str) -> String {
+    format!("{field} needs mode Restricted")
 }
 
 /// A lower bound of a quantity.

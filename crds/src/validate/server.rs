@@ -1,9 +1,11 @@
 //! Rules of the pods: state, access, cache, network.
 
+use std::net::IpAddr;
+
 use super::{NOTHING, Profile, Rules, sentence, source, table::check_quantity};
 use crate::spec::{
-    Access, AccessMode, Cache, NetworkPolicyMode, Server, ServiceType, State, StateClaim, Tls,
-    TlsMode, VolumeType,
+    Access, AccessMode, Cache, NetworkPolicy, NetworkPolicyMode, Server, ServiceType, State,
+    StateClaim, Tls, TlsMode, VolumeType,
 };
 
 pub(super) fn check(server: &Server, rules: &mut Rules) {
@@ -37,14 +39,7 @@ pub(super) fn check(server: &Server, rules: &mut Rules) {
     }
     check_cache(&server.cache, rules);
     check_tls(&server.tls, rules);
-    let policy = &server.network_policy;
-    let fine = policy.client_labels.is_empty() || policy.mode == NetworkPolicyMode::Restricted;
-    rules.demand(
-        fine,
-        "spec.server.networkPolicy.clientLabels",
-        NOTHING,
-        sentence::CLIENT_LABELS,
-    );
+    check_policy(&server.network_policy, rules);
     if let Some(service) = &server.service {
         let fine = service.load_balancer_class.is_none()
             || service.kind == Some(ServiceType::LoadBalancer);
@@ -168,6 +163,45 @@ fn check_cache(cache: &Cache, rules: &mut Rules) {
     );
 }
 
+fn check_policy(policy: &NetworkPolicy, rules: &mut Rules) {
+    let path = "spec.server.networkPolicy";
+    let is_restricted = policy.mode == NetworkPolicyMode::Restricted;
+    for (field, is_empty) in [
+        ("clientLabels", policy.client_labels.is_empty()),
+        ("clientCIDRs", policy.client_cidrs.is_empty()),
+        ("egressPorts", policy.egress_ports.is_empty()),
+    ] {
+        rules.demand(
+            is_empty || is_restricted,
+            format!("{path}.{field}"),
+            NOTHING,
+            sentence::restricted(field),
+        );
+    }
+    for (index, cidr) in policy.client_cidrs.iter().enumerate() {
+        let at = format!("{path}.clientCIDRs[{index}]");
+        rules.demand(is_cidr(cidr), at, cidr, sentence::CIDR);
+    }
+}
+
+/// An address, a slash and how many of its bits are the range's, with none set beyond; as the API server reads it (Go's `netip.ParsePrefix`).
+fn is_cidr(text: &str) -> bool {
+    let Some((address, length)) = text.split_once('/') else {
+        return false;
+    };
+    let (Ok(address), Ok(bits)) = (address.parse::<IpAddr>(), length.parse::<u32>()) else {
+        return false;
+    };
+    let is_plain = bits.to_string() == length;
+    // The bits of both families, from the first one on.
+    let (value, all) = match address {
+        IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, 32),
+        IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => return false,
+        IpAddr::V6(address) => (address.to_bits(), 128),
+    };
+    is_plain && bits <= all && value.checked_shl(bits).unwrap_or_default() == 0
+}
+
 fn check_tls(tls: &Tls, rules: &mut Rules) {
     let fine = (tls.mode == TlsMode::Secret) == tls.secret_ref.is_some();
     rules.demand(
@@ -183,4 +217,43 @@ fn check_tls(tls: &Tls, rules: &mut Rules) {
         NOTHING,
         sentence::TLS_ISSUER,
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_cidr;
+
+    #[test]
+    fn ranges_are_told_from_addresses_and_from_what_looks_like_one() {
+        for text in [
+            "0.0.0.0/0",
+            "10.0.0.0/8",
+            "10.1.2.3/32",
+            "::/0",
+            "fd00::/8",
+            "fd00::1/128",
+        ] {
+            assert!(is_cidr(text), "{text}");
+        }
+        for text in [
+            "",
+            "/",
+            "10.0.0.0",
+            "10.0.0.0/",
+            "10.0.0.0/08",
+            "10.0.0.0/+8",
+            "10.0.0.0/33",
+            "10.0.0.0/-1",
+            "10.0.0/8",
+            "10.0.0.1/8",
+            "010.0.0.0/8",
+            "fd00::/129",
+            "fd00::1/8",
+            "::ffff:10.0.0.0/104",
+            "fe80::%eth0/64",
+            "host/8",
+        ] {
+            assert!(!is_cidr(text), "{text}");
+        }
+    }
 }

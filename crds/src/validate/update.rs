@@ -1,11 +1,11 @@
-//! What a change may not do: move a table's name or its log, change what a source or a column is, shrink a claim.
+//! What a change may not do: move a table's name or its log, change what a source or a column is, shrink a claim, change a load balancer's class.
 
 use std::collections::BTreeMap;
 
 use super::{Rules, sentence};
 use crate::spec::{
-    AzureContainer, DiskTier, GcsBucket, S3Bucket, State, TableName, TableSchema, VirtualTableSpec,
-    VolumeType,
+    AzureContainer, DiskTier, GcsBucket, ReaderService, S3Bucket, ServiceType, State, TableName,
+    TableSchema, VirtualTableSpec, VolumeType,
 };
 
 pub(super) fn check(old: &VirtualTableSpec, new: &VirtualTableSpec, rules: &mut Rules) {
@@ -34,7 +34,25 @@ pub(super) fn check(old: &VirtualTableSpec, new: &VirtualTableSpec, rules: &mut 
             check_state(old, new, rules);
         }
         check_disk(&old.cache.disk, &new.cache.disk, rules);
+        if let (Some(old), Some(new)) = (&old.service, &new.service) {
+            check_service(old, new, rules);
+        }
     }
+}
+
+/// A Service gets its class with its type, and keeps it.
+fn check_service(old: &ReaderService, new: &ReaderService, rules: &mut Rules) {
+    let balanced = Some(ServiceType::LoadBalancer);
+    if old.kind != balanced || new.kind != balanced {
+        return;
+    }
+    let (old, new) = (&old.load_balancer_class, &new.load_balancer_class);
+    rules.demand(
+        old == new,
+        "spec.server.service.loadBalancerClass",
+        new,
+        sentence::LOAD_BALANCER_CLASS_CHANGED,
+    );
 }
 
 fn check_name(old: &TableName, new: &TableName, rules: &mut Rules) {

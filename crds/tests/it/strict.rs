@@ -207,6 +207,18 @@ fn json_is_yaml() {
 }
 
 #[test]
+fn what_editors_write_is_read_or_named() {
+    let good = manifest("suspend: true");
+    assert!(laptop(&format!("\u{feff}{good}")).is_ok());
+    let tab = good.replace("spec: {", "spec:\n\t{");
+    let refused = laptop(&tab.replace("spec:\n\t", "spec:\n\tsuspend: true\n\t")).unwrap_err();
+    assert!(
+        refused[0].ends_with("indent with spaces, not with tabs"),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn a_laptop_needs_a_relative_path() {
     for (path, part) in [
         ("{}", "path is required on a laptop"),

@@ -125,7 +125,6 @@ fn reasons_of_the_resource_have_advice_or_are_fine() {
         reason::SOURCE_SHRUNK,
         reason::INVALID_SPEC,
         reason::UNSUPPORTED,
-        reason::OWNED_BY_ANOTHER,
         reason::STATE_UNAVAILABLE,
         reason::CACHE_DEGRADED,
         reason::SUSPENDED,

@@ -29,6 +29,8 @@ use tokio_tungstenite::{
 /// The server, for as long as it lives.
 pub(crate) struct Fake {
     folder: tempfile::TempDir,
+    /// Its port on this machine.
+    pub(crate) port: u16,
     asked: Arc<Mutex<Vec<String>>>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
 }
@@ -55,18 +57,25 @@ impl Fake {
             });
         });
         let port: u16 = port.recv().unwrap();
+        let fake = Self {
+            folder,
+            port,
+            asked,
+            stop: Some(stop),
+        };
+        fake.known_as(json!({"server": format!("http://127.0.0.1:{port}")}));
+        fake
+    }
+
+    /// Writes what the kubeconfig says of the cluster.
+    pub(crate) fn known_as(&self, cluster: Value) {
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "x",
-            "clusters": [{"name": "c", "cluster": {"server": format!("http://127.0.0.1:{port}")}}],
+            "clusters": [{"name": "c", "cluster": cluster}],
             "users": [{"name": "u", "user": {}}],
             "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u", "namespace": "docs"}}],
         });
-        std::fs::write(folder.path().join("config"), config.to_string()).unwrap();
-        Self {
-            folder,
-            asked,
-            stop: Some(stop),
-        }
+        std::fs::write(self.kubeconfig(), config.to_string()).unwrap();
     }
 
     pub(crate) fn kubeconfig(&self) -> PathBuf {

@@ -35,14 +35,17 @@ pub(crate) use config::{ADMIN_KEYS, MANIFESTS, newer_template, read_template, su
 pub(crate) use inputs::References;
 pub use network::ADMIN_PORT;
 pub(crate) use network::DATA_PORT;
+pub(crate) use pod::assigns_ids;
 pub(crate) use volumes::mounts_config_map;
 
 use crate::names;
 
-/// Seconds that a pod waits for its address to leave all endpoints before it stops to accept, at most.
+/// Seconds that a pod waits for its address to leave all endpoints before it stops to accept.
 pub(crate) const ENDPOINT_SECONDS: u32 = 5;
-/// Seconds that the cache has for its last writes, and the server for its end.
-pub(crate) const STOP_SECONDS: u32 = 20;
+/// Seconds that the front door takes for the last writes of its cache, at most.
+pub(crate) const CLOSE_SECONDS: u32 = 15;
+/// Seconds that the server has for its end, once the front door is gone and nobody asks it any more.
+pub(crate) const SERVER_SECONDS: u32 = 5;
 
 /// What an operator brings along: its flags.
 #[derive(Clone, Debug)]
@@ -53,6 +56,8 @@ pub(crate) struct Shipped {
     pub(crate) sidecar_image: String,
     /// Pull policy of both; the cluster's default when unset.
     pub(crate) pull_policy: Option<String>,
+    /// Whether pods are given user, group and group of files where the resource says nothing. Where not, the cluster gives them.
+    pub(crate) assign_ids: bool,
     /// Public keys that the pods' admin API trusts, as PEM.
     pub(crate) admin_keys: String,
     /// Namespace of the operator, which a NetworkPolicy admits.

@@ -15,6 +15,11 @@ use crate::names;
 pub(crate) const DATA_PORT: u16 = 8080;
 /// Port of the admin listener.
 pub const ADMIN_PORT: u16 = 8081;
+/// Ports of name servers: the usual one, and that of those which run without privilege (OpenShift's). A network that looks at traffic after the Service was
+/// resolved sees the pod's port.
+const DNS_PORTS: [u16; 2] = [53, 5353];
+/// Variables by which the pods are told of proxies, in capitals or not.
+const PROXIES: [&str; 3] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
 
 /// The headless Service that names pods. It has those that are not ready, too: who asks for a pod by name wants that one.
 pub(super) fn peers(server: &Server<'_>) -> Child {
@@ -92,7 +97,8 @@ pub(super) fn disruption_budget(server: &Server<'_>) -> Option<Child> {
     })
 }
 
-/// Clients to the data port, the operator and peers to both, pods to name servers and to the ports of sources and state.
+/// Clients to the data port, the operator and peers to both, pods to name servers and to the ports of sources, state and proxies, and to those that the user
+/// adds.
 pub(super) fn policy(server: &Server<'_>, tables: &[&VirtualTable]) -> Option<Child> {
     let policy = &server.spec.network_policy;
     if policy.mode == NetworkPolicyMode::None {
@@ -100,30 +106,33 @@ pub(super) fn policy(server: &Server<'_>, tables: &[&VirtualTable]) -> Option<Ch
     }
     let data = json!({"port": "data", "protocol": "TCP"});
     let admin = json!({"port": "admin", "protocol": "TCP"});
-    let clients = if policy.client_labels.is_empty() {
+    let mut clients = vec![if policy.client_labels.is_empty() {
         json!({"podSelector": {}})
     } else {
         json!({"namespaceSelector": {}, "podSelector": {"matchLabels": policy.client_labels}})
-    };
+    }];
+    let ranges = policy.client_cidrs.iter();
+    clients.extend(ranges.map(|cidr| json!({"ipBlock": {"cidr": cidr}})));
     let operator = json!({
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": server.shipped.namespace}},
         "podSelector": {"matchLabels": {"app.kubernetes.io/part-of": "vdt", "app.kubernetes.io/component": "operator"}},
     });
     let own = json!({"podSelector": {"matchLabels": names::selector(server.name)}});
     let mut ingress = vec![
-        json!({"from": [clients], "ports": [data]}),
+        json!({"from": clients, "ports": [data]}),
         json!({"from": [operator, own], "ports": [data, admin]}),
     ];
     if server.spec.monitoring.pod_monitor == PodMonitor::Enabled {
         // Only metrics and health answer without a token there.
         ingress.push(json!({"from": [{"namespaceSelector": {}}], "ports": [admin]}));
     }
-    let dns = json!({"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]});
+    let to = |port: u16, protocol: &str| json!({"port": port, "protocol": protocol});
+    let dns = DNS_PORTS.map(|port| [to(port, "UDP"), to(port, "TCP")]);
     let outside: Vec<Value> = egress_ports(server, tables)
         .into_iter()
-        .map(|port| json!({"port": port, "protocol": "TCP"}))
+        .map(|port| to(port, "TCP"))
         .collect();
-    let mut egress = vec![dns];
+    let mut egress = vec![json!({"ports": dns.concat()})];
     if !outside.is_empty() {
         egress.push(json!({"ports": outside}));
     }
@@ -143,7 +152,14 @@ pub(super) fn policy(server: &Server<'_>, tables: &[&VirtualTable]) -> Option<Ch
 
 /// Ports of everything that the server reaches. A policy cannot name hosts, only ports.
 fn egress_ports(server: &Server<'_>, tables: &[&VirtualTable]) -> BTreeSet<u16> {
-    let mut ports = BTreeSet::new();
+    let mut ports: BTreeSet<u16> = server
+        .spec
+        .network_policy
+        .egress_ports
+        .iter()
+        .copied()
+        .collect();
+    ports.extend(proxy_ports(server));
     let sources = tables.iter().flat_map(|table| &table.spec.sources);
     for source in sources {
         match source.location() {
@@ -205,14 +221,40 @@ fn bucket_ports(endpoint: Option<&str>, is_ambient: bool) -> Vec<u16> {
     ports
 }
 
+/// Ports of the proxies that the user tells the pods of.
+fn proxy_ports(server: &Server<'_>) -> impl Iterator<Item = u16> {
+    let template = server.spec.pod_template.as_ref();
+    let variables = template.into_iter().flat_map(|template| &template.env);
+    variables
+        .filter(|variable| {
+            let is = |proxy: &&str| variable.name.eq_ignore_ascii_case(proxy);
+            PROXIES.iter().any(is)
+        })
+        .filter_map(|variable| variable.value.as_deref())
+        .filter(|url| !url.is_empty())
+        .map(proxy_port)
+}
+
+/// Returns the port of a proxy. Its scheme may be left out, and is http then.
+fn proxy_port(url: &str) -> u16 {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    written_port(rest).unwrap_or(match scheme {
+        "https" => 443,
+        "socks4" | "socks4a" | "socks5" | "socks5h" => 1080,
+        _ => 80,
+    })
+}
+
 /// Returns the port of a URL; 443 where it says nothing else.
 fn url_port(url: &str) -> u16 {
     let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
+    written_port(rest).unwrap_or(if scheme == "http" { 80 } else { 443 })
+}
+
+/// The port that a URL without its scheme names.
+fn written_port(rest: &str) -> Option<u16> {
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let written = authority
-        .rsplit_once(':')
-        .and_then(|(_, port)| port.parse().ok());
-    written.unwrap_or(if scheme == "http" { 80 } else { 443 })
+    authority.rsplit_once(':')?.1.parse().ok()
 }
 
 /// A PodMonitor of the Prometheus operator, where it is asked for.
@@ -221,7 +263,7 @@ pub(super) fn pod_monitor(server: &Server<'_>) -> Option<Child> {
     (monitoring.pod_monitor == PodMonitor::Enabled).then(|| {
         let spec = json!({
             "selector": {"matchLabels": names::selector(server.name)},
-            "podMetricsEndpoints": [{"port": "admin", "path": "/metrics"}],
+            "podMetricsEndpoints": [{"port": "admin", "path": "/metrics", "honorLabels": true}],
         });
         let mut child = Child::new(server, Kind::PodMonitor, server.name, json!({"spec": spec}));
         for (name, value) in &monitoring.labels {
@@ -266,4 +308,32 @@ pub(super) fn certificate(server: &Server<'_>) -> Option<Child> {
         certificate,
         json!({"spec": spec}),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_of_urls_and_proxies() {
+        for (url, port) in [
+            ("http://s3.local", 80),
+            ("https://s3.local/x:1", 443),
+            ("https://[fd00::1]", 443),
+            ("http://[fd00::1]:9000/", 9000),
+            ("s3://bucket/manifest", 443),
+        ] {
+            assert_eq!(url_port(url), port, "{url}");
+        }
+        for (url, port) in [
+            ("http://proxy:3128", 3128),
+            ("proxy:3128", 3128),
+            ("proxy", 80),
+            ("https://me:80@proxy/", 443),
+            ("http://me:secret@proxy:8888", 8888),
+            ("socks5h://proxy", 1080),
+        ] {
+            assert_eq!(proxy_port(url), port, "{url}");
+        }
+    }
 }

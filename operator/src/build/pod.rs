@@ -1,7 +1,17 @@
 //! The pod template: the front door as main container, the server as native sidecar, both without any privilege.
 //!
 //! The order matters. A native sidecar starts first and stops last, so the front door drains while its origin still lives; the other way round reads
-//! failed in every roll. A stopping pod first sleeps, until its address has left all endpoints, then drains, then ends: the grace period is the sum.
+//! failed in every roll. The grace period is the sum of what a stopping pod does:
+//!
+//! ```text
+//!   sleep (preStop)   its address leaves all endpoints; it serves as ever
+//!   drain             the front door: no new connections, bodies end
+//!   close             the front door: last writes of the cache
+//!   end               the server
+//! ```
+//!
+//! The sleep is the kubelet's and not the front door's own lame duck, which is turned off: while it sleeps the pod is ready, so that where it is the only
+//! one kube-proxy still sends to it what comes.
 //!
 //! Neither has a startup probe. The front door waits for the server by itself and answers `/healthz` meanwhile; a server that is started again leaves the pod
 //! ready, for what the cache holds is served without it.
@@ -11,9 +21,11 @@ mod resources;
 mod state;
 
 use serde_json::{Value, json};
-use vdt_crds::PodTemplate;
+use vdt_crds::{PodSecurity, PodTemplate, VirtualTable};
 
-use super::{ENDPOINT_SECONDS, References, STOP_SECONDS, Server, volumes::Volumes};
+use super::{
+    CLOSE_SECONDS, ENDPOINT_SECONDS, References, SERVER_SECONDS, Server, volumes::Volumes,
+};
 use crate::names;
 
 /// User, group and group of files of the pods: nobody that a distribution knows.
@@ -29,7 +41,7 @@ pub(super) fn template(server: &Server<'_>, references: &References) -> Value {
         "enableServiceLinks": false,
         "serviceAccountName": spec.service_account_name.as_deref().unwrap_or(server.name),
         "terminationGracePeriodSeconds": grace_seconds(spec.rollout.drain_seconds),
-        "securityContext": pod_security(&extra),
+        "securityContext": pod_security(server, &extra),
         "topologySpreadConstraints": spread(server, &extra),
         "initContainers": [containers::server(server, references, &volumes, &extra)],
         "containers": [containers::sidecar(server, &volumes, &extra)],
@@ -57,7 +69,7 @@ pub(super) fn template(server: &Server<'_>, references: &References) -> Value {
 
 /// Seconds from the first sign of an end to the kill.
 pub(super) fn grace_seconds(drain_seconds: u32) -> u32 {
-    ENDPOINT_SECONDS + drain_seconds + STOP_SECONDS
+    ENDPOINT_SECONDS + drain_seconds + CLOSE_SECONDS + SERVER_SECONDS
 }
 
 fn pod_labels(server: &Server<'_>, extra: &PodTemplate) -> Value {
@@ -101,20 +113,47 @@ fn add_extra(pod: &mut Value, extra: &PodTemplate) {
     }
 }
 
-fn pod_security(extra: &PodTemplate) -> Value {
+fn pod_security(server: &Server<'_>, extra: &PodTemplate) -> Value {
     let wanted = extra.security_context.clone().unwrap_or_default();
     let mut context = json!({
         "runAsNonRoot": true,
-        "runAsUser": wanted.run_as_user.unwrap_or(USER),
-        "runAsGroup": wanted.run_as_group.unwrap_or(USER),
-        "fsGroup": wanted.fs_group.unwrap_or(USER),
         "fsGroupChangePolicy": "OnRootMismatch",
         "seccompProfile": {"type": "RuntimeDefault"},
     });
+    let default = server.shipped.assign_ids.then_some(USER);
+    for (name, id) in ids(&wanted) {
+        if let Some(id) = id.or(default) {
+            context[name] = id.into();
+        }
+    }
     if !wanted.supplemental_groups.is_empty() {
         context["supplementalGroups"] = json!(wanted.supplemental_groups);
     }
     context
+}
+
+fn ids(wanted: &PodSecurity) -> [(&'static str, Option<i64>); 3] {
+    [
+        ("runAsUser", wanted.run_as_user),
+        ("runAsGroup", wanted.run_as_group),
+        ("fsGroup", wanted.fs_group),
+    ]
+}
+
+/// Reports whether the operator that rendered `template` from `table` gives pods their ids. It does where nothing tells: no template, or a table that names all
+/// of them.
+pub(crate) fn assigns_ids(template: Option<&Value>, table: Option<&VirtualTable>) -> bool {
+    let Some(template) = template else {
+        return true;
+    };
+    let server = table.and_then(|table| table.spec.server.as_ref());
+    let extra = server.and_then(|server| server.pod_template.as_ref());
+    let wanted = extra.and_then(|extra| extra.security_context.clone());
+    let context = &template["spec"]["securityContext"];
+    ids(&wanted.unwrap_or_default())
+        .into_iter()
+        .find(|(_, id)| id.is_none())
+        .is_none_or(|(name, _)| !context[name].is_null())
 }
 
 /// Over zones and hosts, where the user says nothing else. A preference: a pod that runs beside another one is better than one that waits.

@@ -1,5 +1,8 @@
 //! Goldens: what each good example becomes. `INSTA_UPDATE=always cargo test -p vdt-operator` writes them.
 
+mod network;
+mod pod;
+
 use std::{fs, path::PathBuf};
 
 use k8s_openapi::api::{
@@ -17,6 +20,7 @@ fn shipped() -> Shipped {
         server_image: "registry.example/vdt-server@sha256:0".to_owned(),
         sidecar_image: "registry.example/vdt-sidecar@sha256:0".to_owned(),
         pull_policy: None,
+        assign_ids: true,
         admin_keys: "-----BEGIN PUBLIC KEY-----\n".to_owned(),
         namespace: "vdt-system".to_owned(),
     }
@@ -398,19 +402,6 @@ fn pods_that_read_another_config_map_are_kept_until_they_are_told_of_a_change() 
     table.spec.refresh.interval_seconds = 61;
     let anew = rendered(&children(&table, &shipped(), Some(kept)), "manuals");
     assert!(mounts_config_map(&anew.template, "manuals-config-v1"));
-}
-
-#[test]
-fn stopping_takes_as_long_as_its_parts() {
-    let table = example("design");
-    let all = children(&table, &shipped(), None);
-    let pod = &all.stateful_set().unwrap().object["spec"]["template"]["spec"];
-    let drain = table.spec.server.unwrap().rollout.drain_seconds;
-    let sleep = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
-        .as_u64()
-        .unwrap();
-    let grace = pod["terminationGracePeriodSeconds"].as_u64().unwrap();
-    assert_eq!(grace, sleep + u64::from(drain) + u64::from(STOP_SECONDS));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     build::{
-        ENDPOINT_SECONDS, References, Server, config,
+        ENDPOINT_SECONDS, References, SERVER_SECONDS, Server, config,
         network::{ADMIN_PORT, DATA_PORT},
         volumes::{self, Volumes},
     },
@@ -21,6 +21,8 @@ use crate::{
 const SIDECAR_MEMORY: u64 = 512 << 20;
 const SERVER_MEMORY: &str = "256Mi";
 const SERVER_MEMORY_LIMIT: &str = "1Gi";
+/// Of [`SERVER_SECONDS`] those for bodies, which nobody reads any more; the others are for the commit under way.
+const SERVER_DRAIN_SECONDS: u32 = SERVER_SECONDS - 2;
 /// A readiness probe is held so long, milliseconds; shorter than its timeout.
 const READY_WAIT_MS: u32 = 1500;
 
@@ -47,6 +49,7 @@ pub(super) fn server(
         format!("--state={}", state::location(spec.state.as_ref())),
         format!("--secrets-dir={}", volumes::SECRETS),
         format!("--scratch={}", volumes::SCRATCH),
+        format!("--drain-seconds={SERVER_DRAIN_SECONDS}"),
     ];
     let mut env = vec![json!({"name": "VDT_LOG", "value": "info"})];
     env.extend(spec.state.iter().flat_map(state::env));
@@ -83,8 +86,11 @@ pub(super) fn sidecar(server: &Server<'_>, volumes: &Volumes, extra: &PodTemplat
         format!("--origin=unix:{}", volumes::SOCKET),
         format!("--config={}/{}", volumes::TABLES, config::MANIFESTS),
         format!("--secrets-dir={}", volumes::SECRETS),
-        format!("--listen=0.0.0.0:{DATA_PORT}"),
-        format!("--admin-listen=0.0.0.0:{ADMIN_PORT}"),
+        // In both families: the kubelet and peers come by the cluster's own, which may be IPv6.
+        format!("--listen=[::]:{DATA_PORT}"),
+        format!("--admin-listen=[::]:{ADMIN_PORT}"),
+        // The kubelet has waited before it says that the pod ends.
+        "--lame-duck-seconds=0".to_owned(),
         format!("--drain-seconds={drain}"),
         format!("--admin-keys={}/{}", volumes::ADMIN, config::ADMIN_KEYS),
     ];

@@ -1,0 +1,86 @@
+//! What the NetworkPolicy admits.
+
+use super::*;
+
+/// The rules of the policy of `restricted-network` under an edit: who may come to the data port, and which ports are reached as (protocol, port).
+fn policy(edit: impl FnOnce(&mut vdt_crds::Server)) -> (Value, Vec<(String, u64)>) {
+    let mut table = example("restricted-network");
+    edit(table.spec.server.as_mut().unwrap());
+    let all = children(&table, &shipped(), None);
+    let spec = &all.find(Kind::NetworkPolicy, "gnp").unwrap().object["spec"];
+    let rules = spec["egress"].as_array().unwrap().iter();
+    let ports = rules.flat_map(|rule| rule["ports"].as_array().unwrap());
+    let reached = ports
+        .map(|port| {
+            let protocol = port["protocol"].as_str().unwrap().to_owned();
+            (protocol, port["port"].as_u64().unwrap())
+        })
+        .collect();
+    (spec["ingress"][0]["from"].clone(), reached)
+}
+
+#[test]
+fn pods_reach_name_servers_sources_and_what_the_user_adds() {
+    let ports = |edit: fn(&mut vdt_crds::Server)| {
+        let (_, ports) = policy(edit);
+        let (dns, others) = ports.split_at(4);
+        for port in [53, 5353] {
+            for protocol in ["UDP", "TCP"] {
+                assert!(dns.contains(&(protocol.to_owned(), port)), "{dns:?}");
+            }
+        }
+        assert!(
+            others.iter().all(|(protocol, _)| protocol == "TCP"),
+            "{others:?}"
+        );
+        others.iter().map(|(_, port)| *port).collect::<Vec<_>>()
+    };
+    // The source's, without an endpoint and with an ambient identity; then the proxy's, then the added one.
+    assert_eq!(ports(|_| ()), [80, 443, 3128, 8443]);
+    assert_eq!(
+        ports(|server| {
+            server.network_policy.egress_ports.clear();
+            let env = &mut server.pod_template.as_mut().unwrap().env;
+            env[0].name = "all_proxy".to_owned();
+            env[0].value = Some("socks5://proxy".to_owned());
+        }),
+        [80, 443, 1080]
+    );
+    assert_eq!(
+        ports(|server| {
+            server.network_policy.egress_ports = vec![443, 9000];
+            server.pod_template = None;
+        }),
+        [80, 443, 9000]
+    );
+    // No proxy: one that is none, and a variable of another kind.
+    assert_eq!(
+        ports(|server| {
+            server.network_policy.egress_ports.clear();
+            let env = &mut server.pod_template.as_mut().unwrap().env;
+            env[0].value = None;
+            env.push(vdt_crds::EnvVar {
+                name: "NO_PROXY".to_owned(),
+                value: Some("host:81".to_owned()),
+            });
+        }),
+        [80, 443]
+    );
+}
+
+#[test]
+fn clients_are_pods_and_ranges_of_addresses() {
+    let (clients, _) = policy(|_| ());
+    assert_eq!(
+        clients,
+        json!([
+            {"namespaceSelector": {}, "podSelector": {"matchLabels": {"team": "data"}}},
+            {"ipBlock": {"cidr": "10.20.0.0/16"}}, {"ipBlock": {"cidr": "fd00:20::/32"}},
+        ])
+    );
+    let (clients, _) = policy(|server| {
+        server.network_policy.client_cidrs.clear();
+        server.network_policy.client_labels.clear();
+    });
+    assert_eq!(clients, json!([{"podSelector": {}}]));
+}
