@@ -28,7 +28,7 @@ pub struct Args {
     /// Folder of secrets: `<DIR>/<secret name>/<key>`
     #[arg(long, env = "VDT_SECRETS_DIR", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub secrets_dir: Option<PathBuf>,
-    /// Address of the data listener (S3, HTTP/WebDAV), or `none`. Port 0 picks a free one
+    /// Address of the data listener (S3, HTTP/WebDAV), or `none`. `[::]` is every address, of IPv4 too; port 0 picks a free one
     #[arg(
         long,
         env = "VDT_LISTEN",
@@ -36,7 +36,7 @@ pub struct Args {
         value_name = "ADDR|none"
     )]
     pub listen: ListenOn,
-    /// Address of the admin listener (metrics, health, page, refresh), or `none`. Port 0 picks a free one
+    /// Address of the admin listener (metrics, health, page, refresh), or `none`. `[::]` is every address, of IPv4 too; port 0 picks a free one
     #[arg(
         long,
         env = "VDT_ADMIN_LISTEN",

@@ -10,30 +10,96 @@ use vdt_crds::{ParseError, Profile, VirtualTable};
 
 use crate::{exit::BadInput, files::manifests_in};
 
-/// Reads every manifest. Unlike the server, the front door serves nothing at all when one is bad: the one that cannot be read may be the one
-/// that asks for keys.
-///
-/// # Errors
-/// Everything that is wrong, a line each.
-pub fn load(paths: &[PathBuf]) -> Result<Vec<VirtualTable>, BadInput> {
-    let (mut tables, mut lines) = (Vec::new(), Vec::new());
+/// What files and folders hold, file by file.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// Files that could be read, and what they declare.
+    files: Vec<(PathBuf, Vec<VirtualTable>)>,
+    /// Files and folders that could not.
+    unreadable: Vec<PathBuf>,
+    /// Everything that is wrong, a line each.
+    lines: Vec<String>,
+}
+
+/// Reads every manifest.
+#[must_use]
+pub fn find(paths: &[PathBuf]) -> Found {
+    let mut found = Found::default();
     for path in paths {
         match files(path) {
-            Ok(files) => {
-                for file in files {
-                    read(&file, &mut tables, &mut lines);
-                }
-            }
-            Err(line) => lines.push(line),
+            Ok(files) => files.into_iter().for_each(|file| found.read(file)),
+            Err(line) => found.unreadable(path.clone(), [line]),
         }
     }
-    if lines.is_empty() && tables.is_empty() {
-        lines.push("--config names no manifest".to_owned());
+    let refused = found.refusals();
+    found.lines.extend(refused);
+    if found.lines.is_empty() && found.files.is_empty() {
+        found.lines.push("--config names no manifest".to_owned());
     }
-    if lines.is_empty() {
-        Ok(tables)
-    } else {
-        Err(BadInput { lines })
+    found
+}
+
+impl Found {
+    /// Every table. Unlike the server, the front door takes nothing at all when one manifest is bad: the one that cannot be read may be the one that
+    /// asks for keys.
+    ///
+    /// # Errors
+    /// Everything that is wrong, a line each.
+    pub fn whole(&self) -> Result<Vec<VirtualTable>, BadInput> {
+        match self.lines.is_empty() {
+            true => Ok(self.tables()),
+            false => Err(BadInput {
+                lines: self.lines.clone(),
+            }),
+        }
+    }
+
+    /// Every table that could be read, good or bad.
+    #[must_use]
+    pub fn tables(&self) -> Vec<VirtualTable> {
+        let tables = self.files.iter().flat_map(|(_, tables)| tables);
+        tables.cloned().collect()
+    }
+
+    /// The same, with files that could not be read as they were `before`.
+    #[must_use]
+    pub fn or_as(mut self, before: &Self) -> Self {
+        let is_missing = |file: &Path| {
+            let mut missing = self.unreadable.iter();
+            missing.any(|path| file.starts_with(path))
+                && !self.files.iter().any(|(known, _)| known == file)
+        };
+        let before = before.files.iter();
+        let missing: Vec<_> = before
+            .filter(|(file, _)| is_missing(file))
+            .cloned()
+            .collect();
+        self.files.extend(missing);
+        self
+    }
+
+    /// What is wrong with those that could be read.
+    fn refusals(&self) -> Vec<String> {
+        let shown = self.files.iter();
+        let shown: Vec<_> = shown
+            .map(|(file, tables)| (file.display().to_string(), tables))
+            .collect();
+        let tables = shown
+            .iter()
+            .flat_map(|(file, tables)| tables.iter().map(|table| (table, file.as_str())));
+        vdt_crds::refusals(tables).concat()
+    }
+
+    fn read(&mut self, file: PathBuf) {
+        match read(&file) {
+            Ok(tables) => self.files.push((file, tables)),
+            Err(lines) => self.unreadable(file, lines),
+        }
+    }
+
+    fn unreadable(&mut self, path: PathBuf, lines: impl IntoIterator<Item = String>) {
+        self.unreadable.push(path);
+        self.lines.extend(lines);
     }
 }
 
@@ -45,23 +111,23 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
         .map_err(|error| format!("cannot read the folder {}: {error}", path.display()))
 }
 
-fn read(file: &Path, tables: &mut Vec<VirtualTable>, lines: &mut Vec<String>) {
+fn read(file: &Path) -> Result<Vec<VirtualTable>, Vec<String>> {
     let shown = file.display();
     let mut text = Vec::new();
     let limit = vdt_crds::parse::MAX_BYTES as u64 + 1;
-    let read = fs::File::open(file).and_then(|opened| opened.take(limit).read_to_end(&mut text));
-    if let Err(error) = read {
-        lines.push(format!("cannot read {shown}: {error}"));
-        return;
+    fs::File::open(file)
+        .and_then(|opened| opened.take(limit).read_to_end(&mut text))
+        .map_err(|error| vec![format!("cannot read {shown}: {error}")])?;
+    // Whether they keep the rules is looked at over all files: what a bad one says of access is known all the same.
+    if let Ok(tables) = vdt_crds::parse(&text) {
+        return Ok(tables);
     }
-    match vdt_crds::parse::read(&text, Profile::Laptop) {
-        Ok(read) => tables.extend(read),
-        Err(ParseError::Invalid(documents)) => lines.extend(
-            documents
-                .iter()
-                .flat_map(|document| &document.violations)
-                .map(|violation| format!("{shown}: {violation}")),
-        ),
-        Err(other) => lines.push(format!("{shown}: {other}")),
-    }
+    vdt_crds::parse::read(&text, Profile::Laptop).map_err(|error| match error {
+        ParseError::Invalid(documents) => documents
+            .iter()
+            .flat_map(|document| &document.violations)
+            .map(|violation| format!("{shown}: {violation}"))
+            .collect(),
+        other => vec![format!("{shown}: {other}")],
+    })
 }

@@ -76,6 +76,8 @@ pub enum Taken {
 /// Reads changed manifests and does what they say.
 pub trait Follow: Send {
     /// Called when they have changed, or were to be tried again.
+    ///
+    /// Cancel: when the process ends, wherever it is.
     fn take(&mut self) -> impl Future<Output = Taken> + Send;
 }
 
@@ -97,14 +99,18 @@ impl Manifests {
         Self { paths, seen }
     }
 
-    /// Has `follower` take the files whenever they have changed, until `stop`. Files that change while they are read are read again at the next look.
-    ///
-    /// Cancel: between two calls of [`Follow::take`].
-    pub async fn follow(mut self, mut follower: impl Follow, stop: CancellationToken) {
+    /// Has `follower` take the files whenever they have changed, until `stop`, which waits for no file system that hangs. Files that change while they
+    /// are read are read again at the next look.
+    pub async fn follow(self, follower: impl Follow, stop: CancellationToken) {
+        stop.run_until_cancelled(self.looks(follower)).await;
+    }
+
+    async fn looks(mut self, mut follower: impl Follow) {
         let mut clock = interval(LOOK_EVERY);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut try_again = false;
-        while stop.run_until_cancelled(clock.tick()).await.is_some() {
+        loop {
+            clock.tick().await;
             let paths = self.paths.clone();
             // They may lie on a file system that hangs.
             let now = match spawn_blocking(move || look(&paths)).await {
@@ -197,6 +203,31 @@ mod tests {
         fs::write(&file, "ab").unwrap();
         manifests.follow(counting, stop).await;
         assert_eq!(calls.load(Ordering::Relaxed), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_take_that_hangs_does_not_hold_up_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.yaml");
+        let manifests = Manifests::new(vec![file.clone()]);
+        fs::write(&file, "a").unwrap();
+        let stop = CancellationToken::new();
+        let hanging = Hanging { stop: stop.clone() };
+        let following = manifests.follow(hanging, stop);
+        let ended = tokio::time::timeout(Duration::from_secs(60), following).await;
+        assert!(ended.is_ok());
+    }
+
+    /// Is told to end while it takes, and does not.
+    struct Hanging {
+        stop: CancellationToken,
+    }
+
+    impl Follow for Hanging {
+        async fn take(&mut self) -> Taken {
+            self.stop.cancel();
+            std::future::pending().await
+        }
     }
 
     struct Counting {

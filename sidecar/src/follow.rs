@@ -5,9 +5,13 @@
 //! | tables that come and go, principals and what they may read, whether there are other pods | cache, TLS, whether there are keys at all |
 //!
 //! Manifests are followed all or none. Those that are not are told under `/api/v1/tables` and `/readyz`, in the log and by a metric, and the last
-//! good ones stand, but for what they no longer leave to everybody: that is taken back at once. What waits for something else, such as a secret that is not there yet, is tried again every second.
+//! good ones stand, but for rights that the new ones do not give, which are taken away at once: a file that cannot be read counts there as it was read
+//! last. What waits for something else, such as a secret that is not there yet, is tried again every second.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::task::spawn_blocking;
 use tracing::{error, info};
@@ -20,7 +24,7 @@ use vdt_dialect::HttpMetrics;
 
 use crate::{
     admin::AdminState,
-    config,
+    config::{self, Found},
     files::{Follow, Taken},
     front::{Front, Problem},
     log::Notices,
@@ -31,6 +35,8 @@ use crate::{
 pub(crate) struct Follower {
     /// Files, and folders of them.
     pub(crate) config: Vec<PathBuf>,
+    /// Each file as it was read last.
+    pub(crate) known: Mutex<Found>,
     /// As declared at the start.
     pub(crate) cache: Cache,
     /// Takes principals.
@@ -46,9 +52,13 @@ pub(crate) struct Follower {
 impl Follower {
     /// Reads the manifests and follows them, or tells why not. Blocks for a few small files.
     fn take(&self) -> Taken {
-        let tables = match config::load(&self.config) {
+        let found = config::find(&self.config);
+        let whole = found.whole();
+        let known = self.remember(found);
+        let tables = match whole {
             Ok(tables) => tables,
             Err(bad) => {
+                self.front.narrow(&known);
                 self.refuse(None, reason::INVALID_SPEC, bad.to_string());
                 // It is read again when it changes.
                 return Taken::Whole;
@@ -78,16 +88,19 @@ impl Follower {
         Taken::Whole
     }
 
+    /// Remembers what was found, and returns the tables of every file as it was read last.
+    fn remember(&self, found: Found) -> Vec<VirtualTable> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = found.or_as(&known);
+        known.tables()
+    }
+
     fn follow(&self, tables: &[VirtualTable]) -> Result<(), Vec<Problem>> {
-        let mut problems = Vec::new();
         if let Some(table) = tables.first()
             && declared_cache(tables) != self.cache
         {
-            problems.push(Problem::fixed(table, "spec.server.cache"));
-        }
-        if !problems.is_empty() {
             self.front.narrow(tables);
-            return Err(problems);
+            return Err(vec![Problem::fixed(table, "spec.server.cache")]);
         }
         self.front.redeclare(tables)
     }
@@ -145,55 +158,194 @@ mod tests {
         link::{Forward, LinkState, Socket},
     };
 
+    const BOTH: &str = "access: {mode: Keys, principals: [{name: alice, secretRef: {name: alice}}, {name: bob, secretRef: {name: bob}}]}";
+    const ALICE: &str =
+        "access: {mode: Keys, principals: [{name: alice, secretRef: {name: alice}}]}";
+    const OPEN: &str = "access: {mode: Anonymous}";
+
     /// A manifest with these lines below `server`.
-    fn manifest(server: &str) -> String {
+    fn manifest(name: &str, server: &str) -> String {
         format!(
-            "apiVersion: vdt.io/v1alpha1\nkind: VirtualTable\nmetadata: {{name: papers}}\nspec:\n  sources:\n  - {{name: f, type: File, file: {{path: .}}}}\n  server:\n    {server}\n"
+            "apiVersion: vdt.io/v1alpha1\nkind: VirtualTable\nmetadata: {{name: {name}}}\nspec:\n  sources:\n  - {{name: f, type: File, file: {{path: .}}}}\n  server:\n    {server}\n"
         )
     }
 
-    async fn status(front: &Front) -> u16 {
-        let store = InMemory::new();
-        let path = "main/default/papers/a.bin";
-        store
-            .put(&Path::from(path), "content".into())
-            .await
-            .expect("memory does not fail");
-        let edge = front.edge(Limits::default());
-        let surface = DataSurface::with(Arc::new(store), HttpMetrics::default(), edge);
-        let request = http::Request::get(format!("/{path}"))
-            .body(Empty::<Bytes>::new())
-            .expect("a request");
-        surface.handle(request).await.status().as_u16()
+    /// A front door and who follows its manifests. Alice and Bob have tokens of their names.
+    struct Pod {
+        folder: tempfile::TempDir,
+        follower: Follower,
+    }
+
+    impl Pod {
+        fn new(files: &[(&str, &str)]) -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let secrets = folder.path().join("secrets");
+            for name in ["alice", "bob"] {
+                std::fs::create_dir_all(secrets.join(name)).expect("a folder");
+                std::fs::write(secrets.join(name).join("token"), name).expect("a file");
+            }
+            for (file, text) in files {
+                std::fs::write(folder.path().join(file), text).expect("a file");
+            }
+            let config = vec![folder.path().to_owned()];
+            let found = config::find(&config);
+            let tables = found.whole().expect("manifests");
+            let options = FrontOptions {
+                secrets_may_come: true,
+                secrets_dir: Some(secrets),
+                ..FrontOptions::default()
+            };
+            let front = Arc::new(Front::load(&tables, &options).expect("a front"));
+            let (_link, seen) = watch::channel(LinkState::default());
+            let forward = Forward::new(Socket::new("/nowhere"));
+            let follower = Follower {
+                config,
+                known: Mutex::new(found),
+                cache: declared_cache(&tables),
+                front,
+                admin: Arc::new(AdminState::new(seen, forward, &tables)),
+                notices: Notices::new(),
+                http: None,
+            };
+            Self { folder, follower }
+        }
+
+        fn write(&self, file: &str, text: &str) -> Taken {
+            std::fs::write(self.folder.path().join(file), text).expect("a file");
+            self.follower.take()
+        }
+
+        /// The status of reading a table: for nobody by S3, for principals by HTTP.
+        async fn status(&self, table: &str, token: Option<&str>) -> u16 {
+            let store = InMemory::new();
+            let path = format!("main/default/{table}/a.bin");
+            store
+                .put(&Path::from(path.as_str()), "content".into())
+                .await
+                .expect("memory does not fail");
+            let edge = self.follower.front.edge(Limits::default());
+            let surface = DataSurface::with(Arc::new(store), HttpMetrics::default(), edge);
+            let request = match token {
+                None => http::Request::get(format!("/{path}")),
+                Some(token) => http::Request::get(format!("/v1/{path}"))
+                    .header("authorization", format!("Bearer {token}")),
+            };
+            let request = request.body(Empty::<Bytes>::new()).expect("a request");
+            surface.handle(request).await.status().as_u16()
+        }
+
+        /// Whether it is told that the manifests are not in use.
+        fn is_refused(&self) -> bool {
+            let told = self.follower.admin.ready().reasons;
+            told.iter()
+                .any(|told| [reason::INVALID_SPEC, RESTART_NEEDED].contains(&&*told.reason))
+        }
+
+        async fn principals(&self, table: &str) -> [u16; 2] {
+            [
+                self.status(table, Some("alice")).await,
+                self.status(table, Some("bob")).await,
+            ]
+        }
     }
 
     #[tokio::test]
     async fn what_asks_for_keys_now_is_taken_back_though_the_cache_waits_for_a_restart() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("papers.yaml");
-        std::fs::write(&file, manifest("access: {mode: Anonymous}")).expect("a file");
-        let config = vec![file.clone()];
-        let tables = config::load(&config).expect("a manifest");
-        let options = FrontOptions {
-            secrets_may_come: true,
-            secrets_dir: Some(folder.path().to_owned()),
-            ..FrontOptions::default()
+        let pod = Pod::new(&[("papers.yaml", &manifest("papers", OPEN))]);
+        assert_eq!(pod.status("papers", None).await, 200);
+        let keys = format!("{BOTH}\n    cache: {{memory: {{capacity: 64Mi}}}}");
+        let taken = pod.write("papers.yaml", &manifest("papers", &keys));
+        assert_eq!(taken, Taken::Whole);
+        assert_eq!(pod.status("papers", None).await, 404);
+    }
+
+    #[tokio::test]
+    async fn who_is_revoked_is_out_at_once_whatever_else_the_manifest_waits_for() {
+        let narrowed = BOTH.replace("name: bob}}", "name: bob}, tables: [none]}");
+        for rest in [
+            "cache: {memory: {capacity: 64Mi}}",
+            "tls: {mode: Secret, secretRef: {name: tls}}",
+            // Breaks a rule.
+            "replicas: 257",
+        ] {
+            for (access, bob) in [(ALICE, 401), (&narrowed, 403)] {
+                let pod = Pod::new(&[("papers.yaml", &manifest("papers", BOTH))]);
+                assert_eq!(pod.principals("papers").await, [200, 200]);
+                let text = manifest("papers", &format!("{access}\n    {rest}"));
+                assert_eq!(pod.write("papers.yaml", &text), Taken::Whole, "{rest}");
+                assert!(pod.is_refused());
+                assert_eq!(
+                    pod.principals("papers").await,
+                    [200, bob],
+                    "{access} {rest}"
+                );
+                // What was taken comes back with manifests that are taken.
+                pod.write("papers.yaml", &manifest("papers", BOTH));
+                assert_eq!(pod.principals("papers").await, [200, 200]);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_table_of_a_file_that_cannot_be_read_stays_and_the_others_are_narrowed() {
+        let pod = Pod::new(&[
+            ("one.yaml", &manifest("one", BOTH)),
+            ("two.yaml", &manifest("two", BOTH)),
+            ("three.yaml", &manifest("three", OPEN)),
+        ]);
+        std::fs::write(pod.folder.path().join("one.yaml"), "{").expect("a file");
+        std::fs::remove_file(pod.folder.path().join("three.yaml")).expect("a file");
+        assert_eq!(pod.write("two.yaml", &manifest("two", ALICE)), Taken::Whole);
+        for _ in 0..2 {
+            assert_eq!(pod.principals("one").await, [200, 200]);
+            assert_eq!(pod.principals("two").await, [200, 403]);
+            assert_eq!(pod.status("three", Some("alice")).await, 403);
+            // It is still not to be read.
+            pod.write("one.yaml", "{{");
+        }
+        pod.write("one.yaml", &manifest("one", ALICE));
+        assert_eq!(pod.principals("one").await, [200, 401]);
+    }
+
+    #[tokio::test]
+    async fn a_table_that_is_declared_twice_or_is_not_built_is_refused_and_never_public() {
+        let twin = manifest("twin", OPEN).replace("spec:", "spec:\n  table: {name: papers}");
+        let found = {
+            let folder = tempfile::tempdir().expect("a folder");
+            for (file, text) in [("a.yaml", &manifest("papers", ALICE)), ("z.yaml", &twin)] {
+                std::fs::write(folder.path().join(file), text).expect("a file");
+            }
+            config::find(&[folder.path().to_owned()])
         };
-        let front = Arc::new(Front::load(&tables, &options).expect("a front"));
-        let (_link, seen) = watch::channel(LinkState::default());
-        let forward = Forward::new(Socket::new("/nowhere"));
-        let follower = Follower {
-            config,
-            cache: declared_cache(&tables),
-            front: Arc::clone(&front),
-            admin: Arc::new(AdminState::new(seen, forward, &tables)),
-            notices: Notices::new(),
-            http: None,
-        };
-        assert_eq!(status(&front).await, 200);
-        let keys = "access: {mode: Keys, principals: [{name: readers, secretRef: {name: key}}]}\n    cache: {memory: {capacity: 64Mi}}";
-        std::fs::write(&file, manifest(keys)).expect("a file");
-        assert!(matches!(follower.take(), Taken::Whole));
-        assert_eq!(status(&front).await, 404);
+        let told = found.whole().expect_err("declared twice").to_string();
+        assert!(
+            told.contains("z.yaml: table main.default.papers is declared by ")
+                && told.contains("a.yaml too"),
+            "{told}"
+        );
+        // Nor while the process runs, where another table is public.
+        let pod = Pod::new(&[
+            ("a.yaml", &manifest("papers", ALICE)),
+            ("o.yaml", &manifest("open", OPEN)),
+        ]);
+        assert_eq!(pod.write("z.yaml", &twin), Taken::Whole);
+        assert_eq!(pod.principals("papers").await, [200, 401]);
+        assert_eq!(pod.status("papers", None).await, 403);
+        assert!(pod.is_refused());
+        // The other way round: what was public is not when one of two asks for keys.
+        let twin = twin
+            .replace(OPEN, ALICE)
+            .replace("name: papers", "name: open");
+        pod.write("z.yaml", &twin);
+        assert_eq!(pod.status("open", None).await, 403);
+        // What this version does not build is refused too, and who read goes on.
+        let sums = manifest("papers", ALICE).replace("spec:", "spec:\n  checksum: SHA256");
+        std::fs::remove_file(pod.folder.path().join("z.yaml")).expect("a file");
+        pod.write("a.yaml", &sums);
+        let told = config::find(&pod.follower.config).whole();
+        let told = told.expect_err("not built").to_string();
+        assert!(told.contains("a.yaml: spec.checksum"), "{told}");
+        assert!(pod.is_refused());
+        assert_eq!(pod.principals("papers").await, [200, 401]);
     }
 }

@@ -124,15 +124,7 @@ impl Certificate {
     }
 
     fn problem(&self, message: String, remedy: &str) -> Problem {
-        Problem {
-            manifest: Some(self.owner.clone()),
-            field: self.field.to_owned(),
-            value: Some(self.secret.clone()),
-            message,
-            remedy: Some(remedy.to_owned()),
-            may_pass: false,
-            needs_restart: false,
-        }
+        Problem::of(&self.owner, self.field, message, remedy).with_value(&self.secret)
     }
 }
 

@@ -1,28 +1,32 @@
 //! What the edge of a process needs, from manifests and secret files: who may read, and TLS. Read again while the process runs.
 //!
 //! ```text
-//!   manifests ── spec.server.access ──> principals ──> KeyRing ─┐
-//!       │        spec.server.tls    ──> pair ────────> TlsReload┴─> Front ── watch: files changed? ── replace
+//!   manifests ── spec.server.access ──> Rights ── principals ──> KeyRing ──┐
+//!       │        spec.server.tls    ──> pair ──────────────────> TlsReload ┴─> Front ── watch: files changed? ── replace
 //!       └─ <secrets dir>/<secret name>/<key>
 //! ```
 //!
 //! - Rights are of tables: a principal of one manifest reads what that manifest publishes, as far as its globs go, and nothing of another's. A table
 //!   whose manifest is in mode Anonymous is read by all, also beside others that ask for keys. What no manifest declares is read by nobody,
 //!   though the state or the cache may hold it.
+//! - A manifest that says nothing of access is read by all where only this machine reaches the listener. As long as there is one, who shows no
+//!   credentials must name this machine: a browser would tell the answers to any site that has its name resolve to loopback.
 //! - Everything that is wrong at the start is told at once, each with its field, its value and what to do. No problem shows a secret. In a pod,
 //!   where Secrets come and go by themselves, those that are missing or of no use do not end the start ([`FrontOptions::secrets_may_come`]).
 //! - [`Front::redeclare`] takes other principals and rights while the process runs, all or none. Whether there are keys at all, and TLS, stay.
-//!   Manifests that are not taken take back all the same what they no longer leave to everybody ([`Front::narrow`]).
+//!   Manifests that are not taken give nothing, and take away all the same: a principal that is gone, and whatever table is not given to whom it was
+//!   given ([`Front::narrow`]).
 //! - [`Front::watch`] looks at the files once a second, through symbolic links, as Kubernetes swaps a `..data` link under a mounted Secret. What has
 //!   changed and can be used is taken, each principal for itself. Of a principal whose Secret is of no use what it had stays in use, and of the
 //!   certificate too, with one error in the log and a metric; a Secret that is gone or empty takes its principal's credentials away. Files that
 //!   the system does not let read are tried again by every look.
-//! - Cancel: [`Front::watch`] ends with its token or its future; what it had taken stays.
+//! - Cancel: [`Front::watch`] ends with its token or its future; what it had taken stays, and a look under way is taken or not, as a whole.
 
 mod certificate;
 mod listener;
 mod principals;
 mod problem;
+mod rights;
 mod secrets;
 mod watched;
 
@@ -30,18 +34,19 @@ pub use problem::Problem;
 pub use watched::Look;
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use vdt_crds::{Tls, VirtualTable};
 use vdt_dialect::{
-    Access, Edge, HttpMetrics, KeyRing, Limits, TlsReload,
-    access::{Public, Tables},
+    Access, Edge, HttpMetrics, Limits, TlsReload,
+    access::{OwnNames, Principal},
 };
 
 use self::certificate::Certificate;
-use self::principals::{Principals, public};
+use self::principals::Principals;
+use self::rights::Rights;
 use self::secrets::Secrets;
 use self::watched::Watched;
 use crate::files::LOOK_EVERY;
@@ -66,10 +71,12 @@ pub struct Front {
     options: FrontOptions,
     /// As declared at the start.
     declared_tls: Tls,
+    /// Of the kind that the manifests of the start ask for.
     access: Access,
+    own_names: Arc<OwnNames>,
+    principals: RwLock<Watched<Principals>>,
     /// None for plain HTTP, and while the certificate is waited for.
     tls: watch::Sender<Option<Arc<TlsReload>>>,
-    keys: Option<RwLock<Watched<Principals>>>,
     certificate: Option<Watched<Certificate>>,
 }
 
@@ -86,31 +93,26 @@ impl Front {
     /// Reads what the manifests of one process say of access and TLS, and the secrets that they name.
     ///
     /// # Errors
-    /// Everything that is wrong, in the order of the manifests; of the secrets' content only where they may not come later.
+    /// Everything that is wrong; of the secrets' content only where they may not come later.
     pub fn load(tables: &[VirtualTable], options: &FrontOptions) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         sections_agree(tables, &mut problems);
         let secrets = Secrets::new(options.secrets_dir.clone());
-        let principals = Principals::declared(tables, options, &secrets, &mut problems);
-        let certificate = Certificate::declared(tables, &secrets, &mut problems);
-        let mut access = Access::Anonymous(Arc::new(Public::new(principals.public().clone())));
-        let keys = principals.is_needed().then(|| Watched::new(principals));
-        let certificate = certificate.map(Watched::new);
+        let rights = Rights::of(tables, options, &mut problems);
+        let access = match rights.ask_for_keys() {
+            true => Access::Keys(Arc::default()),
+            false => Access::Anonymous(Arc::default()),
+        };
+        let principals = Watched::new(Principals::new(rights, &secrets, &mut problems));
+        let certificate = Certificate::declared(tables, &secrets, &mut problems).map(Watched::new);
 
-        let mut of_keys = Vec::new();
-        if let Some(keys) = &keys {
-            let (read, public) = keys.from.read(&mut of_keys);
-            match KeyRing::new(read, public) {
-                Ok(ring) => access = Access::Keys(Arc::new(ring)),
-                Err(error) => problems.push(Problem::of_keys(&error)),
-            }
-        }
-        let mut of_tls = Vec::new();
+        let (mut of_keys, mut of_tls) = (Vec::new(), Vec::new());
+        let read = principals.from.read(&mut of_keys);
         let tls = certificate
             .as_ref()
             .and_then(|certificate| certificate.from.load(&mut of_tls));
         if options.secrets_may_come && problems.is_empty() {
-            keys.iter().for_each(|keys| keys.first_read(&of_keys));
+            principals.first_read(&of_keys);
             certificate
                 .iter()
                 .for_each(|certificate| certificate.first_read(&of_tls));
@@ -118,94 +120,130 @@ impl Front {
             problems.append(&mut of_keys);
             problems.append(&mut of_tls);
         }
+        let front = Self {
+            options: options.clone(),
+            declared_tls: declared_tls(tables),
+            access,
+            own_names: Arc::default(),
+            principals: RwLock::new(principals),
+            tls: watch::Sender::new(tls),
+            certificate,
+        };
+        let principals = front.principals();
+        if let Err(problem) = front.put(&principals.from, read) {
+            problems.push(problem);
+        }
         if !problems.is_empty() {
             return Err(problems);
         }
-        if keys.is_some() && certificate.is_none() && !options.listen_is_loopback {
+        principals.from.tell_of_nothing();
+        drop(principals);
+        if front.has_keys() && front.certificate.is_none() && !options.listen_is_loopback {
             tracing::warn!(
                 "access is by keys and the data listener has no TLS: tokens and data can be read on the way, unless something in front encrypts"
             );
         }
-        Ok(Self {
-            options: options.clone(),
-            declared_tls: declared_tls(tables),
-            access,
-            tls: watch::Sender::new(tls),
-            keys: keys.map(RwLock::new),
-            certificate,
-        })
+        Ok(front)
     }
 
     /// Takes what other manifests say of principals and rights, for all requests that begin from now on. Blocks for a few small files.
     ///
     /// # Errors
     /// Everything that is wrong, of secrets' content only where they may not come later, and what only a new process can take; then all stays as it
-    /// was but for what is public no longer.
+    /// was but for what the manifests take away ([`Front::narrow`]).
     pub fn redeclare(&self, tables: &[VirtualTable]) -> Result<(), Vec<Problem>> {
-        let taken = self.take(tables);
-        if taken.is_err() {
-            self.narrow(tables);
-        }
-        taken
-    }
-
-    fn take(&self, tables: &[VirtualTable]) -> Result<(), Vec<Problem>> {
         let mut problems = Vec::new();
         sections_agree(tables, &mut problems);
-        let secrets = Secrets::new(self.options.secrets_dir.clone());
-        let principals = Principals::declared(tables, &self.options, &secrets, &mut problems);
+        let rights = Rights::of(tables, &self.options, &mut problems);
         if let Some(first) = tables.first() {
             if declared_tls(tables) != self.declared_tls {
                 problems.push(Problem::fixed(first, "spec.server.tls"));
             }
-            if principals.is_needed() != self.keys.is_some() {
+            if rights.ask_for_keys() != self.has_keys() {
                 problems.push(Problem::fixed(first, "spec.server.access.mode"));
             }
         }
-        if !problems.is_empty() {
-            return Err(problems);
-        }
-        let (Some(keys), Access::Keys(ring)) = (&self.keys, &self.access) else {
-            if let Access::Anonymous(public) = &self.access {
-                public.replace(principals.public().clone());
-            }
-            return Ok(());
+        let secrets = Secrets::new(self.options.secrets_dir.clone());
+        let principals = Principals::new(rights.clone(), &secrets, &mut problems);
+        let taken = match problems.is_empty() {
+            true => self.replace(principals),
+            false => Err(problems),
         };
-        let mut keys = keys.write().unwrap_or_else(PoisonError::into_inner);
-        principals.inherit(&keys.from);
-        let watched = Watched::new(principals);
+        if taken.is_err() {
+            self.keep_within(&rights);
+        }
+        taken
+    }
+
+    fn replace(&self, others: Principals) -> Result<(), Vec<Problem>> {
+        let mut principals = self
+            .principals
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        others.inherit(&principals.from);
+        let watched = Watched::new(others);
         let mut of_keys = Vec::new();
-        let (read, public) = watched.from.read(&mut of_keys);
+        let read = watched.from.read(&mut of_keys);
         if !of_keys.is_empty() && !self.options.secrets_may_come {
             return Err(of_keys);
         }
-        if let Err(error) = ring.replace(read, public) {
-            return Err(vec![Problem::of_keys(&error)]);
-        }
+        self.put(&watched.from, read)
+            .map_err(|problem| vec![problem])?;
         watched.first_read(&of_keys);
-        *keys = watched;
+        watched.from.tell_of_nothing();
+        *principals = watched;
         Ok(())
     }
 
-    /// Takes back from everybody what `tables`, which are not taken otherwise, do not leave to everybody: what is withdrawn, or asks for keys
-    /// now, must not wait for a restart. Gives nothing. Blocks for a few small files.
+    /// Takes away what `tables`, which are not taken otherwise, do not give too: who is revoked, and what is withdrawn or asks for keys now, must not
+    /// wait for a restart or for the mend of something else. Gives nothing, and reads no secret.
     pub fn narrow(&self, tables: &[VirtualTable]) {
-        let left: Tables = public(tables, &self.options);
-        match (&self.access, &self.keys) {
-            (Access::Anonymous(public), _) => public.narrow(&left),
-            (Access::Keys(ring), Some(keys)) => {
-                let mut keys = keys.write().unwrap_or_else(PoisonError::into_inner);
-                if !keys.from.narrow(&left) {
-                    return;
-                }
-                // What is wrong with the secrets is told by the look that finds them changed.
-                let (read, public) = keys.from.read(&mut Vec::new());
-                if let Err(error) = ring.replace(read, public) {
-                    tracing::error!(%error, "what is public no longer is not taken back");
-                }
-            }
-            (Access::Everything | Access::Keys(_), _) => {}
+        // What is wrong is told by who takes them.
+        self.keep_within(&Rights::of(tables, &self.options, &mut Vec::new()));
+    }
+
+    fn keep_within(&self, rights: &Rights) {
+        let mut principals = self
+            .principals
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !principals.from.narrow(rights) {
+            return;
         }
+        // What is wrong with the secrets is told by the looks at them.
+        let held = principals.from.held(&mut Vec::new());
+        match self.put(&principals.from, held) {
+            Ok(()) => tracing::info!("rights that the manifests do not give are taken away"),
+            Err(problem) => tracing::error!(%problem, "rights are not taken away"),
+        }
+    }
+
+    /// Has all requests that begin from now on decided by these principals, with the credentials that were `read`.
+    fn put(&self, principals: &Principals, read: Vec<Principal>) -> Result<(), Problem> {
+        let rights = principals.rights();
+        let own_names = rights.are_by_silence();
+        // Between the two steps the stricter of both holds.
+        self.own_names
+            .require(own_names || self.own_names.are_required());
+        match &self.access {
+            Access::Everything => {}
+            Access::Anonymous(public) => public.replace(rights.public()),
+            Access::Keys(ring) => ring
+                .replace(read, rights.public())
+                .map_err(|error| Problem::of_keys(&error))?,
+        }
+        self.own_names.require(own_names);
+        Ok(())
+    }
+
+    fn principals(&self) -> RwLockReadGuard<'_, Watched<Principals>> {
+        self.principals
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_keys(&self) -> bool {
+        matches!(self.access, Access::Keys(_))
     }
 
     /// Who may read.
@@ -234,6 +272,7 @@ impl Front {
     pub fn edge(&self, limits: Limits) -> Edge {
         Edge {
             access: self.access(),
+            own_names: Arc::clone(&self.own_names),
             limits,
             access_log: true,
         }
@@ -242,16 +281,14 @@ impl Front {
     /// Looks at the files once, and takes what has changed. Blocks for as long as reading a few small files takes.
     pub fn reload(&self, metrics: &HttpMetrics) -> Reload {
         let mut reload = Reload::default();
-        if let (Some(keys), Access::Keys(ring)) = (&self.keys, &self.access) {
-            let keys = keys.read().unwrap_or_else(PoisonError::into_inner);
-            reload.keys = keys.look(|principals, problems| {
-                let (read, public) = principals.read(problems);
-                if let Err(error) = ring.replace(read, public) {
-                    problems.push(Problem::of_keys(&error));
-                }
+        if self.has_keys() {
+            let watched = self.principals();
+            reload.keys = watched.look(|principals, problems| {
+                let read = principals.read(problems);
+                problems.extend(self.put(principals, read).err());
             });
             count(reload.keys, |taken| metrics.keys_reloaded(taken));
-            metrics.principals_without_credentials(keys.from.without());
+            metrics.principals_without_credentials(watched.from.without());
         }
         if let Some(certificate) = &self.certificate {
             reload.certificate = certificate.look(|certificate, problems| match self.tls() {
@@ -269,18 +306,19 @@ impl Front {
         reload
     }
 
-    /// Reads changed files again until `cancel`.
+    /// Reads changed files again until `cancel`, which does not wait for a look that hangs.
     pub async fn watch(self: Arc<Self>, metrics: HttpMetrics, cancel: CancellationToken) {
-        if self.keys.is_none() && self.certificate.is_none() {
+        cancel.run_until_cancelled(self.looks(metrics)).await;
+    }
+
+    async fn looks(self: Arc<Self>, metrics: HttpMetrics) {
+        if !self.has_keys() && self.certificate.is_none() {
             return;
         }
         let mut clock = tokio::time::interval(LOOK_EVERY);
         clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                () = cancel.cancelled() => return,
-                _ = clock.tick() => {}
-            }
+            clock.tick().await;
             let (front, metrics) = (Arc::clone(&self), metrics.clone());
             // Files may lie on a file system that hangs.
             let look = tokio::task::spawn_blocking(move || front.reload(&metrics)).await;

@@ -1,42 +1,36 @@
-//! Principals of all manifests, and what each may read.
+//! Principals and their secret files: the credentials with which what [`Rights`] say is read.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use vdt_crds::{Access, AccessMode, VirtualTable};
 use vdt_dialect::KeyRing;
 use vdt_dialect::access::{AccessKey, Principal, Secret, Tables};
 
+use super::Problem;
+use super::rights::{Declared, Rights};
 use super::secrets::{self, Fingerprint, Secrets, Unreadable};
-use super::{FrontOptions, Problem};
 
 /// Keys of a principal's Secret.
 const ACCESS_KEY_ID: &str = "accessKeyId";
 const SECRET_ACCESS_KEY: &str = "secretAccessKey";
 const TOKEN: &str = "token";
 
-/// What the manifests say of access.
+/// Rights, and the credentials of those who have them.
 #[derive(Debug)]
 pub(super) struct Principals {
-    declared: Vec<Declared>,
-    public: Tables,
-    keyed: bool,
+    rights: Rights,
+    credentials: Vec<Credentials>,
     /// Principals without credentials, as of the last read.
     without: AtomicUsize,
 }
 
-/// One principal of one manifest.
+/// The Secret of one principal.
 #[derive(Debug)]
-struct Declared {
-    name: String,
-    owner: String,
-    field: String,
-    secret: String,
+struct Credentials {
+    of: Declared,
     folder: PathBuf,
-    tables: Tables,
-    /// As its Secret said when it was of use, until it is gone.
+    /// As the Secret said when it was of use, until it is gone. Without tables: those are what rights say at any time.
     kept: Mutex<Option<Principal>>,
 }
 
@@ -50,120 +44,60 @@ enum Found {
 }
 
 impl Principals {
-    /// Reads the manifests.
-    pub(super) fn declared(
-        tables: &[VirtualTable],
-        options: &FrontOptions,
-        secrets: &Secrets,
-        problems: &mut Vec<Problem>,
-    ) -> Self {
-        let mut all = Self {
-            declared: Vec::new(),
-            public: public(tables, options),
-            keyed: false,
-            without: AtomicUsize::new(0),
-        };
-        for table in tables {
-            match access(table) {
-                _ if is_public(table, options) => {}
-                None => problems.push(Problem::new(
-                    table,
-                    "spec.server.access",
-                    "is not written, and the data listener can be reached from other machines",
-                    "write mode Keys with principals, or mode Anonymous if everybody may read; or listen on 127.0.0.1, or give --allow-anonymous",
-                )),
-                Some(access) => {
-                    all.keyed = true;
-                    let published = published(table);
-                    for (index, principal) in access.principals.iter().enumerate() {
-                        all.add(table, &published, index, principal, secrets, problems);
-                    }
-                }
+    /// Finds the Secrets of those who have rights; reads none.
+    pub(super) fn new(rights: Rights, secrets: &Secrets, problems: &mut Vec<Problem>) -> Self {
+        let mut credentials = Vec::new();
+        for of in rights.principals() {
+            match secrets.folder(&of.holder.secret) {
+                Ok(folder) => credentials.push(Credentials {
+                    of: of.clone(),
+                    folder,
+                    kept: Mutex::default(),
+                }),
+                Err(Unreadable {
+                    message, remedy, ..
+                }) => problems.push(
+                    Problem::of(
+                        &of.owner,
+                        format!("{}.secretRef.name", of.field),
+                        message,
+                        remedy,
+                    )
+                    .with_value(&of.holder.secret),
+                ),
             }
         }
-        all
+        Self {
+            rights,
+            credentials,
+            without: AtomicUsize::new(0),
+        }
     }
 
-    fn add(
-        &mut self,
-        table: &VirtualTable,
-        published: &[String],
-        index: usize,
-        principal: &vdt_crds::Principal,
-        secrets: &Secrets,
-        problems: &mut Vec<Problem>,
-    ) {
-        let field = format!("spec.server.access.principals[{index}]");
-        let globs = globs(table, &field, &principal.tables, problems);
-        let readable: Vec<String> = published
-            .iter()
-            .filter(|name| principal.tables.is_empty() || globs.is_match(name))
-            .cloned()
-            .collect();
-        if readable.is_empty() {
-            tracing::warn!(
-                principal = %principal.name,
-                manifest = %table.owner(),
-                published = %published.join(", "),
-                "the principal's globs match no published table: it may read nothing"
-            );
-        }
-        match secrets.folder(&principal.secret_ref.name) {
-            Ok(folder) => self.declared.push(Declared {
-                name: principal.name.clone(),
-                owner: table.owner(),
-                field: format!("{field}.secretRef"),
-                secret: principal.secret_ref.name.clone(),
-                folder,
-                tables: paths(table, &readable),
-                kept: Mutex::default(),
-            }),
-            Err(Unreadable {
-                message, remedy, ..
-            }) => problems.push(
-                Problem::new(table, format!("{field}.secretRef.name"), message, remedy)
-                    .with_value(&principal.secret_ref.name),
-            ),
-        }
+    /// What may be read by whom.
+    pub(super) fn rights(&self) -> &Rights {
+        &self.rights
     }
 
     /// Takes over what Secrets of the same principals said when they were of use.
     pub(super) fn inherit(&self, before: &Self) {
-        for one in &self.declared {
-            let is_same = |other: &&Declared| other.name == one.name && other.secret == one.secret;
-            let Some(other) = before.declared.iter().find(is_same) else {
-                continue;
-            };
-            let kept = other.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            let kept = kept.clone().map(|kept| Principal {
-                tables: one.tables.clone(),
-                ..kept
-            });
-            *one.kept.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+        for one in &self.credentials {
+            let mut others = before.credentials.iter();
+            if let Some(other) = others.find(|other| other.of.holder == one.of.holder) {
+                one.keep(other.kept());
+            }
         }
     }
 
-    /// What everybody may read.
-    pub(super) fn public(&self) -> &Tables {
-        &self.public
-    }
-
-    /// Takes back from everybody what is not among `left`. Returns whether that is anything.
-    pub(super) fn narrow(&mut self, left: &Tables) -> bool {
-        let before = self.public.clone();
-        self.public.narrow(left);
-        self.public != before
-    }
-
-    /// Says whether any manifest asks for keys.
-    pub(super) fn is_needed(&self) -> bool {
-        self.keyed
+    /// Takes away what `left` does not give too. Returns whether that is anything.
+    pub(super) fn narrow(&mut self, left: &Rights) -> bool {
+        self.rights.narrow(left)
     }
 
     /// What the principals' files are like now.
     pub(super) fn fingerprint(&self) -> Fingerprint {
         let files: Vec<PathBuf> = self
-            .declared
+            .credentials
             .iter()
             .flat_map(|one| {
                 [ACCESS_KEY_ID, SECRET_ACCESS_KEY, TOKEN].map(|key| one.folder.join(key))
@@ -172,28 +106,56 @@ impl Principals {
         secrets::fingerprint(&files)
     }
 
-    /// Reads the principals' secrets, and says what everybody may read. One whose Secret is of no use is as it was, one without a Secret has no
-    /// credentials; neither is in the way of the others.
-    pub(super) fn read(&self, problems: &mut Vec<Problem>) -> (Vec<Principal>, Tables) {
-        let principals = self
-            .declared
-            .iter()
-            .filter_map(|one| one.current(problems))
-            .collect();
+    /// Reads the principals' secrets. One whose Secret is of no use is as it was, one without a Secret has no credentials; neither is in the way of
+    /// the others.
+    pub(super) fn read(&self, problems: &mut Vec<Problem>) -> Vec<Principal> {
+        for one in &self.credentials {
+            one.refresh(problems);
+        }
+        self.held(problems)
+    }
+
+    /// The principals as their secrets were when they were read last.
+    pub(super) fn held(&self, problems: &mut Vec<Problem>) -> Vec<Principal> {
+        let named = self.credentials.iter();
+        let named = named.filter(|one| self.rights.has(&one.of.holder));
+        let principals = named.filter_map(|one| {
+            Some(Principal {
+                tables: self.rights.tables_of(&one.of.holder),
+                ..one.kept()?
+            })
+        });
         let principals = tell_apart(principals, problems);
-        let without = self.declared.len().saturating_sub(principals.len());
+        let without = self.rights.principals().len();
+        let without = without.saturating_sub(principals.len());
         self.without.store(without, Ordering::Relaxed);
-        (principals, self.public.clone())
+        principals
     }
 
     /// Principals without credentials, as of the last read.
     pub(super) fn without(&self) -> usize {
         self.without.load(Ordering::Relaxed)
     }
+
+    /// Says who may read nothing, which nobody means.
+    pub(super) fn tell_of_nothing(&self) {
+        for one in self.rights.principals() {
+            if self.rights.tables_of(&one.holder).is_empty() {
+                tracing::warn!(
+                    principal = %one.holder.name,
+                    manifest = %one.owner,
+                    "the principal's globs match no published table: it may read nothing"
+                );
+            }
+        }
+    }
 }
 
 /// Leaves out who shows the credentials of another before it: that one entry, for others may have its name.
-fn tell_apart(principals: Vec<Principal>, problems: &mut Vec<Problem>) -> Vec<Principal> {
+fn tell_apart(
+    principals: impl Iterator<Item = Principal>,
+    problems: &mut Vec<Problem>,
+) -> Vec<Principal> {
     let mut apart = Vec::new();
     for principal in principals {
         apart.push(principal);
@@ -205,15 +167,24 @@ fn tell_apart(principals: Vec<Principal>, problems: &mut Vec<Problem>) -> Vec<Pr
     apart
 }
 
-impl Declared {
-    fn current(&self, problems: &mut Vec<Problem>) -> Option<Principal> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+impl Credentials {
+    fn kept(&self) -> Option<Principal> {
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn keep(&self, principal: Option<Principal>) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = principal;
+    }
+
+    fn refresh(&self, problems: &mut Vec<Problem>) {
         match self.read(problems) {
-            Found::Credentials(principal) => *kept = Some(*principal),
-            Found::Nothing => *kept = None,
+            Found::Credentials(principal) => self.keep(Some(*principal)),
+            Found::Nothing => self.keep(None),
             Found::Broken => {}
         }
-        kept.clone()
     }
 
     fn read(&self, problems: &mut Vec<Problem>) -> Found {
@@ -265,92 +236,15 @@ impl Declared {
             return Found::Nothing;
         }
         Found::Credentials(Box::new(Principal {
-            name: self.name.clone(),
+            name: self.of.holder.name.clone(),
             access_key,
             token: token.map(Secret::new),
-            tables: self.tables.clone(),
+            tables: Tables::default(),
         }))
     }
 
     fn problem(&self, message: impl Into<String>, remedy: impl Into<String>) -> Problem {
-        Problem {
-            manifest: Some(self.owner.clone()),
-            field: self.field.clone(),
-            value: Some(self.secret.clone()),
-            message: message.into(),
-            remedy: Some(remedy.into()),
-            may_pass: false,
-            needs_restart: false,
-        }
+        let field = format!("{}.secretRef", self.of.field);
+        Problem::of(&self.of.owner, field, message, remedy).with_value(&self.of.holder.secret)
     }
-}
-
-fn access(table: &VirtualTable) -> Option<&Access> {
-    table.spec.server.as_ref()?.access.as_ref()
-}
-
-/// Whether everybody may read what a manifest publishes.
-fn is_public(table: &VirtualTable, options: &FrontOptions) -> bool {
-    match access(table) {
-        None => options.listen_is_loopback || options.allow_anonymous,
-        Some(access) => match access.mode {
-            AccessMode::Anonymous => true,
-            AccessMode::Keys => false,
-        },
-    }
-}
-
-/// What these manifests leave to everybody.
-pub(super) fn public(tables: &[VirtualTable], options: &FrontOptions) -> Tables {
-    let mut public = Tables::default();
-    for table in tables.iter().filter(|table| is_public(table, options)) {
-        public.extend(&paths(table, &published(table)));
-    }
-    public
-}
-
-/// The names that a manifest publishes: the table, its metadata, its legs.
-fn published(table: &VirtualTable) -> Vec<String> {
-    let name = table.table_name();
-    let legs = table
-        .spec
-        .legs
-        .iter()
-        .map(|leg| format!("{name}_{}", leg.name));
-    [name.to_owned(), table.meta_table_name()]
-        .into_iter()
-        .chain(legs)
-        .collect()
-}
-
-fn paths(table: &VirtualTable, names: &[String]) -> Tables {
-    let folder = format!("{}/{}", table.catalog(), table.schema_name());
-    Tables::new(names.iter().map(|name| format!("{folder}/{name}")))
-}
-
-fn globs(
-    table: &VirtualTable,
-    field: &str,
-    globs: &[String],
-    problems: &mut Vec<Problem>,
-) -> GlobSet {
-    let mut set = GlobSetBuilder::new();
-    for (index, glob) in globs.iter().enumerate() {
-        match GlobBuilder::new(glob).literal_separator(true).build() {
-            Ok(glob) => {
-                set.add(glob);
-            }
-            Err(error) => problems.push(
-                Problem::new(
-                    table,
-                    format!("{field}.tables[{index}]"),
-                    format!("is not a glob: {}", error.kind()),
-                    "write a published name, with * for any part of it",
-                )
-                .with_value(glob),
-            ),
-        }
-    }
-    // Each glob of it was built alone.
-    set.build().unwrap_or_default()
 }

@@ -37,8 +37,18 @@ impl Problem {
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
+        Self::of(&table.owner(), field, message, remedy)
+    }
+
+    /// The same of the manifest of `owner`, `<namespace>/<name>`.
+    pub(super) fn of(
+        owner: &str,
+        field: impl Into<String>,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
         Self {
-            manifest: Some(table.owner()),
+            manifest: Some(owner.to_owned()),
             field: field.into(),
             value: None,
             message: message.into(),

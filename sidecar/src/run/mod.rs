@@ -12,7 +12,11 @@
 
 mod announce;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use prometheus_client::registry::Registry;
@@ -20,7 +24,7 @@ use tokio::{
     net::TcpListener,
     sync::watch,
     task::{JoinHandle, JoinSet},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -31,7 +35,7 @@ use vdt_rope::{Drift, RopeStoreOptions};
 use crate::{
     admin::{self, AdminState},
     args::Args,
-    config,
+    config::{self, Found},
     exit::BadInput,
     files::Manifests,
     follow::{Follower, has_peers},
@@ -42,8 +46,10 @@ use crate::{
     stack::{CacheDefaults, Stack, StackOptions, declared_cache, warmup},
 };
 
-/// Time to flush the cache at the end.
+/// Time to end tasks and flush the cache at the end.
 const CLOSE_MAX: Duration = Duration::from_secs(15);
+/// How much of it tasks may take. They end when they are told to; what hangs must not cost the cache its flush.
+const TASKS_MAX: Duration = Duration::from_secs(2);
 
 /// Runs the front door until a signal ends it.
 ///
@@ -51,7 +57,8 @@ const CLOSE_MAX: Duration = Duration::from_secs(15);
 /// Bad manifests or secrets, addresses in use, a cache directory that another process has, and a server whose state was replaced.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let manifests = Manifests::new(args.config.clone());
-    let tables = config::load(&args.config)?;
+    let found = config::find(&args.config);
+    let tables = found.whole()?;
     let front = front(&args, &tables)?;
     let data = match args.listen.0 {
         Some(address) => Some(bind(address, "--listen").await?),
@@ -77,7 +84,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         }
     };
     let serving = opened?;
-    door.follow(manifests);
+    door.follow(manifests, found);
     door.serve(serving, listen, admin_listen).await
 }
 
@@ -204,10 +211,11 @@ impl<'a> Door<'a> {
         Ok(stack)
     }
 
-    /// Takes manifests that change from now on.
-    fn follow(&mut self, manifests: Manifests) {
+    /// Takes manifests that change from now on, and were `found` so far.
+    fn follow(&mut self, manifests: Manifests, found: Found) {
         let follower = Follower {
             config: self.args.config.clone(),
+            known: Mutex::new(found),
             cache: declared_cache(&self.tables),
             front: Arc::clone(&self.front),
             admin: Arc::clone(&self.admin),
@@ -235,7 +243,7 @@ impl<'a> Door<'a> {
 
     /// Serves until a signal, and closes in order.
     async fn serve(
-        mut self,
+        self,
         stack: Stack,
         listen: Option<SocketAddr>,
         admin: Option<SocketAddr>,
@@ -285,13 +293,37 @@ impl<'a> Door<'a> {
                 warn!(cut = drained.cut, "bodies were cut at the drain deadline");
             }
         }
-        while self.tasks.join_next().await.is_some() {}
-        if timeout(CLOSE_MAX, stack.close()).await.is_err() {
+        let closed = Instant::now() + CLOSE_MAX;
+        end(self.tasks, TASKS_MAX).await;
+        if timeout_at(closed, stack.close()).await.is_err() {
             warn!("the cache was not flushed in time");
         }
         if replaced {
             bail!("the server has another state than before; start again with what belongs to it");
         }
         Ok(())
+    }
+}
+
+/// Waits for tasks that were told to end, for as long as `max`; then they are dropped where they are.
+async fn end(mut tasks: JoinSet<()>, max: Duration) {
+    let ending = async { while tasks.join_next().await.is_some() {} };
+    if timeout(max, ending).await.is_err() {
+        warn!(tasks = tasks.len(), "tasks did not end in time");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_hangs_is_waited_for_and_given_up() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(std::future::pending());
+        tasks.spawn(sleep(TASKS_MAX / 2));
+        let began = Instant::now();
+        end(tasks, TASKS_MAX).await;
+        assert_eq!(began.elapsed(), TASKS_MAX);
     }
 }

@@ -7,10 +7,12 @@ mod support;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus_client::registry::Registry;
+use rustix::fs::{CWD, Mode, mkfifoat};
 use tokio_util::sync::CancellationToken;
-use vdt_dialect::{Access, HttpMetrics};
+use vdt_dialect::{Access, HttpMetrics, Limits};
 use vdt_sidecar::front::{Front, FrontOptions, Look, Reload};
 
 use self::support::{Folder, manifest, pair, status};
@@ -152,7 +154,11 @@ fn silence_means_everybody_on_loopback_only() {
             ..FrontOptions::default()
         };
         match Front::load(&tables, &options) {
-            Ok(front) => assert!(good && matches!(front.access(), Access::Anonymous(_))),
+            Ok(front) => {
+                assert!(good && matches!(front.access(), Access::Anonymous(_)));
+                let own_names = front.edge(Limits::default()).own_names;
+                assert_eq!(own_names.are_required(), !allow_anonymous);
+            }
             Err(problems) => assert!(!good, "{problems:?}"),
         }
     }
@@ -404,6 +410,30 @@ async fn a_watch_takes_changes_until_it_is_cancelled() {
     watch.await.unwrap();
 }
 
+/// A file system that hangs, as far as a reader can tell.
+#[tokio::test]
+async fn a_look_that_hangs_does_not_hold_up_the_end_of_the_watch() {
+    let folder = Folder::new();
+    folder.write("analysts-key/token", "token");
+    let tables = [manifest(
+        "manuals",
+        "access: {mode: Keys, principals: [{name: analysts, secretRef: {name: analysts-key}}]}",
+    )];
+    let front = Arc::new(Front::load(&tables, &options(&folder)).unwrap());
+    let token = folder.path().join("analysts-key/token");
+    fs::remove_file(&token).unwrap();
+    mkfifoat(CWD, &token, Mode::RUSR | Mode::WUSR).unwrap();
+    let cancel = CancellationToken::new();
+    let watch = tokio::spawn(Arc::clone(&front).watch(HttpMetrics::default(), cancel.clone()));
+    // Opens as soon as somebody reads, who then waits for what is never written.
+    let opening = tokio::task::spawn_blocking(move || fs::File::create(token).unwrap());
+    let writer = opening.await.unwrap();
+    cancel.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(20), watch).await;
+    ended.unwrap().unwrap();
+    drop(writer);
+}
+
 #[test]
 fn a_certificate_of_cert_manager_lies_in_the_secret_named_after_the_resource() {
     let folder = Folder::new();
@@ -456,45 +486,65 @@ async fn other_manifests_are_taken_whole_or_not_at_all() {
     assert_eq!(front.reload(&metrics).keys, Look::Taken);
     assert_eq!(now("prices", "changed").await, 200);
 
-    for (tables, restart, expected) in [
+    for (manuals, restart, expected) in [
         (
-            vec![manifest(
-                "manuals",
-                &keys("{name: x, secretRef: {name: missing}}"),
-            )],
+            keys(&format!(
+                "{analysts}, {{name: x, secretRef: {{name: missing}}}}"
+            )),
             false,
             "holds no credentials",
         ),
         (
-            vec![manifest("manuals", "access: {mode: Anonymous}")],
-            true,
-            "spec.server.access.mode",
-        ),
-        (
-            vec![manifest(
-                "manuals",
-                &format!(
-                    "{}\n    tls: {{mode: Secret, secretRef: {{name: tls}}}}",
-                    keys(analysts)
-                ),
-            )],
+            format!(
+                "{}\n    tls: {{mode: Secret, secretRef: {{name: tls}}}}",
+                keys(analysts)
+            ),
             true,
             "spec.server.tls",
         ),
     ] {
-        let problems = front.redeclare(&tables).unwrap_err();
+        // What the process serves is said once.
+        let rest = manuals.split_once('\n').map_or("", |(_, rest)| rest);
+        let prices = manifest("prices", &format!("{}\n{rest}", keys(others)));
+        let problems = front
+            .redeclare(&[manifest("manuals", &manuals), prices])
+            .unwrap_err();
         assert!(problems[0].to_string().contains(expected), "{problems:?}");
         assert_eq!(
             problems.iter().all(|problem| problem.needs_restart),
             restart
         );
         assert_eq!(
-            now("prices", "changed").await,
-            200,
-            "the last good ones stand"
+            (
+                now("prices", "changed").await,
+                now("manuals_meta", "analysts").await,
+                now("manuals", "analysts").await
+            ),
+            (200, 200, 403),
+            "the last good ones stand, and nothing is given"
         );
+        assert_eq!(now("manuals", "changed").await, 403, "nor left");
     }
-    // A table that is declared no longer is nobody's.
+    let problems = front
+        .redeclare(&[
+            manifest("manuals", "access: {mode: Anonymous}"),
+            manifest("prices", "access: {mode: Anonymous}"),
+        ])
+        .unwrap_err();
+    assert!(problems[0].needs_restart, "{problems:?}");
+    assert!(problems[0].to_string().contains("spec.server.access.mode"));
+    assert_eq!(
+        (
+            now("prices", "changed").await,
+            now("manuals", "analysts").await,
+            status(&front, "prices", None).await
+        ),
+        (200, 403, 401),
+        "who may read for whom it will be public goes on to"
+    );
+    // What was taken away comes back with manifests that are taken, and a table that is declared no longer is nobody's.
+    front.redeclare(&tables).unwrap();
+    assert_eq!(now("manuals", "changed").await, 200);
     front.redeclare(&tables[..1]).unwrap();
     assert_eq!(now("prices", "changed").await, 403);
 }

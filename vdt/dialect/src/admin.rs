@@ -172,10 +172,29 @@ pub fn router(admin: Arc<dyn Admin>) -> Router {
         .with_state(admin)
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default)]
 struct RefreshQuery {
     table: Option<String>,
     wait: Option<String>,
+}
+
+impl RefreshQuery {
+    /// What the pairs say; an unknown one may be a misspelt `table`, which would refresh all.
+    fn of(pairs: Vec<(String, String)>) -> Result<Self, String> {
+        const TAKES: &str = "the query takes table= and wait=, once each";
+        let mut query = Self::default();
+        for (key, value) in pairs {
+            let field = match key.as_str() {
+                "table" => &mut query.table,
+                "wait" => &mut query.wait,
+                other => return Err(format!("{TAKES}; {other:?} is neither")),
+            };
+            if field.replace(value).is_some() {
+                return Err(TAKES.to_owned());
+            }
+        }
+        Ok(query)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -186,13 +205,12 @@ struct FilesQuery {
 
 async fn refresh(
     State(admin): State<Arc<dyn Admin>>,
-    query: Result<Query<RefreshQuery>, QueryRejection>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Response {
-    let Ok(Query(query)) = query else {
-        return error(
-            StatusCode::BAD_REQUEST,
-            "the query takes table= and wait=, once each",
-        );
+    let pairs = query.map_err(|_| "the query cannot be read".to_owned());
+    let query = match pairs.and_then(|Query(pairs)| RefreshQuery::of(pairs)) {
+        Ok(query) => query,
+        Err(problem) => return error(StatusCode::BAD_REQUEST, &problem),
     };
     let wait = match query.wait.as_deref() {
         None | Some("false" | "0") => false,

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! - A plain or ranged GET costs the store one `get_opts`: the metadata that comes with the stream settles the request.
-//!   A HEAD, and a GET that may end as 304, ask for metadata first.
+//!   A HEAD, and a GET that may end as 304, ask for metadata first; an object that changes between the two is settled once more.
 //! - The first chunk is awaited before a status is chosen, so a source that fails or has changed gives a clean error.
 //! - Cancel: dropping the future or the body drops the store's stream; nothing is left running here.
 
@@ -22,9 +22,10 @@ mod failure;
 mod range;
 
 pub(crate) use body::ReadBody;
-pub(crate) use date::http_date;
-pub(crate) use etag::EntityTag;
+pub use date::http_date;
+pub use etag::EntityTag;
 pub(crate) use failure::Failure;
+pub use range::{RangeMalformed, RangeSpec};
 
 use std::fmt::Write;
 use std::ops::Range;
@@ -40,7 +41,6 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore};
 
 use self::conditions::Conditions;
-use self::range::RangeSpec;
 
 /// Headers of an answer, with those that are added on its way out.
 const ANSWER_HEADERS: usize = 12;
@@ -139,21 +139,13 @@ pub(crate) async fn read(
     location: &Path,
     request: &ReadRequest,
 ) -> Result<Answer, Failure> {
-    if request.head || request.conditions.need_metadata_first() {
+    if request.head {
         let meta = head(store, location).await?;
         let settled = request.settle(&meta)?;
-        if request.head {
-            return Ok(answer(location, &meta, &settled, ReadBody::empty()));
-        }
-        let options = GetOptions {
-            range: settled
-                .partial
-                .then(|| GetRange::Bounded(settled.range.clone())),
-            // The body must be of the object whose metadata decided. A mismatch is a change, not the client's condition.
-            if_match: meta.e_tag.clone().filter(|tag| !tag.starts_with("W/")),
-            ..GetOptions::default()
-        };
-        let result = store.get_opts(location, options).await?;
+        return Ok(answer(location, &meta, &settled, ReadBody::empty()));
+    }
+    if request.conditions.need_metadata_first() {
+        let result = get_settled(store, location, request).await?;
         return stream(location, request, result).await;
     }
     let options = GetOptions {
@@ -172,6 +164,43 @@ pub(crate) async fn read(
             Err(failure)
         }
     }
+}
+
+/// Opens the object whose metadata settles the request.
+async fn get_settled(
+    store: &dyn ObjectStore,
+    location: &Path,
+    request: &ReadRequest,
+) -> Result<GetResult, Failure> {
+    let meta = head(store, location).await?;
+    match get_as(store, location, request, &meta).await {
+        Err(Failure::SourceChanged { source }) => {
+            // Another object by now, such as a newer `_last_checkpoint`; or the same one, of which a source has changed.
+            let now = head(store, location).await?;
+            match now.e_tag == meta.e_tag {
+                true => Err(Failure::SourceChanged { source }),
+                false => get_as(store, location, request, &now).await,
+            }
+        }
+        done => done,
+    }
+}
+
+/// Opens the object that `meta` is of, if that settles to a body.
+async fn get_as(
+    store: &dyn ObjectStore,
+    location: &Path,
+    request: &ReadRequest,
+    meta: &ObjectMeta,
+) -> Result<GetResult, Failure> {
+    let Settled { range, partial } = request.settle(meta)?;
+    let options = GetOptions {
+        range: partial.then_some(GetRange::Bounded(range)),
+        // The body must be of the object whose metadata decided. A mismatch is a change, not the client's condition.
+        if_match: meta.e_tag.clone().filter(|tag| !tag.starts_with("W/")),
+        ..GetOptions::default()
+    };
+    Ok(store.get_opts(location, options).await?)
 }
 
 /// Fetches the metadata of one object.

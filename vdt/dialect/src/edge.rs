@@ -1,8 +1,12 @@
 //! What stands in front of the dialects: who may read, and how much at a time.
 
+use std::sync::Arc;
+
+use ::http::header::AUTHORIZATION;
+use ::http::{HeaderMap, Uri};
 use s3s::auth::Credentials;
 
-use crate::access::{Access, Caller, Presented, Ring, presented};
+use crate::access::{Access, Caller, Host, OwnNames, Presented, Ring, presented};
 use crate::listener::Limits;
 use crate::metrics::{DialectLabel, HttpMetrics, Refused};
 
@@ -11,6 +15,8 @@ use crate::metrics::{DialectLabel, HttpMetrics, Refused};
 pub struct Edge {
     /// Who may read.
     pub access: Access,
+    /// Whether who shows no credentials must name this machine. Not required by default.
+    pub own_names: Arc<OwnNames>,
     /// Of these `requests_in_flight`, `bytes_in_flight` and `hold_timeout`; the others are the listener's.
     pub limits: Limits,
     /// Whether each request is logged when it ends, as an event of target `vdt::access`.
@@ -21,6 +27,7 @@ impl Default for Edge {
     fn default() -> Self {
         Self {
             access: Access::Everything,
+            own_names: Arc::default(),
             limits: Limits::default(),
             access_log: true,
         }
@@ -34,6 +41,7 @@ pub(crate) const RETRY_AFTER_SECONDS: u64 = 1;
 #[derive(Debug, Clone)]
 pub(crate) struct Gate {
     pub(crate) access: Access,
+    own_names: Arc<OwnNames>,
     metrics: HttpMetrics,
 }
 
@@ -47,12 +55,33 @@ pub(crate) enum Rejection {
 }
 
 impl Gate {
-    pub(crate) fn new(access: Access, metrics: HttpMetrics) -> Self {
-        Self { access, metrics }
+    pub(crate) fn new(access: Access, own_names: Arc<OwnNames>, metrics: HttpMetrics) -> Self {
+        Self {
+            access,
+            own_names,
+            metrics,
+        }
+    }
+
+    /// The foreign name that keeps a request out, if one does. Credentials are judged by themselves where any are asked for: they hold by every name.
+    pub(crate) fn foreign_host<'a>(
+        &self,
+        uri: &'a Uri,
+        headers: &'a HeaderMap,
+    ) -> Option<&'a [u8]> {
+        let is_judged =
+            matches!(self.access, Access::Keys(_)) && headers.contains_key(AUTHORIZATION);
+        if is_judged || !self.own_names.are_required() {
+            return None;
+        }
+        match Host::of(uri, headers) {
+            Host::Absent | Host::Own(_) => None,
+            Host::Foreign(host) => Some(host),
+        }
     }
 
     /// Who a request of the HTTP dialect comes from.
-    pub(crate) fn bearer(&self, headers: &::http::HeaderMap) -> Result<Caller, Rejection> {
+    pub(crate) fn bearer(&self, headers: &HeaderMap) -> Result<Caller, Rejection> {
         let ring = match &self.access {
             Access::Everything => return Ok(Caller::of_everything()),
             Access::Anonymous(public) => return Ok(Caller::anybody(public.current())),
@@ -71,7 +100,7 @@ impl Gate {
 
     /// Who a request of the S3 dialect comes from, whose signature was checked with `credentials`.
     pub(crate) fn signer(&self, credentials: Option<&Credentials>) -> Result<Caller, Rejection> {
-        let ring: std::sync::Arc<Ring> = match &self.access {
+        let ring: Arc<Ring> = match &self.access {
             Access::Everything => return Ok(Caller::of_everything()),
             Access::Anonymous(public) => return Ok(Caller::anybody(public.current())),
             Access::Keys(ring) => ring.current(),

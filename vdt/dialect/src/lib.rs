@@ -23,6 +23,7 @@
 
 mod answer;
 mod key;
+mod listings;
 mod request;
 
 pub mod access;
@@ -39,10 +40,12 @@ mod visit;
 
 pub use access::{Access, KeyRing};
 pub use admin::{Admin, AdminError, Readiness, Reason};
+pub use answer::{EntityTag, RangeMalformed, RangeSpec, http_date};
 pub use edge::Edge;
 pub use listener::{
     DrainReport, HttpService, Limits, Listen, Peer, ServeOptions, Workers, serve, serve_with,
 };
 pub use metrics::HttpMetrics;
+pub use s3::PageKeys;
 pub use surface::{BoxError, DataSurface, ResponseBody};
 pub use tls::{PemPair, TlsReload};

@@ -6,15 +6,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use ::http::header::{CONTENT_LENGTH, HeaderName, RETRY_AFTER};
-use ::http::{HeaderValue, Method, Request, Response};
+use ::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use ::http::{HeaderValue, Method, Request, Response, StatusCode};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
 use object_store::ObjectStore;
 use tracing::Instrument;
 
+use crate::access::foreign;
 use crate::edge::{Edge, Gate, RETRY_AFTER_SECONDS};
 use crate::http::HttpDialect;
 use crate::listener::Limits;
@@ -53,6 +54,7 @@ pub struct DataSurface {
 struct Dialects {
     s3: S3Dialect,
     http: HttpDialect,
+    gate: Gate,
     metrics: HttpMetrics,
     limits: Limits,
     access_log: bool,
@@ -70,16 +72,18 @@ impl DataSurface {
     pub fn with(store: Arc<dyn ObjectStore>, metrics: HttpMetrics, edge: Edge) -> Self {
         let Edge {
             access,
+            own_names,
             limits,
             access_log,
         } = edge;
-        let gate = Gate::new(access, metrics.clone());
+        let gate = Gate::new(access, own_names, metrics.clone());
         let s3 = S3Dialect::new(Arc::clone(&store), gate.clone());
-        let http = HttpDialect::new(store, gate);
+        let http = HttpDialect::new(store, gate.clone());
         Self {
             dialects: Arc::new(Dialects {
                 s3,
                 http,
+                gate,
                 metrics,
                 limits,
                 access_log,
@@ -102,11 +106,8 @@ impl DataSurface {
         };
         let measure = dialects.metrics.start(dialect, operation);
         let mut visit = Visit::new(&request, measure, dialects.access_log);
-        let response = match (dialects.overload(), dialect) {
-            (Some(reason), _) => {
-                dialects.metrics.refused(dialect, reason);
-                slow_down(dialect)
-            }
+        let response = match (dialects.refuse(dialect, &request), dialect) {
+            (Some(refused), _) => refused,
             (None, DialectLabel::Http) => {
                 let answering = dialects.http.handle(request, &visit.who);
                 answering.instrument(visit.span.clone()).await
@@ -119,8 +120,10 @@ impl DataSurface {
         visit.answered(response.status());
         let (mut parts, mut body) = response.into_parts();
         if method == Method::HEAD {
-            // The answer to HEAD has the length of the body that it does not have.
-            if let Some(length) = body.size_hint().exact() {
+            // The answer to HEAD has the length of the body that it does not have. A 304 has that of the object or none (RFC 9110 8.6).
+            if let Some(length) = body.size_hint().exact()
+                && parts.status != StatusCode::NOT_MODIFIED
+            {
                 parts
                     .headers
                     .entry(CONTENT_LENGTH)
@@ -139,6 +142,21 @@ impl DataSurface {
 }
 
 impl Dialects {
+    /// The answer to a request that no dialect sees: there is too much to do, or it names a host that it must not.
+    fn refuse<B>(
+        &self,
+        dialect: DialectLabel,
+        request: &Request<B>,
+    ) -> Option<Response<DialectBody>> {
+        if let Some(reason) = self.overload() {
+            self.metrics.refused(dialect, reason);
+            return Some(slow_down(dialect));
+        }
+        let host = self.gate.foreign_host(request.uri(), request.headers())?;
+        self.gate.denied(dialect);
+        Some(misnamed(dialect, host))
+    }
+
     /// Says why nothing more can be taken on. The request that asks is counted already.
     fn overload(&self) -> Option<Refused> {
         let requests = usize::try_from(self.metrics.requests_now()).unwrap_or(usize::MAX);
@@ -163,6 +181,26 @@ pub(crate) fn slow_down(dialect: DialectLabel) -> Response<DialectBody> {
     response
         .headers_mut()
         .insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+    response
+}
+
+/// 403 for who asks by a foreign name, in the dialect's words.
+fn misnamed(dialect: DialectLabel, host: &[u8]) -> Response<DialectBody> {
+    let message = foreign(host);
+    let (kind, text) = match dialect {
+        DialectLabel::S3 => (
+            "application/xml",
+            format!(
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>AccessDenied</Code><Message>{message}</Message></Error>"
+            ),
+        ),
+        DialectLabel::Http => ("text/plain; charset=utf-8", format!("{message}\n")),
+    };
+    let mut response = Response::new(boxed(Full::from(text)));
+    *response.status_mut() = StatusCode::FORBIDDEN;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 

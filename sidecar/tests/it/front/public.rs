@@ -94,3 +94,54 @@ async fn beside_keys_what_is_public_no_longer_is_taken_back_too() {
     front.reload(&metrics);
     assert_eq!(status(&front, "open", None).await, 401);
 }
+
+/// As `vdt serve` does with tables that it could not open, whatever the others say of access.
+#[tokio::test]
+async fn what_is_not_opened_is_not_its_own_principals_to_read_either() {
+    let (_folder, options) = pod();
+    let tls = "tls: {mode: Secret, secretRef: {name: tls}}";
+    for rest in [
+        manifest("open", OPEN),
+        manifest("open", &format!("{OPEN}\n    {tls}")),
+    ] {
+        // The only one that asks for keys is not opened, nor is what else the process was started with.
+        let tables = [manifest("closed", KEYS), manifest("open", OPEN)];
+        for by_redeclaring in [false, true] {
+            let front = Front::load(&tables, &options).unwrap();
+            assert_eq!(status(&front, "closed", Some("analysts")).await, 200);
+            let shown = std::slice::from_ref(&rest);
+            match by_redeclaring {
+                true => assert!(front.redeclare(shown).is_err()),
+                false => front.narrow(shown),
+            }
+            assert_eq!(status(&front, "closed", Some("analysts")).await, 401);
+            assert_eq!(status(&front, "closed_meta", Some("analysts")).await, 401);
+            assert_eq!(status(&front, "open", None).await, 200);
+            let metrics = HttpMetrics::register(&mut Registry::default());
+            front.reload(&metrics);
+            assert_eq!(status(&front, "closed", Some("analysts")).await, 401);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_public_by_silence_is_for_those_who_name_this_machine() {
+    let (_folder, pod) = pod();
+    let options = FrontOptions {
+        listen_is_loopback: true,
+        ..pod
+    };
+    let quiet = "replicas: 1";
+    let both = [manifest("quiet", quiet), manifest("open", OPEN)];
+    let front = Front::load(&both, &options).unwrap();
+    let required = || front.edge(vdt_dialect::Limits::default()).own_names;
+    assert!(required().are_required());
+    // No manifest is silent any more, then one is again, also where it cannot be taken.
+    front.redeclare(&both[1..]).unwrap();
+    assert!(!required().are_required());
+    let tls = format!("{quiet}\n    tls: {{mode: Secret, secretRef: {{name: tls}}}}");
+    front.redeclare(&[manifest("open", &tls)]).unwrap_err();
+    assert!(required().are_required());
+    assert_eq!(status(&front, "open", None).await, 200);
+    assert_eq!(status(&front, "quiet", None).await, 404);
+}

@@ -79,8 +79,8 @@ pub enum KeyRingError {
     },
 }
 
-/// All principals. Shared with the surface, and replaced from outside.
-#[derive(Debug)]
+/// All principals; none at first. Shared with the surface, and replaced from outside.
+#[derive(Debug, Default)]
 pub struct KeyRing {
     ring: ArcSwap<Ring>,
 }

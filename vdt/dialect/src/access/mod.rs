@@ -8,16 +8,20 @@
 //! - A principal may read a set of tables, each by its path. All else is not there for it: no listing shows it, and who asks for it by name gets 403
 //!   whether it exists or not.
 //! - Where everybody may read, that is of [`Public`] tables too. What is not public is not there: 404, for no credentials would help.
+//! - Where [`OwnNames`] are required, who shows no credentials that are looked at must name this machine, or is answered 403.
 //! - [`KeyRing`] holds all principals and is replaced as a whole, as what is public is. A request is decided by the ring that is in use when it begins, and goes on to its
 //!   end whatever is replaced meanwhile.
 //! - Secrets are compared in constant time: signatures by s3s, tokens here, by their SHA-256, with every known token.
 
+mod host;
 mod keys;
 mod public;
 mod tables;
 mod token;
 mod visible;
 
+pub use host::OwnNames;
+pub(crate) use host::{Host, foreign};
 pub(crate) use keys::Ring;
 pub use keys::{AccessKey, KeyRing, KeyRingError, Principal, Secret};
 pub use public::Public;

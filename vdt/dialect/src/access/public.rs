@@ -25,15 +25,6 @@ impl Public {
         self.tables.store(Arc::new(tables));
     }
 
-    /// Takes away all that is not among `tables`.
-    pub fn narrow(&self, tables: &Tables) {
-        self.tables.rcu(|public| {
-            let mut narrowed = Tables::clone(public);
-            narrowed.narrow(tables);
-            narrowed
-        });
-    }
-
     pub(crate) fn current(&self) -> Arc<Tables> {
         self.tables.load_full()
     }

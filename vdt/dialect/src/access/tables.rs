@@ -27,11 +27,6 @@ impl Tables {
         self.paths.extend(other.paths.iter().cloned());
     }
 
-    /// Takes away the tables that are not in another set.
-    pub fn narrow(&mut self, other: &Self) {
-        self.paths.retain(|path| other.paths.contains(path));
-    }
-
     /// Reports whether a path is a table of the set or lies below one.
     pub(crate) fn contains(&self, path: &str) -> bool {
         // The greatest table that is not greater than the path is the only one that it can lie below.

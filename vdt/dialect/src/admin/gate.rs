@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, FORWARDED, HOST, ORIGIN, REFERRER_POLICY, VIA, WWW_AUTHENTICATE,
+    AUTHORIZATION, CACHE_CONTROL, FORWARDED, ORIGIN, REFERRER_POLICY, VIA, WWW_AUTHENTICATE,
     X_CONTENT_TYPE_OPTIONS,
 };
 use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
@@ -25,6 +25,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 
 use super::{error, token::Tokens};
+use crate::access::Host;
 use crate::listener::Peer;
 
 /// Paths that everybody may ask for: probes come from the node, scrapes from another namespace.
@@ -127,7 +128,7 @@ impl Gate {
         if PROXIES.iter().any(|name| headers.contains_key(name)) {
             return Err(Refusal::Proxied);
         }
-        let Some(host) = own_host(uri, headers) else {
+        let Host::Own(host) = Host::of(uri, headers) else {
             return Err(Refusal::ForeignHost);
         };
         let same_origin = |origin: &HeaderValue| {
@@ -155,25 +156,6 @@ fn is_here(peer: Peer) -> bool {
         },
         Peer::Unix { .. } => true,
     }
-}
-
-/// The host that was asked, port and all, if it is a name that only this machine has. The port is the client's business: it may be forwarded.
-fn own_host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
-    let mut named = headers.get_all(HOST).iter();
-    let host = match (named.next(), named.next()) {
-        (Some(host), None) => host.to_str().ok()?,
-        // HTTP/2 has the authority in its place.
-        (None, None) => uri.authority()?.as_str(),
-        _ => return None,
-    };
-    let authority: ::http::uri::Authority = host.parse().ok()?;
-    let name = authority.host();
-    let literal = name.trim_start_matches('[').trim_end_matches(']');
-    let own = name.eq_ignore_ascii_case("localhost")
-        || literal
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback());
-    (own && !host.contains('@')).then_some(host)
 }
 
 impl Refusal {

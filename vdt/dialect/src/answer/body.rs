@@ -12,6 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 use object_store::path::Path;
 use sync_wrapper::SyncWrapper;
 
+use super::failure::Chain;
+
 /// Why a body was cut.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
@@ -81,8 +83,7 @@ impl ReadBody {
         self.remaining = 0;
         tracing::error!(
             location = %self.location,
-            error = %error,
-            cause = std::error::Error::source(&error).map(tracing::field::display),
+            error = %Chain(&error),
             "body cut"
         );
         Poll::Ready(Some(Err(error)))

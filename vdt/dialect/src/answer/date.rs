@@ -9,7 +9,7 @@ const MONTHS: [&str; 12] = [
 ];
 
 /// Writes `at` as an IMF-fixdate, cut to whole seconds.
-pub(crate) fn http_date(at: DateTime<Utc>) -> String {
+pub fn http_date(at: DateTime<Utc>) -> String {
     // Every answer has one: chrono's own formatting, which parses its pattern each time, was a thirtieth of a small one.
     let (date, time) = (at.date_naive(), at.time());
     let mut text = String::with_capacity(32);

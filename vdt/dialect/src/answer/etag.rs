@@ -4,7 +4,7 @@ use std::fmt;
 
 /// An entity tag. Its Display is the header's form: quoted, `W/` before a weak one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct EntityTag {
+pub struct EntityTag {
     weak: bool,
     opaque: String,
 }
@@ -18,7 +18,7 @@ pub(crate) enum EntityTags {
 
 impl EntityTag {
     /// Takes the tag of a store's metadata, quoted or bare. `None` when it cannot be a header.
-    pub(crate) fn of_store(text: &str) -> Option<Self> {
+    pub fn of_store(text: &str) -> Option<Self> {
         let (weak, rest) = match text.strip_prefix("W/") {
             Some(rest) => (true, rest),
             None => (false, text),
@@ -48,7 +48,7 @@ impl EntityTag {
     }
 
     /// The header's form.
-    pub(crate) fn to_header(&self) -> String {
+    pub fn to_header(&self) -> String {
         let mark = if self.weak { "W/" } else { "" };
         [mark, "\"", &self.opaque, "\""].concat()
     }

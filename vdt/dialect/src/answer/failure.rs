@@ -21,10 +21,14 @@
 //!
 //! The store's own refusal of credentials is a failure of ours, never the client's 401 or 403.
 
+use std::fmt;
+
 use ::http::StatusCode;
 use ::http::header::{CONTENT_RANGE, HeaderMap, HeaderValue};
 use object_store::Error;
 use object_store::path::Path;
+
+use super::RangeMalformed;
 
 /// Why a request for an object is not answered with its bytes.
 #[derive(Debug, thiserror::Error)]
@@ -47,10 +51,8 @@ pub(crate) enum Failure {
     #[error("the range lies outside the object, which has {size} bytes")]
     RangeNotSatisfiable { size: u64 },
     /// The Range header is not one range of bytes.
-    #[error(
-        "the Range header is not one range of bytes: bytes=<first>-<last>, bytes=<first>- or bytes=-<length>"
-    )]
-    RangeMalformed,
+    #[error(transparent)]
+    RangeMalformed(#[from] RangeMalformed),
     /// The store cannot do this.
     #[error("this is not supported")]
     NotSupported { source: Error },
@@ -90,7 +92,7 @@ impl Failure {
             Self::PreconditionFailed | Self::SourceChanged { .. } => {
                 StatusCode::PRECONDITION_FAILED
             }
-            Self::RangeNotSatisfiable { .. } | Self::RangeMalformed => {
+            Self::RangeNotSatisfiable { .. } | Self::RangeMalformed(_) => {
                 StatusCode::RANGE_NOT_SATISFIABLE
             }
             Self::NotSupported { .. } => StatusCode::NOT_IMPLEMENTED,
@@ -104,7 +106,7 @@ impl Failure {
             Self::NotFound => "NoSuchKey",
             Self::NotModified { .. } => "NotModified",
             Self::PreconditionFailed | Self::SourceChanged { .. } => "PreconditionFailed",
-            Self::RangeNotSatisfiable { .. } | Self::RangeMalformed => "InvalidRange",
+            Self::RangeNotSatisfiable { .. } | Self::RangeMalformed(_) => "InvalidRange",
             Self::NotSupported { .. } => "NotImplemented",
             Self::Internal { .. } => "InternalError",
         }
@@ -123,7 +125,7 @@ impl Failure {
             Self::NotFound
             | Self::PreconditionFailed
             | Self::SourceChanged { .. }
-            | Self::RangeMalformed
+            | Self::RangeMalformed(_)
             | Self::NotSupported { .. }
             | Self::Internal { .. } => {}
         }
@@ -142,20 +144,39 @@ impl Failure {
     pub(crate) fn log(&self, location: &Path) {
         match self {
             Self::SourceChanged { source } => {
-                tracing::warn!(%location, error = %source, "source object changed");
+                tracing::warn!(%location, error = %Chain(source), "source object changed");
             }
             Self::Internal { source } => {
-                tracing::error!(%location, error = %source, "read failed");
+                tracing::error!(%location, error = %Chain(source.as_ref()), "read failed");
             }
             Self::NotSupported { source } => {
-                tracing::warn!(%location, error = %source, "read not supported by the store");
+                tracing::warn!(%location, error = %Chain(source), "read not supported by the store");
             }
             Self::NotFound
             | Self::NotModified { .. }
             | Self::PreconditionFailed
             | Self::RangeNotSatisfiable { .. }
-            | Self::RangeMalformed => {}
+            | Self::RangeMalformed(_) => {}
         }
+    }
+}
+
+/// An error and all its causes in one line, for logs. A cause whose text is in the line already is not told twice.
+pub(super) struct Chain<'a>(pub(super) &'a (dyn std::error::Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = self.0.to_string();
+        let mut cause = self.0.source();
+        while let Some(next) = cause {
+            let line = next.to_string();
+            if !text.contains(&line) {
+                text.push_str(": ");
+                text.push_str(&line);
+            }
+            cause = next.source();
+        }
+        f.write_str(&text)
     }
 }
 
@@ -251,6 +272,27 @@ mod tests {
                 "{failure}"
             );
         }
+    }
+
+    #[test]
+    fn a_log_line_has_every_cause_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{text}")]
+        struct Layer {
+            text: &'static str,
+            source: Option<Box<Layer>>,
+        }
+        let layer = |text, source: Option<Layer>| Layer {
+            text,
+            source: source.map(Box::new),
+        };
+        let denied = layer("permission denied", None);
+        let file = layer("reading a.pdf", Some(denied));
+        let error = layer("a source failed", Some(layer("reading a.pdf", Some(file))));
+        assert_eq!(
+            Chain(&error).to_string(),
+            "a source failed: reading a.pdf: permission denied"
+        );
     }
 
     #[test]

@@ -8,42 +8,56 @@ use std::ops::Range;
 use ::http::header::{HeaderMap, RANGE};
 use object_store::GetRange;
 
-use super::Failure;
+/// The Range header is not one range of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the Range header is not one range of bytes: bytes=<first>-<last>, bytes=<first>- or bytes=-<length>"
+)]
+pub struct RangeMalformed;
 
 /// A range as asked for, before the object's size is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RangeSpec {
+pub enum RangeSpec {
     /// Bytes `first` to `last`, both inclusive.
-    Closed { first: u64, last: u64 },
+    Closed {
+        /// First byte.
+        first: u64,
+        /// Last byte.
+        last: u64,
+    },
     /// From byte `first` to the end.
-    From { first: u64 },
+    From {
+        /// First byte.
+        first: u64,
+    },
     /// The last `length` bytes.
-    Last { length: u64 },
+    Last {
+        /// Bytes.
+        length: u64,
+    },
 }
 
 impl RangeSpec {
     /// Parses the Range header, `None` when there is none or its unit is not bytes.
     ///
     /// # Errors
-    /// [`Failure::RangeMalformed`].
-    pub(crate) fn parse(headers: &HeaderMap) -> Result<Option<Self>, Failure> {
+    /// [`RangeMalformed`].
+    pub fn parse(headers: &HeaderMap) -> Result<Option<Self>, RangeMalformed> {
         let mut values = headers.get_all(RANGE).iter();
         let Some(value) = values.next() else {
             return Ok(None);
         };
-        let text = value.to_str().map_err(|_| Failure::RangeMalformed)?;
+        let text = value.to_str().map_err(|_| RangeMalformed)?;
         let Some((unit, set)) = text.split_once('=') else {
-            return Err(Failure::RangeMalformed);
+            return Err(RangeMalformed);
         };
         if !unit.trim().eq_ignore_ascii_case("bytes") {
             return Ok(None);
         }
         if values.next().is_some() {
-            return Err(Failure::RangeMalformed);
+            return Err(RangeMalformed);
         }
-        Self::parse_one(set.trim())
-            .map(Some)
-            .ok_or(Failure::RangeMalformed)
+        Self::parse_one(set.trim()).map(Some).ok_or(RangeMalformed)
     }
 
     fn parse_one(text: &str) -> Option<Self> {
@@ -73,7 +87,7 @@ impl RangeSpec {
     }
 
     /// The same range in the store's terms.
-    pub(crate) fn to_get_range(self) -> GetRange {
+    pub fn to_get_range(self) -> GetRange {
         match self {
             // `first` may be the greatest u64; the saturated, empty range is an error of the store and becomes 416.
             Self::Closed { first, last } => GetRange::Bounded(first..last.saturating_add(1)),
@@ -96,7 +110,7 @@ mod tests {
     use super::*;
     use ::http::HeaderValue;
 
-    fn parse(text: &str) -> Result<Option<RangeSpec>, Failure> {
+    fn parse(text: &str) -> Result<Option<RangeSpec>, RangeMalformed> {
         let mut headers = HeaderMap::new();
         headers.insert(RANGE, HeaderValue::from_str(text).expect("a header"));
         RangeSpec::parse(&headers)
@@ -140,10 +154,7 @@ mod tests {
             "bytes=1--2",
             "bytes=-1-",
         ] {
-            assert!(
-                matches!(parse(text), Err(Failure::RangeMalformed)),
-                "{text}"
-            );
+            assert_eq!(parse(text), Err(RangeMalformed), "{text}");
         }
     }
 

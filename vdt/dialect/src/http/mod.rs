@@ -13,7 +13,6 @@ mod page;
 mod propfind;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use ::http::header::{
     ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE,
@@ -21,14 +20,16 @@ use ::http::header::{
 use ::http::request::Parts;
 use ::http::{Method, Request, Response, StatusCode};
 use bytes::Bytes;
+use futures::StreamExt;
 use http_body_util::{Empty, Full};
 use object_store::ObjectStore;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use object_store::path::Path;
 
 use self::location::Location;
 use crate::access::{Caller, DENIED, NO_CREDENTIALS, visible};
 use crate::answer::{self, Failure, HeadRange, ReadRequest};
 use crate::edge::{Gate, Rejection};
+use crate::listings::Listings;
 use crate::metrics::{DialectLabel, Operation};
 use crate::request;
 use crate::surface::{DialectBody, boxed};
@@ -42,27 +43,8 @@ const ALLOWED: HeaderValue = HeaderValue::from_static("OPTIONS, GET, HEAD, PROPF
 /// Listings that are written at a time. One may have 16 MiB, and as much again of what the store says.
 const LISTINGS: usize = 8;
 
-/// Time that a listing waits for its turn. Those before it may wait for a store that hangs.
-const LISTING_WAIT: Duration = Duration::from_secs(5);
-
-/// Turns at writing listings.
-#[derive(Debug)]
-struct Listings {
-    turns: Semaphore,
-    gate: Gate,
-}
-
-impl Listings {
-    /// Waits for a turn, which ends when it is dropped; `None` if there is none in time.
-    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        let turn = tokio::time::timeout(LISTING_WAIT, self.turns.acquire());
-        let turn = turn.await.ok().and_then(Result::ok);
-        if turn.is_none() {
-            self.gate.busy(DialectLabel::Http);
-        }
-        turn
-    }
-}
+/// Segments of `<catalog>/<schema>/<table>`.
+const TABLE_PARTS: usize = 3;
 
 /// HTTP/WebDAV over one store.
 #[derive(Debug)]
@@ -74,14 +56,10 @@ pub(crate) struct HttpDialect {
 
 impl HttpDialect {
     pub(crate) fn new(store: Arc<dyn ObjectStore>, gate: Gate) -> Self {
-        let listings = Listings {
-            turns: Semaphore::new(LISTINGS),
-            gate: gate.clone(),
-        };
         Self {
             store,
+            listings: Listings::new(DialectLabel::Http, LISTINGS, gate.clone()),
             gate,
-            listings,
         }
     }
 
@@ -188,12 +166,7 @@ async fn read(
         Location::Object(path) => path,
         Location::Root if html => return page::answer(store, listings, None).await,
         Location::Folder(path) if html => return page::answer(store, listings, Some(path)).await,
-        Location::Root | Location::Folder(_) => {
-            return text(
-                StatusCode::NOT_FOUND,
-                "a folder has no content: list it with PROPFIND",
-            );
-        }
+        Location::Root | Location::Folder(_) => return folder(),
     };
     let answered = match ReadRequest::parse(&parts.method, &parts.headers, HeadRange::Ignored) {
         Ok(asked) => answer::read(store, path, &asked).await,
@@ -208,11 +181,32 @@ async fn read(
         }
         // Perhaps a folder without its slash.
         Err(Failure::NotFound) if html => page::answer(store, listings, Some(path)).await,
+        Err(Failure::NotFound) if is_folder(store, listings, path).await => folder(),
         Err(failure) => {
             failure.log(path);
             failed(&failure)
         }
     }
+}
+
+/// Reports whether something lies below `path`. Only of a catalog, a schema or a table: clients ask all the time for commits that are not there, and
+/// that must cost no listing.
+async fn is_folder(store: &dyn ObjectStore, listings: &Listings, path: &Path) -> bool {
+    if path.parts_count() > TABLE_PARTS {
+        return false;
+    }
+    let Some(_turn) = listings.turn().await else {
+        return false;
+    };
+    matches!(store.list(Some(path)).next().await, Some(Ok(_)))
+}
+
+/// The answer to a GET of a folder.
+fn folder() -> Response<DialectBody> {
+    text(
+        StatusCode::NOT_FOUND,
+        "a folder has no content: list it with PROPFIND",
+    )
 }
 
 fn unauthenticated(rejection: Rejection) -> Box<Response<DialectBody>> {

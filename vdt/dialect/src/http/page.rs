@@ -13,9 +13,10 @@ use object_store::path::Path;
 use object_store::{Error, ListResult, ObjectStore};
 use sha2::{Digest, Sha256};
 
-use super::{Listings, ROOT, failed};
+use super::{ROOT, failed};
 use crate::answer::Failure;
 use crate::key::encode;
+use crate::listings::Listings;
 use crate::metrics::DialectLabel;
 use crate::surface::{DialectBody, boxed, slow_down};
 

@@ -22,9 +22,10 @@ use object_store::{Error, ObjectMeta, ObjectStore};
 use quick_xml::escape::escape;
 
 use super::location::Location;
-use super::{Listings, ROOT, failed, text};
+use super::{ROOT, failed, text};
 use crate::answer::{EntityTag, Failure, content_type, head, http_date};
 use crate::key::encode;
+use crate::listings::Listings;
 use crate::metrics::DialectLabel;
 use crate::surface::{DialectBody, boxed, slow_down};
 

@@ -40,17 +40,6 @@ pub enum Peer {
     },
 }
 
-impl Peer {
-    /// Reports whether the client is on this machine: a loopback address or a Unix socket.
-    #[must_use]
-    pub fn is_local(&self) -> bool {
-        match self {
-            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
-            Self::Unix { .. } => true,
-        }
-    }
-}
-
 impl std::fmt::Display for Peer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -68,7 +57,9 @@ impl Listen for TcpListener {
         let (stream, address) = TcpListener::accept(self).await?;
         // Small answers must not wait for the acknowledgement of the last one. Best effort.
         let _ = stream.set_nodelay(true);
-        Ok((stream, Peer::Tcp(address)))
+        // A socket of both families shows those of IPv4 as IPv6.
+        let ip = address.ip().to_canonical();
+        Ok((stream, Peer::Tcp(SocketAddr::new(ip, address.port()))))
     }
 
     fn settle(stream: TcpStream) -> io::Result<TcpStream> {

@@ -6,37 +6,38 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use ::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use ::http::{Extensions, StatusCode};
 use object_store::ObjectStore;
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use s3s::dto::{
-    Bucket, CommonPrefix, ETag, EncodingType, GetBucketLocationInput, GetBucketLocationOutput,
-    HeadBucketInput, HeadBucketOutput, ListBucketsInput, ListBucketsOutput, ListObjectsInput,
-    ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, Object, ObjectStorageClass,
-    Timestamp,
+    Bucket, GetBucketLocationInput, GetBucketLocationOutput, HeadBucketInput, HeadBucketOutput,
+    ListBucketsInput, ListBucketsOutput, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input,
+    ListObjectsV2Output, Timestamp,
 };
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
-use super::list::{Item, Page, Query, exists, page};
+use super::asked::{ListRequest, token, token_key};
+use super::list::{Page, Query, exists, page};
+use super::refusal::BUSY;
 use super::signed::{caller, denied};
 use crate::access::visible;
-use crate::answer::{EntityTag, Failure};
-use crate::edge::Gate;
-use crate::key::{encode, exact_path};
+use crate::answer::Failure;
+use crate::edge::{Gate, RETRY_AFTER_SECONDS};
+use crate::key::exact_path;
+use crate::listings::Listings;
+use crate::metrics::DialectLabel;
 
-/// Most items of a page, as in S3; also what is given when the client names no number.
-const MAX_KEYS: i32 = 1000;
+/// Listings at a time. A page is small, but what the store says of a folder is not, and clients list before each query.
+const LISTINGS: usize = 32;
 
 /// The region of every bucket. Clients that sign have to name one; any is accepted.
 const REGION: &str = "us-east-1";
-
-/// Starts every continuation token, so that a token of something else is refused.
-const TOKEN_MARK: &str = "k1.";
 
 /// Listings over one store. Everything that is not implemented here is s3s's 501.
 pub(crate) struct Buckets {
     store: Arc<dyn ObjectStore>,
     gate: Gate,
+    listings: Listings,
 }
 
 /// The store as the caller of one request sees it.
@@ -44,19 +45,20 @@ struct View {
     store: Arc<dyn ObjectStore>,
 }
 
-/// What LIST version 1 and 2 have in common, as asked for.
-struct ListRequest {
-    bucket: String,
-    prefix: String,
-    delimiter: Option<String>,
-    after: String,
-    max_keys: i32,
-    url: bool,
-}
-
 impl Buckets {
     pub(crate) fn new(store: Arc<dyn ObjectStore>, gate: Gate) -> Self {
-        Self { store, gate }
+        Self {
+            store,
+            listings: Listings::new(DialectLabel::S3, LISTINGS, gate.clone()),
+            gate,
+        }
+    }
+
+    /// Lists one page of what the caller may see.
+    async fn list(&self, extensions: &Extensions, request: &ListRequest) -> S3Result<Page> {
+        let view = self.view(extensions, &request.bucket, &request.prefix)?;
+        let _turn = self.listings.turn().await.ok_or_else(slow_down)?;
+        view.list(request).await
     }
 
     /// Decides what the caller may see, and refuses what it asks for by name and may not read.
@@ -113,87 +115,6 @@ impl View {
     }
 }
 
-impl ListRequest {
-    fn new(
-        bucket: String,
-        prefix: Option<String>,
-        delimiter: Option<String>,
-        max_keys: Option<i32>,
-        encoding: Option<&EncodingType>,
-    ) -> S3Result<Self> {
-        let url = match encoding.map(EncodingType::as_str) {
-            None | Some("") => false,
-            Some(EncodingType::URL) => true,
-            Some(_) => return Err(s3_error!(InvalidArgument, "encoding-type is url or absent")),
-        };
-        let max_keys = max_keys.unwrap_or(MAX_KEYS);
-        if max_keys < 0 {
-            return Err(s3_error!(
-                InvalidArgument,
-                "max-keys is a number from 0 to 1000"
-            ));
-        }
-        Ok(Self {
-            bucket,
-            prefix: prefix.unwrap_or_default(),
-            delimiter: delimiter.filter(|delimiter| !delimiter.is_empty()),
-            after: String::new(),
-            max_keys: max_keys.min(MAX_KEYS),
-            url,
-        })
-    }
-
-    /// Encodes a key or prefix as the client asked for.
-    fn text(&self, key: &str) -> String {
-        if self.url {
-            encode(key)
-        } else {
-            key.to_owned()
-        }
-    }
-
-    fn encoding(&self) -> Option<EncodingType> {
-        self.url
-            .then(|| EncodingType::from_static(EncodingType::URL))
-    }
-
-    /// Splits a page into the two lists of an answer.
-    fn lists(&self, page: Page) -> (Vec<Object>, Vec<CommonPrefix>) {
-        let (mut objects, mut prefixes) = (Vec::new(), Vec::new());
-        for item in page.items {
-            match item {
-                Item::CommonPrefix(prefix) => {
-                    prefixes.push(CommonPrefix {
-                        prefix: Some(self.text(&prefix)),
-                    });
-                }
-                Item::Object { key, meta } => objects.push(Object {
-                    key: Some(self.text(&key)),
-                    size: i64::try_from(meta.size).ok(),
-                    last_modified: Some(Timestamp::from(SystemTime::from(meta.last_modified))),
-                    e_tag: meta
-                        .e_tag
-                        .as_deref()
-                        .and_then(EntityTag::of_store)
-                        .map(|tag| {
-                            let opaque = tag.opaque().to_owned();
-                            if tag.is_weak() {
-                                ETag::Weak(opaque)
-                            } else {
-                                ETag::Strong(opaque)
-                            }
-                        }),
-                    storage_class: Some(ObjectStorageClass::from_static(
-                        ObjectStorageClass::STANDARD,
-                    )),
-                    ..Object::default()
-                }),
-            }
-        }
-        (objects, prefixes)
-    }
-}
-
 #[async_trait::async_trait]
 impl S3 for Buckets {
     async fn list_objects_v2(
@@ -207,14 +128,14 @@ impl S3 for Buckets {
             input.delimiter,
             input.max_keys,
             input.encoding_type.as_ref(),
+            &request.extensions,
         )?;
         // The token wins: clients go on sending the start of their first page.
         list.after = match &input.continuation_token {
             Some(token) => token_key(token)?,
             None => input.start_after.clone().unwrap_or_default(),
         };
-        let view = self.view(&request.extensions, &list.bucket, &list.prefix)?;
-        let page = view.list(&list).await?;
+        let page = self.list(&request.extensions, &list).await?;
         let next = page
             .items
             .last()
@@ -253,10 +174,10 @@ impl S3 for Buckets {
             input.delimiter,
             input.max_keys,
             input.encoding_type.as_ref(),
+            &request.extensions,
         )?;
         list.after = input.marker.unwrap_or_default();
-        let view = self.view(&request.extensions, &list.bucket, &list.prefix)?;
-        let page = view.list(&list).await?;
+        let page = self.list(&request.extensions, &list).await?;
         let next = page
             .items
             .last()
@@ -336,27 +257,15 @@ impl S3 for Buckets {
     }
 }
 
-/// The continuation token of a page that ended with `name`.
-fn token(name: &str) -> String {
-    format!(
-        "{TOKEN_MARK}{}",
-        utf8_percent_encode(name, NON_ALPHANUMERIC)
-    )
-}
-
-/// What the page before ended with.
-fn token_key(token: &str) -> S3Result<String> {
-    let key = token
-        .strip_prefix(TOKEN_MARK)
-        .and_then(|key| percent_decode_str(key).decode_utf8().ok())
-        .filter(|key| !key.is_empty());
-    match key {
-        Some(key) => Ok(key.into_owned()),
-        None => Err(s3_error!(
-            InvalidArgument,
-            "the continuation token is not one of ours"
-        )),
-    }
+/// The answer when there is too much to list.
+fn slow_down() -> S3Error {
+    let mut error = S3Error::with_message(S3ErrorCode::SlowDown, BUSY);
+    // In place of those that an error has by itself.
+    error.set_headers(HeaderMap::from_iter([
+        (CONTENT_TYPE, HeaderValue::from_static("application/xml")),
+        (RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS)),
+    ]));
+    error
 }
 
 fn error(bucket: &str, failure: Failure) -> S3Error {

@@ -17,12 +17,15 @@
 //! - s3s logs every request that it cannot parse as an ERROR of target `s3s`; whoever sets up logging silences that target, what matters is logged here.
 
 mod anonymous;
+mod asked;
 mod buckets;
 mod list;
 mod objects;
 mod operation;
 mod refusal;
 mod signed;
+
+pub use asked::PageKeys;
 
 use std::sync::Arc;
 

@@ -11,6 +11,9 @@ use crate::surface::{DialectBody, boxed};
 const READ_ONLY: &str =
     "vdt tables are read-only: change the artifacts at their source and the table follows";
 
+/// What is said when there is too much to do.
+pub(crate) const BUSY: &str = "the server has as much to do as it can: try again";
+
 /// The refusal of an operation, `None` when it is served.
 pub(crate) fn of(operation: Operation, method: &Method) -> Option<Response<DialectBody>> {
     match operation {
@@ -47,11 +50,7 @@ pub(crate) fn of(operation: Operation, method: &Method) -> Option<Response<Diale
 
 /// The answer when there is too much to do.
 pub(crate) fn slow_down() -> Response<DialectBody> {
-    document(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "SlowDown",
-        "the server has as much to do as it can: try again",
-    )
+    document(StatusCode::SERVICE_UNAVAILABLE, "SlowDown", BUSY)
 }
 
 /// The answer to credentials of a kind that is not taken.

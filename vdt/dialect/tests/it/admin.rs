@@ -139,6 +139,12 @@ async fn refreshes_and_errors_are_json() {
             r#"{"error":"the query takes table= and wait=, once each"}"#,
         ),
         (
+            "POST",
+            "/refresh?tabel=u",
+            400,
+            r#"{"error":"the query takes table= and wait=, once each; \"tabel\" is neither"}"#,
+        ),
+        (
             "GET",
             "/refresh",
             405,

@@ -4,11 +4,14 @@
 mod access;
 mod access_log;
 mod admin;
+mod changes;
 mod golden;
 mod hostile;
 mod limits;
 mod list_model;
+mod listings;
 mod object_store_client;
+mod own_names;
 mod page;
 mod public;
 mod requests;

@@ -202,6 +202,10 @@ async fn head_answers_as_get_without_the_body() {
             }
             assert_eq!(reply.status, case.status, "{what}");
             assert!(reply.body.is_empty(), "{what}");
+            if case.status == 304 {
+                // RFC 9110 8.6: the object's, or none.
+                assert_eq!(reply.header("content-length"), None, "{what}");
+            }
             if matches!(case.status, 200 | 206) {
                 let length = case.body.len().to_string();
                 assert_eq!(
@@ -309,7 +313,9 @@ async fn other_requests_have_a_clear_status() {
         ("OPTIONS", "/main/docs/t/a.bin", 403, "CORS"),
         ("GET", "/v1/main/docs/t/missing.json", 404, "no such object"),
         ("GET", "/v1/main/docs/t/", 404, "PROPFIND"),
-        ("GET", "/v1/main/docs/t", 404, "no such object"),
+        ("GET", "/v1/main/docs/t", 404, "PROPFIND"),
+        ("GET", "/v1/main", 404, "PROPFIND"),
+        ("GET", "/v1/main/docs/none", 404, "no such object"),
         ("GET", "/v1", 404, "PROPFIND"),
         (
             "GET",

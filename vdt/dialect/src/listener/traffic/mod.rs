@@ -93,8 +93,7 @@ impl Traffic {
     /// How long the connection has been without a request, and whether it ever had one; `None` while it has one, or the answer to the last is
     /// still being sent: hyper lets go of a body when it has its last piece, of which nothing may be written yet.
     pub(super) fn idle(&self) -> Option<(bool, u64)> {
-        let is_sending = self.stalled_since.load(Ordering::Relaxed) != 0
-            || self.holder.as_ref().is_some_and(|holder| holder.holds());
+        let is_sending = self.stalled_since.load(Ordering::Relaxed) != 0 || self.holds();
         (self.requests.load(Ordering::Acquire) == 0 && !is_sending).then(|| {
             (
                 self.served.load(Ordering::Relaxed),
@@ -102,6 +101,11 @@ impl Traffic {
                     .saturating_sub(self.idle_since.load(Ordering::Relaxed)),
             )
         })
+    }
+
+    /// Whether the connection has bytes of an answer that are not taken, where that is counted.
+    fn holds(&self) -> bool {
+        self.holder.as_ref().is_some_and(|holder| holder.holds())
     }
 
     /// A request's headers are complete. The returned guard ends it.
@@ -175,11 +179,12 @@ impl Traffic {
 
     /// The client took something after a stall, or there was none.
     fn resumed(&self, enough: bool) {
-        // The end of an answer may still be on its way when its request has ended.
-        if self.requests.load(Ordering::Acquire) == 0 {
+        let since = self.stalled_since.swap(0, Ordering::Relaxed);
+        // The end of an answer may still be on its way when its request has ended. What else is written, such as answers to PING, is no use of the
+        // connection: a client could keep it for ever.
+        if self.requests.load(Ordering::Acquire) == 0 && (since != 0 || self.holds()) {
             self.idle_since.store(self.now(), Ordering::Relaxed);
         }
-        let since = self.stalled_since.swap(0, Ordering::Relaxed);
         if enough {
             self.stalled_before.store(0, Ordering::Relaxed);
         } else if since != 0 {
@@ -339,6 +344,30 @@ mod tests {
         assert_eq!(traffic.idle(), Some((true, 0)));
         advance(10 * SECOND).await;
         assert_eq!(traffic.overdue(&limits), Some(Overdue::Idle));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_written_without_a_request_does_not_keep_a_connection() {
+        let limits = limits();
+        let holding = HttpMetrics::default().holding();
+        let traffic = Arc::new(Traffic::new(Some(Arc::clone(&holding.holder))));
+        traffic.ready(true);
+        drop(traffic.begin());
+        for _ in 0..5 {
+            advance(10 * SECOND).await;
+            traffic.read();
+            traffic.resumed(false);
+            assert_eq!(traffic.overdue(&limits), None);
+        }
+        advance(10 * SECOND).await;
+        traffic.resumed(false);
+        assert_eq!(traffic.overdue(&limits), Some(Overdue::Idle));
+        // A piece of an answer is something else.
+        let piece = traffic.begin().give(Bytes::from_static(b"the last piece"));
+        advance(50 * SECOND).await;
+        traffic.resumed(false);
+        drop(piece);
+        assert_eq!(traffic.idle(), Some((true, 0)));
     }
 
     #[tokio::test(start_paused = true)]

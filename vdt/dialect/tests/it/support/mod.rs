@@ -5,7 +5,7 @@ mod shelf;
 pub(crate) mod tls;
 
 pub(crate) use raw::{Reply, exchange, get, request};
-pub(crate) use shelf::{Shelf, shelf};
+pub(crate) use shelf::{REPLACED, Shelf, shelf};
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -25,6 +25,9 @@ pub(crate) struct Shelf {
     pub(crate) gate: Arc<Semaphore>,
 }
 
+/// What `replaced.bin` holds after the first HEAD.
+pub(crate) const REPLACED: &str = "another object";
+
 /// A shelf with these keys; an object's content is `content of <key>` and so differs from every other's.
 pub(crate) async fn shelf(keys: &[&str]) -> Arc<Shelf> {
     let inner = InMemory::new();
@@ -109,6 +112,9 @@ impl ObjectStore for Shelf {
         let mut result = self.inner.get_opts(location, options).await?;
         result.meta = dated(result.meta);
         if head {
+            if name == "replaced.bin" && result.meta.size != REPLACED.len() as u64 {
+                self.inner.put(location, REPLACED.into()).await?;
+            }
             return Ok(result);
         }
         let (meta, range, attributes) = (
