@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, stderr};
 
 use clap::{Args, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::exit::BadInput;
 
@@ -42,6 +42,13 @@ pub enum LogFormat {
 /// # Errors
 /// [`BadInput`] when the filter does not parse.
 pub fn start(args: &LogArgs) -> anyhow::Result<()> {
+    if let Some(directive) = misspelt(&args.log) {
+        return Err(BadInput::new(format!(
+            "--log {:?}: {directive:?} is no level (off, error, warn, info, debug, trace) and no part of vdt; give a level such as info, or directives such as vdt_store=debug,info",
+            args.log
+        ))
+        .into());
+    }
     let filter = EnvFilter::try_new(format!("{QUIET},{}", args.log)).map_err(|error| {
         BadInput::new(format!(
             "--log {:?} is no filter ({error}); give a level such as info, or directives such as vdt_store=debug,info",
@@ -51,10 +58,61 @@ pub fn start(args: &LogArgs) -> anyhow::Result<()> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr)
-        .with_ansi(stderr().is_terminal());
+        .with_ansi(stderr().is_terminal() && !is_colourless());
     match args.log_format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),
     }
     Ok(())
+}
+
+/// A directive that would turn every log off, or on for what does not exist: a word that is neither a level nor a target of ours. A target of
+/// another library is written with `::` or `=`.
+fn misspelt(filter: &str) -> Option<&str> {
+    let directives = || filter.split(',').map(str::trim);
+    if directives().all(str::is_empty) {
+        return Some(filter);
+    }
+    directives().find(|word| {
+        !word.is_empty()
+            && !word.contains(['=', '['])
+            && !word.contains("::")
+            && *word != "vdt"
+            && !word.starts_with("vdt_")
+            && word.parse::<LevelFilter>().is_err()
+    })
+}
+
+/// Whether colours are unwanted (no-color.org).
+fn is_colourless() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_neither_level_nor_target_is_misspelt() {
+        for good in [
+            "warn",
+            "INFO",
+            "vdt",
+            "vdt_store=debug,info",
+            "vdt_store",
+            "hyper=trace",
+            "tower::buffer",
+            "info,",
+        ] {
+            assert_eq!(misspelt(good), None, "{good}");
+        }
+        for (bad, word) in [
+            ("wran", "wran"),
+            ("info,degub", "degub"),
+            ("vdtstore", "vdtstore"),
+            ("", ""),
+        ] {
+            assert_eq!(misspelt(bad), Some(word), "{bad}");
+        }
+    }
 }

@@ -21,7 +21,7 @@ use vdt_store::{Outcome, RequestError, StateStore};
 use crate::{
     metrics::Metrics,
     socket::Late,
-    tables::{Served, Tables},
+    tables::{Claim, Served, Tables},
     units,
 };
 
@@ -79,7 +79,14 @@ impl AdminState {
             .unwrap_or(table);
         let served = all.iter().find(|served| served.path == base);
         match (served, Path::parse(table)) {
-            (Some(served), Ok(path)) => Ok((Arc::clone(served), path)),
+            (Some(served), Ok(path)) if served.whose() == Claim::Ours => {
+                Ok((Arc::clone(served), path))
+            }
+            (Some(served), Ok(_)) if served.whose() == Claim::Unclaimed => {
+                Err(AdminError::Unavailable {
+                    message: format!("whether {table} is this resource's is not known yet"),
+                })
+            }
             _ => Err(AdminError::NotFound {
                 table: table.to_owned(),
             }),

@@ -70,7 +70,7 @@ pub(crate) struct ServeArgs {
     /// State store: a directory, or `s3://bucket/prefix`. By default a directory of its own for these sources below $XDG_STATE_HOME/vdt
     #[arg(long, env = "VDT_STATE", value_name = "DIR|URL")]
     pub(crate) state: Option<String>,
-    /// Address of the data listener (S3, HTTP/WebDAV), or `none`. Port 0 picks a free one
+    /// Address of the data listener (S3, HTTP/WebDAV), or `none`. `[::]` is every address, of IPv4 too; port 0 picks a free one
     #[arg(
         long,
         env = "VDT_LISTEN",
@@ -79,7 +79,7 @@ pub(crate) struct ServeArgs {
         value_name = "ADDR|none"
     )]
     pub(crate) listen: ListenOn,
-    /// Address of the admin listener (page, metrics, health, refresh), or `none`. Port 0 picks a free one
+    /// Address of the admin listener (page, metrics, health, refresh), or `none`. `[::]` is every address, of IPv4 too; port 0 picks a free one
     #[arg(
         long,
         env = "VDT_ADMIN_LISTEN",
@@ -115,9 +115,34 @@ pub(crate) struct ServeArgs {
     /// Write addresses and tables as JSON to this file once serving, for scripts
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) ready_file: Option<PathBuf>,
-    /// Seconds that bodies may go on after SIGINT or SIGTERM
+    /// What the tables of folders and buckets are told that manifests say themselves.
+    #[command(flatten)]
+    pub(crate) given: GivenArgs,
+    /// Seconds that bodies may go on after SIGINT or SIGTERM. A second signal ends the process at once
     #[arg(long, env = "VDT_DRAIN_SECONDS", default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=600))]
     pub(crate) drain_seconds: u64,
+}
+
+/// How tables without a manifest follow their folder or bucket.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct GivenArgs {
+    /// Seconds from the end of a listing to the next, of folders and buckets given as such: 5 for a folder and 60 for a bucket without
+    /// it; 0 lists on request only. Ten times what the listing took, at least
+    #[arg(long, value_name = "N", conflicts_with = "origin_socket", value_parser = clap::value_parser!(u32).range(0..=604_800))]
+    pub(crate) refresh_seconds: Option<u32>,
+    /// What a listing does that lost more than half of the artifacts of a folder or bucket given as such: by default the last
+    /// version stays
+    #[arg(long, value_enum, conflicts_with = "origin_socket")]
+    pub(crate) on_shrink: Option<OnShrink>,
+}
+
+/// As in `spec.refresh.onShrink`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnShrink {
+    /// The last version stays.
+    Hold,
+    /// The listing is taken as it is.
+    Apply,
 }
 
 /// Options of `vdt probe`.
@@ -178,7 +203,7 @@ pub(crate) struct InspectArgs {
     #[arg(value_name = "TABLE")]
     pub(crate) table: Option<String>,
     /// Version; the newest without it
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", requires = "table")]
     pub(crate) at: Option<u64>,
     /// One file, drawn as a rope: `<hash>-<bytes>.parquet`, or the beginning of its name
     #[arg(long, value_name = "FILE", requires = "table")]

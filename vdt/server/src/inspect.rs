@@ -1,6 +1,13 @@
 //! `vdt inspect`: looks into a state store, beside a running server too: nothing is locked, nothing is written.
 
-use std::{fs, io::Write, path::Path as FsPath, sync::Arc};
+mod destination;
+
+use std::{
+    fmt::Write as _,
+    io::Write as _,
+    path::Path as FsPath,
+    sync::Arc,
+};
 
 use anyhow::{Context, bail};
 use chrono::DateTime;
@@ -16,7 +23,7 @@ use vdt_store::{
 use crate::{
     args::{InspectArgs, Output, SourceArgs},
     manifests::{self, Declared},
-    units,
+    state, stdout, units,
 };
 use vdt_sidecar::exit::BadInput;
 
@@ -81,10 +88,10 @@ pub(crate) async fn run(args: InspectArgs) -> anyhow::Result<()> {
         })?,
     };
     let state = match &args.state {
-        Some(state) => StateStore::open(state, OpenMode::ReadOnly).await?,
+        Some(state) => state::open(state, OpenMode::ReadOnly).await?,
         None => {
-            let folder = manifests::default_state(&args.sources, None)?;
-            StateStore::open_directory(&folder, OpenMode::ReadOnly).await?
+            let folder = state::default_folder(&args.sources, None)?;
+            state::open_folder(&folder, OpenMode::ReadOnly).await?
         }
     };
     let Some(table) = &args.table else {
@@ -99,6 +106,12 @@ pub(crate) async fn run(args: InspectArgs) -> anyhow::Result<()> {
         ))
         .into());
     };
+    if let Some(at) = args.at.filter(|at| *at > newest) {
+        return Err(BadInput::new(format!(
+            "there is no version {at}; the newest is {newest}"
+        ))
+        .into());
+    }
     let snapshot = log.snapshot_at(args.at.unwrap_or(newest)).await?;
     let Some(wanted) = &args.file else {
         let detail = TableDetail {
@@ -168,11 +181,12 @@ async fn tables(state: &StateStore, output: Output) -> anyhow::Result<()> {
         }
     }
     if output == Output::Json {
-        println!("{}", serde_json::to_string_pretty(&found)?);
-        return Ok(());
+        return stdout::print_json(&found);
     }
+    let mut text = String::new();
     for table in &found {
-        println!(
+        let _ = writeln!(
+            text,
             "{}  version {}  {}  {}",
             table.table,
             table.version,
@@ -180,7 +194,7 @@ async fn tables(state: &StateStore, output: Output) -> anyhow::Result<()> {
             units::bytes(table.bytes)
         );
     }
-    Ok(())
+    stdout::print(&text)
 }
 
 async fn folders(state: &StateStore, below: Option<&Path>) -> anyhow::Result<Vec<Path>> {
@@ -193,14 +207,13 @@ async fn folders(state: &StateStore, below: Option<&Path>) -> anyhow::Result<Vec
 
 fn print_table(detail: &TableDetail, output: Output) -> anyhow::Result<()> {
     if output == Output::Json {
-        println!("{}", serde_json::to_string_pretty(detail)?);
-        return Ok(());
+        return stdout::print_json(detail);
     }
-    println!("{} version {}", detail.table, detail.version);
+    let mut text = format!("{} version {}\n", detail.table, detail.version);
     for file in &detail.files {
-        println!("  {}  {}", file.path, units::bytes(file.bytes));
+        let _ = writeln!(text, "  {}  {}", file.path, units::bytes(file.bytes));
     }
-    Ok(())
+    stdout::print(&text)
 }
 
 async fn draw(
@@ -214,19 +227,20 @@ async fn draw(
     let (rope, _) = vdt_rope::decode(&stored).with_context(|| format!("reading {path}"))?;
     let pieces = pieces(&rope);
     if output == Output::Json {
-        println!("{}", serde_json::to_string_pretty(&pieces)?);
-        return Ok(());
+        return stdout::print_json(&pieces);
     }
-    println!(
-        "{}  {} stored in {}",
+    let mut text = format!(
+        "{}  {} stored in {}\n",
         name.parquet_file(),
         units::bytes(name.size),
         units::bytes(stored.len() as u64)
     );
     for piece in &pieces {
-        match piece {
-            Piece::Literal { start, bytes } => println!("{start:>16} {bytes:>12}  literal"),
-            Piece::Zeros { start, bytes } => println!("{start:>16} {bytes:>12}  zeros"),
+        let _ = match piece {
+            Piece::Literal { start, bytes } => {
+                writeln!(text, "{start:>16} {bytes:>12}  literal")
+            }
+            Piece::Zeros { start, bytes } => writeln!(text, "{start:>16} {bytes:>12}  zeros"),
             Piece::Reference {
                 start,
                 bytes,
@@ -234,12 +248,13 @@ async fn draw(
                 key,
                 offset,
                 ..
-            } => {
-                println!("{start:>16} {bytes:>12}  {source}/{key} from {offset}");
-            }
-        }
+            } => writeln!(
+                text,
+                "{start:>16} {bytes:>12}  {source}/{key} from {offset}"
+            ),
+        };
     }
-    Ok(())
+    stdout::print(&text)
 }
 
 fn pieces(rope: &Rope) -> Vec<Piece> {
@@ -287,22 +302,22 @@ async fn materialize(
             "opening the file; artifacts are read from their source, so name it with --source",
         )?;
     let mut body = found.into_stream();
-    let mut out: Box<dyn Write + Send> = match target == FsPath::new("-") {
-        true => Box::new(std::io::stdout()),
-        false => Box::new(
-            fs::File::create(target).with_context(|| format!("creating {}", target.display()))?,
-        ),
-    };
+    let mut out = destination::Destination::open(target)
+        .with_context(|| format!("creating {}", target.display()))?;
     let mut written = 0_u64;
     while let Some(chunk) = body.next().await {
         let chunk = chunk.context("reading the file")?;
-        out.write_all(&chunk).context("writing the file")?;
+        match out.write_all(&chunk) {
+            // Nobody reads what is piped on.
+            Err(error) if target == FsPath::new("-") && stdout::is_closed(&error) => return Ok(()),
+            wrote => wrote.context("writing the file")?,
+        }
         written += chunk.len() as u64;
     }
-    out.flush().context("writing the file")?;
     if written != name.size {
         bail!("the file has {written} bytes instead of {}", name.size);
     }
+    out.finish().context("writing the file")?;
     eprintln!("wrote {} to {}", units::bytes(written), target.display());
     Ok(())
 }

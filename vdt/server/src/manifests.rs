@@ -1,14 +1,12 @@
 //! From the command line to declared tables: folders, buckets and manifest files.
 
 use std::{
-    collections::BTreeMap,
-    env, fs,
+    fs,
     io::Read,
     path::{Path, PathBuf},
 };
 
-use sha2::{Digest, Sha256};
-use vdt_crds::{ParseError, Profile, Violation, VirtualTable};
+use vdt_crds::{ParseError, Violation, VirtualTable};
 use vdt_store::SourceEnv;
 
 use vdt_sidecar::{
@@ -16,7 +14,10 @@ use vdt_sidecar::{
     files::{Manifests, is_manifest, manifests_in},
 };
 
-use crate::{args::SourceArgs, tables::Problem};
+use crate::{
+    args::{GivenArgs, OnShrink, SourceArgs},
+    tables::Problem,
+};
 
 /// A table as declared, and where its relative paths and secrets are looked up.
 #[derive(Debug, Clone)]
@@ -78,6 +79,46 @@ pub(crate) fn load(args: &SourceArgs) -> anyhow::Result<Vec<Declared>> {
     Ok(declared)
 }
 
+/// Has the tables of folders and buckets follow them as `given` says.
+///
+/// # Errors
+/// [`BadInput`] where something is given that a manifest says itself.
+pub(crate) fn apply(given: &GivenArgs, declared: &mut [Declared]) -> Result<(), BadInput> {
+    let flags = [
+        (
+            given.refresh_seconds.is_some(),
+            "--refresh-seconds",
+            "spec.refresh.intervalSeconds",
+        ),
+        (
+            given.on_shrink.is_some(),
+            "--on-shrink",
+            "spec.refresh.onShrink",
+        ),
+    ];
+    for one in declared {
+        if one.table.spec.given.is_none() {
+            let Some((_, flag, field)) = flags.iter().find(|(is_given, ..)| *is_given) else {
+                continue;
+            };
+            return Err(BadInput::new(format!(
+                "{flag} is for folders and buckets given as such; in the manifest {} write {field}",
+                one.origin
+            )));
+        }
+        let refresh = &mut one.table.spec.refresh;
+        if let Some(seconds) = given.refresh_seconds {
+            refresh.interval_seconds = seconds;
+        }
+        match given.on_shrink {
+            None => {}
+            Some(OnShrink::Hold) => refresh.on_shrink = vdt_crds::OnShrink::Hold,
+            Some(OnShrink::Apply) => refresh.on_shrink = vdt_crds::OnShrink::Apply,
+        }
+    }
+    Ok(())
+}
+
 /// Reads what can be read of everything that `args` names; the rest is told.
 pub(crate) fn load_what_can_be(args: &SourceArgs) -> (Vec<Declared>, Vec<Problem>) {
     let (mut declared, mut problems) = (Vec::new(), Vec::new());
@@ -102,25 +143,19 @@ pub(crate) fn load_what_can_be(args: &SourceArgs) -> (Vec<Declared>, Vec<Problem
             Err(error) => take(folder.display().to_string(), Err(error)),
         }
     }
-    let mut names: BTreeMap<String, String> = BTreeMap::new();
-    declared.retain(|one: &Declared| {
-        let mut lines = violations(one);
-        let name = one.table.table_path();
-        match names.get(&name) {
-            Some(other) => lines.push(declared_twice(one, &full_name(&one.table), other)),
-            None => drop(names.insert(name.clone(), one.origin.clone())),
+    let refused = refusals(&declared);
+    let mut served = Vec::new();
+    for (one, lines) in declared.into_iter().zip(refused) {
+        match lines.is_empty() {
+            true => served.push(one),
+            false => problems.push(Problem {
+                manifest: one.table.table_path(),
+                origin: one.origin,
+                message: lines.join("\n"),
+            }),
         }
-        if lines.is_empty() {
-            return true;
-        }
-        problems.push(Problem {
-            manifest: name,
-            origin: one.origin.clone(),
-            message: lines.join("\n"),
-        });
-        false
-    });
-    (declared, problems)
+    }
+    (served, problems)
 }
 
 /// What is looked at again while the process runs: everything in `args` that is a file or a folder of manifests.
@@ -162,12 +197,12 @@ fn load_one(given: &str, args: &SourceArgs) -> anyhow::Result<Vec<Declared>> {
     if is_manifest(path) {
         return load_manifest(path, args);
     }
-    Err(BadInput::new(if path.exists() {
-        format!("{given:?} is neither a folder nor a manifest (.yaml, .yml, .json)")
-    } else {
-        format!("there is no folder or manifest {given:?}")
-    })
-    .into())
+    let problem = match path.try_exists() {
+        Ok(true) => format!("{given:?} is neither a folder nor a manifest (.yaml, .yml, .json)"),
+        Ok(false) => format!("there is no folder or manifest {given:?}"),
+        Err(error) => format!("cannot open {given:?}: {error}"),
+    };
+    Err(BadInput::new(problem).into())
 }
 
 fn load_manifest(path: &Path, args: &SourceArgs) -> anyhow::Result<Vec<Declared>> {
@@ -225,82 +260,21 @@ pub(crate) fn parse_file(path: &Path) -> anyhow::Result<Vec<VirtualTable>> {
 
 /// Every rule that a laptop checks, over all tables together.
 fn check(declared: &[Declared]) -> anyhow::Result<()> {
-    let mut lines = Vec::new();
-    let mut names: BTreeMap<String, &str> = BTreeMap::new();
-    for one in declared {
-        lines.extend(violations(one));
-        let name = full_name(&one.table);
-        if let Some(other) = names.insert(name.clone(), &one.origin) {
-            lines.push(declared_twice(one, &name, other));
-        }
-    }
+    let lines = refusals(declared).concat();
     if lines.is_empty() {
         return Ok(());
     }
     Err(BadInput { lines }.into())
 }
 
-/// What is wrong with one table, a line each.
-fn violations(one: &Declared) -> Vec<String> {
-    vdt_crds::validate(&one.table, Profile::Laptop)
-        .into_iter()
-        .chain(vdt_crds::unsupported(&one.table))
-        .map(|problem| line(&one.origin, &problem))
-        .collect()
-}
-
-fn full_name(table: &VirtualTable) -> String {
-    format!(
-        "{}.{}.{}",
-        table.catalog(),
-        table.schema_name(),
-        table.table_name()
-    )
-}
-
-fn declared_twice(one: &Declared, name: &str, other: &str) -> String {
-    format!(
-        "{}: table {name} is declared by {other} too; give one of them another spec.table",
-        one.origin
-    )
+/// What is wrong with each table, a line each.
+fn refusals(declared: &[Declared]) -> Vec<Vec<String>> {
+    vdt_crds::refusals(declared.iter().map(|one| (&one.table, &*one.origin)))
 }
 
 /// One line for a violation.
 pub(crate) fn line(origin: &str, problem: &Violation) -> String {
     format!("{origin}: {problem}")
-}
-
-/// The state directory for these tables when none is given: below `$XDG_STATE_HOME/vdt`, named after what is served.
-///
-/// # Errors
-/// When neither `XDG_STATE_HOME` nor `HOME` is set.
-pub(crate) fn default_state(given: &[String], manifests: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let base = match env::var_os("XDG_STATE_HOME").filter(|value| !value.is_empty()) {
-        Some(base) => PathBuf::from(base),
-        None => env::var_os("HOME")
-            .map(|home| PathBuf::from(home).join(".local/state"))
-            .ok_or_else(|| {
-                BadInput::new("neither XDG_STATE_HOME nor HOME is set; give --state".to_owned())
-            })?,
-    };
-    let mut names: Vec<String> = given
-        .iter()
-        .map(String::as_str)
-        .chain(manifests.and_then(Path::to_str))
-        .map(|given| match given.contains("://") {
-            true => given.trim_end_matches('/').to_owned(),
-            false => fs::canonicalize(given)
-                .map_or_else(|_| given.to_owned(), |path| path.display().to_string()),
-        })
-        .collect();
-    names.sort();
-    let digest = Sha256::digest(names.join("\n"));
-    let short: String = digest
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Ok(base.join("vdt").join(short))
 }
 
 #[cfg(test)]
@@ -319,6 +293,27 @@ mod tests {
             env: SourceEnv::default(),
             origin: "t.yaml".to_owned(),
         }
+    }
+
+    #[test]
+    fn flags_are_for_what_has_no_manifest() {
+        let given = GivenArgs {
+            refresh_seconds: Some(7),
+            on_shrink: Some(OnShrink::Apply),
+        };
+        let mut folder = declared(1, 60);
+        folder.table = VirtualTable::for_folder(Path::new("/a"));
+        let mut both = [folder, declared(1, 60)];
+        apply(&given, &mut both[..1]).expect("a folder takes both");
+        let refresh = &both[0].table.spec.refresh;
+        assert_eq!(refresh.interval_seconds, 7);
+        assert_eq!(refresh.on_shrink, vdt_crds::OnShrink::Apply);
+        apply(&GivenArgs::default(), &mut both).expect("nothing is given");
+        let refused = apply(&given, &mut both).expect_err("a manifest says it itself");
+        assert_eq!(
+            refused.to_string(),
+            "--refresh-seconds is for folders and buckets given as such; in the manifest t.yaml write spec.refresh.intervalSeconds"
+        );
     }
 
     #[test]

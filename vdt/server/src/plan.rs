@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write,
     sync::Arc,
 };
 
@@ -17,7 +18,7 @@ use crate::{
     args::{Output, PlanArgs},
     manifests::{self, Declared},
     progress::ListingProgress,
-    units,
+    stdout, units,
 };
 use vdt_sidecar::process::now_ms;
 
@@ -64,10 +65,9 @@ pub(crate) async fn run(args: PlanArgs) -> anyhow::Result<()> {
         plans.push(plan_table(&one, args.rows).await?);
     }
     match args.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&plans)?),
-        Output::Text => plans.iter().for_each(print),
+        Output::Json => stdout::print_json(&plans),
+        Output::Text => stdout::print(&plans.iter().map(text).collect::<String>()),
     }
-    Ok(())
 }
 
 async fn plan_table(declared: &Declared, rows: u64) -> anyhow::Result<TablePlan> {
@@ -75,6 +75,7 @@ async fn plan_table(declared: &Declared, rows: u64) -> anyhow::Result<TablePlan>
     let began_ms = now_ms();
     let mut listed = Vec::new();
     let mut skipped: BTreeMap<String, u64> = BTreeMap::new();
+    let mut unreadable = Vec::new();
     {
         let progress = ListingProgress::start(&definition.name);
         for source in &definition.sources {
@@ -86,6 +87,7 @@ async fn plan_table(declared: &Declared, rows: u64) -> anyhow::Result<TablePlan>
             for (reason, found) in &listing.skipped {
                 *skipped.entry(reason.to_string()).or_default() += found.count;
             }
+            unreadable.extend(listing.warning());
             listed.push(Listed {
                 context: source.context(),
                 listing: Some(listing),
@@ -111,7 +113,9 @@ async fn plan_table(declared: &Declared, rows: u64) -> anyhow::Result<TablePlan>
             listed_at,
         );
         let unsettled = plan.changes.unsettled;
-        summarise(&definition, &plan.add, rows, skipped, unsettled)
+        let mut summary = summarise(&definition, &plan.add, rows, skipped, unsettled)?;
+        summary.warnings.extend(unreadable);
+        Ok(summary)
     })
     .await?
 }
@@ -246,42 +250,47 @@ fn warnings(definition: &Definition, summary: &TablePlan, doubled: u64) -> Vec<S
     warnings
 }
 
-fn print(plan: &TablePlan) {
-    println!("{}", plan.table);
-    println!(
+fn text(plan: &TablePlan) -> String {
+    let mut text = format!("{}\n", plan.table);
+    let _ = writeln!(
+        text,
         "  artifacts   {}, {}",
         plan.artifacts,
         units::bytes(plan.artifact_bytes)
     );
-    println!(
+    let _ = writeln!(
+        text,
         "  files       {}, {}, {} as seen by clients",
         plan.files,
         units::count(plan.row_groups, "row group"),
         units::bytes(plan.file_bytes)
     );
-    println!(
+    let _ = writeln!(
+        text,
         "  literals    {} ({})",
         units::bytes(plan.literal_bytes),
         share(plan.literal_bytes, plan.artifact_bytes)
     );
-    println!(
+    let _ = writeln!(
+        text,
         "  state       {} ({})",
         units::bytes(plan.state_bytes),
         share(plan.state_bytes, plan.artifact_bytes)
     );
     for warning in &plan.warnings {
-        println!("  warning     {warning}");
+        let _ = writeln!(text, "  warning     {warning}");
     }
     if !plan.rows.is_empty() {
-        println!("  first rows");
+        text.push_str("  first rows\n");
         for row in &plan.rows {
             let values: Vec<String> = row
                 .iter()
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect();
-            println!("    {}", values.join("  "));
+            let _ = writeln!(text, "    {}", values.join("  "));
         }
     }
+    text
 }
 
 fn share(part: u64, whole: u64) -> String {

@@ -2,213 +2,18 @@
 //!
 //! In a pod they come and go with the manifests. A table that stays is the same [`Served`] throughout; who refreshes it is replaced.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError, RwLock},
-    time::Duration,
-};
+mod served;
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use tokio::sync::watch;
 use tracing::warn;
-use vdt_crds::{
-    META_SUFFIX,
-    api::{ManifestReport, RefusedManifest},
-};
-use vdt_store::{
-    Outcome, Refresher, RequestError, StateStore, TableStatus, Versions, error::OTHER_OWNER,
-};
+use vdt_crds::META_SUFFIX;
+use vdt_store::{StateStore, Versions};
+
+pub(crate) use served::{Claim, Served};
 
 use crate::metrics::Metrics;
-
-/// A table that was declared.
-#[derive(Debug)]
-pub(crate) struct Served {
-    /// `<catalog>/<schema>/<table>`.
-    pub(crate) path: String,
-    /// Third part of the name.
-    pub(crate) name: String,
-    state: Mutex<State>,
-}
-
-/// How a table is doing.
-#[derive(Debug, Default)]
-struct State {
-    /// Asks for refreshes, once the table is open; counted, so that its successor is told from it.
-    refresher: Option<(u64, Refresher)>,
-    /// How it is doing before.
-    pending: TableStatus,
-    manifest: ManifestReport,
-    /// A manifest that was taken and not followed yet: its generation, and how many refreshes had ended then.
-    taken: Option<(Option<i64>, u64)>,
-}
-
-impl Served {
-    /// A table that is not open yet, and the generation of its manifest.
-    pub(crate) fn pending(path: String, name: String, generation: Option<i64>) -> Self {
-        let state = State {
-            taken: Some((generation, 0)),
-            ..State::default()
-        };
-        Self {
-            path,
-            name,
-            state: Mutex::new(state),
-        }
-    }
-
-    /// A table that is open.
-    pub(crate) fn open(path: String, name: String, refresher: Refresher) -> Self {
-        let served = Self::pending(path, name, None);
-        served.opened(refresher, false);
-        served
-    }
-
-    /// The table is refreshed by `refresher` from now on. `is_still`: it is suspended, so what was taken is followed already.
-    pub(crate) fn opened(&self, refresher: Refresher, is_still: bool) {
-        let mut state = self.lock();
-        let number = state.refresher.as_ref().map_or(0, |(number, _)| number + 1);
-        if state.refresher.is_none()
-            && let Some((_, before)) = &mut state.taken
-        {
-            // It counts anew: what ended before were attempts to open the table.
-            *before = 0;
-        }
-        state.refresher = Some((number, refresher));
-        if is_still && let Some((generation, _)) = state.taken.take() {
-            state.manifest.generation = generation;
-        }
-    }
-
-    /// Another manifest of the table is in use; it is followed when a refresh has ended.
-    pub(crate) fn took(&self, generation: Option<i64>) {
-        let ended = self.status().refreshes;
-        let mut state = self.lock();
-        state.taken = Some((generation, ended));
-        state.manifest.refused = None;
-    }
-
-    /// The manifest in use has this generation, and is the newest one again: what was refused meanwhile is forgotten.
-    pub(crate) fn same(&self, generation: Option<i64>) {
-        let mut state = self.lock();
-        state.manifest.refused = None;
-        match &mut state.taken {
-            Some((taken, _)) => *taken = generation,
-            None => state.manifest.generation = generation,
-        }
-    }
-
-    /// A newer manifest cannot be used. Returns whether that is news.
-    pub(crate) fn refused(&self, refused: RefusedManifest) -> bool {
-        let mut state = self.lock();
-        if state.manifest.refused.as_ref() == Some(&refused) {
-            return false;
-        }
-        warn!(
-            table = self.path,
-            reason = refused.reason,
-            "a changed manifest is not used; what was in use stays in use: {}",
-            refused.message
-        );
-        state.manifest.refused = Some(refused);
-        true
-    }
-
-    /// Which manifest the table is served by.
-    pub(crate) fn manifest(&self) -> ManifestReport {
-        let ended = self.status().refreshes;
-        let mut state = self.lock();
-        if let Some((generation, before)) = state.taken
-            && ended > before
-        {
-            state.manifest.generation = generation;
-            state.taken = None;
-        }
-        state.manifest.clone()
-    }
-
-    /// The table could not be opened.
-    pub(crate) fn failed(&self, reason: &'static str, message: String) {
-        let mut state = self.lock();
-        let pending = &mut state.pending;
-        pending.refreshes += 1;
-        pending.failures += 1;
-        let news = (reason, message);
-        if pending.error.as_ref() != Some(&news) {
-            warn!(
-                table = self.path,
-                reason = news.0,
-                "not served yet: {}",
-                news.1
-            );
-        }
-        pending.error = Some(news);
-    }
-
-    /// Whether the state says that another resource keeps it.
-    pub(crate) fn is_of_another(&self) -> bool {
-        let state = self.lock();
-        let error = state.pending.error.as_ref();
-        state.refresher.is_none() && error.is_some_and(|(reason, _)| *reason == OTHER_OWNER)
-    }
-
-    /// How it is doing.
-    pub(crate) fn status(&self) -> TableStatus {
-        let state = self.lock();
-        match &state.refresher {
-            Some((_, refresher)) => refresher.status(),
-            None => state.pending.clone(),
-        }
-    }
-
-    /// Longest time between two refreshes of its timer while all is well; `None` without a timer.
-    pub(crate) fn interval(&self) -> Option<Duration> {
-        self.refresher()?.1.interval()
-    }
-
-    /// Whether it is refreshed by somebody.
-    pub(crate) fn is_open(&self) -> bool {
-        self.lock().refresher.is_some()
-    }
-
-    /// Asks for a refresh. A table that is not open yet is tried again anyway.
-    ///
-    /// # Errors
-    /// As [`Refresher::ask`].
-    pub(crate) fn ask(&self) -> Result<(), RequestError> {
-        self.refresher()
-            .map_or(Ok(()), |(_, refresher)| refresher.ask())
-    }
-
-    /// Asks for a refresh and waits for it; `None` while the table is not open.
-    ///
-    /// # Errors
-    /// As [`Refresher::ask_and_wait`].
-    pub(crate) async fn ask_and_wait(&self) -> Result<Option<Outcome>, RequestError> {
-        loop {
-            let Some((number, refresher)) = self.refresher() else {
-                return Ok(None);
-            };
-            match refresher.ask_and_wait().await {
-                // Its successor is asked.
-                Err(RequestError::Closed)
-                    if self.refresher().is_some_and(|(now, _)| now != number) => {}
-                waited => return waited.map(Some),
-            }
-        }
-    }
-
-    fn refresher(&self) -> Option<(u64, Refresher)> {
-        self.lock().refresher.clone()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A table is asked for by its whole path, with slashes or dots, or by its name alone.
-    pub(crate) fn is_called(&self, asked: &str) -> bool {
-        self.path == asked || self.name == asked || self.path.replace('/', ".") == asked
-    }
-}
 
 /// A manifest that cannot be served, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -219,6 +24,17 @@ pub(crate) struct Problem {
     pub(crate) origin: String,
     /// Every violation, a line each.
     pub(crate) message: String,
+}
+
+/// What is shown of a path. What is not ours is not ours to show, whoever asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// What is there.
+    Something,
+    /// The state has not said yet whose it is.
+    NotYet,
+    /// Nothing, ever.
+    Nothing,
 }
 
 /// Tables in the order of their declaration, and what was declared and cannot be served.
@@ -259,21 +75,21 @@ impl Tables {
         Arc::clone(&self.read().1)
     }
 
-    /// Whether a path lies in a table that is declared or in its twin without data, or is a folder that one of them lies in.
-    pub(crate) fn shows(&self, path: &str) -> bool {
-        let meets = |table: &str| {
-            let (short, long) = match path.len() < table.len() {
-                true => (path, table),
-                false => (table, path),
-            };
-            long.strip_prefix(short)
-                .is_some_and(|rest| short.is_empty() || rest.is_empty() || rest.starts_with('/'))
-        };
-        // One that another resource keeps is not ours to show, whoever asks.
-        self.served()
+    /// Whether anything is shown at `path`: it lies in a table of ours or in its twin without data, or is a folder that one of them lies in.
+    pub(crate) fn shows(&self, path: &str) -> Shown {
+        let mut shown = Shown::Nothing;
+        for table in self
+            .served()
             .iter()
-            .filter(|served| !served.is_of_another())
-            .any(|served| meets(&served.path) || meets(&format!("{}{META_SUFFIX}", served.path)))
+            .filter(|table| meets(&table.path, path))
+        {
+            match table.whose() {
+                Claim::Ours => return Shown::Something,
+                Claim::Unclaimed => shown = Shown::NotYet,
+                Claim::OfAnother => {}
+            }
+        }
+        shown
     }
 
     /// Whether a table that is declared is not open yet.
@@ -290,7 +106,7 @@ impl Tables {
             .unwrap_or_else(PoisonError::into_inner) = declared;
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, Declared> {
+    fn read(&self) -> RwLockReadGuard<'_, Declared> {
         self.declared.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -328,102 +144,101 @@ impl Tables {
                 .is_some_and(|rest| rest.starts_with('/'))
         };
         let served = self.served();
-        let table = served.iter().find(|served| is_of(&served.path));
-        if let Some((_, refresher)) = table.and_then(|served| served.refresher()) {
-            refresher.drift();
+        if let Some(table) = served.iter().find(|served| is_of(&served.path)) {
+            table.drift();
         }
+    }
+}
+
+/// Whether `path` lies in the table at `table` or in its twin without data, or is a folder that they lie in.
+fn meets(table: &str, path: &str) -> bool {
+    let is_end = |rest: &str| rest.is_empty() || rest.starts_with('/');
+    match path.strip_prefix(table) {
+        Some(rest) => is_end(rest) || rest.strip_prefix(META_SUFFIX).is_some_and(is_end),
+        None => table
+            .strip_prefix(path)
+            .is_some_and(|rest| path.is_empty() || rest.starts_with('/')),
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use vdt_store::StoreError;
+    use object_store::{memory::InMemory, path::Path};
+    use vdt_store::OpenMode;
 
     use super::*;
 
-    #[test]
-    fn a_manifest_is_followed_when_a_refresh_has_ended() {
-        let served = Served::pending("c/s/t".to_owned(), "t".to_owned(), Some(1));
-        assert_eq!(served.manifest().if_any(), None);
-        served.failed("SourceNotFound", "no".to_owned());
-        assert_eq!(served.manifest().generation, Some(1));
-        served.took(Some(2));
-        assert_eq!(served.manifest().generation, Some(1));
-        // Only a number of its own: nothing else changed, so nothing has to be followed anew.
-        served.same(Some(3));
-        served.failed("SourceNotFound", "no".to_owned());
-        assert_eq!(served.manifest().generation, Some(3));
+    fn declared(paths: &[&str]) -> (Tables, Vec<Arc<Served>>) {
+        let pending = |path: &&str| {
+            let (_, name) = path.rsplit_once('/').unwrap();
+            Arc::new(Served::pending((*path).to_owned(), name.to_owned(), None))
+        };
+        let served: Vec<_> = paths.iter().map(pending).collect();
+        let metrics = Arc::new(Metrics::new(false).0);
+        (Tables::new(served.clone(), Vec::new(), metrics), served)
     }
 
-    #[test]
-    fn tables_and_their_folders_are_shown_and_no_others() {
-        let served = Served::pending("main/docs/papers".to_owned(), "papers".to_owned(), None);
-        let (metrics, _) = Metrics::new(false);
-        let tables = Tables::new(vec![Arc::new(served)], Vec::new(), Arc::new(metrics));
-        for path in [
+    async fn memory() -> StateStore {
+        let memory = Arc::new(InMemory::new());
+        let state = StateStore::from_store(memory, "memory", OpenMode::ReadWrite);
+        state.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn tables_and_their_folders_are_shown_and_no_others() {
+        let (tables, served) = declared(&["main/docs/papers"]);
+        let shown = [
             "",
             "main",
             "main/docs",
             "main/docs/papers",
             "main/docs/papers/_delta_log/0.json",
             "main/docs/papers_meta/_delta_log/0.json",
-        ] {
-            assert!(tables.shows(path), "{path:?}");
+        ];
+        for path in shown {
+            assert_eq!(tables.shows(path), Shown::NotYet, "{path:?}");
+        }
+        served[0]
+            .claim(&memory().await, "docs/papers")
+            .await
+            .unwrap();
+        for path in shown {
+            assert_eq!(tables.shows(path), Shown::Something, "{path:?}");
         }
         for path in [
             "mai",
             "main/doc",
             "main/docs/pap",
+            "main/docs/papers_me",
             "main/docs/papers_more/x",
             "other/docs/papers",
         ] {
-            assert!(!tables.shows(path), "{path:?}");
+            assert_eq!(tables.shows(path), Shown::Nothing, "{path:?}");
         }
         tables.declare(Vec::new(), Vec::new());
-        assert!(!tables.shows("main/docs/papers/_delta_log/0.json") && !tables.shows(""));
-    }
-
-    #[test]
-    fn a_table_that_another_resource_keeps_is_not_shown() {
-        let served = Arc::new(Served::pending("c/s/t".to_owned(), "t".to_owned(), None));
-        let (metrics, _) = Metrics::new(false);
-        let tables = Tables::new(vec![served.clone()], Vec::new(), Arc::new(metrics));
-        served.failed("SourceNotFound", "no".to_owned());
-        assert!(tables.shows("c/s/t/_delta_log/0.json"));
-        let error = StoreError::OtherOwner {
-            table: "c/s/t".to_owned(),
-            owner: "docs/t".to_owned(),
-            held_by: "docs/other".to_owned(),
-        };
-        served.failed(error.reason(), error.to_string());
-        for path in [
-            "c/s/t/_delta_log/0.json",
-            "c/s/t_meta/_delta_log/0.json",
-            "c/s",
-        ] {
-            assert!(!tables.shows(path), "{path}");
+        for path in ["main/docs/papers/_delta_log/0.json", ""] {
+            assert_eq!(tables.shows(path), Shown::Nothing, "{path:?}");
         }
     }
 
-    #[test]
-    fn a_refused_manifest_is_told_until_a_good_one_comes() {
-        let served = Served::pending("c/s/t".to_owned(), "t".to_owned(), None);
-        served.failed("SourceNotFound", "no".to_owned());
-        served.same(Some(1));
-        let refused = RefusedManifest {
-            generation: Some(2),
-            reason: "InvalidSpec".to_owned(),
-            message: "spec.x is 1; write 2".to_owned(),
-        };
-        assert!(served.refused(refused.clone()));
-        assert!(!served.refused(refused.clone()), "told once");
-        let report = served.manifest();
-        assert_eq!(
-            (report.generation, report.refused),
-            (Some(1), Some(refused))
-        );
-        served.took(Some(3));
-        assert_eq!(served.manifest().refused, None);
+    #[tokio::test]
+    async fn a_table_that_another_resource_keeps_is_not_shown() {
+        let (tables, served) = declared(&["c/s/t", "c/s/u"]);
+        let state = memory().await;
+        state.claim(&Path::from("c/s/t"), "docs/t").await.unwrap();
+        served[0].claim(&state, "docs/other").await.unwrap_err();
+        let paths = ["c/s/t/_delta_log/0.json", "c/s/t_meta/_delta_log/0.json"];
+        for path in paths {
+            assert_eq!(tables.shows(path), Shown::Nothing, "{path}");
+        }
+        // What it says next, such as that the state is away, is no claim.
+        served[0].failed("StateUnavailable", "no".to_owned());
+        for path in paths {
+            assert_eq!(tables.shows(path), Shown::Nothing, "{path}");
+        }
+        assert_eq!(tables.shows("c/s"), Shown::NotYet, "for the other one");
+        served[1].claim(&state, "docs/u").await.unwrap();
+        assert_eq!(tables.shows("c/s"), Shown::Something);
     }
 }

@@ -1,17 +1,19 @@
 //! The tables of a pod, each kept by a task of its own, and what a changed manifest does to them.
 //!
 //! ```text
-//!   a table that is new          opened, however often that takes
+//!   a table that is new          claimed, then opened, however often that takes
 //!   one that says something else its new definition is opened first; then the task that refreshes it is replaced, and it is refreshed at once
 //!   one that says the same       left alone
 //!   one that is gone             not refreshed and not shown any more; its state stays
 //!   one that cannot be used      the last good one stands, and the table says so
+//!   another resource's           as one that is gone, and one that is new
 //! ```
 //!
-//! Nothing of this interrupts a read: what is committed is served whoever refreshes it.
+//! Nothing of this interrupts a read: what is committed is served whoever refreshes it. Nothing is served before the claim.
 
 use std::{collections::HashMap, sync::Arc};
 
+use futures::{StreamExt, future, stream};
 use tokio::{
     task::{JoinHandle, spawn_blocking},
     time::sleep,
@@ -31,6 +33,9 @@ use crate::{
     manifests::Declared,
     tables::{Problem, Served, Tables},
 };
+
+/// Claims made at a time when the process starts.
+const CLAIMS: usize = 16;
 
 /// Keeps the tables of a pod.
 pub(super) struct Keeper {
@@ -85,9 +90,20 @@ impl Keeper {
         }
     }
 
-    /// Keeps what the process was started with.
-    pub(super) fn start(&mut self, declared: Vec<Declared>) {
-        for (one, served) in declared.into_iter().zip(self.tables.served().iter()) {
+    /// Keeps what the process was started with. Each table is claimed once before: whoever asks for the first time then finds all that was
+    /// there before the start.
+    pub(super) async fn start(&mut self, declared: Vec<Declared>) {
+        let served = self.tables.served();
+        let state = &self.place.state;
+        let claims: Vec<_> = declared
+            .iter()
+            .zip(served.iter())
+            .map(|(one, served)| async move { served.claim(state, &one.table.owner()).await })
+            .collect();
+        // What fails is made again, and told, by the table's own task.
+        let made = stream::iter(claims).buffer_unordered(CLAIMS);
+        made.for_each(|_| future::ready(())).await;
+        for (one, served) in declared.into_iter().zip(served.iter()) {
             self.keep(one, Arc::clone(served), None, None);
         }
     }
@@ -99,6 +115,14 @@ impl Keeper {
         for one in declared {
             let path = one.table.table_path();
             let generation = one.table.metadata.generation;
+            let is_of = |running: &Running| running.declared.table.owner() == one.table.owner();
+            if self
+                .running
+                .get(&path)
+                .is_some_and(|running| !is_of(running))
+            {
+                self.end(&path).await;
+            }
             match self.running.get(&path) {
                 Some(running) if running.declared.is_same(&one) => {
                     running.served.same(generation);
@@ -196,6 +220,7 @@ impl Keeper {
             if let Ok(Some(definition)) = running.task.await {
                 self.place.origin.replace_sources(&definition.sources, &[]);
             }
+            running.served.let_go();
             info!(
                 table = path,
                 "the table is declared no longer; its state stays"
@@ -280,13 +305,16 @@ impl Kept {
             // The queue is new, so there is room.
             let _ = refresher.ask();
         }
-        self.served.opened(refresher, is_still);
+        self.served.opened(refresher, !is_old);
         task.run(clock(), stop.cancelled_owned()).await;
         self.definition
     }
 
     async fn try_open(&mut self) -> Result<Opened, StoreError> {
         let Place { state, origin } = &self.place;
+        // Before its sources are looked at: whose it is must be known of a table that cannot be opened as well.
+        let owner = self.declared.table.owner();
+        self.served.claim(state, &owner).await?;
         let definition = match &self.definition {
             Some(definition) => definition.clone(),
             None => {
@@ -295,7 +323,6 @@ impl Kept {
                 self.definition.insert(opened).clone()
             }
         };
-        state.claim(&definition.path(), &definition.owner).await?;
         let refresh = TableRefresh::new(definition.clone(), state.clone(), clock());
         if let Some(snapshot) = refresh.log().snapshot().await? {
             let status = TableStatus::default();
@@ -303,5 +330,128 @@ impl Kept {
         }
         let report = refresh.run(None).await?;
         Ok(as_refreshed(definition, refresh, report))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use object_store::{memory::InMemory, path::Path};
+    use tokio::time::timeout;
+    use vdt_store::{OpenMode, SourceEnv};
+
+    use super::*;
+    use crate::{
+        metrics::Metrics,
+        tables::{Claim, Shown},
+    };
+
+    const TABLE: &str = "main/docs/manuals";
+
+    /// The manifest of a resource that names the table, over a folder that is not there.
+    fn declared(name: &str) -> Declared {
+        let manifest = format!(
+            "apiVersion: vdt.io/v1alpha1\nkind: VirtualTable\nmetadata: {{name: {name}, namespace: docs}}\n\
+             spec:\n  table: {{catalog: main, schema: docs, name: manuals}}\n  sources: [{{name: a, type: File, file: {{path: missing}}}}]\n"
+        );
+        let folder = std::env::temp_dir().join("vdt-no-such-folder");
+        Declared {
+            table: vdt_crds::parse(manifest.as_bytes()).unwrap().remove(0),
+            env: SourceEnv {
+                base_dir: folder,
+                ..SourceEnv::default()
+            },
+            origin: format!("{name}.yaml"),
+        }
+    }
+
+    struct Bed {
+        keeper: Keeper,
+        tables: Arc<Tables>,
+    }
+
+    impl Bed {
+        /// A keeper of `names`, on a state whose table docs/manuals keeps.
+        async fn new(names: &[&str]) -> Self {
+            let memory = Arc::new(InMemory::new());
+            let state = StateStore::from_store(memory, "memory", OpenMode::ReadWrite);
+            let state = state.await.unwrap();
+            state
+                .claim(&Path::from(TABLE), "docs/manuals")
+                .await
+                .unwrap();
+            let all: Vec<_> = names.iter().map(|name| declared(name)).collect();
+            let served = all.iter().map(|one| Arc::new(pending(one))).collect();
+            let metrics = Arc::new(Metrics::new(false).0);
+            let tables = Arc::new(Tables::new(served, Vec::new(), metrics));
+            let origin = Arc::new(Origin::new(state.clone()));
+            let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+            let mut keeper = Keeper::new(tables.clone(), state, origin, tasks, stop);
+            keeper.start(all).await;
+            Self { keeper, tables }
+        }
+
+        fn table(&self) -> Arc<Served> {
+            self.tables.served()[0].clone()
+        }
+
+        fn shown(&self) -> Shown {
+            self.tables.shows(&format!("{TABLE}/_delta_log/0.json"))
+        }
+
+        async fn end(self) {
+            self.keeper.stop.cancel();
+            self.keeper.tasks.close();
+            self.keeper.tasks.wait().await;
+        }
+    }
+
+    /// Waits until the table has been tried once.
+    async fn tried(table: &Served) {
+        let tried = async {
+            while table.status().failures == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(20), tried).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_table_that_cannot_be_opened_is_shown_by_its_resource_alone() {
+        for (name, claim, shown) in [
+            ("manuals", Claim::Ours, Shown::Something),
+            ("copy", Claim::OfAnother, Shown::Nothing),
+        ] {
+            let started = Bed::new(&[name]).await;
+            assert_eq!(started.table().whose(), claim, "{name}, before it is tried");
+            tried(&started.table()).await;
+            assert_eq!(started.shown(), shown, "{name}");
+            started.end().await;
+
+            let mut comes = Bed::new(&[]).await;
+            comes.keeper.take(vec![declared(name)], Vec::new()).await;
+            tried(&comes.table()).await;
+            assert_eq!(
+                (comes.table().whose(), comes.shown()),
+                (claim, shown),
+                "{name}"
+            );
+            comes.end().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn another_resource_in_its_place_inherits_no_claim() {
+        let mut bed = Bed::new(&["manuals"]).await;
+        let before = bed.table();
+        assert_eq!(bed.shown(), Shown::Something);
+        bed.keeper.take(vec![declared("copy")], Vec::new()).await;
+        assert_eq!(before.whose(), Claim::Unclaimed);
+        assert_ne!(bed.shown(), Shown::Something);
+        tried(&bed.table()).await;
+        assert_eq!(bed.shown(), Shown::Nothing);
+        bed.end().await;
     }
 }

@@ -1,11 +1,12 @@
 //! `vdt serve` on a laptop: everything in one process, and a sentence for whatever is wrong.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{fmt::Write, fs, net::SocketAddr, path::Path, sync::Arc};
 
-use tracing::warn;
 use vdt_crds::VirtualTable;
+use vdt_dialect::Access;
 use vdt_sidecar::{
     admin::gate,
+    exit::BadInput,
     log::Notices,
     process::bind,
     ready::{Ready, ReadyTable},
@@ -22,13 +23,16 @@ use crate::{
     args::ServeArgs,
     manifests,
     metrics::Metrics,
-    snippets::snippets,
+    snippets::{Reach, snippets},
     socket::Late,
+    stdout,
     tables::{Served, Tables},
 };
 
 pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
-    let declared = manifests::load(&args.sources)?;
+    let mut declared = manifests::load(&args.sources)?;
+    manifests::apply(&args.given, &mut declared)?;
+    check(&args)?;
     let front = front(&args, args.listen.0, &declared)?;
     let data = match args.listen.0 {
         Some(address) => Some(bind(address, "--listen").await?),
@@ -50,11 +54,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     };
     let tables = declared.iter().map(|one| &one.table);
     let shown: Vec<_> = tables.filter(|table| is_open(table)).cloned().collect();
-    if shown.len() < declared.len() {
-        for problem in front.redeclare(&shown).err().unwrap_or_default() {
-            warn!("who may read stays as it was: {problem}");
-        }
-    }
+    front.narrow(&shown);
 
     let (metrics, http_metrics) = Metrics::new(args.listen.0.is_some());
     let metrics = Arc::new(metrics);
@@ -129,7 +129,12 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
             drain(&args),
         )));
     }
-    announce(&ready, listen, admin_listen);
+    let reach = listen.map(|listen| Reach {
+        listen,
+        tls: front.tls().is_some(),
+        keys: matches!(front.access(), Access::Keys(_)),
+    });
+    announce(&ready, reach, admin_listen, state.location())?;
     let document = Ready {
         listen,
         admin: admin_listen,
@@ -154,15 +159,56 @@ fn ready_table(table: &Opened, scheme: &str, listen: Option<SocketAddr>) -> Read
     }
 }
 
-fn announce(tables: &[ReadyTable], listen: Option<SocketAddr>, admin: Option<SocketAddr>) {
+/// Prints where everything is.
+fn announce(
+    tables: &[ReadyTable],
+    reach: Option<Reach>,
+    admin: Option<SocketAddr>,
+    state: &str,
+) -> anyhow::Result<()> {
+    let mut text = String::new();
     for table in tables {
-        println!("  {:<12} {}   {}", table.name, table.s3, table.http);
+        let _ = writeln!(text, "  {:<12} {}   {}", table.name, table.s3, table.http);
     }
     if let Some(admin) = admin {
-        println!("  admin        http://{admin}/");
+        let _ = writeln!(text, "  admin        http://{admin}/");
     }
-    if let (Some(table), Some(listen)) = (tables.first(), listen) {
-        print!("{}", snippets(listen, &table.s3));
+    let _ = writeln!(text, "  state        {state}");
+    if let (Some(table), Some(reach)) = (tables.first(), reach) {
+        text.push_str(&snippets(reach, &table.s3));
     }
-    println!("  Ctrl-C stops the server.");
+    text.push_str("  Ctrl-C stops the server.\n");
+    stdout::print(&text)
+}
+
+/// Refuses what would be found wrong only after a listing that may take minutes.
+fn check(args: &ServeArgs) -> Result<(), BadInput> {
+    if let Some(address) = args.listen.0.filter(|address| address.port() != 0)
+        && args.admin_listen.0 == Some(address)
+    {
+        return Err(BadInput::new(format!(
+            "--listen and --admin-listen are both {address}; give one of them another port"
+        )));
+    }
+    if let Some(folder) = args.ready_file.as_deref().and_then(Path::parent) {
+        is_folder(folder, "--ready-file is to lie in")?;
+    }
+    match &args.sources.secrets_dir {
+        Some(folder) => is_folder(folder, "--secrets-dir is"),
+        None => Ok(()),
+    }
+}
+
+fn is_folder(folder: &Path, what: &str) -> Result<(), BadInput> {
+    let problem = match fs::metadata(folder) {
+        // The parent of a bare name.
+        _ if folder.as_os_str().is_empty() => return Ok(()),
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => "which is no folder".to_owned(),
+        Err(error) => format!("which cannot be opened: {error}"),
+    };
+    Err(BadInput::new(format!(
+        "{what} {}, {problem}",
+        folder.display()
+    )))
 }

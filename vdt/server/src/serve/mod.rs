@@ -3,7 +3,7 @@
 //! ```text
 //!   laptop  bind listeners -> open state -> first refresh of each table -> serve
 //!   pod     bind socket -> serve -> open state -> open each table, again and again until it is   (--origin-socket)
-//!   both    ... SIGINT or SIGTERM -> drain -> end
+//!   both    ... SIGINT or SIGTERM -> drain (a second signal: cut) -> end
 //! ```
 //!
 //! On a laptop whatever is wrong with what was given ends the process with a sentence. In a pod nothing does: the front door serves what it
@@ -14,7 +14,12 @@ mod laptop;
 mod open;
 mod pod;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io::{Write, stderr},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
@@ -24,10 +29,10 @@ use tracing::{info, warn};
 use vdt_dialect::{DrainReport, HttpMetrics};
 use vdt_rope::{Drift, RopeStoreOptions};
 use vdt_sidecar::{
-    exit::BadInput,
+    exit::{BadInput, Cut},
     front::{Front, FrontOptions},
     log::{LogOptions, Notices},
-    process::wait_for_signal,
+    process::{next_signal, wait_for_signal},
     ready::Ready,
     stack::{CacheDefaults, Stack, StackOptions},
 };
@@ -60,8 +65,8 @@ struct Serving {
 }
 
 impl Serving {
-    /// Waits for the signal and ends everything in order.
-    async fn until_signal(mut self, args: &ServeArgs, ready: &Ready) -> anyhow::Result<()> {
+    /// Waits for the signal and ends everything in order; a second signal ends it at once.
+    async fn until_signal(self, args: &ServeArgs, ready: &Ready) -> anyhow::Result<()> {
         if let Some(path) = &args.ready_file {
             ready
                 .write(path)
@@ -75,6 +80,22 @@ impl Serving {
         if let Some(path) = &args.ready_file {
             drop(std::fs::remove_file(path));
         }
+        if args.origin_socket.is_none() {
+            // A terminal that is gone does not keep anything from ending.
+            let _ = writeln!(
+                stderr(),
+                "stopping: waiting up to {} s for bodies under way; Ctrl-C again stops now",
+                args.drain_seconds
+            );
+        }
+        tokio::select! {
+            ended = self.end() => ended,
+            signal = next_signal() => Err(Cut { signal: signal?.as_raw_value() }.into()),
+        }
+    }
+
+    /// Ends everything in order.
+    async fn end(mut self) -> anyhow::Result<()> {
         self.stop.cancel();
         for listener in self.listeners {
             let drained = listener.await.context("a listener")?;

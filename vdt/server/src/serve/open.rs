@@ -4,6 +4,7 @@
 //! tables can be served.
 
 use std::{
+    fmt::Write,
     path::{Path as FsPath, PathBuf},
     sync::Arc,
 };
@@ -13,14 +14,15 @@ use tracing::error;
 use vdt_crds::chain;
 use vdt_sidecar::{exit::BadInput, process::now_ms};
 use vdt_store::{
-    Clock, Definition, OpenMode, Origin, RefreshReport, StateStore, TableRefresh, TableStatus,
+    Clock, Definition, OpenMode, Origin, RefreshReport, SourceOutcome, StateStore, TableRefresh,
+    TableStatus,
 };
 
 use crate::{
     args::ServeArgs,
-    manifests::{self, Declared},
+    manifests::Declared,
     progress::ListingProgress,
-    units,
+    state, stdout, units,
 };
 
 /// A table that is open and has at least one version.
@@ -40,15 +42,36 @@ pub(super) fn clock() -> Clock {
 /// Opens the state that `args` name, or the default one of these sources.
 ///
 /// # Errors
-/// A state inside a source, and those of [`StateStore::open`].
+/// A state or a cache inside a source, and those of [`StateStore::open`].
 pub(super) async fn open_state(
     args: &ServeArgs,
     declared: &[Declared],
 ) -> anyhow::Result<StateStore> {
+    if let Some(cache) = &args.cache.cache_dir {
+        refuse_inside(declared, cache, ("cache folder", "--cache-dir"))?;
+    }
     if let Some(url) = args.state.as_deref().filter(|state| state.contains("://")) {
-        return Ok(StateStore::open(url, OpenMode::ReadWrite).await?);
+        return state::open(url, OpenMode::ReadWrite).await;
     }
     let folder = state_folder(args)?;
+    refuse_inside(declared, &folder, ("state directory", "--state"))?;
+    state::open_folder(&folder, OpenMode::ReadWrite).await
+}
+
+/// The directory of a state that is one.
+pub(super) fn state_folder(args: &ServeArgs) -> anyhow::Result<PathBuf> {
+    match &args.state {
+        Some(folder) => Ok(FsPath::new(folder).to_owned()),
+        None => state::default_folder(&args.sources.sources, args.sources.manifests.as_deref()),
+    }
+}
+
+/// A folder of ours inside a source would be listed as artifacts, and change with every refresh. `what` it is, and the flag that names it.
+fn refuse_inside(
+    declared: &[Declared],
+    folder: &FsPath,
+    what: (&str, &str),
+) -> anyhow::Result<()> {
     for one in declared {
         for source in &one.table.spec.sources {
             if let Some(file) = &source.file {
@@ -56,24 +79,19 @@ pub(super) async fn open_state(
                     (Some(claim), Some(claims)) => claims.join(claim).join(file.path()),
                     _ => one.env.base_dir.join(file.path()),
                 };
-                refuse_inside(&folder, &root)?;
+                refuse_inside_of(&root, folder, what)?;
             }
         }
     }
-    Ok(StateStore::open_directory(&folder, OpenMode::ReadWrite).await?)
+    Ok(())
 }
 
-/// The directory of a state that is one.
-pub(super) fn state_folder(args: &ServeArgs) -> anyhow::Result<PathBuf> {
-    match &args.state {
-        Some(folder) => Ok(FsPath::new(folder).to_owned()),
-        None => manifests::default_state(&args.sources.sources, args.sources.manifests.as_deref()),
-    }
-}
-
-/// A state inside a source would be listed as artifacts, and change with every refresh.
-fn refuse_inside(state: &FsPath, source: &FsPath) -> anyhow::Result<()> {
-    let mut existing = std::path::absolute(state).context("the state directory")?;
+fn refuse_inside_of(
+    source: &FsPath,
+    folder: &FsPath,
+    (what, flag): (&str, &str),
+) -> anyhow::Result<()> {
+    let mut existing = std::path::absolute(folder).with_context(|| format!("the {what}"))?;
     let given = existing.clone();
     while !existing.exists() && existing.pop() {}
     let (Ok(existing), Ok(source)) = (existing.canonicalize(), source.canonicalize()) else {
@@ -81,7 +99,7 @@ fn refuse_inside(state: &FsPath, source: &FsPath) -> anyhow::Result<()> {
     };
     if existing.starts_with(&source) {
         return Err(BadInput::new(format!(
-            "the state directory {} lies inside the source {}; give a --state outside of it",
+            "the {what} {} lies inside the source {}; give a {flag} outside of it",
             given.display(),
             source.display()
         ))
@@ -145,7 +163,8 @@ async fn open_table(
     };
     match outcome {
         Ok(report) => {
-            print_report(&report, origin.source_reads().bytes - before);
+            let read = origin.source_reads().bytes - before;
+            print_report(&report, read, declared.table.spec.given.is_some())?;
             Ok(as_refreshed(definition, refresh, report))
         }
         Err(problem) => match refresh.log().snapshot().await {
@@ -201,36 +220,100 @@ pub(super) fn as_committed(
     }
 }
 
-fn print_report(report: &RefreshReport, artifact_bytes_read: u64) {
-    println!(
-        "  listed {}, {} in {:.1} s; version {} {}; {} artifact bytes read",
-        units::count(report.artifacts, "artifact"),
-        units::bytes(report.artifact_bytes),
-        report.listing_seconds,
-        report.version,
-        if report.committed {
-            "committed"
-        } else {
-            "is current"
-        },
-        artifact_bytes_read,
-    );
-    for source in report.sources.iter().filter(|source| !source.is_current()) {
-        println!("  warning: source {}: {}", source.name, source.message);
-    }
+fn print_report(
+    report: &RefreshReport,
+    artifact_bytes_read: u64,
+    is_given: bool,
+) -> anyhow::Result<()> {
+    let mut text = summary(report, artifact_bytes_read);
+    let mut warn = |source: &str, problem: &str| {
+        let _ = writeln!(text, "  warning: source {source}: {problem}");
+    };
     for source in &report.sources {
+        if !source.is_current() {
+            warn(&source.name, &remedied(source, is_given));
+        }
         for (reason, count) in &source.skipped {
-            println!(
-                "  warning: source {}: {} left out: {reason}",
-                source.name,
-                units::count(*count, "key")
-            );
+            let keys = units::count(*count, "key");
+            warn(&source.name, &format!("{keys} left out: {reason}"));
         }
     }
     if report.unsettled > 0 {
-        println!(
+        let _ = writeln!(
+            text,
             "  note: {} written just now; shown once unchanged for settleSeconds",
             units::count(report.unsettled, "artifact")
+        );
+    }
+    stdout::print(&text)
+}
+
+/// What was listed now, and what the table shows where that is something else: a source may be held or out of reach, artifacts too young.
+fn summary(report: &RefreshReport, artifact_bytes_read: u64) -> String {
+    let listed: u64 = report
+        .sources
+        .iter()
+        .filter_map(|source| source.artifacts)
+        .sum();
+    let bytes = units::bytes(report.artifact_bytes);
+    let version = match report.committed {
+        true => format!("version {} committed", report.version),
+        false => format!("version {} is current", report.version),
+    };
+    let (listed_bytes, shown) = match listed == report.artifacts {
+        true => (format!(", {bytes}"), String::new()),
+        false => {
+            let artifacts = units::count(report.artifacts, "artifact");
+            (String::new(), format!(" with {artifacts}, {bytes}"))
+        }
+    };
+    format!(
+        "  listed {}{listed_bytes} in {:.1} s; {version}{shown}; {artifact_bytes_read} artifact bytes read\n",
+        units::count(listed, "artifact"),
+        report.listing_seconds,
+    )
+}
+
+/// What is wrong with a source, with a remedy that whoever gave a folder without a manifest can carry out.
+fn remedied(source: &SourceOutcome, is_given: bool) -> String {
+    match source.is_held() && is_given {
+        true => format!(
+            "{}; without a manifest, start `vdt serve` with --on-shrink apply",
+            source.message
+        ),
+        false => source.message.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn report(listed: u64, shown: u64) -> RefreshReport {
+        let mut report = RefreshReport::of_version("main/default/t", 5);
+        report.artifacts = shown;
+        report.artifact_bytes = 1024;
+        report.sources = vec![SourceOutcome {
+            name: "folder".to_owned(),
+            reason: "Listed",
+            message: String::new(),
+            artifacts: Some(listed),
+            skipped: BTreeMap::new(),
+        }];
+        report
+    }
+
+    #[test]
+    fn what_was_listed_now_is_told_beside_what_is_shown() {
+        assert_eq!(
+            summary(&report(100, 100), 0),
+            "  listed 100 artifacts, 1.0 KiB in 0.0 s; version 5 is current; 0 artifact bytes read\n"
+        );
+        assert_eq!(
+            summary(&report(3, 100), 0),
+            "  listed 3 artifacts in 0.0 s; version 5 is current with 100 artifacts, 1.0 KiB; 0 artifact bytes read\n"
         );
     }
 }

@@ -139,11 +139,7 @@ fn serve_socket(
     router: axum::Router,
     serving: &mut Serving,
 ) {
-    let store = SocketStore::new(
-        late.clone(),
-        rope_options(Arc::clone(tables)),
-        Arc::clone(tables),
-    );
+    let store = SocketStore::new(late.clone(), rope_options(Arc::clone(tables)));
     // Not registered: the front door counts the requests of clients, and its metrics stand beside ours.
     let unseen = HttpMetrics::register(&mut prometheus_client::registry::Registry::default());
     let limits = Limits {
@@ -233,7 +229,8 @@ async fn open_state_late(
     }
 }
 
-/// Opens the state, then every table in a task of its own, and follows the manifests from then on. `None` when stopped before the state was open.
+/// Opens the state, then every table in a task of its own, and follows the manifests from then on. `None` when stopped before the state was open
+/// and had been asked whose the tables are.
 async fn open_all(
     args: ServeArgs,
     manifests: Manifests,
@@ -244,10 +241,16 @@ async fn open_all(
 ) -> Option<StateStore> {
     let state = open_state_late(&args, &declared, &tables, &stop).await?;
     let origin = Arc::new(Origin::new(state.clone()));
-    late.arrived(origin.clone());
+    let mut keeper = Keeper::new(
+        tables.clone(),
+        state.clone(),
+        origin.clone(),
+        tasks.clone(),
+        stop.clone(),
+    );
+    stop.run_until_cancelled(keeper.start(declared)).await?;
+    late.arrived(origin);
     tables.opened(state.clone());
-    let mut keeper = Keeper::new(tables, state.clone(), origin, tasks.clone(), stop.clone());
-    keeper.start(declared);
     let follower = Follower {
         sources: args.sources,
         keeper,

@@ -13,10 +13,14 @@
 //! A socket file that is left over answers no connection, and is replaced. One that answers is another server's.
 
 mod bind;
+mod late;
 mod service;
 mod sources;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use bind::{Guarded, bind};
+pub(crate) use late::Late;
 pub(crate) use service::SocketService;
-pub(crate) use store::{Late, SocketStore};
+pub(crate) use store::SocketStore;

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::warn;
-use vdt_dialect::{BoxError, DataSurface};
+use vdt_dialect::{BoxError, DataSurface, PageKeys};
 use vdt_sidecar::link::wire::{
     ADMIN_PREFIX, DRIFT_PATH, DriftReport, PROBE_PATH, SOURCES, VERSIONS_PATH, Version, Versions,
     WAIT_SECONDS_MAX,
@@ -30,6 +30,9 @@ use vdt_sidecar::link::wire::{
 use super::{sources, store::SocketStore};
 use crate::tables::Tables;
 
+/// Items of a page of LIST. The front door lists whole folders, and whoever turns a page has the state list anew: a long log should be one page.
+/// Their XML has 4 MiB.
+const PAGE_KEYS: PageKeys = PageKeys(10_000);
 /// Most bytes of a drift report: a key has at most 4 KiB.
 const REPORT_BYTES_MAX: usize = 64 << 10;
 
@@ -93,7 +96,7 @@ impl Shared {
     where
         B: Body<Data = Bytes> + Send + 'static,
     {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let path = parts.uri.path().strip_prefix('/').unwrap_or_default();
         let Ok(path) = percent_decode_str(path).decode_utf8() else {
             return denied("the path is not UTF-8");
@@ -106,13 +109,14 @@ impl Shared {
             },
             _ => {
                 drop(path);
+                parts.extensions.insert(PAGE_KEYS);
                 let request = Request::from_parts(parts, body);
                 self.surface.handle(request).await.map(UnsyncBoxBody::new)
             }
         }
     }
 
-    /// Why the source object at `path` is not given, if it is not.
+    /// Why the source object at `path` is not given, if it is not. There is no other way to one.
     fn refusal(&self, path: &str, request: &Parts) -> Option<&'static str> {
         if path.trim_end_matches('/') == SOURCES {
             return Some("sources are not listed");

@@ -10,16 +10,15 @@ use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode, Uri,
     header::{
         ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MATCH, LAST_MODIFIED,
-        RANGE,
     },
     request::Parts,
 };
 use http_body_util::{BodyExt, Empty, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Frame;
-use object_store::{Error, GetOptions, GetRange, GetResult, ObjectStore, path::Path};
+use object_store::{Error, GetOptions, GetResult, path::Path};
 use percent_encoding::percent_decode_str;
 use tracing::debug;
-use vdt_dialect::BoxError;
+use vdt_dialect::{BoxError, EntityTag, RangeSpec, http_date};
 
 use super::{service::Answer, store::SocketStore};
 
@@ -38,18 +37,18 @@ pub(super) async fn read(store: &SocketStore, path: &str, request: &Parts) -> An
     if location.as_ref() != path {
         return failed(StatusCode::NOT_FOUND, "NoSuchKey");
     }
-    let Ok(range) = range(&request.headers) else {
+    let Ok(range) = RangeSpec::parse(&request.headers) else {
         return failed(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange");
     };
     let is_partial = range.is_some();
     let options = GetOptions {
         if_match: text(&request.headers, IF_MATCH.as_str()),
         version: version(&request.uri),
-        range,
+        range: range.map(RangeSpec::to_get_range),
         head,
         ..GetOptions::default()
     };
-    match store.get_opts(&location, options).await {
+    match store.get_source(&location, options).await {
         Ok(result) => answer(result, head, is_partial).await,
         Err(error) => refused(&error),
     }
@@ -96,18 +95,9 @@ async fn answer(result: GetResult, head: bool, is_partial: bool) -> Answer {
             format!("bytes {}-{last}/{}", range.start, meta.size),
         );
     }
-    say(
-        LAST_MODIFIED.as_str(),
-        meta.last_modified
-            .format("%a, %d %b %Y %H:%M:%S GMT")
-            .to_string(),
-    );
-    if let Some(tag) = meta.e_tag {
-        let is_quoted = tag.ends_with('"');
-        say(
-            ETAG.as_str(),
-            if is_quoted { tag } else { format!("\"{tag}\"") },
-        );
+    say(LAST_MODIFIED.as_str(), http_date(meta.last_modified));
+    if let Some(tag) = meta.e_tag.as_deref().and_then(EntityTag::of_store) {
+        say(ETAG.as_str(), tag.to_header());
     }
     if let Some(version) = meta.version {
         say(VERSION_ID, version);
@@ -150,50 +140,10 @@ fn version(uri: &Uri) -> Option<String> {
         .map(|value| value.into_owned())
 }
 
-/// One range of bytes (RFC 9110 14.2), as our client writes it.
-fn range(headers: &HeaderMap) -> Result<Option<GetRange>, ()> {
-    let Some(value) = headers.get(RANGE) else {
-        return Ok(None);
-    };
-    let parse = || {
-        let (first, last) = value
-            .to_str()
-            .ok()?
-            .strip_prefix("bytes=")?
-            .split_once('-')?;
-        if first.is_empty() {
-            return Some(GetRange::Suffix(last.parse().ok()?));
-        }
-        let first: u64 = first.parse().ok()?;
-        if last.is_empty() {
-            return Some(GetRange::Offset(first));
-        }
-        let last: u64 = last.parse().ok()?;
-        (first <= last).then(|| GetRange::Bounded(first..last.saturating_add(1)))
-    };
-    parse().map(Some).ok_or(())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn ranges_are_those_of_http() {
-        let read = |text: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RANGE, HeaderValue::from_static(text));
-            range(&headers)
-        };
-        assert_eq!(read("bytes=2-4"), Ok(Some(GetRange::Bounded(2..5))));
-        assert_eq!(read("bytes=2-"), Ok(Some(GetRange::Offset(2))));
-        assert_eq!(read("bytes=-7"), Ok(Some(GetRange::Suffix(7))));
-        for bad in ["bytes=4-2", "bytes=a-b", "lines=1-2", "bytes=1-2,4-5"] {
-            assert_eq!(read(bad), Err(()), "{bad}");
-        }
-        assert_eq!(range(&HeaderMap::new()), Ok(None));
-    }
 
     #[test]
     fn a_version_is_taken_as_written() {

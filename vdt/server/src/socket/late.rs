@@ -1,0 +1,238 @@
+//! The origin of a process whose state may not be open yet, and which does not show everything that is in it.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use async_trait::async_trait;
+use futures::{
+    StreamExt, TryStreamExt, future,
+    stream::{self, BoxStream},
+};
+use object_store::{
+    Error, GetOptions, GetResult, ListResult, ObjectMeta, ObjectStore, Result, path::Path,
+};
+use vdt_sidecar::link::wire::SOURCES;
+use vdt_store::Origin;
+
+use crate::tables::{Shown, Tables};
+
+/// Segments of a table's folder, the bucket's first. What lies below is one table's.
+const TABLE_PARTS: usize = 4;
+
+/// An origin whose state is not open yet: every read fails until it is. Of `log` it has what `tables` show.
+///
+/// A table that is not open yet has not told its sources: reads of a source that nobody knows fail until all tables are open. They are not
+/// answered with `NotFound`, which would say that the object is gone.
+#[derive(Debug, Clone)]
+pub(crate) struct Late {
+    origin: Arc<OnceLock<Arc<Origin>>>,
+    tables: Arc<Tables>,
+}
+
+impl Late {
+    /// An origin of what `tables` declare, before it is there.
+    pub(crate) fn new(tables: Arc<Tables>) -> Self {
+        Self {
+            origin: Arc::default(),
+            tables,
+        }
+    }
+
+    /// The origin, which is there from now on.
+    pub(crate) fn arrived(&self, origin: Arc<Origin>) {
+        // The first one stays; there is only one.
+        let _ = self.origin.set(origin);
+    }
+
+    /// The origin, if it is there.
+    pub(crate) fn get(&self) -> Option<&Arc<Origin>> {
+        self.origin.get()
+    }
+
+    fn need(&self) -> Result<&Arc<Origin>> {
+        self.get()
+            .ok_or_else(|| later("the state store is not open yet"))
+    }
+
+    /// What is shown of `location`, whose first segment is the bucket.
+    fn shows(&self, location: &Path) -> Shown {
+        let inside = location.as_ref().split_once('/');
+        self.tables.shows(inside.map_or("", |(_, inside)| inside))
+    }
+
+    /// Refuses what is not shown.
+    pub(super) fn permit(&self, location: &Path) -> Result<()> {
+        match self.shows(location) {
+            Shown::Something => Ok(()),
+            Shown::NotYet => Err(later("whose the table is, is not known yet; ask again")),
+            Shown::Nothing => Err(not_found(location)),
+        }
+    }
+
+    /// The origin, to list `prefix`; `None` where nothing is shown.
+    fn to_list(&self, prefix: &Path) -> Result<Option<&Arc<Origin>>> {
+        match self.permit(prefix) {
+            Ok(()) => self.need().map(Some),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is shown of what `list` says of `prefix`.
+    fn listed(
+        &self,
+        prefix: Option<&Path>,
+        list: impl FnOnce(&Origin) -> BoxStream<'static, Result<ObjectMeta>>,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        let folder = prefix.cloned().unwrap_or_default();
+        let listed = match self.to_list(&folder) {
+            Ok(Some(origin)) => list(origin),
+            Ok(None) => return stream::empty().boxed(),
+            Err(error) => return stream::iter([Err(error)]).boxed(),
+        };
+        if folder.parts().count() >= TABLE_PARTS {
+            return listed;
+        }
+        let this = self.clone();
+        let is_shown = move |meta: &ObjectMeta| this.shows(&meta.location) == Shown::Something;
+        listed
+            .try_filter(move |meta| future::ready(is_shown(meta)))
+            .boxed()
+    }
+}
+
+impl fmt::Display for Late {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.get() {
+            Some(origin) => origin.fmt(f),
+            None => f.write_str("origin, not open yet"),
+        }
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Late {
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        let mut parts = location.parts();
+        let is_source = parts.next().is_some_and(|part| part.as_ref() == SOURCES);
+        if !is_source {
+            self.permit(location)?;
+        }
+        let origin = self.need()?;
+        if is_source
+            && parts.next().is_some_and(|id| !origin.knows(id.as_ref()))
+            && self.tables.are_opening()
+        {
+            return Err(later(
+                "the table that declares this source is not open yet; ask again",
+            ));
+        }
+        origin.get_opts(location, options).await
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.listed(prefix, |origin| origin.list(prefix))
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.listed(prefix, |origin| origin.list_with_offset(prefix, offset))
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        let Some(origin) = self.to_list(prefix.unwrap_or(&Path::default()))? else {
+            return Ok(nothing());
+        };
+        let mut listed = origin.list_with_delimiter(prefix).await?;
+        let is_shown = |path: &Path| self.shows(path) == Shown::Something;
+        listed.common_prefixes.retain(is_shown);
+        listed.objects.retain(|meta| is_shown(&meta.location));
+        Ok(listed)
+    }
+
+    vdt_rope::refuse_writes!(read_only);
+}
+
+/// What is not there yet and may come.
+fn later(why: &'static str) -> Error {
+    Error::Generic {
+        store: "origin",
+        source: why.into(),
+    }
+}
+
+pub(super) fn nothing() -> ListResult {
+    ListResult {
+        common_prefixes: Vec::new(),
+        objects: Vec::new(),
+    }
+}
+
+pub(super) fn not_found(path: &Path) -> Error {
+    Error::NotFound {
+        path: path.to_string(),
+        source: "no such object".into(),
+    }
+}
+
+pub(super) fn read_only(operation: &str) -> Error {
+    Error::NotSupported {
+        source: format!("{operation}: the origin is read-only").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use object_store::memory::InMemory;
+    use vdt_crds::VirtualTable;
+    use vdt_store::{OpenMode, Source, SourceEnv, StateStore};
+
+    use super::*;
+    use crate::{metrics::Metrics, tables::Served};
+
+    #[tokio::test]
+    async fn what_a_table_that_is_not_open_yet_may_declare_is_not_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.pdf"), "content").unwrap();
+        let spec = VirtualTable::for_folder(folder.path())
+            .spec
+            .sources
+            .remove(0);
+        let env = SourceEnv {
+            base_dir: folder.path().to_owned(),
+            ..SourceEnv::default()
+        };
+        let source = Arc::new(Source::open(&spec, &env).unwrap());
+        let served = Served::pending("main/default/t".to_owned(), "t".to_owned(), None);
+        let (metrics, _) = Metrics::new(false);
+        let tables = Tables::new(vec![Arc::new(served)], Vec::new(), Arc::new(metrics));
+        let tables = Arc::new(tables);
+        let late = Late::new(tables.clone());
+        let state =
+            StateStore::from_store(Arc::new(InMemory::new()), "memory", OpenMode::ReadWrite);
+        let origin = Arc::new(Origin::new(state.await.unwrap()));
+        late.arrived(origin.clone());
+
+        let path = Path::from(format!("sources/{}/a.pdf", source.id()));
+        let error = late
+            .get_opts(&path, GetOptions::default())
+            .await
+            .unwrap_err();
+        assert!(matches!(error, Error::Generic { .. }), "{error:?}");
+        origin.add_source(source);
+        late.get_opts(&path, GetOptions::default()).await.unwrap();
+        let elsewhere = Path::from("sources/0011223344556677/a.pdf");
+        tables.declare(Vec::new(), Vec::new());
+        let error = late
+            .get_opts(&elsewhere, GetOptions::default())
+            .await
+            .unwrap_err();
+        assert!(matches!(error, Error::NotFound { .. }), "{error:?}");
+    }
+}
