@@ -3,6 +3,7 @@
 //! Every look begins at the start and holds nothing that a restart would miss; what is kept between looks saves requests and is good for nothing else.
 //! A look that fails writes a status that says so and is repeated with back-off. A look is bounded in time.
 
+mod answers;
 mod look;
 mod memory;
 mod pace;
@@ -11,10 +12,12 @@ mod report;
 use std::{
     collections::{HashMap, HashSet},
     convert::Infallible,
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
 };
 
+use futures::FutureExt;
 use kube::{
     Client, ResourceExt,
     api::DynamicObject,
@@ -78,6 +81,15 @@ enum LookError {
     /// It took too long.
     #[error("gave up after {} s", LOOK.as_secs())]
     Slow,
+    /// A defect of the operator. The log has told where.
+    #[error("the operator panicked at this table: please report it, with the log before this line")]
+    Panicked,
+}
+
+/// Runs a look; `None` where it panics. One table that the operator is not up to must not end the looks at all others. What is kept between looks
+/// may be half changed then, and is only what spares work.
+async fn caught<F: Future>(look: F) -> Option<F::Output> {
+    AssertUnwindSafe(look).catch_unwind().await.ok()
 }
 
 /// Looks at one table. Never fails: a failure is a back-off.
@@ -102,13 +114,19 @@ pub(crate) async fn reconcile(
     let unpacked = unpack(&object);
     let look = Look {
         context: &context,
+        table: &key,
         object: &unpacked,
         namespace: &namespace,
         name: &name,
     };
-    let result = match timeout(LOOK, Box::pin(look.run(&mut memory))).await {
-        Ok(result) => result,
-        Err(_) => Err(LookError::Slow),
+    let looked = caught(timeout(LOOK, Box::pin(look.run(&mut memory)))).await;
+    let result = match looked {
+        Some(Ok(result)) => result,
+        Some(Err(_)) => Err(LookError::Slow),
+        None => {
+            context.metrics.panicked();
+            Err(LookError::Panicked)
+        }
     };
     let action = match result {
         Ok(next) => {
@@ -166,6 +184,13 @@ fn random() -> u32 {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_its_look_and_nothing_else() {
+        assert_eq!(caught(async { 3 }).await, Some(3));
+        let look = async { assert_ne!(1 + 1, 2, "a defect") };
+        assert_eq!(caught(look).await, None);
+    }
 
     #[test]
     fn what_an_api_server_says_is_told_once_and_in_its_words() {

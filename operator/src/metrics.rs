@@ -1,4 +1,4 @@
-//! Metrics under the names of controller-runtime, so that existing dashboards and alerts work, and one of our own.
+//! Metrics under the names of controller-runtime, so that existing dashboards and alerts work, and two of our own.
 
 use std::{
     sync::atomic::AtomicU64,
@@ -197,6 +197,14 @@ impl Metrics {
         self.queue_adds.get_or_create(&queue()).inc();
     }
 
+    /// A reconcile panicked; it ends as an error, too.
+    pub(crate) fn panicked(&self) {
+        let controller = Controller {
+            controller: CONTROLLER,
+        };
+        self.panics.get_or_create(&controller).inc();
+    }
+
     /// A reconcile ended. `is_stalled`: only a person can help.
     pub(crate) fn end(&self, result: Result, is_stalled: bool, took: Duration) {
         let controller = Controller {
@@ -361,6 +369,7 @@ mod tests {
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry, 8);
         metrics.begin();
+        metrics.panicked();
         metrics.end(Result::Error, true, Duration::from_millis(10));
         metrics.lead("vdt-leader", true);
         let mut text = String::new();
@@ -370,7 +379,7 @@ mod tests {
             "controller_runtime_reconcile_total{controller=\"virtualtable\",result=\"success\"} 0",
             "controller_runtime_reconcile_errors_total{controller=\"virtualtable\"} 1",
             "controller_runtime_terminal_reconcile_errors_total{controller=\"virtualtable\"} 1",
-            "controller_runtime_reconcile_panics_total{controller=\"virtualtable\"} 0",
+            "controller_runtime_reconcile_panics_total{controller=\"virtualtable\"} 1",
             "controller_runtime_reconcile_time_seconds_count{controller=\"virtualtable\"} 1",
             "controller_runtime_max_concurrent_reconciles{controller=\"virtualtable\"} 8",
             "controller_runtime_active_workers{controller=\"virtualtable\"} 0",

@@ -23,7 +23,8 @@ pub(crate) const INSTANCE: &str = "app.kubernetes.io/instance";
 pub(crate) const APPLIED: &str = "vdt.io/applied";
 /// Annotation of pods: SHA-256 of their template without CPU and memory, which change in place.
 pub(crate) const TEMPLATE_HASH: &str = "vdt.io/template-hash";
-/// Annotation of pods: which CPU and memory their containers ask for, without amounts. Tells a limit that is no longer wanted from one that a LimitRange set.
+/// Annotation of pods: the CPU and memory that they were last asked for. Tells what is wanted anew from what admission or an autoscaler made of it, and a limit
+/// that is no longer wanted from one that a LimitRange set.
 pub(crate) const ASKED: &str = "vdt.io/asked";
 /// Annotation of pods: SHA-256 of what their processes read of the manifests and do not follow while they run.
 pub(crate) const CONFIG_HASH: &str = "vdt.io/config-hash";

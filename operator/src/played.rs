@@ -20,6 +20,13 @@ pub(crate) const HANGS: u16 = 0;
 pub(crate) fn played(
     answer: impl Fn(&str, &str) -> (u16, Value) + Clone + Send + Sync + 'static,
 ) -> (Client, Calls) {
+    played_with(move |method, path, _| answer(method, path))
+}
+
+/// The same where an answer depends on what was sent.
+pub(crate) fn played_with(
+    answer: impl Fn(&str, &str, &Value) -> (u16, Value) + Clone + Send + Sync + 'static,
+) -> (Client, Calls) {
     let calls = Calls::default();
     let seen = calls.clone();
     let service = tower::service_fn(move |request: Request<Body>| {
@@ -28,9 +35,9 @@ pub(crate) fn played(
             let (head, body) = request.into_parts();
             let bytes = body.collect().await.unwrap().to_bytes();
             let line = format!("{} {}", head.method, head.uri.path());
-            let sent = serde_json::from_slice(&bytes).unwrap_or_default();
+            let sent: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            let (code, body) = answer(head.method.as_str(), head.uri.path(), &sent);
             seen.lock().unwrap().push((line, sent));
-            let (code, body) = answer(head.method.as_str(), head.uri.path());
             if code == HANGS {
                 std::future::pending::<()>().await;
             }

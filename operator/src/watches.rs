@@ -16,6 +16,7 @@ mod nodes;
 mod owned;
 mod references;
 mod tables;
+mod undefined;
 
 #[cfg(test)]
 mod tests;
@@ -43,10 +44,11 @@ use vdt_crds::VirtualTable;
 use crate::{build::Kind, names};
 
 pub(crate) use kept::unpack;
-pub(crate) use nodes::{HOSTNAME, Nodes};
+pub(crate) use nodes::{Nodes, Place};
 pub(crate) use references::ReferenceIndex;
 #[cfg(test)]
 pub(crate) use tests::filled;
+pub(crate) use undefined::Undefined;
 
 /// A table in the queue.
 pub(crate) type TableRef = ObjectRef<DynamicObject>;
@@ -63,6 +65,8 @@ pub(crate) struct Watches {
     pub(crate) nodes: Option<Arc<Nodes>>,
     /// Which table refers to which Secret or ConfigMap.
     pub(crate) references: Arc<ReferenceIndex>,
+    /// Kinds that the cluster does not have.
+    pub(crate) undefined: Undefined,
     queue: Queue,
 }
 
@@ -148,6 +152,7 @@ impl Watches {
             pods,
             nodes,
             references,
+            undefined: Undefined::default(),
             queue,
         };
         (watches, receiver)
@@ -172,6 +177,11 @@ impl Watches {
     /// Stops to fill the queue.
     pub(crate) fn follow(&self) {
         self.queue.is_leading.store(false, Ordering::SeqCst);
+    }
+
+    /// Returns the way into the queue.
+    pub(crate) fn queue(&self) -> Queue {
+        self.queue.clone()
     }
 
     /// Returns a child as last seen.
@@ -208,7 +218,7 @@ fn belongs(object: &DynamicObject, server: &str, namespace: &str) -> bool {
 
 /// The way into the queue.
 #[derive(Clone)]
-struct Queue {
+pub(crate) struct Queue {
     sender: mpsc::UnboundedSender<TableRef>,
     is_leading: Arc<AtomicBool>,
 }
@@ -220,7 +230,8 @@ impl Queue {
         }
     }
 
-    fn send(&self, table: TableRef) {
+    /// Puts a table into the queue, if this process leads.
+    pub(crate) fn send(&self, table: TableRef) {
         if self.is_leading.load(Ordering::SeqCst) {
             // Without a receiver this process is about to end.
             drop(self.sender.send(table));

@@ -1,5 +1,6 @@
 //! What becomes of a child: it is as it should be, it is applied, or its name belongs to somebody else.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::{
     ResourceExt,
     api::{DeleteParams, DynamicObject, PropagationPolicy},
@@ -50,7 +51,7 @@ impl Cluster<'_> {
                 name: child.name.clone(),
             });
         }
-        if !self.is_ours(child.kind, live) {
+        if !self.is_ours(child.kind, live) && !self.is_left_behind(child, live).await? {
             let uid = live
                 .owner_references()
                 .iter()
@@ -100,6 +101,35 @@ impl Cluster<'_> {
         live.owner_references()
             .iter()
             .any(|owner| owner.uid == self.uid)
+    }
+
+    /// Says whether a table of this name left an object behind (`kubectl delete --cascade=orphan`): nobody controls it, it says that it is of this table, and
+    /// this operator wrote it. It is taken over.
+    async fn is_left_behind(
+        &self,
+        child: &Child,
+        seen: &DynamicObject,
+    ) -> Result<bool, ApplyError> {
+        let says_so = |live: &DynamicObject| {
+            let owners = live.owner_references();
+            owners.iter().all(|owner| owner.controller != Some(true))
+                && names::server_of(live.metadata.labels.as_ref()) == Some(self.server)
+                && live
+                    .labels()
+                    .get(names::MANAGED_BY)
+                    .is_some_and(|by| by == names::OPERATOR)
+        };
+        if !says_so(seen) {
+            return Ok(false);
+        }
+        // A store does not keep who wrote what.
+        let live = self.api(child.kind).get_opt(&child.name).await;
+        let live = live.map_err(ApplyError::api("get", child.kind.as_str(), &child.name))?;
+        Ok(live.is_some_and(|live| {
+            let is_ours =
+                |entry: &ManagedFieldsEntry| entry.manager.as_deref() == Some(names::FIELD_MANAGER);
+            says_so(&live) && live.managed_fields().iter().any(is_ours)
+        }))
     }
 
     /// Claim templates cannot be changed: the StatefulSet goes without its pods, and comes back with other templates.

@@ -4,7 +4,7 @@
 //! Node's DELETE event seen, claim bound to a volume of that node, pod cannot be scheduled
 //!     -> the claim is marked with the time of the event, so that another operator goes on counting
 //!     -> the mark goes when the node is there again, or the pod is scheduled: the cache is where it was
-//!     -> after nodeLossGraceSeconds, all hosts of the volume asked for once more: claim deleted (uid, version), then the pod (uid, version); both come back elsewhere, cold
+//!     -> after nodeLossGraceSeconds, all nodes that may have the volume asked for once more: claim deleted (uid, version), then the pod (uid, version); both come back elsewhere, cold
 //!
 //! fewer pods than claims    the claims beyond go: the StatefulSet deletes those of pods that it takes away itself, and no others
 //! no pods, a claim without an owner    it gets the table as one: the StatefulSet that owned it was made anew, and one without pods owns no claims
@@ -13,6 +13,7 @@
 //! A cache may be deleted, that is why this may be done. A node that is merely not ready, or that was never seen, is not a node that is gone. The
 //! claim of a state is never looked at here.
 
+mod pinned;
 #[cfg(test)]
 mod tests;
 
@@ -24,15 +25,17 @@ use kube::{
     Api, ResourceExt,
     api::{DynamicObject, ListParams, Patch, PatchParams},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use vdt_crds::{Server, VolumeType, quantity};
 
 use super::{ApplyError, Cluster, delete_if_same, rollout::PodView};
 use crate::{
     build::{Child, Kind},
     names,
-    watches::{HOSTNAME, table_resource},
+    watches::table_resource,
 };
+
+use pinned::{Term, gone_since, pinned_to, selector};
 
 /// Default of `nodeLossGraceSeconds`.
 const NODE_LOSS_GRACE_SECONDS: u32 = 300;
@@ -248,12 +251,10 @@ impl Cluster<'_> {
             // Its volume went with the node.
             Hosts::NoVolume => marked,
             Hosts::Anywhere => None,
-            Hosts::Of(hosts) => {
-                let seen: Option<Vec<_>> =
-                    hosts.iter().map(|host| nodes.gone_since(host)).collect();
-                let lost = marked.max(seen.and_then(|times| times.into_iter().max()));
+            Hosts::Of(terms) => {
+                let lost = marked.max(gone_since(&terms, nodes));
                 // A mark is old news, and so may be the watch's: a node that came back has the cache.
-                if lost.is_some() && self.is_there(&hosts).await? {
+                if lost.is_some() && self.is_there(&terms).await? {
                     None
                 } else {
                     lost
@@ -311,16 +312,15 @@ impl Cluster<'_> {
         Ok(())
     }
 
-    /// Says whether one of these hosts is a node of the cluster now.
-    async fn is_there(&self, hosts: &[String]) -> Result<bool, ApplyError> {
+    /// Says whether a node of the cluster has a volume of these terms now.
+    async fn is_there(&self, terms: &[Term]) -> Result<bool, ApplyError> {
         let api: Api<Node> = Api::all(self.client.clone());
-        for host in hosts {
-            let selector = ListParams::default()
-                .labels(&format!("{HOSTNAME}={host}"))
-                .limit(1);
+        for term in terms {
+            let labels: Vec<String> = term.iter().map(selector).collect();
+            let selector = ListParams::default().labels(&labels.join(",")).limit(1);
             let found = api.list_metadata(&selector).await;
             if !found
-                .map_err(ApplyError::api("list", "Node", host))?
+                .map_err(ApplyError::api("list", "Node", &labels.join(",")))?
                 .items
                 .is_empty()
             {
@@ -340,8 +340,8 @@ impl Cluster<'_> {
         let read = read.map_err(ApplyError::api("get", "PersistentVolume", volume))?;
         Ok(match read.map(|volume| pinned_to(&json!(volume))) {
             None => Hosts::NoVolume,
-            Some(hosts) if hosts.is_empty() => Hosts::Anywhere,
-            Some(hosts) => Hosts::Of(hosts),
+            Some(terms) if terms.is_empty() => Hosts::Anywhere,
+            Some(terms) => Hosts::Of(terms),
         })
     }
 }
@@ -350,29 +350,8 @@ impl Cluster<'_> {
 enum Hosts {
     /// It is gone.
     NoVolume,
-    /// It is not there yet, or no host holds it.
+    /// It is not there yet, or nothing pins it.
     Anywhere,
-    /// One of these has it, or each of them.
-    Of(Vec<String>),
-}
-
-/// Host names of a volume's node affinity; none if one of its terms is about something else, for another node may then have it.
-fn pinned_to(volume: &Value) -> Vec<String> {
-    let terms = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"].as_array();
-    let mut all = Vec::new();
-    for term in terms.into_iter().flatten() {
-        let hosts: Vec<String> = term["matchExpressions"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter(|expression| expression["key"] == HOSTNAME && expression["operator"] == "In")
-            .flat_map(|expression| expression["values"].as_array().into_iter().flatten())
-            .filter_map(|value| value.as_str().map(str::to_owned))
-            .collect();
-        if hosts.is_empty() {
-            return hosts;
-        }
-        all.extend(hosts);
-    }
-    all
+    /// Where one of these holds.
+    Of(Vec<Term>),
 }

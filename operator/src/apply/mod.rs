@@ -38,6 +38,18 @@ pub(crate) use pods::pod_views;
 /// Reason: an object of a child's name belongs to somebody else.
 pub(crate) const NAME_TAKEN: &str = "NameTaken";
 
+/// What was last sent of each child, by kind and name. It spares requests, and is good for nothing else.
+pub(crate) type Sent = HashMap<(Kind, String), Version>;
+
+/// What was sent, and what the API server made of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Version {
+    /// Value of [`names::APPLIED`]; empty where it is to be looked at again.
+    pub(crate) hash: String,
+    /// `resourceVersion` that was answered. None where nothing was sent.
+    pub(crate) answered: Option<String>,
+}
+
 /// What an apply came to.
 #[derive(Debug, Default)]
 pub(crate) struct Applied {
@@ -83,16 +95,15 @@ impl Cluster<'_> {
         }))
     }
 
-    /// Applies the children that are not as they should be.
-    ///
-    /// `unwatched`: hashes of children of kinds that are not watched, as last applied.
+    /// Applies the children that are not as they should be. What was sent and is as the API server answered it is what it should be, whatever admission
+    /// made of it.
     ///
     /// # Errors
     /// The API server does not take one of them. Those before it are applied.
     pub(crate) async fn apply(
         &self,
         children: &Children,
-        unwatched: &mut HashMap<(Kind, String), String>,
+        sent: &mut Sent,
     ) -> Result<Result<Applied, Refusal>, ApplyError> {
         let mut applied = Applied::default();
         for child in &children.objects {
@@ -101,43 +112,51 @@ impl Cluster<'_> {
                 .as_str()
                 .unwrap_or_default();
             let key = (child.kind, child.name.clone());
-            if !is_watched && unwatched.get(&key).is_some_and(|last| last == hash) {
+            let last = sent.get(&key).filter(|last| last.hash == hash);
+            if !is_watched && last.is_some() {
+                continue;
+            }
+            if self.watches.undefined.has(child.kind) {
+                applied.undefined.push(child.kind);
                 continue;
             }
             let live = self.watches.child(child.kind, &child.name, self.namespace);
-            match self.check(child, live.as_ref()).await? {
-                Verdict::AsApplied => {
-                    if !is_watched {
-                        unwatched.insert(key, hash.to_owned());
+            let answered = last.and_then(|last| last.answered.clone());
+            let seen = live.as_ref().and_then(ResourceExt::resource_version);
+            if answered.is_some() && answered == seen {
+                continue;
+            }
+            let answered = match self.check(child, live.as_ref()).await? {
+                Verdict::AsApplied if is_watched => continue,
+                Verdict::AsApplied => None,
+                Verdict::Apply => match self.write(child).await {
+                    Ok(answered) => {
+                        let name = format!("{} {}", child.kind.as_str(), child.name);
+                        applied.written.push(name);
+                        answered
                     }
-                    continue;
-                }
-                Verdict::Apply => {}
+                    Err(ApplyError::Api { source, .. }) if !is_watched && is_not_found(&source) => {
+                        self.watches.undefined.tell(child.kind);
+                        applied.undefined.push(child.kind);
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                },
                 Verdict::Keep(live) => {
                     applied.claims.extend(self.keep_state(child, &live).await?);
                     continue;
                 }
                 Verdict::Taken(refusal) => return Ok(Err(refusal)),
-            }
-            match self.write(child).await {
-                Ok(()) => applied
-                    .written
-                    .push(format!("{} {}", child.kind.as_str(), child.name)),
-                Err(ApplyError::Api { source, .. }) if !is_watched && is_not_found(&source) => {
-                    applied.undefined.push(child.kind);
-                    continue;
-                }
-                Err(error) => return Err(error),
-            }
-            if !is_watched {
-                unwatched.insert(key, hash.to_owned());
-            }
+            };
+            let hash = hash.to_owned();
+            sent.insert(key, Version { hash, answered });
         }
-        self.sweep(children, unwatched).await?;
+        self.sweep(children, sent).await?;
         Ok(Ok(applied))
     }
 
-    async fn write(&self, child: &Child) -> Result<(), ApplyError> {
+    /// Sends a child. Returns the version that is answered.
+    async fn write(&self, child: &Child) -> Result<Option<String>, ApplyError> {
         let kind = child.kind.as_str();
         let object = child.dynamic().map_err(|source| ApplyError::NoObject {
             kind,
@@ -145,7 +164,8 @@ impl Cluster<'_> {
             source,
         })?;
         let manager = PatchParams::apply(names::FIELD_MANAGER).force();
-        self.api(child.kind)
+        let answered = self
+            .api(child.kind)
             .patch(&child.name, &manager, &Patch::Apply(&object))
             .await
             .map_err(|error| {
@@ -163,15 +183,11 @@ impl Cluster<'_> {
             namespace = self.namespace,
             "applied"
         );
-        Ok(())
+        Ok(answered.resource_version())
     }
 
     /// Deletes children that an earlier spec or an earlier operator made and this one does not. Claims are not among them.
-    async fn sweep(
-        &self,
-        children: &Children,
-        unwatched: &mut HashMap<(Kind, String), String>,
-    ) -> Result<(), ApplyError> {
+    async fn sweep(&self, children: &Children, sent: &mut Sent) -> Result<(), ApplyError> {
         for kind in Kind::BUILT_IN
             .into_iter()
             .filter(|kind| *kind != Kind::PersistentVolumeClaim)
@@ -186,11 +202,15 @@ impl Cluster<'_> {
                 }
             }
         }
-        let gone: Vec<_> = unwatched
+        let gone: Vec<_> = sent
             .keys()
             .filter(|(kind, name)| children.find(*kind, name).is_none())
             .cloned()
             .collect();
+        let (watched, gone): (Vec<_>, Vec<_>) = gone
+            .into_iter()
+            .partition(|(kind, _)| Kind::BUILT_IN.contains(kind));
+        sent.retain(|key, _| !watched.contains(key));
         for (kind, name) in gone {
             let live = self.api(kind).get_opt(&name).await;
             let live = live.map_err(ApplyError::api("get", kind.as_str(), &name))?;
@@ -200,7 +220,7 @@ impl Cluster<'_> {
             };
             // Nothing else tells that it is there still.
             if is_done {
-                unwatched.remove(&(kind, name));
+                sent.remove(&(kind, name));
             }
         }
         Ok(())

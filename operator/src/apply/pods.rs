@@ -1,5 +1,8 @@
 //! What is done to pods: the steps of a roll, a touch that brings Secrets, a `suspend` that stops their refreshes.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use kube::{
@@ -37,18 +40,17 @@ impl Cluster<'_> {
         ))
     }
 
-    /// Does what a roll needs now. `target.refused` gets the pods whose resize is refused; they are then replaced, as many at once as may be.
+    /// Does what a roll needs now. Pods whose resize is refused are replaced, as many at once as may be.
     ///
     /// # Errors
     /// The API server does not take a step. Those before it are done.
-    pub(crate) async fn roll(&self, target: &mut Target<'_>) -> Result<Plan, ApplyError> {
+    pub(crate) async fn roll(&self, target: &Target<'_>) -> Result<Plan, ApplyError> {
         // What is about to go is decided by what is there, not by what a store remembers.
         let plan = rollout::plan(target, &self.live_pods().await?);
-        let refused = self.step(&plan.steps).await?;
-        if refused.is_empty() {
+        if self.step(&plan.steps).await? {
             return Ok(plan);
         }
-        target.refused.extend(refused);
+        // The pods say by now what was refused.
         let plan = rollout::plan(target, &self.live_pods().await?);
         let replacements: Vec<Step> = plan
             .steps
@@ -60,11 +62,11 @@ impl Cluster<'_> {
         Ok(plan)
     }
 
-    /// Takes steps. Returns the uids of pods whose resize is refused.
-    async fn step(&self, steps: &[Step]) -> Result<Vec<String>, ApplyError> {
-        let mut refused = Vec::new();
+    /// Takes steps. Returns whether no resize is refused.
+    async fn step(&self, steps: &[Step]) -> Result<bool, ApplyError> {
+        let mut is_taken = true;
         if steps.is_empty() || !self.is_current().await? {
-            return Ok(refused);
+            return Ok(is_taken);
         }
         for step in steps {
             match step {
@@ -82,27 +84,25 @@ impl Cluster<'_> {
                     uid,
                     asked,
                     patch,
-                } => {
-                    if !self.resize(name, asked.as_deref(), patch).await? {
-                        refused.push(uid.clone());
-                    }
-                }
+                } => is_taken &= self.resize(name, uid, asked, patch).await?,
             }
         }
-        Ok(refused)
+        Ok(is_taken)
     }
 
     /// Changes CPU and memory of a pod in place. Returns whether the API server takes it.
+    ///
+    /// What is asked for is written down before it is asked, or nobody would miss it once it is no longer wanted; what came of it afterwards, so that an
+    /// operator that dies between the two asks again.
     async fn resize(
         &self,
         name: &str,
-        asked: Option<&str>,
+        uid: &str,
+        asked: &str,
         patch: &Value,
     ) -> Result<bool, ApplyError> {
-        // First of all: what is in place but not written down would not be missed once it is no longer wanted.
-        if let Some(asked) = asked
-            && !self.annotate(name, names::ASKED, asked).await?
-        {
+        let before = rollout::asking(asked);
+        if !self.annotate(name, uid, names::ASKED, &before).await? {
             return Ok(true); // gone
         }
         let params = PatchParams::default();
@@ -117,6 +117,7 @@ impl Cluster<'_> {
                     namespace = self.namespace,
                     "CPU and memory changed in place"
                 );
+                self.annotate(name, uid, names::ASKED, asked).await?;
                 Ok(true)
             }
             // The cluster cannot, or not from this to that (a class of service that would change): a new pod can.
@@ -129,6 +130,8 @@ impl Cluster<'_> {
                     reason = status.message,
                     "CPU and memory cannot be changed in place"
                 );
+                let refused = rollout::refused(asked);
+                self.annotate(name, uid, names::ASKED, &refused).await?;
                 Ok(false)
             }
             Err(error) => Err(ApplyError::api("resize", "Pod", name)(error)),
@@ -139,10 +142,11 @@ impl Cluster<'_> {
     async fn annotate(
         &self,
         name: &str,
+        uid: &str,
         annotation: &str,
         value: &str,
     ) -> Result<bool, ApplyError> {
-        let patch = json!({"metadata": {"annotations": {annotation: value}}});
+        let patch = json!({"metadata": {"uid": uid, "annotations": {annotation: value}}});
         let params = PatchParams {
             field_manager: Some(names::FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
@@ -154,6 +158,8 @@ impl Cluster<'_> {
         {
             Ok(_) => Ok(true),
             Err(error) if is_not_found(&error) => Ok(false),
+            // Another one of the name.
+            Err(kube::Error::Api(status)) if status.is_conflict() => Ok(false),
             Err(error) => Err(ApplyError::api("patch", "Pod", name)(error)),
         }
     }
@@ -164,7 +170,8 @@ impl Cluster<'_> {
             .iter()
             .filter(|pod| !pod.is_terminating && pod.reload.as_deref() != Some(hash))
         {
-            self.annotate(&pod.name, names::RELOAD, hash).await?;
+            self.annotate(&pod.name, &pod.uid, names::RELOAD, hash)
+                .await?;
         }
         Ok(())
     }

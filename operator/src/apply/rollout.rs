@@ -3,22 +3,25 @@
 //! ```text
 //! outdated and not ready      replace at once: it serves nobody
 //! outdated and ready          replace if all but `maxUnavailable - 1` others are ready; highest ordinal first
-//! up to date, other CPU or memory    resize in place, all at once: nobody restarts
+//! up to date, asked for other CPU or memory than is wanted    resize in place, all at once: nobody restarts
 //!     what the node or the API server will not do, a request or limit that is no longer wanted    as outdated: replace, one after the other
 //! ```
+//!
+//! What a pod was asked for, and not what it has, decides about CPU and memory ([`mod@asked`]).
 //!
 //! A pod counts as ready again only after its warm-up, which its readiness waits for, so a roll keeps caches as warm as they can be. The plan holds
 //! nothing between two looks: an operator that dies in the middle of a roll goes on with it.
 
+mod asked;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
-
 use serde_json::{Value, json};
-use vdt_crds::quantity;
 
 use crate::names;
+
+use asked::{Amounts, Need, amounts, need};
+pub(crate) use asked::{asked, asking, refused, resources};
 
 /// A pod as it is seen.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,9 +42,9 @@ pub(crate) struct PodView {
     pub(crate) reload: Option<String>,
     /// Address, once it has one.
     pub(crate) ip: Option<String>,
-    /// CPU and memory by container.
-    pub(crate) resources: Value,
-    /// Which CPU and memory were asked for, value of [`names::ASKED`]. None of pods of operators that did not write it.
+    /// CPU and memory that it has.
+    pub(crate) resources: Amounts,
+    /// Value of [`names::ASKED`]. None of pods of operators that did not write it.
     pub(crate) asked: Option<String>,
     /// Whether the node can never do the resize to what the pod's spec says now.
     pub(crate) is_infeasible: bool,
@@ -71,8 +74,8 @@ pub(crate) enum Step {
         name: String,
         /// Its identity.
         uid: String,
-        /// What [`names::ASKED`] has to say before, where it says less.
-        asked: Option<String>,
+        /// What [`names::ASKED`] says once it is taken.
+        asked: String,
         /// The patch. It names the pod's identity.
         patch: Value,
     },
@@ -86,36 +89,8 @@ pub(crate) struct Target<'a> {
     pub(crate) max_unavailable: u32,
     /// Hash of the template.
     pub(crate) template_hash: &'a str,
-    /// CPU and memory by container, as in [`PodView::resources`].
+    /// CPU and memory by container, as [`resources`] returns them.
     pub(crate) resources: &'a Value,
-    /// Value of [`names::ASKED`] of a pod that is made now.
-    pub(crate) asked: &'a str,
-    /// Uids of pods whose resize to `resources` the API server refused.
-    pub(crate) refused: BTreeSet<String>,
-}
-
-/// What the API server refused to resize, kept from one look to the next: asking again is a request for nothing.
-#[derive(Debug, Default)]
-pub(crate) struct Refused {
-    resources: Value,
-    pods: BTreeSet<String>,
-}
-
-impl Refused {
-    /// Returns the uids of pods that cannot be resized to `resources`.
-    pub(crate) fn of(&self, resources: &Value) -> BTreeSet<String> {
-        if self.resources == *resources {
-            self.pods.clone()
-        } else {
-            BTreeSet::new()
-        }
-    }
-
-    /// Remembers them.
-    pub(crate) fn keep(&mut self, target: Target<'_>) {
-        self.resources = target.resources.clone();
-        self.pods = target.refused;
-    }
 }
 
 /// Where a roll is.
@@ -144,14 +119,13 @@ pub(crate) fn plan(target: &Target<'_>, pods: &[PodView]) -> Plan {
     // With one replica there is nothing to wait for: it is down while it is replaced.
     let mut may_go =
         (serving as u32).saturating_sub(target.replicas.saturating_sub(target.max_unavailable));
+    let wanted = amounts(target.resources);
     for pod in pods {
-        let is_current = pod.template_hash.as_deref() == Some(target.template_hash);
-        let fits = is_current && fits(target.resources, &pod.resources);
-        // A node's refusal is about what the spec says now, the API server's about what is wanted. Nothing that was asked for can be taken back in place.
-        let needs_new_pod = (fits && pod.is_infeasible)
-            || (!fits && target.refused.contains(&pod.uid))
-            || asks_for_more(pod, target);
-        if fits && !needs_new_pod {
+        let need = match pod.template_hash.as_deref() == Some(target.template_hash) {
+            true => need(pod, &wanted),
+            false => Need::NewPod,
+        };
+        if need == Need::Nothing {
             plan.updated += u32::from(!pod.is_terminating);
             continue;
         }
@@ -159,12 +133,11 @@ pub(crate) fn plan(target: &Target<'_>, pods: &[PodView]) -> Plan {
         if pod.is_terminating {
             continue;
         }
-        if is_current && !needs_new_pod {
+        if need == Need::Resize {
             plan.steps.push(Step::Resize {
                 name: pod.name.clone(),
                 uid: pod.uid.clone(),
-                asked: (pod.asked.as_deref() != Some(target.asked))
-                    .then(|| target.asked.to_owned()),
+                asked: asked(target.resources),
                 patch: json!({"metadata": {"uid": pod.uid}, "spec": target.resources}),
             });
             continue;
@@ -181,14 +154,6 @@ pub(crate) fn plan(target: &Target<'_>, pods: &[PodView]) -> Plan {
         });
     }
     plan
-}
-
-/// Says whether a pod was made with a request or a limit that is no longer wanted. What a LimitRange added was never asked for.
-fn asks_for_more(pod: &PodView, target: &Target<'_>) -> bool {
-    let asked = pod.asked.as_deref().unwrap_or_default().split(',');
-    asked
-        .filter(|one| !one.is_empty())
-        .any(|one| !target.asked.split(',').any(|wanted| wanted == one))
 }
 
 impl PodView {
@@ -249,9 +214,9 @@ impl PodView {
             template_hash: annotation(names::TEMPLATE_HASH),
             reload: annotation(names::RELOAD),
             ip: text(&status["podIP"]),
-            resources: resources(&pod["spec"]),
-            // Infeasible: never on this node. Deferred may still happen.
+            resources: amounts(&resources(&pod["spec"])),
             asked: annotation(names::ASKED),
+            // Infeasible: never on this node. Deferred may still happen.
             is_infeasible: resize.is_some_and(|found| found["reason"] == "Infeasible"),
             is_scheduled: is_true("PodScheduled"),
             is_unschedulable: condition("PodScheduled")
@@ -261,73 +226,4 @@ impl PodView {
             name,
         })
     }
-}
-
-/// Says whether a pod has the CPU and memory that are wanted. What a cluster adds by itself, such as containers or limits of a LimitRange, is not looked at.
-fn fits(wanted: &Value, pod: &Value) -> bool {
-    ["initContainers", "containers"].iter().all(|list| {
-        wanted[*list]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .all(|wanted| {
-                let has = pod[*list].as_array().into_iter().flatten();
-                has.filter(|has| has["name"] == wanted["name"])
-                    .any(|has| contains(&wanted["resources"], &has["resources"]))
-            })
-    })
-}
-
-fn contains(wanted: &Value, has: &Value) -> bool {
-    match wanted.as_object() {
-        Some(wanted) => wanted
-            .iter()
-            .all(|(name, wanted)| contains(wanted, &has[name])),
-        None => match (wanted.as_str(), has.as_str()) {
-            (Some(wanted), Some(has)) => quantity::is_same(wanted, has),
-            _ => wanted == has,
-        },
-    }
-}
-
-/// CPU and memory of the containers of a pod's or a template's `spec`, in the shape of a patch of a pod's resize.
-pub(crate) fn resources(spec: &Value) -> Value {
-    let mut all = json!({});
-    for list in ["initContainers", "containers"] {
-        let containers: Vec<Value> = spec[list]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|container| {
-                let mut resources = json!({});
-                for part in ["requests", "limits"] {
-                    for name in ["cpu", "memory"] {
-                        if let Some(value) = container["resources"][part][name].as_str() {
-                            resources[part][name] = value.into();
-                        }
-                    }
-                }
-                json!({"name": container["name"], "resources": resources})
-            })
-            .collect();
-        all[list] = containers.into();
-    }
-    all
-}
-
-/// Which CPU and memory are asked for in what [`resources`] returns, without the amounts: `server.limits.memory,server.requests.cpu,...`.
-pub(crate) fn asked(resources: &Value) -> String {
-    let mut asked = BTreeSet::new();
-    for container in ["initContainers", "containers"]
-        .iter()
-        .flat_map(|list| resources[*list].as_array().into_iter().flatten())
-    {
-        let name = container["name"].as_str().unwrap_or_default();
-        for (part, amounts) in container["resources"].as_object().into_iter().flatten() {
-            for resource in amounts.as_object().into_iter().flat_map(|all| all.keys()) {
-                asked.insert(format!("{name}.{part}.{resource}"));
-            }
-        }
-    }
-    asked.into_iter().collect::<Vec<_>>().join(",")
 }

@@ -1,17 +1,9 @@
 //! Against a played API server: what is asked, in which order, with which preconditions.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex},
-};
-
 use kube::{Api, Client, api::DynamicObject};
 use serde_json::{Value, json};
 
-use super::{
-    ApplyError, Cluster, NAME_TAKEN, delete_if_same,
-    rollout::{Refused, Target},
-};
+use super::{Cluster, NAME_TAKEN, Sent, Version, delete_if_same};
 use crate::{
     build::{Child, Children, Kind, References},
     played::{Calls, not_found, played, refusal},
@@ -162,7 +154,7 @@ pub(super) fn ready_pod(ordinal: usize) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": format!("manuals-{ordinal}"), "namespace": "docs", "uid": format!("u{ordinal}"), "resourceVersion": "7",
-            "annotations": {"vdt.io/template-hash": "new", "vdt.io/asked": "sidecar.limits.memory"}},
+            "annotations": {"vdt.io/template-hash": "new", "vdt.io/asked": "sidecar.limits.memory=2Gi"}},
         "spec": {"containers": [{"name": "sidecar", "resources": {"limits": {"memory": "2Gi"}}}]},
         "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
     })
@@ -174,74 +166,6 @@ pub(super) fn count(calls: &Calls, start: &str) -> usize {
         .iter()
         .filter(|(line, _)| line.starts_with(start))
         .count()
-}
-
-#[tokio::test]
-async fn a_refused_resize_takes_one_pod_after_the_other() {
-    for (code, reason) in [
-        (422, "Invalid"),
-        (404, "NotFound"),
-        (405, "MethodNotAllowed"),
-    ] {
-        let there: Arc<Mutex<BTreeSet<usize>>> = Arc::new(Mutex::new((0..3).collect()));
-        let pods = there.clone();
-        let (client, calls) = played(move |method, path| {
-            let mut there = pods.lock().unwrap();
-            if path.ends_with("/virtualtables/manuals") {
-                return owner();
-            }
-            if path.ends_with("/resize") {
-                return refusal(code, reason);
-            }
-            let Some((_, ordinal)) = path.rsplit_once('-') else {
-                let items: Vec<Value> = there.iter().map(|pod| ready_pod(*pod)).collect();
-                return (
-                    200,
-                    json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}),
-                );
-            };
-            let ordinal = ordinal.parse().unwrap();
-            if method == "DELETE" {
-                there.remove(&ordinal);
-            }
-            (200, ready_pod(ordinal))
-        });
-        let watches = Watches::of(Vec::new());
-        let cluster = cluster(&client, &watches);
-        let resources = json!({"containers": [{"name": "sidecar", "resources": {"limits": {"memory": "1Gi"}}}]});
-        let mut refused = Refused::default();
-        for _ in 0..2 {
-            let mut target = Target {
-                replicas: 3,
-                max_unavailable: 1,
-                template_hash: "new",
-                resources: &resources,
-                asked: "sidecar.limits.memory",
-                refused: refused.of(&resources),
-            };
-            let plan = cluster.roll(&mut target).await.unwrap();
-            refused.keep(target);
-            assert_eq!(plan.updated, 0);
-            // The one that went is waited for; nobody asks again what was refused.
-            assert_eq!(count(&calls, "DELETE"), 1, "{code}");
-            assert_eq!(count(&calls, "PATCH"), 3, "{code}");
-        }
-        assert_eq!(*there.lock().unwrap(), [0, 1].into());
-        let calls = calls.lock().unwrap();
-        let (_, patch) = calls
-            .iter()
-            .find(|(line, _)| line.starts_with("PATCH"))
-            .unwrap();
-        assert_eq!(patch["metadata"]["uid"], "u2");
-        let (_, deleted) = calls
-            .iter()
-            .find(|(line, _)| line.starts_with("DELETE"))
-            .unwrap();
-        assert_eq!(
-            deleted["preconditions"],
-            json!({"uid": "u2", "resourceVersion": "7"})
-        );
-    }
 }
 
 fn children(objects: Vec<(Kind, &str, Value)>) -> Children {
@@ -276,16 +200,16 @@ async fn a_certificate_of_somebody_else_is_neither_written_nor_deleted() {
         "manuals-tls",
         json!({"spec": {}}),
     )]);
-    let mut unwatched =
-        HashMap::from([((Kind::Certificate, "manuals-tls".to_owned()), String::new())]);
+    let key = (Kind::Certificate, "manuals-tls".to_owned());
+    let mut sent = Sent::from([(key, Version::default())]);
     let refusal = cluster
-        .apply(&wanted, &mut unwatched)
+        .apply(&wanted, &mut sent)
         .await
         .unwrap()
         .unwrap_err();
     assert_eq!(refusal.reason, NAME_TAKEN);
     // Nor when it is no longer wanted.
-    let applied = cluster.apply(&children(Vec::new()), &mut unwatched).await;
+    let applied = cluster.apply(&children(Vec::new()), &mut sent).await;
     assert!(applied.unwrap().is_ok());
     assert_eq!((count(&calls, "PATCH"), count(&calls, "DELETE")), (0, 0));
 }
@@ -314,7 +238,7 @@ async fn swept(mounted: &str, pod: Option<&str>) -> usize {
     let mut wanted = children(vec![(Kind::StatefulSet, "manuals", set)]);
     wanted.template_hash = "new".to_owned();
     let cluster = cluster(&client, &watches);
-    cluster.sweep(&wanted, &mut HashMap::new()).await.unwrap();
+    cluster.sweep(&wanted, &mut Sent::new()).await.unwrap();
     count(&calls, "DELETE")
 }
 
@@ -326,14 +250,96 @@ async fn a_config_map_of_another_version_goes_when_no_pod_reads_it() {
     assert_eq!(swept("manuals-config-v2", Some("new")).await, 0);
 }
 
-#[tokio::test]
-async fn a_kind_that_the_cluster_does_not_have_is_said_and_no_error() {
-    let (client, _) = played(|_, _| not_found());
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_the_cluster_does_not_have_is_said_and_asked_for_once_a_minute() {
+    let (client, calls) = played(|_, _| not_found());
     let watches = Watches::of(Vec::new());
     let cluster = cluster(&client, &watches);
     let wanted = children(vec![(Kind::PodMonitor, "manuals", json!({"spec": {}}))]);
-    let applied = cluster.apply(&wanted, &mut HashMap::new()).await.unwrap();
-    assert_eq!(applied.unwrap().undefined, [Kind::PodMonitor]);
+    for (seconds, asked) in [(0, 2), (20, 2), (39, 2), (1, 4)] {
+        tokio::time::advance(std::time::Duration::from_secs(seconds)).await;
+        // Of any table: what one found out all others believe.
+        let applied = cluster.apply(&wanted, &mut Sent::new()).await.unwrap();
+        assert_eq!(applied.unwrap().undefined, [Kind::PodMonitor]);
+        assert_eq!(calls.lock().unwrap().len(), asked);
+    }
+}
+
+/// The StatefulSet of the table in this version, with an image and a number of pods.
+fn stateful_set(version: &str, image: &str, replicas: i64) -> Value {
+    let owners = json!([{"apiVersion": "vdt.io/v1alpha1", "kind": "VirtualTable", "name": "manuals", "uid": "owner"}]);
+    let template = json!({"spec": {"containers": [{"name": "sidecar", "image": image}]}});
+    json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "spec": {"replicas": replicas, "template": template},
+        "metadata": {"name": "manuals", "namespace": "docs", "uid": "s", "resourceVersion": version, "ownerReferences": owners,
+            "annotations": {"vdt.io/applied": "hash"}}})
+}
+
+#[tokio::test]
+async fn what_admission_made_of_a_child_is_not_sent_again_until_somebody_writes_it() {
+    let (client, calls) = played(|_, _| (200, stateful_set("8", "mirror/sidecar", 2)));
+    let spec = stateful_set("", "sidecar", 2)["spec"].clone();
+    let wanted = children(vec![(Kind::StatefulSet, "manuals", json!({"spec": spec}))]);
+    let mut sent = Sent::new();
+    for (seen, patches) in [
+        (stateful_set("7", "mirror/sidecar", 2), 1),
+        (stateful_set("8", "mirror/sidecar", 2), 1),
+        (stateful_set("8", "mirror/sidecar", 2), 1),
+        // Drift, whoever is between.
+        (stateful_set("9", "mirror/sidecar", 5), 2),
+        // As it is sent: whether somebody wrote it does not matter.
+        (stateful_set("10", "sidecar", 2), 2),
+    ] {
+        let watches = Watches::of(vec![(Kind::StatefulSet, seen)]);
+        let applied = cluster(&client, &watches).apply(&wanted, &mut sent).await;
+        assert!(applied.unwrap().is_ok());
+        assert_eq!(count(&calls, "PATCH"), patches);
+    }
+    // Something else is wanted.
+    sent.values_mut()
+        .for_each(|last| last.hash = "other".to_owned());
+    let watches = Watches::of(vec![(
+        Kind::StatefulSet,
+        stateful_set("8", "mirror/sidecar", 2),
+    )]);
+    let applied = cluster(&client, &watches).apply(&wanted, &mut sent).await;
+    assert!(applied.unwrap().is_ok());
+    assert_eq!(count(&calls, "PATCH"), 3);
+}
+
+/// What becomes of a Service of the child's name that nobody controls and that has these labels and this writer: whether it is applied.
+async fn is_adopted(of: &str, manager: &str, controller: Option<&str>) -> bool {
+    let labels =
+        json!({"app.kubernetes.io/instance": of, "app.kubernetes.io/managed-by": "vdt-operator"});
+    let owner = |uid| json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "theirs", "uid": uid, "controller": true});
+    let owners: Vec<Value> = controller.into_iter().map(owner).collect();
+    let mut seen = service("u");
+    seen["metadata"]["labels"] = labels;
+    seen["metadata"]["ownerReferences"] = owners.into();
+    let mut live = seen.clone();
+    live["metadata"]["managedFields"] =
+        json!([{"manager": manager, "operation": "Apply", "apiVersion": "v1"}]);
+    let (client, calls) = played(move |_, _| (200, live.clone()));
+    // A store keeps no managers.
+    let watches = Watches::of(vec![(Kind::Service, seen)]);
+    let wanted = children(vec![(Kind::Service, "manuals", json!({"spec": {}}))]);
+    let cluster = cluster(&client, &watches);
+    let applied = cluster.apply(&wanted, &mut Sent::new()).await.unwrap();
+    assert_eq!(applied.is_ok(), count(&calls, "PATCH") == 1);
+    match applied {
+        Ok(_) => true,
+        Err(refusal) => {
+            assert_eq!(refusal.reason, NAME_TAKEN);
+            false
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_deleted_table_left_behind_is_taken_over_and_nothing_else() {
+    assert!(is_adopted("manuals", "vdt-operator", None).await);
+    assert!(!is_adopted("other", "vdt-operator", None).await);
+    assert!(!is_adopted("manuals", "kubectl", None).await);
+    assert!(!is_adopted("manuals", "vdt-operator", Some("d")).await);
 }
 
 /// What comes of a claim of `live` bytes and class that should have `wanted`: problems, and patches of the claim.
@@ -358,7 +364,7 @@ async fn keep_state(live: (&str, &str), wanted: (&str, &str)) -> (Vec<&'static s
     ]);
     let cluster = cluster(&client, &watches);
     let applied = cluster
-        .apply(&wanted, &mut HashMap::new())
+        .apply(&wanted, &mut Sent::new())
         .await
         .unwrap()
         .unwrap();
@@ -414,29 +420,11 @@ async fn what_is_not_watched_is_remembered_until_it_is_gone() {
             (_, None) => not_found(),
         });
         let watches = Watches::of(Vec::new());
-        let mut unwatched = HashMap::from([(key(), "hash".to_owned())]);
+        let mut sent = Sent::from([(key(), Version::default())]);
         let cluster = cluster(&client, &watches);
-        let swept = cluster.sweep(&children(Vec::new()), &mut unwatched).await;
+        let swept = cluster.sweep(&children(Vec::new()), &mut sent).await;
         swept.unwrap();
-        assert_eq!(unwatched.contains_key(&key()), is_remembered);
+        assert_eq!(sent.contains_key(&key()), is_remembered);
         assert_eq!(count(&calls, "DELETE"), deleted);
     }
-}
-
-#[tokio::test]
-async fn a_suspend_is_not_written_over_what_it_has_not_seen() {
-    let owners = json!([{"apiVersion": "vdt.io/v1alpha1", "kind": "VirtualTable", "name": "manuals", "uid": "owner"}]);
-    let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"tables.yaml": "---\nspec: {}\n"},
-        "metadata": {"name": "manuals-config-v1", "namespace": "docs", "uid": "c", "resourceVersion": "7", "ownerReferences": owners}});
-    let (client, calls) = played(|_, _| refusal(409, "Conflict"));
-    let watches = Watches::of(vec![(Kind::ConfigMap, config)]);
-    let error = cluster(&client, &watches).suspend().await.unwrap_err();
-    assert!(matches!(error, ApplyError::Api { .. }), "{error}");
-    let calls = calls.lock().unwrap();
-    let (_, patch) = &calls[0];
-    assert_eq!(
-        patch["metadata"],
-        json!({"uid": "c", "resourceVersion": "7"})
-    );
-    assert!(patch["data"].to_string().contains("suspend: true"));
 }

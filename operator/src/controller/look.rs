@@ -18,14 +18,16 @@ use crate::{
     dereference::{self, Dereferenced},
     names, status,
     validate::{self, Refusal, shorten},
+    watches::TableRef,
 };
 
-/// Children of kinds that are not watched are applied again after this.
+/// Nothing of what was sent is believed to be there for longer than this: children of kinds that are not watched are applied again.
 const RESYNC: Duration = Duration::from_secs(600);
 
 /// A look at a table.
 pub(super) struct Look<'a> {
     pub(super) context: &'a Context,
+    pub(super) table: &'a TableRef,
     pub(super) object: &'a DynamicObject,
     pub(super) namespace: &'a str,
     pub(super) name: &'a str,
@@ -98,8 +100,11 @@ impl Look<'_> {
         let status = self
             .status(table.as_ref(), &spec, &acted, held, &last, memory)
             .await;
-        let next = self.next(&status, &acted, &spec, memory);
-        let written = self.write(&status, &last, memory).await;
+        let next = self.next(status.as_ref().unwrap_or(&last), &acted, &spec, memory);
+        let written = match &status {
+            Some(status) => self.write(status, &last, memory).await,
+            None => Ok(()),
+        };
         if let Some(failure) = acted.failure.take() {
             return Err(failure);
         }
@@ -222,15 +227,11 @@ impl Look<'_> {
             .map(|set| set.object["spec"]["template"].clone())
             .unwrap_or_default();
         let resources = rollout::resources(&template["spec"]);
-        let mut target = rollout::Target {
+        let target = rollout::Target {
             replicas: spec.replicas,
             max_unavailable: spec.rollout.max_unavailable,
             template_hash: &children.template_hash,
             resources: &resources,
-            asked: template["metadata"]["annotations"][names::ASKED]
-                .as_str()
-                .unwrap_or_default(),
-            refused: memory.refused.of(&resources),
         };
         let seen = pod_views(
             self.name,
@@ -264,13 +265,13 @@ impl Look<'_> {
             return Ok(());
         }
         if memory
-            .unwatched_since
+            .sent_since
             .is_none_or(|since| since.elapsed() > RESYNC)
         {
-            memory.unwatched.values_mut().for_each(String::clear);
-            memory.unwatched_since = Some(Instant::now());
+            memory.sent.values_mut().for_each(|last| last.hash.clear());
+            memory.sent_since = Some(Instant::now());
         }
-        match cluster.apply(&children, &mut memory.unwatched).await? {
+        match cluster.apply(&children, &mut memory.sent).await? {
             Ok(applied) => {
                 acted.is_busy |= !applied.written.is_empty();
                 acted.claims = applied.claims;
@@ -286,8 +287,7 @@ impl Look<'_> {
         acted.config_hash = Some(children.config_hash.clone());
         if has_steps {
             acted.is_busy = true;
-            acted.plan = Some(cluster.roll(&mut target).await?);
-            memory.refused.keep(target);
+            acted.plan = Some(cluster.roll(&target).await?);
         }
         let told = reload(&children.config_hash);
         cluster.reload(&seen, &told).await?;

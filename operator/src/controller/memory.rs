@@ -1,17 +1,18 @@
 //! What is kept of a table between looks: what saves requests, and nothing that a restart would miss. A table that was made anew under its name begins
 //! with nothing; of one that is gone nothing is kept, neither here nor in metrics and references.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError},
-};
+use std::sync::{Arc, PoisonError};
 
 use tokio::time::Instant;
 
-use super::Context;
+use super::{Context, answers::Answers};
 use crate::{
-    apply::rollout, backoff::Backoff, build::Kind, dereference::Known, names,
-    status::gather::PodReport, watches::TableRef,
+    apply::{Sent, Version},
+    backoff::Backoff,
+    build::Kind,
+    dereference::Known,
+    names,
+    watches::TableRef,
 };
 
 /// What is kept of one table between looks.
@@ -22,10 +23,9 @@ pub(crate) struct Memory {
     pub(super) backoff: Backoff,
     pub(super) known: Known,
     pub(super) generation: Option<i64>,
-    pub(super) unwatched: HashMap<(Kind, String), String>,
-    pub(super) unwatched_since: Option<Instant>,
-    pub(super) reports: Vec<PodReport>,
-    pub(super) asked: Option<Instant>,
+    pub(super) sent: Sent,
+    pub(super) sent_since: Option<Instant>,
+    pub(super) answers: Answers,
     pub(super) counted: Option<Instant>,
     pub(super) missing_since: Option<Instant>,
     /// A pod that should be there and is not, and since when.
@@ -34,7 +34,6 @@ pub(crate) struct Memory {
     pub(super) reload: Option<String>,
     pub(super) reloaded: Option<Instant>,
     pub(super) conditions: Vec<String>,
-    pub(super) refused: rollout::Refused,
 }
 
 impl Context {
@@ -58,7 +57,7 @@ impl Context {
                 (Kind::Certificate, names::certificate(server)),
             ] {
                 if self.defined.contains(&kind) {
-                    memory.unwatched.insert((kind, name), String::new());
+                    memory.sent.insert((kind, name), Version::default());
                 }
             }
             Arc::new(tokio::sync::Mutex::new(memory))

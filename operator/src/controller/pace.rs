@@ -59,8 +59,14 @@ impl Look<'_> {
             MISSING
         } else if find(condition::RECONCILING).is_some_and(|one| one.reason == status::FOLLOWING) {
             FOLLOWING
-        } else if acted.is_busy || is_followed || (!is_ready && !is_stalled && !is_missing) {
+        } else if acted.is_busy || is_followed {
             BUSY
+        } else if !is_ready && !is_stalled && !is_missing {
+            // Pods that say nothing are asked again no sooner, and what happens to them is an event.
+            memory
+                .answers
+                .silence()
+                .map_or(BUSY, |silence| silence.min(STEADY))
         } else if spec.replicas == 0 && status.replicas == Some(0) {
             IDLE
         } else {

@@ -1,5 +1,5 @@
-//! What a look tells: the status of the table, its metrics, and an event where somebody would want to know. Pods are asked, and fast counters written, no
-//! more often than is good for anybody; a status that did not change is not written.
+//! What a look tells: the status of the table, its metrics, and an event where somebody would want to know. Fast counters are written no more often than is
+//! good for anybody; a status that did not change is not written.
 
 use std::time::Duration;
 
@@ -29,15 +29,14 @@ use crate::{
     watches::table_resource,
 };
 
-/// Pods are not asked more often than this.
-const ASK: Duration = Duration::from_millis(800);
 /// Artifacts and version are not written more often than this.
 const COUNT: Duration = Duration::from_secs(30);
 /// A StatefulSet makes a pod that went within a second or two. After this it does not, and its events say why.
 const ABSENT: Duration = Duration::from_secs(15);
 
 impl Look<'_> {
-    /// Asks the pods, and computes the status from what they say and what is seen.
+    /// Asks the pods, and computes the status from what they say and what is seen. None while nobody knows what they say, which is told soon: what was written
+    /// by the operator before this one is not taken back meanwhile.
     pub(super) async fn status(
         &self,
         table: Option<&VirtualTable>,
@@ -46,23 +45,13 @@ impl Look<'_> {
         held: Option<&'static str>,
         last: &VirtualTableStatus,
         memory: &mut Memory,
-    ) -> VirtualTableStatus {
+    ) -> Option<VirtualTableStatus> {
         let context = self.context;
         let pods = pod_views(
             self.name,
             &context.watches.pods_of(self.name, self.namespace),
         );
-        if memory.asked.is_none_or(|asked| asked.elapsed() >= ASK) {
-            let audience = format!("{}/{}", self.namespace, self.name);
-            // A look that ends soon lets another replica begin soon: it says what was known before.
-            tokio::select! {
-                reports = context.pods.ask(&context.signer, &audience, &pods) => {
-                    memory.reports = reports;
-                    memory.asked = Some(Instant::now());
-                }
-                () = context.ending.cancelled() => {}
-            }
-        }
+        memory.answers.gather(context, self.table, &pods).await;
         let absent = absent(self.name, spec.replicas, &pods, memory);
         let path = table.map(VirtualTable::table_path).unwrap_or_default();
         let scheme = if spec.tls.mode == TlsMode::Disabled {
@@ -78,7 +67,7 @@ impl Look<'_> {
             },
             replicas: spec.replicas,
             pods: &pods,
-            reports: &memory.reports,
+            reports: memory.answers.reports()?,
             updated: acted.plan.as_ref().map(|plan| plan.updated),
             outdated: acted.plan.as_ref().map_or(0, |plan| plan.outdated),
             absent: absent.as_deref().map(|pod| Absent {
@@ -108,7 +97,7 @@ impl Look<'_> {
                     .counted
                     .is_none_or(|counted| counted.elapsed() >= COUNT),
         };
-        status::compute(&observed, last, Timestamp::now())
+        Some(status::compute(&observed, last, Timestamp::now()))
     }
 
     /// Writes the status where it changed, and says so in an event where somebody would want to know.

@@ -12,7 +12,7 @@ use super::{
     UNSCHEDULABLE,
     said::{Followed, conditions, followed, table_reports},
 };
-use crate::validate::shorten;
+use crate::{apply::rollout::PodView, validate::shorten};
 
 /// A condition before it has a time.
 pub(super) struct Draft {
@@ -40,7 +40,7 @@ impl Draft {
 }
 
 /// What is under way, if anything: reason and message.
-pub(super) fn progress(observed: &Observed<'_>, ready: usize) -> Option<(&'static str, String)> {
+pub(super) fn progress(observed: &Observed<'_>) -> Option<(&'static str, String)> {
     if observed.held.is_some() {
         return None;
     }
@@ -56,10 +56,11 @@ pub(super) fn progress(observed: &Observed<'_>, ready: usize) -> Option<(&'stati
         );
         return Some((ROLLING_OUT, message));
     }
-    if let Some(waiting) = observed.pods.iter().find_map(|pod| pod.waiting.as_ref()) {
+    let wanted_pods = || observed.pods.iter().filter(|pod| !is_going(observed, pod));
+    if let Some(waiting) = wanted_pods().find_map(|pod| pod.waiting.as_ref()) {
         return Some((POD_FAILED, waiting.trim().to_owned()));
     }
-    if let Some(pod) = observed.pods.iter().find(|pod| pod.is_unschedulable) {
+    if let Some(pod) = wanted_pods().find(|pod| pod.is_unschedulable) {
         return Some((
             UNSCHEDULABLE,
             format!(
@@ -68,11 +69,30 @@ pub(super) fn progress(observed: &Observed<'_>, ready: usize) -> Option<(&'stati
             ),
         ));
     }
-    if ready < wanted || observed.pods.len() > wanted {
+    let ready = wanted_pods().filter(|pod| pod.is_ready).count();
+    if ready < wanted {
         let message = format!("{ready} of {wanted} pods are ready{}", absent(observed));
         return Some((PODS_NOT_READY, message));
     }
     None
+}
+
+/// Says whether a pod is on its way out, or will be: it is not among those that are wanted.
+fn is_going(observed: &Observed<'_>, pod: &PodView) -> bool {
+    pod.is_terminating || pod.ordinal >= observed.replicas
+}
+
+/// How many pods are on their way out, if any. Readers are served by the others.
+pub(super) fn draining(observed: &Observed<'_>) -> Option<String> {
+    if observed.held.is_some() {
+        return None;
+    }
+    let going = observed.pods.iter().filter(|pod| is_going(observed, pod));
+    match going.count() {
+        0 => None,
+        1 => Some("1 pod drains".to_owned()),
+        many => Some(format!("{many} pods drain")),
+    }
 }
 
 /// Adds to a message where to read why a pod does not come. Nothing that is watched says it: the StatefulSet's events do.
@@ -223,7 +243,7 @@ pub(super) fn cache_ready(observed: &Observed<'_>) -> Draft {
     for (pod, cache) in &caches {
         for tier in [&cache.tiers.memory, &cache.tiers.disk] {
             if tier.state == TierState::Degraded {
-                let reason = tier.reason.as_deref().unwrap_or("CacheDegraded");
+                let reason = tier.reason.as_deref().unwrap_or(reason::CACHE_DEGRADED);
                 let message = tier
                     .message
                     .as_deref()

@@ -2,7 +2,7 @@
 //!
 //! A pod that does not answer in time is a pod that said nothing; the next look asks again. Nothing here fails.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
 use http::{Request, header};
@@ -12,15 +12,20 @@ use hyper_util::{
     client::legacy::Client, client::legacy::connect::HttpConnector, rt::TokioExecutor,
 };
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
 use vdt_crds::api::{CacheReport, TableReport};
 
-use crate::{apply::rollout::PodView, build::ADMIN_PORT, token::Signer};
+use crate::{apply::rollout::PodView, build::ADMIN_PORT};
 
 /// A pod answers within this, or not at all.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// Pods of one server that are asked at once.
 const CONCURRENCY: usize = 16;
+/// Servers whose pods are asked at once: a thousand that are silent and asked once a minute keep fifty of them busy.
+const SERVERS: usize = 64;
 /// All pods of a server together are given this long: a status that says less is better than one that is not written in time.
 const ALL: Duration = Duration::from_secs(10);
 /// Largest answer that is read, bytes.
@@ -31,16 +36,49 @@ const MAX_BYTES: usize = 4 << 20;
 pub(crate) struct PodReport {
     /// Its name.
     pub(crate) pod: String,
+    /// Its identity.
+    pub(crate) uid: String,
     /// Its tables; None if it did not answer.
     pub(crate) tables: Option<Vec<TableReport>>,
     /// Its cache; None if it did not answer, or has none.
     pub(crate) cache: Option<CacheReport>,
 }
 
+impl PodReport {
+    fn of(pod: &PodView) -> Self {
+        Self {
+            pod: pod.name.clone(),
+            uid: pod.uid.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Says whether it answered anything.
+    pub(crate) fn said_something(&self) -> bool {
+        self.tables.is_some() || self.cache.is_some()
+    }
+}
+
+/// What the pods of a server said.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// In the order in which they were given.
+    pub(crate) reports: Vec<PodReport>,
+    /// From the first question to the last answer.
+    pub(crate) took: Duration,
+}
+
+/// Says whether a pod can answer at all.
+pub(crate) fn can_answer(pod: &PodView) -> bool {
+    pod.ip.is_some() && pod.phase == "Running"
+}
+
 /// Asks pods.
+#[derive(Clone)]
 pub(crate) struct Pods {
     client: Client<HttpConnector, Empty<Bytes>>,
     port: u16,
+    servers: Arc<Semaphore>,
 }
 
 impl Pods {
@@ -55,48 +93,41 @@ impl Pods {
         Self {
             client,
             port: port.unwrap_or(ADMIN_PORT),
+            servers: Arc::new(Semaphore::new(SERVERS)),
         }
     }
 
-    /// Asks all pods of a server; those that are ready first, for they answer. Reports are in the order of `pods`, also of those that there was no time for.
-    pub(crate) async fn ask(
-        &self,
-        signer: &Signer,
-        audience: &str,
-        pods: &[PodView],
-    ) -> Vec<PodReport> {
-        let token = signer.token(audience).unwrap_or_default();
-        let mut reports: Vec<PodReport> = pods
-            .iter()
-            .map(|pod| PodReport {
-                pod: pod.name.clone(),
-                ..PodReport::default()
-            })
-            .collect();
+    /// Asks all pods of a server, once fewer than [`SERVERS`] are being asked; those that are ready first, for they answer. There is a report of each, also of
+    /// those that there was no time for.
+    pub(crate) async fn ask(self, token: String, pods: Vec<PodView>) -> Answer {
+        // It is never closed.
+        let _turn = self.servers.acquire().await;
+        let began = Instant::now();
+        let mut reports: Vec<PodReport> = pods.iter().map(PodReport::of).collect();
         let (ready, others): (Vec<_>, Vec<_>) =
             pods.iter().enumerate().partition(|(_, pod)| pod.is_ready);
-        let token = &token;
+        let (this, token) = (&self, &token);
         let asked: Vec<_> = ready
             .into_iter()
             .chain(others)
-            .map(|(index, pod)| async move { (index, self.ask_one(token, pod).await) })
+            .map(|(index, pod)| async move { (index, this.ask_one(token, pod).await) })
             .collect();
         let mut answers = stream::iter(asked).buffer_unordered(CONCURRENCY);
-        let deadline = Instant::now() + ALL;
-        while let Ok(Some((index, report))) = timeout_at(deadline, answers.next()).await {
+        while let Ok(Some((index, report))) = timeout_at(began + ALL, answers.next()).await {
             if let Some(place) = reports.get_mut(index) {
                 *place = report;
             }
         }
-        reports
+        drop(answers);
+        Answer {
+            reports,
+            took: began.elapsed(),
+        }
     }
 
     async fn ask_one(&self, token: &str, pod: &PodView) -> PodReport {
-        let mut report = PodReport {
-            pod: pod.name.clone(),
-            ..PodReport::default()
-        };
-        let Some(ip) = pod.ip.as_deref().filter(|_| pod.phase == "Running") else {
+        let mut report = PodReport::of(pod);
+        let Some(ip) = pod.ip.as_deref().filter(|_| can_answer(pod)) else {
             return report;
         };
         let host = if ip.contains(':') {
@@ -161,11 +192,9 @@ mod tests {
             })
             .collect();
         let asker = Pods::new(Some(listener.local_addr().unwrap().port()));
-        let signer = Signer::ephemeral();
         tokio::time::pause();
-        let began = Instant::now();
-        let reports = asker.ask(&signer, "docs/t", &pods).await;
-        assert!(began.elapsed() <= ALL + Duration::from_millis(1));
+        let Answer { reports, took } = asker.ask(String::new(), pods.clone()).await;
+        assert!(took <= ALL + Duration::from_millis(1));
         assert_eq!(reports.len(), 200);
         assert!(
             reports

@@ -7,7 +7,7 @@
 //! | SourcesReady | every source can be listed | references, then the pods |
 //! | SchemaAccepted | the columns can be made | the pods |
 //! | CacheReady | the tiers are as asked for | the pods' cache |
-//! | Reconciling | a change is under way | the roll, back-off; only while true |
+//! | Reconciling | a change is under way | the roll, back-off, pods that drain; only while true |
 //! | Stalled | nothing changes until somebody acts | refusals; only while true |
 //!
 //! `observedGeneration` is that of the spec that was acted upon, in the status and in every condition: pods follow most changes while they run, and it
@@ -34,7 +34,7 @@ use vdt_crds::{
 use crate::{apply::rollout::PodView, status::gather::PodReport, validate::Refusal};
 
 use conditions::{
-    Draft, available, cache_ready, progress, schema_accepted, sources_ready, table_ready,
+    Draft, available, cache_ready, draining, progress, schema_accepted, sources_ready, table_ready,
 };
 use said::{Followed, followed, sources, table_reports};
 
@@ -123,7 +123,7 @@ pub(crate) fn compute(
         cache_ready(observed),
     ];
     let followed = followed(observed);
-    let progress = progress(observed, ready);
+    let progress = progress(observed);
     drafts.insert(0, table_ready(observed, progress.as_ref(), &drafts));
     if let Followed::Refused(refused) = &followed
         && refused.reason == reason::INVALID_SPEC
@@ -153,6 +153,13 @@ pub(crate) fn compute(
             condition::RECONCILING,
             ConditionStatus::True,
             FOLLOWING,
+            message,
+        ));
+    } else if let Some(message) = draining(observed) {
+        drafts.push(Draft::new(
+            condition::RECONCILING,
+            ConditionStatus::True,
+            ROLLING_OUT,
             message,
         ));
     }

@@ -4,21 +4,24 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use vdt_crds::{
     SourceStatus, VirtualTableStatus,
-    api::{RESTART_NEEDED, RefusedManifest},
+    api::{RESTART_NEEDED, RefusedManifest, TableReport},
 };
 
 use super::Observed;
 
 /// The reports of this table, from every pod that answered.
-pub(super) fn table_reports<'a>(
-    observed: &Observed<'a>,
-) -> impl Iterator<Item = &'a vdt_crds::api::TableReport> {
+pub(super) fn table_reports<'a>(observed: &Observed<'a>) -> impl Iterator<Item = &'a TableReport> {
+    reports(observed).map(|(_, report)| report)
+}
+
+/// The same with the names of the pods.
+fn reports<'a>(observed: &Observed<'a>) -> impl Iterator<Item = (&'a str, &'a TableReport)> {
     let path = observed.table_path;
-    observed
-        .reports
-        .iter()
-        .filter_map(|report| report.tables.as_ref())
-        .filter_map(move |tables| tables.iter().find(|table| table.table == path))
+    observed.reports.iter().filter_map(move |report| {
+        let tables = report.tables.as_ref()?;
+        let found = tables.iter().find(|table| table.table == path)?;
+        Some((report.pod.as_str(), found))
+    })
 }
 
 /// How far the pods follow the manifest.
@@ -31,7 +34,7 @@ pub(super) enum Followed {
     Refused(RefusedManifest),
 }
 
-/// Asks what the pods said. Pods that are replaced need not follow anything, and those of before say nothing.
+/// Asks what the pods said. Pods that are replaced or on their way out need not follow anything, and those of before say nothing.
 pub(super) fn followed(observed: &Observed<'_>) -> Followed {
     let is_told = observed.refusal.is_none()
         && observed.failure.is_none()
@@ -40,8 +43,13 @@ pub(super) fn followed(observed: &Observed<'_>) -> Followed {
     let Some(wanted) = observed.generation.filter(|_| is_told) else {
         return Followed::All;
     };
-    let manifests: Vec<_> = table_reports(observed)
-        .filter_map(|report| report.manifest.as_ref())
+    let is_going = |name: &str| {
+        let pod = observed.pods.iter().find(|pod| pod.name == name);
+        pod.is_some_and(|pod| pod.is_terminating)
+    };
+    let manifests: Vec<_> = reports(observed)
+        .filter(|(pod, _)| !is_going(pod))
+        .filter_map(|(_, report)| report.manifest.as_ref())
         .collect();
     let behind = manifests
         .iter()

@@ -44,6 +44,7 @@ fn says(ready: ConditionStatus) -> PodReport {
     };
     PodReport {
         pod: "t-0".to_owned(),
+        uid: "u".to_owned(),
         tables: Some(vec![table]),
         cache: Some(CacheReport::default()),
     }
@@ -177,6 +178,69 @@ fn a_pod_that_is_not_made_says_where_to_read_why() {
             ("Reconciling", &message)
         );
     }
+}
+
+#[test]
+fn pods_that_drain_take_nothing_from_a_table_that_is_ready() {
+    let reports = [says(ConditionStatus::True)];
+    let going = |mut pod: PodView| {
+        pod.is_terminating = true;
+        pod
+    };
+    for (pods, message) in [
+        (
+            vec![pod(0, true), pod(1, true), pod(2, true)],
+            "1 pod drains",
+        ),
+        (
+            vec![
+                pod(0, true),
+                pod(1, true),
+                going(pod(2, false)),
+                pod(3, true),
+            ],
+            "2 pods drain",
+        ),
+    ] {
+        let status = compute_new(&observed(&pods, &reports));
+        assert_eq!(lines(&status)[0], "Ready=True/Serving");
+        let last = status.conditions.last().unwrap();
+        assert_eq!(
+            (last.type_.as_str(), last.message.as_str()),
+            ("Reconciling", message)
+        );
+    }
+    // One that is wanted goes: it is missed.
+    let pods = [pod(0, true), going(pod(1, true))];
+    let status = compute_new(&observed(&pods, &reports));
+    assert_eq!(lines(&status)[0], "Ready=False/PodsNotReady");
+    assert_eq!(status.conditions[0].message, "1 of 2 pods are ready");
+    // One that is not wanted stands in for none that is.
+    let pods = [pod(0, true), pod(1, false), pod(2, true)];
+    let status = compute_new(&observed(&pods, &reports));
+    assert_eq!(status.conditions[0].message, "1 of 2 pods are ready");
+    // The last one of a table that goes to sleep.
+    let pods = [going(pod(0, true))];
+    let mut seen = observed(&pods, &reports);
+    seen.replicas = 0;
+    let status = compute_new(&seen);
+    assert_eq!(lines(&status)[0], "Ready=True/ScaledToZero");
+    assert_eq!(status.conditions.last().unwrap().message, "1 pod drains");
+}
+
+#[test]
+fn a_pod_on_its_way_out_need_not_follow() {
+    let last = last_of_generation_1();
+    let mut pods = [pod(0, true), pod(1, true), pod(2, true)];
+    pods[2].is_terminating = true;
+    let mut behind = follows(1, None);
+    behind.pod = "t-2".to_owned();
+    let reports = [follows(2, None), behind];
+    let status = compute(&observed(&pods, &reports), &last, Timestamp::UNIX_EPOCH);
+    assert_eq!(status.observed_generation, Some(2));
+    pods[2].is_terminating = false;
+    let status = compute(&observed(&pods, &reports), &last, Timestamp::UNIX_EPOCH);
+    assert_eq!(status.observed_generation, Some(1));
 }
 
 #[test]

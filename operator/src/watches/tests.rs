@@ -30,8 +30,16 @@ impl Watches {
             pods: filled(&pod_resource(), Vec::new()),
             nodes: Some(Arc::new(Nodes::default())),
             references: Arc::default(),
+            undefined: Undefined::default(),
             queue: queue().0,
         }
+    }
+
+    /// Returns what is put into the queue from now on.
+    pub(crate) fn heard(&mut self) -> mpsc::UnboundedReceiver<TableRef> {
+        let (queue, heard) = queue();
+        self.queue = queue;
+        heard
     }
 }
 

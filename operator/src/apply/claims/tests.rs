@@ -1,5 +1,7 @@
 //! Claims against a played API server: which of them go, which get an owner, and that none goes on the word of a store.
 
+use serde_json::Value;
+
 use super::*;
 use crate::{
     apply::{
@@ -7,27 +9,45 @@ use crate::{
         tests::{cluster, owner, ready_pod},
     },
     played::{Calls, played},
-    watches::Watches,
+    watches::{Nodes, Watches},
 };
 
 #[test]
 fn a_local_volume_names_its_host() {
-    let volume = json!({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [
-        {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["n2"]}]},
-    ]}}}});
-    assert_eq!(pinned_to(&volume), ["n2"]);
-    assert_eq!(pinned_to(&json!({"spec": {}})), [""; 0]);
-    let or_elsewhere = json!({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": [
-        {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["n2"]}]},
-        {"matchExpressions": [{"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["z"]}]},
-    ]}}}});
-    assert_eq!(pinned_to(&or_elsewhere), [""; 0]);
+    let pinned = |terms: Value| {
+        pinned_to(&json!({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": terms}}}}))
+    };
+    let term = |key: &str, value: &str| json!({"matchExpressions": [{"key": key, "operator": "In", "values": [value]}]});
+    let key = "topology.topolvm.io/node";
+    let place = |value: &str| vec![(key.to_owned(), vec![value.to_owned()])];
+    assert_eq!(pinned(json!([term(key, "n2")])), [place("n2")]);
+    assert_eq!(
+        pinned(json!([term(key, "n2"), term(key, "n1")])),
+        [place("n2"), place("n1")]
+    );
+    assert_eq!(pinned_to(&json!({"spec": {}})), [Term::new(); 0]);
+    let elsewhere = json!({"matchExpressions": [{"key": key, "operator": "Exists"}]});
+    assert_eq!(
+        pinned(json!([term(key, "n2"), elsewhere])),
+        [Term::new(); 0]
+    );
 }
 
 const CLAIM: &str = "/api/v1/namespaces/docs/persistentvolumeclaims/cache-manuals-0";
 
 /// What is written where a claim is pinned to `n1` and `n2`, of which `there` are nodes, and `gone` were seen to go.
 async fn heal(
+    mark: Option<&str>,
+    is_scheduled: bool,
+    there: &[&str],
+    gone: &[&str],
+) -> Vec<String> {
+    heal_pinned("kubernetes.io/hostname", mark, is_scheduled, there, gone).await
+}
+
+/// The same where it is pinned by this label, which every node has.
+async fn heal_pinned(
+    key: &'static str,
     mark: Option<&str>,
     is_scheduled: bool,
     there: &[&str],
@@ -46,7 +66,8 @@ async fn heal(
         .map(|name| json!({"metadata": {"name": name}}))
         .collect();
     let (client, calls) = played(move |_, path| {
-        let terms = json!([{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["n1", "n2"]}]}]);
+        let terms =
+            json!([{"matchExpressions": [{"key": key, "operator": "In", "values": ["n1", "n2"]}]}]);
         if path.starts_with("/api/v1/persistentvolumes/") {
             let spec = json!({"nodeAffinity": {"required": {"nodeSelectorTerms": terms}}});
             return (
@@ -69,7 +90,9 @@ async fn heal(
     let watches = Watches::of(vec![(Kind::PersistentVolumeClaim, claim)]);
     for host in gone {
         let since = "2026-11-24T10:00:00Z".parse().unwrap();
-        watches.nodes.as_ref().unwrap().see(host, Some(since));
+        let metadata = json!({"name": host, "labels": {key: host}});
+        let node: Node = serde_json::from_value(json!({"metadata": metadata})).unwrap();
+        watches.nodes.as_ref().unwrap().see(&node, Some(since));
     }
     let status = if is_scheduled { "True" } else { "False" };
     let mut pod = ready_pod(0);
@@ -128,6 +151,39 @@ async fn a_cache_is_given_up_only_while_no_node_has_it() {
     assert_eq!(heal(None, false, &[], &["n1", "n2"]).await, marked);
     // It went a second time: the grace is counted from then.
     assert_eq!(heal(long_ago, false, &[], &["n1", "n2"]).await, marked);
+}
+
+#[tokio::test]
+async fn a_cache_is_pinned_by_any_label_that_names_nodes() {
+    let marked = [
+        "mark \"2026-11-24T10:00:00Z\"",
+        "DELETE cache-manuals-0",
+        "DELETE manuals-0",
+    ];
+    for key in ["topology.topolvm.io/node", "openebs.io/nodename"] {
+        let heal = |there, gone| heal_pinned(key, None, false, there, gone);
+        assert_eq!(heal(&[], &["n1", "n2"]).await, marked, "{key}");
+        assert_eq!(heal(&[], &["n1"]).await, [""; 0], "{key}");
+        assert_eq!(heal(&["n2"], &["n1", "n2"]).await, [""; 0], "{key}");
+    }
+}
+
+#[test]
+fn a_volume_is_lost_with_the_node_and_not_with_its_zone() {
+    let nodes = Nodes::default();
+    let labels = json!({"topology.topolvm.io/node": "n1", "topology.kubernetes.io/zone": "a"});
+    let node: Node =
+        serde_json::from_value(json!({"metadata": {"name": "n1", "labels": labels}})).unwrap();
+    nodes.see(&node, Some(Timestamp::UNIX_EPOCH));
+    let pin = |key: &str, value: &str| (key.to_owned(), vec![value.to_owned()]);
+    let (zone, host) = (
+        pin("topology.kubernetes.io/zone", "a"),
+        pin("topology.topolvm.io/node", "n1"),
+    );
+    let lost = |terms: &[Term]| gone_since(terms, &nodes).is_some();
+    assert!(!lost(&[vec![zone.clone()]]));
+    assert!(lost(&[vec![zone.clone(), host.clone()]]));
+    assert!(!lost(&[vec![host], vec![zone]]));
 }
 
 /// What is written of a table with `replicas` pods, of which `there` are there, and three claims, owned by its StatefulSet if `is_owned`.

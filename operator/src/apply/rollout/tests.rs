@@ -10,7 +10,7 @@ fn pod(ordinal: u32, hash: &str, is_ready: bool) -> PodView {
         template_hash: Some(hash.to_owned()),
         reload: None,
         ip: None,
-        resources: json!({}),
+        resources: Amounts::new(),
         asked: None,
         is_infeasible: false,
         is_scheduled: true,
@@ -27,8 +27,6 @@ fn replaced(replicas: u32, max_unavailable: u32, pods: &[PodView]) -> Vec<String
         max_unavailable,
         template_hash: "new",
         resources: &resources,
-        asked: "",
-        refused: BTreeSet::new(),
     };
     plan(&target, pods)
         .steps
@@ -92,47 +90,49 @@ fn pods_beyond_the_wanted_number_are_left_alone() {
     assert_eq!(replaced(1, 1, &pods), [""; 0]);
 }
 
-#[test]
-fn what_a_cluster_adds_to_resources_is_not_looked_at() {
-    let wanted =
-        json!({"containers": [{"name": "sidecar", "resources": {"limits": {"memory": "1Gi"}}}]});
-    let more = json!({"containers": [
-        {"name": "mesh", "resources": {}},
-        {"name": "sidecar", "resources": {"limits": {"memory": "1Gi", "cpu": "1"}}},
-    ]});
-    assert!(fits(&wanted, &more));
-    assert!(!fits(&more, &wanted));
-}
-
 fn with_memory(memory: &str) -> Value {
     json!({"initContainers": [], "containers": [{"name": "sidecar", "resources": {"limits": {"memory": memory}}}]})
 }
 
-fn to_memory<'a>(resources: &'a Value, asked: &'a str, refused: &[&str]) -> Target<'a> {
+fn to<'a>(resources: &'a Value) -> Target<'a> {
     Target {
         replicas: 3,
         max_unavailable: 1,
         template_hash: "new",
         resources,
-        asked,
-        refused: refused.iter().map(|uid| (*uid).to_owned()).collect(),
     }
 }
 
-fn three(memory: &str) -> Vec<PodView> {
+/// Three pods that were asked for this, and have it.
+fn three(resources: &Value) -> Vec<PodView> {
     (0..3)
         .map(|ordinal| PodView {
             uid: format!("u{ordinal}"),
-            resources: with_memory(memory),
+            resources: amounts(resources),
+            asked: Some(asked(resources)),
             ..pod(ordinal, "new", true)
         })
         .collect()
 }
 
+/// The first step there is for such pods: `resize`, or `replace` where one after the other goes.
+fn step(wanted: &Value, pods: &[PodView]) -> &'static str {
+    let plan = plan(&to(wanted), pods);
+    match &plan.steps[..] {
+        [] => {
+            assert_eq!((plan.updated, plan.outdated), (3, 0));
+            "nothing"
+        }
+        [Step::Replace { uid, .. }] if uid == "u2" => "replace",
+        [Step::Resize { .. }, ..] if plan.steps.len() == 3 => "resize",
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn other_resources_are_changed_in_place_in_all_pods_at_once() {
     let wanted = with_memory("2Gi");
-    let plan = plan(&to_memory(&wanted, "a,b", &[]), &three("1Gi"));
+    let plan = plan(&to(&wanted), &three(&with_memory("1Gi")));
     assert_eq!((plan.updated, plan.outdated, plan.steps.len()), (0, 3, 3));
     let Step::Resize {
         uid, asked, patch, ..
@@ -140,49 +140,93 @@ fn other_resources_are_changed_in_place_in_all_pods_at_once() {
     else {
         panic!("{:?}", plan.steps)
     };
-    assert_eq!((uid.as_str(), asked.as_deref()), ("u2", Some("a,b")));
+    assert_eq!(
+        (uid.as_str(), asked.as_str()),
+        ("u2", "sidecar.limits.memory=2Gi")
+    );
     assert_eq!(*patch, json!({"metadata": {"uid": "u2"}, "spec": wanted}));
 }
 
 #[test]
-fn what_the_api_server_refuses_becomes_a_roll() {
+fn what_admission_or_an_autoscaler_makes_of_it_is_left_alone() {
+    let wanted = resources(&json!({"containers": [
+        {"name": "sidecar", "resources": {"requests": {"cpu": "100m"}, "limits": {"cpu": "1"}}},
+    ]}));
+    for has in [
+        json!({"sidecar.requests.cpu": "250m", "sidecar.limits.cpu": "2500m"}),
+        json!({"sidecar.requests.cpu": "1", "sidecar.limits.cpu": "1"}),
+        json!({}),
+    ] {
+        let mut pods = three(&wanted);
+        let has: Amounts = serde_json::from_value(has).unwrap();
+        pods.iter_mut().for_each(|pod| pod.resources = has.clone());
+        assert_eq!(step(&wanted, &pods), "nothing", "{has:?}");
+    }
+}
+
+#[test]
+fn what_the_api_server_refuses_becomes_a_roll_and_the_next_wish_is_asked_for() {
     let wanted = with_memory("2Gi");
-    let plan = plan(&to_memory(&wanted, "", &["u0", "u1", "u2"]), &three("1Gi"));
-    assert!(matches!(&plan.steps[..], [Step::Replace { uid, .. }] if uid == "u2"));
+    let mut pods = three(&with_memory("1Gi"));
+    for pod in &mut pods {
+        pod.asked = Some(refused(&asked(&wanted)));
+    }
+    assert_eq!(step(&wanted, &pods), "replace");
+    assert_eq!(step(&with_memory("3Gi"), &pods), "resize");
+}
+
+#[test]
+fn what_was_asked_for_by_an_operator_that_died_is_asked_for_again() {
+    let wanted = with_memory("2Gi");
+    let mut pods = three(&wanted);
+    for pod in &mut pods {
+        pod.asked = Some(asking(&asked(&wanted)));
+    }
+    assert_eq!(step(&wanted, &pods), "resize");
+    // And is missed once it is no longer wanted, whether it came to it or not.
+    let nothing = json!({"containers": [{"name": "sidecar", "resources": {}}]});
+    assert_eq!(step(&nothing, &pods), "replace");
+}
+
+#[test]
+fn pods_of_an_operator_that_wrote_no_amounts_stay_while_they_have_what_is_wanted() {
+    let wanted = with_memory("1Gi");
+    for text in [Some("sidecar.limits.memory".to_owned()), None] {
+        let mut pods = three(&with_memory("1024Mi"));
+        pods.iter_mut().for_each(|pod| pod.asked = text.clone());
+        assert_eq!(step(&wanted, &pods), "nothing", "{text:?}");
+        assert_eq!(step(&with_memory("2Gi"), &pods), "resize", "{text:?}");
+    }
 }
 
 #[test]
 fn what_the_node_can_never_do_is_not_done() {
     let wanted = with_memory("2Gi");
     // The spec has it, the node has not.
-    let mut pods = three("2Gi");
+    let mut pods = three(&wanted);
     pods.iter_mut().for_each(|pod| pod.is_infeasible = true);
-    let target = to_memory(&wanted, "", &[]);
-    let plan_now = plan(&target, &pods);
-    assert_eq!((plan_now.updated, plan_now.outdated), (0, 3));
-    assert!(matches!(&plan_now.steps[..], [Step::Replace { uid, .. }] if uid == "u2"));
+    assert_eq!(step(&wanted, &pods), "replace");
+    assert_eq!(plan(&to(&wanted), &pods).outdated, 3);
     // Something else is wanted by now, which the node may be able to do.
-    let less = with_memory("1Gi");
-    let steps = plan(&to_memory(&less, "", &[]), &pods[..1]).steps;
-    assert!(matches!(&steps[..], [Step::Resize { .. }]));
+    assert_eq!(step(&with_memory("1Gi"), &pods), "resize");
 }
 
 #[test]
 fn a_limit_that_is_no_longer_wanted_makes_new_pods_and_one_of_a_limit_range_does_not() {
     let wanted = with_memory("1Gi");
-    let asked = asked(&wanted);
-    assert_eq!(asked, "sidecar.limits.memory");
-    let mut pods = three("1Gi");
+    let mut pods = three(&wanted);
     for pod in &mut pods {
-        pod.resources["containers"][0]["resources"]["limits"]["cpu"] = "1".into();
-        pod.asked = Some("sidecar.limits.cpu,sidecar.limits.memory".to_owned());
+        pod.resources
+            .insert("sidecar.limits.cpu".to_owned(), "1".to_owned());
     }
-    let steps = plan(&to_memory(&wanted, &asked, &[]), &pods).steps;
-    assert!(matches!(&steps[..], [Step::Replace { uid, .. }] if uid == "u2"));
-    for by in [Some(asked.clone()), None] {
-        pods.iter_mut().for_each(|pod| pod.asked = by.clone());
-        let plan = plan(&to_memory(&wanted, &asked, &[]), &pods);
-        assert_eq!((plan.updated, plan.steps.len()), (3, 0));
+    assert_eq!(step(&wanted, &pods), "nothing");
+    for asked in [
+        "sidecar.limits.cpu=1,sidecar.limits.memory=1Gi",
+        "sidecar.limits.cpu,sidecar.limits.memory",
+    ] {
+        pods.iter_mut()
+            .for_each(|pod| pod.asked = Some(asked.to_owned()));
+        assert_eq!(step(&wanted, &pods), "replace", "{asked}");
     }
 }
 
@@ -204,24 +248,22 @@ fn an_infeasible_resize_of_an_older_spec_is_not_one() {
 }
 
 #[test]
-fn what_the_api_server_writes_another_way_fits() {
+fn the_same_amount_written_another_way_is_the_same() {
     let of = |cpu: &str, memory: &str| {
         resources(&json!({"containers": [
             {"name": "sidecar", "resources": {"limits": {"memory": memory}, "requests": {"cpu": cpu}}},
         ]}))
     };
-    for (wanted, live) in [
+    for (wanted, before) in [
         ((".5", "1.5G"), ("500m", "1500M")),
         (("1000m", "1000M"), ("1", "1G")),
         (("0.50", "2000000000"), ("500m", "2G")),
         (("1.50", "1024Mi"), ("1500m", "1Gi")),
     ] {
-        assert!(
-            fits(&of(wanted.0, wanted.1), &of(live.0, live.1)),
-            "{wanted:?}"
-        );
+        let pods = three(&of(before.0, before.1));
+        assert_eq!(step(&of(wanted.0, wanted.1), &pods), "nothing");
     }
-    assert!(!fits(&of("1", "1Gi"), &of("1", "1G")));
+    assert_eq!(step(&of("1", "1Gi"), &three(&of("1", "1G"))), "resize");
 }
 
 #[test]
