@@ -58,7 +58,7 @@ SIZES = {
         Artifacts("10MB", 10_000_000, 200),
     ],
 }
-LOOKUP = Artifacts("lookup", 200_000, 20)  # the table that clients.md's request counts were measured on
+LOOKUP = Artifacts("lookup", 200_000, 20)  # so many that a file has several row groups
 
 
 class Bed:
@@ -126,7 +126,7 @@ class Bed:
             for name_, file in zip(("tls.crt", "tls.key"), tls, strict=True):
                 shutil.copy(file, secrets / "tls" / name_)
         args = ["--secrets-dir", secrets, *args]
-        server = kind(*manifests, state=work / "state", args=args, work=work / "run", env={"RUST_LOG": "warn"})
+        server = kind(*manifests, state=work / "state", args=args, work=work / "run", env={"VDT_LOG": "warn"})
         self._servers.append(server)
         return server.start(seconds=300)
 

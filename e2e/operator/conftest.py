@@ -132,6 +132,7 @@ def get(url: str) -> str | None:
 def fresh(pods):
     pods.ready = True
     pods.reports.clear()
+    pods.silent = set()
     pods.cache = {"tiers": {"memory": {"state": "Ok"}, "disk": {"state": "Ok"}}}
     pods.least_ready.clear()
 

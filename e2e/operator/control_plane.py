@@ -145,6 +145,10 @@ class Api:
     def patch(self, kind: str, name: str, body: dict, namespace: str | None = "docs", sub: str = ""):
         return self.call("PATCH", self.path(kind, namespace, name, sub), body, "application/merge-patch+json")
 
+    def resize(self, name: str, spec: dict, namespace: str):
+        """Changes CPU and memory of a pod that runs, as an autoscaler does."""
+        return self.call("PATCH", self.path("Pod", namespace, name, "/resize"), {"spec": spec}, "application/strategic-merge-patch+json")
+
     def delete(self, kind: str, name: str, namespace: str | None = "docs", body: dict | None = None):
         try:
             return self.call("DELETE", self.path(kind, namespace, name), body)

@@ -19,6 +19,8 @@ class Pods:
         self.reports: dict[str, list] = {}
         """What `namespace/name` answers; a healthy table by default."""
         self.cache = {"tiers": {"memory": {"state": "Ok"}, "disk": {"state": "Ok"}}}
+        self.silent: set[str] = set()
+        """Of `namespace/name`: pods that take connections and never answer."""
         self.asked: list[str] = []
         self.refused = 0
         self.least_ready: dict[str, int] = {}
@@ -34,6 +36,9 @@ class Pods:
                     pods.refused += 1
                     return self.answer(401, {})
                 pods.asked.append(audience)
+                if audience in pods.silent:
+                    pods._stop.wait(15)
+                    return None
                 if self.path == "/api/v1/tables":
                     return self.answer(200, pods.reports.get(audience) or pods.healthy(audience))
                 return self.answer(200, pods.cache)

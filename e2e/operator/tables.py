@@ -20,9 +20,9 @@ def table(name: str = "manuals", *, credentials: str | None = None, spec: dict |
     }  # fmt: skip
 
 
-def local_volume(namespace: str, host: str, ordinal: int) -> dict:
-    """The volume of a cache claim, on one host."""
-    terms = [{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [host]}]}]
+def local_volume(namespace: str, host: str, ordinal: int, key: str = "kubernetes.io/hostname") -> dict:
+    """The volume of a cache claim, on one host, which the label `key` of its node names."""
+    terms = [{"matchExpressions": [{"key": key, "operator": "In", "values": [host]}]}]
     return {
         "metadata": {"name": f"{namespace}-{ordinal}"},
         "spec": {

@@ -6,7 +6,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-bin=$("$here/../cluster/binaries.sh" --offline-tools | tail -n 1)
+bin=$("$here/../cluster/binaries.sh" | tail -n 1)
 python=$("$here/../setup.sh" all | tail -n 1)
 if [ -z "${VDT_OPERATOR:-}" ]; then
     (cd "$root" && cargo build --locked -q --bin vdt-operator)

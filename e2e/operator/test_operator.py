@@ -109,6 +109,24 @@ def test_b17_changed_fields_are_put_back_and_foreign_ones_stay(api, operator, na
     assert (service["metadata"]["labels"]["team"], service["metadata"]["annotations"]["note"]) == ("data", "theirs")
 
 
+def test_b17_drift_is_repaired_beside_tables_whose_pods_do_not_answer(api, pods, operator, namespace, numbers):
+    silent = [f"silent{n}" for n in range(40)]
+    pods.silent = {f"{namespace}/{name}" for name in silent}
+    operator.start()
+    for name in silent:
+        api.apply("VirtualTable", table(name, replicas=1), namespace)
+    api.apply("VirtualTable", table(replicas=1), namespace)
+    until_ready(api, namespace, seconds=60)
+    for name in silent:
+        until(api, namespace, "Ready", "Unknown", "NotReported", name, seconds=60)
+    for _ in range(3):
+        uid = api.get("Service", "manuals", namespace)["metadata"]["uid"]
+        api.delete("Service", "manuals", namespace)
+        began = time.monotonic()
+        wait("it is back", lambda: (api.get("Service", "manuals", namespace) or {"metadata": {"uid": uid}})["metadata"]["uid"] != uid, AIM_SECONDS)  # noqa: B023
+        numbers.add("deleted child made anew beside 40 silent tables", time.monotonic() - began, 5)
+
+
 def test_b17_replicas_of_an_autoscaler_survive_a_file_without_them(api, plane, operator, namespace):
     operator.start()
     file = table()
@@ -132,6 +150,22 @@ def test_b18_a_deleted_table_takes_its_children_along_but_not_its_state(api, ope
     api.delete("VirtualTable", "manuals", namespace)
     wait("all are gone", lambda: not any(children(api, namespace).values()), 30)
     assert api.get("PersistentVolumeClaim", "manuals-state", namespace)
+
+
+def test_b18_what_an_orphaning_delete_leaves_is_taken_over(api, operator, namespace):
+    """`kubectl delete --cascade=orphan`, and the same table again: the pods are those that were."""
+    operator.start()
+    api.apply("VirtualTable", table(), namespace)
+    until_ready(api, namespace)
+    uids = {p["metadata"]["uid"] for p in api.list("Pod", namespace)}
+    api.delete("VirtualTable", "manuals", namespace, {"propagationPolicy": "Orphan"})
+    wait("it is gone", lambda: api.get("VirtualTable", "manuals", namespace) is None, 30)
+    assert not [one for one in children(api, namespace).values() if one["metadata"].get("ownerReferences")]
+    made = api.apply("VirtualTable", table(), namespace)
+    until_ready(api, namespace)
+    owners = {child["metadata"]["ownerReferences"][0]["uid"] for child in children(api, namespace).values()}
+    assert owners == {made["metadata"]["uid"]}
+    assert {p["metadata"]["uid"] for p in api.list("Pod", namespace)} == uids
 
 
 def test_b18_a_namespace_goes_while_the_operator_is_away(api, operator, namespace):
@@ -390,12 +424,14 @@ def test_dropping_warm_caches_is_refused_and_names_the_field(api, operator, name
     wait("claims are gone", lambda: not api.list("PersistentVolumeClaim", namespace), 30)
 
 
-def test_c36_a_cache_of_a_deleted_node_is_given_up_and_of_no_other(api, operator, namespace):
+@pytest.mark.parametrize("key", ["kubernetes.io/hostname", "topology.topolvm.io/node"])
+def test_c36_a_cache_of_a_deleted_node_is_given_up_and_of_no_other(api, operator, namespace, key):
     host = f"node-{namespace}"
-    api.create("Node", {"metadata": {"name": host, "labels": {"kubernetes.io/hostname": host}}}, None)
+    node = {"metadata": {"name": host, "labels": {"kubernetes.io/hostname": host, key: host}}}
+    api.create("Node", node, None)
     operator.start()
     for ordinal in (0, 1):
-        api.create("PersistentVolume", local_volume(namespace, host if ordinal == 0 else "node-unknown", ordinal), None)
+        api.create("PersistentVolume", local_volume(namespace, host if ordinal == 0 else "node-unknown", ordinal, key), None)
     volume = {"type": "PersistentVolumeClaim", "storageClassName": "local-test", "nodeLossGraceSeconds": 5}
     api.apply("VirtualTable", table(cache={"disk": {"capacity": "1Gi", "volume": volume}}), namespace)
     until_ready(api, namespace)
@@ -410,7 +446,6 @@ def test_c36_a_cache_of_a_deleted_node_is_given_up_and_of_no_other(api, operator
     time.sleep(8)
     assert claims() == before
     marks = lambda: [c["metadata"].get("annotations", {}).get("vdt.io/node-lost-at") for c in api.list("PersistentVolumeClaim", namespace)]  # noqa: E731
-    node = {"metadata": {"name": host, "labels": {"kubernetes.io/hostname": host}}}
     api.delete("Node", host, None)
     wait("the claim is marked", lambda: any(marks()), 10)
     api.create("Node", node, None)  # it comes back within the grace
@@ -444,6 +479,28 @@ def test_c38_cpu_and_memory_change_in_place(api, operator, namespace):
     assert {p["metadata"]["uid"] for p in api.list("Pod", namespace)} == uids
     template = api.get("StatefulSet", "manuals", namespace)["spec"]["template"]["spec"]["initContainers"][0]
     assert template["resources"]["requests"]["cpu"] in ("200m", "0.2")
+
+
+def test_c38_what_an_autoscaler_gives_a_pod_stays(api, operator, namespace):
+    """Also with another operator. What is wanted anew is asked for once."""
+    one = operator.start()
+    api.apply("VirtualTable", table(), namespace)
+    until_ready(api, namespace)
+    uids = {p["metadata"]["uid"] for p in api.list("Pod", namespace)}
+    for pod in ("manuals-0", "manuals-1"):
+        api.resize(pod, {"initContainers": [{"name": "server", "resources": {"requests": {"cpu": "321m"}}}]}, namespace)
+    cpu = lambda: {p["spec"]["initContainers"][0]["resources"]["requests"]["cpu"] for p in api.list("Pod", namespace)}  # noqa: E731
+    time.sleep(5)
+    one.stop()
+    operator.start(name="two")
+    time.sleep(5)
+    assert cpu() == {"321m"}
+    assert {p["metadata"]["uid"] for p in api.list("Pod", namespace)} == uids
+    assert condition(api.get("VirtualTable", "manuals", namespace), "Ready")["status"] == "True"
+    api.patch("VirtualTable", "manuals", {"spec": {"server": {"resources": {"server": {"requests": {"cpu": "123m"}}}}}}, namespace)
+    wait("it is asked for", lambda: cpu() == {"123m"}, SOON_SECONDS)
+    until_ready(api, namespace)
+    assert {p["metadata"]["uid"] for p in api.list("Pod", namespace)} == uids
 
 
 def test_c38_a_refused_resize_takes_one_pod_at_a_time(api, pods, operator, namespace):

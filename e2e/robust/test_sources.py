@@ -200,7 +200,7 @@ def test_plan_warns_of_artifacts_that_are_too_large(tmp_path, folder):
     assert "inlineMaxBytes" in done.stdout + done.stderr
 
 
-def test_inspect_draws_and_materializes_the_file_that_is_served(tmp_path, serve, on_request):
+def test_inspect_draws_and_materializes_the_file_that_is_served(tmp_path, serve, folder, on_request):
     vdt = serve(on_request)
     path = data_file(vdt)
     served = http("GET", f"{vdt.table('files').http}/{path}")[2]
@@ -213,6 +213,11 @@ def test_inspect_draws_and_materializes_the_file_that_is_served(tmp_path, serve,
     written = run("inspect", *state, "main/default/files", *file)
     assert written.returncode == 0, written.stderr
     assert out.read_bytes() == served
+    (folder / "a.pdf").unlink()
+    failed = run("inspect", *state, "main/default/files", *file)
+    assert failed.returncode != 0
+    assert out.read_bytes() == served, "what cannot be written whole leaves what was there"
+    assert not list(tmp_path.glob("out.parquet?*"))
     assert run("inspect", *state, "main/default/nothing").returncode != 0
 
 

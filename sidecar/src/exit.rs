@@ -1,4 +1,5 @@
-//! Exit codes of both binaries: 0 success, 1 failure, 2 bad usage or manifest.
+//! Exit codes of both binaries: 0 success, 1 failure, 2 bad usage or manifest, 128 and the number of a signal that ended at once what an earlier
+//! one had asked to end.
 
 use std::{error::Error, fmt, process::ExitCode};
 
@@ -27,8 +28,28 @@ impl fmt::Display for BadInput {
 
 impl Error for BadInput {}
 
+/// A second signal ended the process before everything had ended in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// Number of the signal.
+    pub signal: i32,
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("stopped at once; bodies under way were cut")
+    }
+}
+
+impl Error for Cut {}
+
 /// Prints `error` to standard error and picks its exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
+    if let Some(cut) = error.downcast_ref::<Cut>() {
+        eprintln!("{cut}");
+        // As a shell says of a process that a signal ended.
+        return ExitCode::from(u8::try_from(128 + cut.signal).unwrap_or(1));
+    }
     match error.downcast_ref::<BadInput>() {
         Some(bad) => {
             for line in &bad.lines {

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use clap::{Args, ValueHint};
+use clap::{Args, ValueHint, builder::FalseyValueParser};
 use object_store::{ObjectStore, path::Path};
 use prometheus_client::registry::Registry;
 use vdt_crds::{Cache, Quantity, VirtualTable, VolumeType, WarmupMode, api::CacheReport};
@@ -28,10 +28,10 @@ pub struct CacheArgs {
     #[arg(long, env = "VDT_CACHE_DISK", value_name = "SIZE")]
     pub cache_disk: Option<Quantity>,
     /// Refuse to start when the disk tier cannot be as large as asked, in place of serving with less
-    #[arg(long, env = "VDT_CACHE_STRICT")]
+    #[arg(long, env = "VDT_CACHE_STRICT", value_parser = FalseyValueParser::new())]
     pub cache_strict: bool,
     /// Cache nothing
-    #[arg(long, env = "VDT_NO_CACHE", conflicts_with_all = ["cache_dir", "cache_memory", "cache_disk", "cache_strict"])]
+    #[arg(long, env = "VDT_NO_CACHE", value_parser = FalseyValueParser::new(), conflicts_with_all = ["cache_dir", "cache_memory", "cache_disk", "cache_strict"])]
     pub no_cache: bool,
 }
 

@@ -75,7 +75,6 @@ def test_b19_rotated_and_wrong_credentials_stop_no_reader(table, readers, source
     window.is_clean()
 
 
-@pytest.mark.long
 def test_scenario_3_a_bucket_that_is_gone_and_comes_back_stops_no_reader(table, readers, source):
     window = readers.began()
     source.service.stop()
@@ -245,7 +244,6 @@ def degraded(table: Table) -> str:
     return found[1] if found else ""
 
 
-@pytest.mark.long
 def test_c36_the_cache_of_a_deleted_node_is_made_anew_elsewhere(kube, source, clients_image, machine, system, operator, numbers):
     """Of a node that is only not ready nothing is deleted."""
     source.secret(kube)

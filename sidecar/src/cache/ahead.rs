@@ -10,9 +10,10 @@ use vdt_rope::ReadContext;
 
 use super::{
     Shared, fetch,
-    fill::Fill,
-    listed::{listed, neighbour},
+    fill::{Fill, Order},
+    object::Object,
     pack::Layout,
+    run::Cause,
     unit::Unit,
 };
 use crate::tiers::Insert;
@@ -38,12 +39,13 @@ impl Shared {
         };
         let units = self.missed(&registry, layout, window, end_max);
         let references: usize = units.iter().map(Unit::references).sum();
+        let cause = Cause::ahead(how, room);
         let mut bytes = 0;
         if let Some(files) = &self.options.files
             && references >= self.options.run_min
         {
             for run in self.runs(units) {
-                bytes += self.start_run(&mut registry, context, files, run, how, Some(room));
+                bytes += self.start_run(&mut registry, context, files, run, &cause);
             }
             return bytes;
         }
@@ -51,28 +53,26 @@ impl Shared {
             match &unit {
                 Unit::Pack(pack) => {
                     bytes += pack.bytes;
-                    self.start_members(&mut registry, context, pack, how, Some(room));
+                    self.start_members(&mut registry, context, pack, &cause);
                 }
                 Unit::Single { at, object, .. } => {
-                    let Some(found) = listed(&neighbour(context, object, *at)) else {
+                    let Some(found) = Object::neighbour(context, object, *at) else {
                         continue;
                     };
                     let range = 0..object.size;
                     let mut target = unit.target();
                     target.spans = [range.clone()].into();
-                    let fill = Fill::start(
-                        self,
-                        &mut registry,
-                        found.location.clone(),
-                        [target].into(),
-                        how,
-                    );
+                    let asked = self.turns.of(&found.location);
+                    let order = Order {
+                        is_run: false,
+                        ..cause.order(&found.location, &asked)
+                    };
+                    let fill = Fill::start(self, &mut registry, order, [target].into());
+                    let held = cause.held();
                     bytes += object.size;
-                    let (shared, wanted, room) = (Arc::clone(self), fill.want(), Arc::clone(room));
                     self.spawn(async move {
-                        let _kept = (wanted, room);
-                        // The gate is never closed.
-                        let _turn = shared.ahead_reads.acquire().await;
+                        let _held = held;
+                        let _place = asked.ahead().await;
                         fetch::segment(fill, found, range).await;
                     });
                 }

@@ -1,30 +1,29 @@
 //! Answers of [`CacheStore`]: which of what is known of an object a request is answered by, and from which blocks.
 //!
 //! An object is known by its reference in a rope ([`CacheStore::get_listed`]), or by its name and what it was when it was first read
-//! ([`CacheStore::get_named`]). Either way the properties are there before the first block is asked for, and preconditions are checked against them. What
-//! cannot be named is passed on. A read that is cancelled lets go of the fetches that it follows.
+//! ([`CacheStore::get_named`]). Either way the properties are there before the first block is asked for, and preconditions are checked against them. Where a
+//! name may come to stand for another object, as in a log after its state was restored, the origin's HEAD tells first, which a listing answers
+//! ([`LogStore`](crate::log::LogStore)). What cannot be named is passed on. A read that is cancelled lets go of the fetches that it follows.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
-};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use chrono::DateTime;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{
-    Attributes, Error, GetOptions, GetRange, GetResult, GetResultPayload, ObjectMeta, Result,
-    path::Path,
+    Attributes, Error, GetOptions, GetRange, GetResult, GetResultPayload, ObjectMeta,
+    ObjectStoreExt, Result, path::Path,
 };
 use vdt_rope::ReadContext;
 
 use super::{
     CacheStore,
+    body::Body,
     error::STORE,
-    fetch::{self, Named},
-    fill::{Fill, Target},
+    fetch,
+    fill::{Fill, Order, Target},
     flight::{Follower, given_up},
-    piece::{Piece, part_of},
-    read::{Body, RUNS_FAILED_MAX, Read},
+    object::{Named, Object, difference, entry_meta},
+    read::Read,
 };
 use crate::tiers::{Class, EntryMeta, Insert};
 
@@ -65,27 +64,20 @@ impl CacheStore {
     pub(super) async fn get_listed(
         &self,
         location: &Path,
-        object: fetch::Object,
-        context: ReadContext,
+        context: &ReadContext,
         options: GetOptions,
     ) -> Result<GetResult> {
         let shared = &self.shared;
-        shared.counters.touched(
-            &context.object.source,
-            &context.object.key,
-            context.object.size,
-        );
-        let seen = shared.scans.observe(&context);
-        let read = Read {
-            shared: Arc::clone(shared),
-            object,
-            context: Some(context.clone()),
-            how: seen.how,
-            begun: AtomicU64::new(0),
-        };
+        let listed = &context.object;
+        shared
+            .counters
+            .touched(&listed.source, &listed.key, listed.size);
+        let seen = shared.scans.observe(context);
+        let object = Object::listed(location.clone(), context.clone());
+        let read = Read::new(shared, object, seen.how);
         let result = self.read(location, read, false, options).await;
         if let (Ok(_), Some(window)) = (&result, seen.ahead) {
-            shared.read_ahead(&context, window, seen.how);
+            shared.read_ahead(context, window, seen.how);
         }
         result
     }
@@ -114,34 +106,56 @@ impl CacheStore {
         options: GetOptions,
     ) -> Result<GetResult> {
         let shared = &self.shared;
-        let known = shared.tiers.get(Class::Metadata, named.name.meta_key());
-        let (meta, opening) = match known.await {
-            Some((entry, _)) => (Arc::new(entry.meta), None),
+        let (meta, opening) = match self.remembered(named).await? {
+            Some(meta) => (meta, None),
             None if options.head => {
                 let is_plain = options.range.is_none();
                 let result = self.pass(location, options).await?;
                 if is_plain {
-                    shared.remember(named.name, &fetch::entry_meta(&result.meta));
+                    shared.remember(named.name, &entry_meta(&result.meta));
                 }
                 return Ok(result);
             }
             None => {
                 let (meta, opening) = self.open(named, options.range.as_ref()).await?;
-                (meta, Some(opening))
+                ((*meta).clone(), Some(opening))
             }
         };
         let is_own = opening.as_ref().is_some_and(|opening| !opening.is_joined);
-        let read = Read {
-            shared: Arc::clone(shared),
-            object: named.object(meta),
-            context: None,
-            how: Insert::Resident,
-            begun: AtomicU64::new(0),
-        };
+        let read = Read::new(shared, named.object(meta), Insert::Resident);
         let result = self.read(location, read, is_own, options).await;
         // Until here the blocks that came with the first answer were wanted.
         drop(opening);
         result
+    }
+
+    /// What is remembered of an object, if the name still stands for it as far as the origin tells. Nobody can ask an origin that is away:
+    /// then it stands.
+    async fn remembered(&self, named: &Named) -> Result<Option<EntryMeta>> {
+        let (tiers, key) = (&self.shared.tiers, named.name.meta_key());
+        let Some((entry, _)) = tiers.get(Class::Metadata, key).await else {
+            return Ok(None);
+        };
+        if !named.is_replaceable {
+            return Ok(Some(entry.meta));
+        }
+        let what = match self.shared.origin.head(&named.location).await {
+            Ok(found) => match difference(&entry.meta, &found) {
+                None => return Ok(Some(entry.meta)),
+                Some(what) => what,
+            },
+            Err(error @ Error::NotFound { .. }) => {
+                tiers.remove(key);
+                return Err(error);
+            }
+            Err(error) => {
+                tracing::debug!(location = %named.location, %error, "the origin does not tell what it has");
+                return Ok(Some(entry.meta));
+            }
+        };
+        tracing::debug!(location = %named.location, what, "another object has taken the name of a cached one");
+        tiers.remove(key);
+        Ok(None)
     }
 
     /// Lets go of all that is held of an object whose bytes were not what they should be.
@@ -153,7 +167,7 @@ impl CacheStore {
         };
         tracing::warn!(location = %named.location, "a damaged object is let go and read again");
         let blocks = entry.meta.size.div_ceil(block_bytes);
-        let object = named.object(Arc::new(entry.meta));
+        let object = named.object(entry.meta);
         for block in 0..blocks {
             tiers.remove(object.identity.block_key(block_bytes, block));
         }
@@ -178,13 +192,8 @@ impl CacheStore {
                     None => {
                         is_joined = false;
                         let target = Target::new(key, Class::Metadata, None, []);
-                        let fill = Fill::start(
-                            shared,
-                            &mut registry,
-                            named.location.clone(),
-                            [target].into(),
-                            Insert::Resident,
-                        );
+                        let order = Order::of(shared, &named.location, Insert::Resident);
+                        let fill = Fill::start(shared, &mut registry, order, [target].into());
                         let follower = registry.follow(key);
                         let opening = fetch::open(fill, named.clone(), range.cloned());
                         shared.spawn(opening);
@@ -232,11 +241,11 @@ impl CacheStore {
             e_tag: meta.etag.as_deref().map(Into::into),
             version: meta.version.as_deref().map(Into::into),
         };
-        if read.object.if_match.is_some() {
+        if read.object.is_tagged() {
             // The identity keeps the condition, however the tag is quoted.
             options.if_match = Some("*".to_owned());
         }
-        let size = read.object.meta.size;
+        let size = read.object.size;
         let range = match &options.range {
             Some(range) => range.as_range(size).map_err(|error| Error::Generic {
                 store: STORE,
@@ -251,42 +260,18 @@ impl CacheStore {
             attributes: Attributes::default(),
         };
         if options.head || range.is_empty() {
-            let meta = object_meta(&read.object.meta);
+            let meta = object_meta(&read.object.meta());
             options.check_preconditions(&meta)?;
             return Ok(answer(meta, range, stream::empty().boxed()));
         }
-        let (first, last) = (read.block_of(range.start), read.block_of(range.end - 1));
         if is_own {
             let segment = self.shared.options.segment_blocks;
-            read.begun.store(first + segment, Relaxed);
+            read.begun
+                .store(read.block_of(range.start) + segment, Relaxed);
         }
-        let mut runs_failed = 0;
-        let (piece, meta) = loop {
-            let found = match read.piece(first, last, runs_failed > 0).await {
-                Ok(mut piece) => piece.meta().await.map(|meta| (piece, meta)),
-                Err(failure) => Err(failure),
-            };
-            match found {
-                Ok(found) => break found,
-                Err(failure) if failure.is_of_run && runs_failed + 1 < RUNS_FAILED_MAX => {
-                    runs_failed += 1;
-                }
-                Err(failure) => return Err(failure.share()),
-            }
-        };
-        let meta = object_meta(&meta);
+        let mut body = Body::new(read, range.clone());
+        let meta = object_meta(&body.open().await?);
         options.check_preconditions(&meta)?;
-        let block_start = first * self.shared.options.block_bytes;
-        let body = match piece {
-            // The usual hit: one block, one chunk.
-            Piece::Held(_, bytes) if first == last => {
-                let part = (range.start - block_start) as usize..(range.end - block_start) as usize;
-                let length = range.end - range.start;
-                self.shared.counters.served.fetch_add(length, Relaxed);
-                stream::once(std::future::ready(Ok(part_of(&bytes, part)))).boxed()
-            }
-            piece => Body::new(Arc::new(read), range.clone(), Some(piece), runs_failed).boxed(),
-        };
-        Ok(answer(meta, range, body))
+        Ok(answer(meta, range, body.boxed()))
     }
 }

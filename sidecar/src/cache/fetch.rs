@@ -1,8 +1,7 @@
 //! One request to the origin, and the entries that it fills.
 //!
 //! A fetch runs as a task of its own, so that a reader who leaves does not end it while others wait, and a slow reader does not hold it
-//! back. It takes its bytes from the fill budget first, asks, compares the answer with what was asked for, and deals the body out to
-//! its flights. An entry becomes resident when all its bytes have come; the last one only when the body has ended where it was
+//! back. It waits for its turn, asks, compares the answer with what was asked for, and deals the body out to its flights. An entry becomes resident when all its bytes have come; the last one only when the body has ended where it was
 //! to end. Whatever goes wrong fails the flights that are not complete, and nothing of them is kept.
 //!
 //! When nobody wants any of its flights the request is dropped. Read-ahead wants its own.
@@ -14,79 +13,19 @@ use std::{
 
 use bytes::Bytes;
 use futures::StreamExt;
-use object_store::{GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, path::Path};
-use vdt_rope::{ReadContext, unquoted};
+use object_store::{GetOptions, GetRange, GetResult, ObjectStore, path::Path};
+use vdt_rope::unquoted;
 
 use super::{
     Shared,
     error::{CacheError, Failure},
     fill::Fill,
-    key::Identity,
+    object::{Named, Object, difference, entry_meta},
 };
-use crate::tiers::{Class, EntryMeta};
+use crate::tiers::EntryMeta;
 
-/// An object whose size is known.
-#[derive(Clone, Debug)]
-pub(super) struct Object {
-    pub(super) location: Path,
-    pub(super) class: Class,
-    pub(super) identity: Identity,
-    /// What it is, as listed or as the origin said before.
-    pub(super) meta: Arc<EntryMeta>,
-    /// Sent along: the ETag without quotes.
-    pub(super) if_match: Option<String>,
-    pub(super) version: Option<String>,
-    /// The name that its properties are remembered under, where it is known by name.
-    pub(super) name: Option<Identity>,
-    /// What the read is for, where it told: the link to an origin needs it for objects without an ETag, and for those that no
-    /// source declares any more.
-    pub(super) context: Option<ReadContext>,
-}
-
-impl Object {
-    fn options(&self, range: Range<u64>) -> GetOptions {
-        let mut options = GetOptions {
-            range: Some(GetRange::Bounded(range)),
-            if_match: self.if_match.clone(),
-            version: self.version.clone(),
-            ..GetOptions::default()
-        };
-        if let Some(context) = &self.context {
-            options.extensions.insert(context.clone());
-        }
-        options
-    }
-}
-
-/// What the origin says of an object.
-pub(super) fn entry_meta(meta: &ObjectMeta) -> EntryMeta {
-    EntryMeta {
-        size: meta.size,
-        last_modified_ms: meta.last_modified.timestamp_millis(),
-        etag: meta.e_tag.as_deref().map(Into::into),
-        version: meta.version.as_deref().map(Into::into),
-    }
-}
-
-/// What differs between an object and what the origin says of it.
-fn difference(expected: &EntryMeta, found: &ObjectMeta) -> Option<String> {
-    match expected.etag.as_deref().map(unquoted) {
-        Some(etag) => {
-            let other = found.e_tag.as_deref().map(unquoted);
-            if other != Some(etag) {
-                return Some(format!("ETag {other:?}, not {etag:?}"));
-            }
-        }
-        None => {
-            let modified = found.last_modified.timestamp_millis();
-            if modified != expected.last_modified_ms {
-                let listed = expected.last_modified_ms;
-                return Some(format!("modified at {modified} ms, not at {listed} ms"));
-            }
-        }
-    }
-    (found.size != expected.size).then(|| format!("{} bytes, not {}", found.size, expected.size))
-}
+/// Blocks that are asked for when the end of an object is wanted of which nothing is known.
+pub(super) const TAIL_BLOCKS: u64 = 2;
 
 /// Blocks of one object, one after another, with one request. `range` is theirs.
 pub(super) async fn segment(mut fill: Fill, object: Object, range: Range<u64>) {
@@ -102,8 +41,8 @@ pub(super) async fn segment(mut fill: Fill, object: Object, range: Range<u64>) {
         Ok(result) => result,
         Err(error) => return fill.fail(Failure::new(error)),
     };
-    if let Some(what) = difference(&object.meta, &result.meta) {
-        if let Some(name) = object.name {
+    if let Some(what) = difference(&object.meta(), &result.meta) {
+        if let Some(name) = object.name() {
             // The next one who asks finds what is there now.
             shared.remember(name, &entry_meta(&result.meta));
         }
@@ -125,14 +64,13 @@ pub(super) async fn segment(mut fill: Fill, object: Object, range: Range<u64>) {
 pub(super) async fn run(
     mut fill: Fill,
     files: Arc<dyn ObjectStore>,
-    file: Path,
     file_bytes: u64,
     range: Range<u64>,
 ) {
     if fill.admit().await.is_none() {
         return;
     }
-    let shared = Arc::clone(&fill.shared);
+    let (shared, file) = (Arc::clone(&fill.shared), fill.order.location.clone());
     shared.counters.requests.fetch_add(1, Relaxed);
     let options = GetOptions {
         range: Some(GetRange::Bounded(range.clone())),
@@ -211,12 +149,12 @@ impl Shared {
 
     /// All bytes of a tiny object, verified.
     async fn whole(&self, object: &Object) -> object_store::Result<Bytes> {
-        let range = 0..object.meta.size;
+        let range = 0..object.size;
         let result = self
             .get(&object.location, object.options(range.clone()))
             .await?;
         let location = || object.location.clone();
-        if let Some(what) = difference(&object.meta, &result.meta) {
+        if let Some(what) = difference(&object.meta(), &result.meta) {
             let location = location();
             return Err(CacheError::Changed { location, what }.into());
         }
@@ -257,12 +195,14 @@ pub(super) async fn open(mut fill: Fill, named: Named, asked: Option<GetRange>) 
         return;
     }
     let shared = Arc::clone(&fill.shared);
-    let segment_bytes = shared.options.block_bytes * shared.options.segment_blocks;
+    let block_bytes = shared.options.block_bytes;
+    let segment_bytes = block_bytes * shared.options.segment_blocks;
     let range = match asked {
         None => None,
-        Some(GetRange::Suffix(_)) => Some(GetRange::Suffix(shared.options.block_bytes)),
+        // The last block may be short: with the one before it there is one that is whole, and an object of two blocks comes whole.
+        Some(GetRange::Suffix(_)) => Some(GetRange::Suffix(TAIL_BLOCKS * block_bytes)),
         Some(GetRange::Bounded(Range { start, .. }) | GetRange::Offset(start)) => {
-            let start = start - start % shared.options.block_bytes;
+            let start = start - start % block_bytes;
             Some(GetRange::Bounded(
                 start..start.saturating_add(segment_bytes),
             ))
@@ -303,17 +243,18 @@ pub(super) async fn open(mut fill: Fill, named: Named, asked: Option<GetRange>) 
         let location = named.location;
         return fill.fail(Failure::new(CacheError::Changed { location, what }));
     }
-    let object = named.object(Arc::new(entry_meta(&result.meta)));
-    shared.remember(named.name, &object.meta);
-    let end = expected.end.min(
-        (expected.start - expected.start % shared.options.block_bytes)
-            .saturating_add(segment_bytes),
-    );
+    let meta = entry_meta(&result.meta);
+    shared.remember(named.name, &meta);
+    let object = named.object(meta.clone());
+    // Of an object that was asked for as a whole a segment is taken.
+    let end = match range {
+        None => expected.end.min(segment_bytes),
+        Some(_) => expected.end,
+    };
     fill.open_blocks(&object, expected.start..end);
-    fill.answered((*object.meta).clone());
+    fill.answered(meta);
     fill.complete_opening();
-    // Only now is it known how much is to come.
-    if fill.targets.is_empty() || fill.admit().await.is_none() {
+    if fill.targets.is_empty() {
         return;
     }
     fill.pump(
@@ -322,36 +263,4 @@ pub(super) async fn open(mut fill: Fill, named: Named, asked: Option<GetRange>) 
         end < expected.end,
     )
     .await;
-}
-
-/// An object of which only the name is known.
-#[derive(Clone, Debug)]
-pub(super) struct Named {
-    pub(super) location: Path,
-    pub(super) class: Class,
-    pub(super) name: Identity,
-    /// The ETag without quotes, where the name stands for one content.
-    pub(super) if_match: Option<String>,
-    pub(super) version: Option<String>,
-}
-
-impl Named {
-    /// The object, now that its properties are known.
-    pub(super) fn object(&self, meta: Arc<EntryMeta>) -> Object {
-        let is_pinned = self.if_match.is_some();
-        Object {
-            location: self.location.clone(),
-            class: self.class,
-            identity: if is_pinned {
-                self.name
-            } else {
-                self.name.of_content(&meta)
-            },
-            meta,
-            if_match: self.if_match.clone(),
-            version: self.version.clone(),
-            name: (!is_pinned).then_some(self.name),
-            context: None,
-        }
-    }
 }

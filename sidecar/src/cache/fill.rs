@@ -14,14 +14,14 @@ use std::{
 
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
-use object_store::path::Path;
-use tokio::sync::OwnedSemaphorePermit;
+use object_store::{Error, path::Path};
 
 use super::{
     Shared,
     error::{CacheError, Failure},
-    fetch::Object,
-    flight::{Flight, Interest, Registry, Wanted, given_up},
+    flight::{Flight, Interest, Registry, given_up},
+    object::Object,
+    turns::{Asked, Turn},
 };
 use crate::tiers::{Class, Entry, EntryMeta, Insert, Key};
 
@@ -59,16 +59,38 @@ impl Target {
     }
 }
 
+/// What is fetched, from whom, and for whom.
+pub(super) struct Order {
+    pub(super) location: Path,
+    /// Whose turn it takes.
+    pub(super) asked: Arc<Asked>,
+    /// Those who want any of it, or of what was begun with it.
+    pub(super) interest: Arc<Interest>,
+    pub(super) how: Insert,
+    /// Whether it brings neighbours of what was asked for.
+    pub(super) is_run: bool,
+}
+
+impl Order {
+    /// For an object by itself.
+    pub(super) fn of(shared: &Shared, location: &Path, how: Insert) -> Self {
+        Self {
+            location: location.clone(),
+            asked: shared.turns.of(location),
+            interest: Arc::default(),
+            how,
+            is_run: false,
+        }
+    }
+}
+
 /// The entries that a fetch fills. Dropped, it fails those that are not complete.
 pub(super) struct Fill {
     pub(super) shared: Arc<Shared>,
-    location: Path,
+    pub(super) order: Order,
     pub(super) targets: VecDeque<Target>,
-    interest: Arc<Interest>,
-    how: Insert,
-    budget: Option<OwnedSemaphorePermit>,
+    turn: Option<Turn>,
     meta: Option<Arc<EntryMeta>>,
-    pub(super) is_run: bool,
 }
 
 impl Fill {
@@ -76,28 +98,19 @@ impl Fill {
     pub(super) fn start(
         shared: &Arc<Shared>,
         registry: &mut Registry<'_>,
-        location: Path,
+        order: Order,
         targets: VecDeque<Target>,
-        how: Insert,
     ) -> Self {
-        let interest = Arc::new(Interest::default());
         for target in &targets {
-            registry.start(target.key, &target.flight, &interest);
+            registry.start(target.key, &target.flight, &order.interest);
         }
         Self {
             shared: Arc::clone(shared),
-            location,
+            order,
             targets,
-            interest,
-            how,
-            budget: None,
+            turn: None,
             meta: None,
-            is_run: false,
         }
-    }
-
-    pub(super) fn want(&self) -> Wanted {
-        self.interest.want()
     }
 
     fn keys(&self) -> impl Iterator<Item = Key> + '_ {
@@ -112,7 +125,7 @@ impl Fill {
     pub(super) async fn unless_lost<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         // Who reads many neighbours wants a few of them at a time, and is about to ask for the next.
-        let lingers = if self.is_run {
+        let lingers = if self.order.is_run {
             RUN_LINGERS
         } else {
             Duration::ZERO
@@ -122,8 +135,8 @@ impl Fill {
                 biased;
                 done = &mut work => return Some(done),
                 () = self.shared.stop.cancelled() => return None,
-                () = self.interest.lost(lingers) => {
-                    if self.shared.flights.give_up(&self.interest, self.keys()) {
+                () = self.order.interest.lost(lingers) => {
+                    if self.shared.flights.give_up(&self.order.interest, self.keys()) {
                         self.shared.counters.given_up.fetch_add(1, Relaxed);
                         return None;
                     }
@@ -132,19 +145,10 @@ impl Fill {
         }
     }
 
-    /// Takes the bytes of all targets from the budget, instead of what it took before.
+    /// Waits for a turn to ask.
     pub(super) async fn admit(&mut self) -> Option<()> {
-        self.budget = None;
-        let all = self
-            .shared
-            .budget_units(self.shared.options.fill_budget_bytes);
-        // One request takes a part of the whole, however small it is: that bounds their number.
-        let least = u64::from(all) / self.shared.options.concurrent_fetches;
-        let least = u32::try_from(least).unwrap_or(all);
-        let units = self.shared.budget_units(self.bytes()).max(least).min(all);
-        let budget = Arc::clone(&self.shared.budget);
-        let permit = self.unless_lost(budget.acquire_many_owned(units)).await?;
-        self.budget = permit.ok();
+        let turn = self.unless_lost(self.order.asked.turn()).await?;
+        self.turn = Some(turn?);
         Some(())
     }
 
@@ -192,7 +196,7 @@ impl Fill {
             return;
         };
         let Some(meta) = target.meta.as_ref().or(self.meta.as_ref()) else {
-            target.flight.fail(given_up(&self.location));
+            target.flight.fail(given_up(&self.order.location));
             return;
         };
         let entry = Entry {
@@ -202,11 +206,9 @@ impl Fill {
         let shared = &self.shared;
         shared
             .tiers
-            .insert(target.class, target.key, entry, self.how);
-        shared.flights.remove(&self.interest, target.key);
+            .insert(target.class, target.key, entry, self.order.how);
+        shared.flights.remove(&self.order.interest, target.key);
         target.flight.complete();
-        let units = shared.budget_units(target.flight.length()) as usize;
-        drop(self.budget.as_mut().and_then(|budget| budget.split(units)));
     }
 
     /// The body has ended where it was to end.
@@ -221,7 +223,11 @@ impl Fill {
     }
 
     pub(super) fn fail(mut self, failure: Failure) {
-        let failure = if self.is_run {
+        // Any other kind is an answer.
+        if let (Error::Generic { .. }, Some(turn)) = (failure.error(), &mut self.turn) {
+            turn.failed();
+        }
+        let failure = if self.order.is_run {
             failure.of_run()
         } else {
             failure
@@ -231,7 +237,7 @@ impl Fill {
 
     fn fail_all(&mut self, failure: &Failure) {
         for target in self.targets.drain(..) {
-            self.shared.flights.remove(&self.interest, target.key);
+            self.shared.flights.remove(&self.order.interest, target.key);
             target.flight.fail(failure.clone());
         }
     }
@@ -250,6 +256,9 @@ impl Fill {
             };
             match next {
                 Some(Ok(chunk)) => {
+                    if let Some(turn) = &mut self.turn {
+                        turn.answered();
+                    }
                     self.shared.counters.came(chunk.len() as u64);
                     let end = at + chunk.len() as u64;
                     if end > range.end && !is_cut {
@@ -274,7 +283,7 @@ impl Fill {
 
     fn wrong_length(&self, range: &Range<u64>, at: u64, is_more: bool) -> Failure {
         Failure::new(CacheError::Length {
-            location: self.location.clone(),
+            location: self.order.location.clone(),
             expected: range.end - range.start,
             found: at - range.start,
             is_more,
@@ -285,7 +294,7 @@ impl Fill {
 impl Drop for Fill {
     fn drop(&mut self) {
         if !self.targets.is_empty() {
-            let failure = given_up(&self.location);
+            let failure = given_up(&self.order.location);
             self.fail_all(&failure);
         }
     }
@@ -294,12 +303,12 @@ impl Drop for Fill {
 impl Fill {
     /// Flights for the blocks that lie wholly in `range` and have none.
     pub(super) fn open_blocks(&mut self, object: &Object, range: Range<u64>) {
-        let (shared, interest) = (Arc::clone(&self.shared), Arc::clone(&self.interest));
+        let (shared, interest) = (Arc::clone(&self.shared), Arc::clone(&self.order.interest));
         let block_bytes = shared.options.block_bytes;
         let mut registry = shared.flights.lock();
         let first = range.start.div_ceil(block_bytes);
         for block in (first..).take_while(|block| block * block_bytes < range.end) {
-            let span = block * block_bytes..object.meta.size.min((block + 1) * block_bytes);
+            let span = block * block_bytes..object.size.min((block + 1) * block_bytes);
             if span.end > range.end {
                 break;
             }
@@ -315,7 +324,7 @@ impl Fill {
     /// Ends the flight of the name.
     pub(super) fn complete_opening(&mut self) {
         if let Some(target) = self.targets.pop_front() {
-            self.shared.flights.remove(&self.interest, target.key);
+            self.shared.flights.remove(&self.order.interest, target.key);
             target.flight.complete();
         }
     }

@@ -1,11 +1,11 @@
 //! Single flight: what is being fetched, and who waits for it.
 //!
 //! A [`Flight`] is an entry under way: a buffer that grows, which any number of readers follow from any offset. [`Flights`] finds it by
-//! the entry's key. Every fetch has one [`Interest`], which counts those who want any of its flights; when nobody does, the
-//! fetch may end. Both change under the lock of [`Flights`] alone, so nobody joins what is being given up.
+//! the entry's key. Every fetch has one [`Interest`], which counts those who want any of its flights, and which fetches that one read began
+//! together share; when nobody does, the fetch may end. Both change under the lock of [`Flights`] alone, so nobody joins what is being given up.
 //!
-//! A reader never holds a flight back: the buffer grows as fast as the origin sends. It is bounded by the entry's size, and all
-//! flights together by the fill budget.
+//! A reader never holds a flight back: the buffer grows as fast as the origin sends. It is bounded by the entry's size, and the number of
+//! those that grow at once by the turns of their fetches.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -207,29 +207,40 @@ pub(super) fn given_up(location: &Path) -> Failure {
     }))
 }
 
-/// Who wants what one fetch brings.
+/// Who wants what one fetch, or several that were begun together, bring.
 #[derive(Debug, Default)]
 pub(super) struct Interest {
     wanted: Mutex<Wishes>,
     lost: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Wishes {
     count: usize,
-    /// When the last of them ended.
+    /// Since when there are none.
     ended: Option<Instant>,
+}
+
+impl Default for Wishes {
+    fn default() -> Self {
+        Self {
+            count: 0,
+            ended: Some(Instant::now()),
+        }
+    }
 }
 
 impl Interest {
     /// Waits until nobody has wanted it for a while. Somebody may want it again: [`Flights::give_up`] tells.
     pub(super) async fn lost(&self, lingers: Duration) {
         loop {
+            // Before the look: what ends meanwhile is told to it.
+            let lost = self.lost.notified();
             let ended = self.wishes().ended;
             match ended {
                 Some(ended) if lingers.is_zero() || ended.elapsed() >= lingers => return,
                 Some(ended) => sleep_until(ended + lingers).await,
-                None => self.lost.notified().await,
+                None => lost.await,
             }
         }
     }
@@ -258,7 +269,7 @@ impl Drop for Wanted {
         if wishes.count == 0 {
             wishes.ended = Some(Instant::now());
             drop(wishes);
-            self.0.lost.notify_one();
+            self.0.lost.notify_waiters();
         }
     }
 }
@@ -275,10 +286,6 @@ impl Flights {
     /// The lock is never held over an await. Every state between two statements is a valid one.
     pub(super) fn lock(&self) -> Registry<'_> {
         Registry(self.slots.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    pub(super) fn follow(&self, key: Key) -> Option<Follower> {
-        self.lock().follow(key)
     }
 
     /// Removes a flight of the fetch that `interest` is about.

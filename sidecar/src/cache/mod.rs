@@ -6,29 +6,32 @@
 //!   origin      GET sources/<id>/<key> 3 MiB..5 MiB, If-Match
 //! ```
 //!
-//! What it caches never changes under its name: source objects by (source, key, ETag or size and time, version), ropes, commits and
-//! checkpoints by (store id, path) and what they were when they were first read. Everything else (listings, the hint, `.crc`, HEAD of what
-//! is not known, sources without a condition) is the origin's to answer, and so are writes.
+//! What it caches never changes under its name: source objects by (source, key, ETag or size and time, version), ropes by (store id, path).
+//! Commits and checkpoints too, and what they were when they were first read: the origin's HEAD tells whether they still are that. Everything
+//! else (listings, the hint, `.crc`, HEAD of what is not known, sources without a condition) is the origin's to answer, and so are writes.
 //!
 //! Promises:
 //! - Never a wrong byte. What the origin sends is compared with what was asked for (ETag, or time, and size; the range; the length) before
 //!   an entry becomes resident. An object that changed is another object: blocks of both never meet in one response.
-//! - A hit asks the origin nothing, not even HEAD, and goes on when the origin is away. A miss then gives the origin's error.
+//! - A hit asks the origin nothing, not even HEAD but for a log's files, and goes on when the origin is away. A miss then gives the origin's error.
+//! - A bucket that does not answer holds up those who ask for what it has, and nobody else.
 //! - Each byte is fetched once: whoever wants what is under way follows it. Readers that leave or are slow hold nobody up.
-//! - Memory in flight is bounded: by the fill budget, and for each body by its block and the next.
+//! - Memory in flight is bounded: by the turns, each of which fills one entry at a time; for each body by its block; and for all bodies together by
+//!   what they may hold of their next ones.
 //! - Neighbours are fetched together, scans are read ahead and are no residents.
 //!
 //! Cancelling a read ends the fetches that nobody else follows. A crash loses what the tiers had not written.
 
 mod ahead;
 mod answer;
+mod body;
 mod error;
 mod fetch;
 mod fill;
 mod flight;
 mod key;
-mod listed;
 mod metrics;
+mod object;
 mod options;
 mod pack;
 mod piece;
@@ -39,6 +42,7 @@ mod scan;
 mod stats;
 mod store;
 mod subject;
+mod turns;
 mod unit;
 mod warm;
 
@@ -54,7 +58,9 @@ pub use metrics::CacheMetrics;
 pub use options::CacheOptions;
 pub use warm::{WarmOptions, WarmReport};
 
-use self::{flight::Flights, key::Identity, pack::Layouts, scan::Scans, stats::Counters};
+use self::{
+    flight::Flights, key::Identity, pack::Layouts, scan::Scans, stats::Counters, turns::Turns,
+};
 use crate::tiers::{Class, Entry, EntryMeta, Insert, Key, Tiers};
 
 /// Bytes of one permit of a budget.
@@ -76,12 +82,11 @@ struct Shared {
     layouts: Layouts,
     scans: Scans,
     counters: Counters,
-    /// Bytes that fetches have under way.
-    budget: Arc<Semaphore>,
+    turns: Turns,
     /// Bytes that are read ahead.
     ahead_budget: Arc<Semaphore>,
-    /// Requests to sources for read-ahead.
-    ahead_reads: Semaphore,
+    /// Bytes of the next blocks that bodies hold.
+    overlap_budget: Arc<Semaphore>,
     tasks: TaskTracker,
     /// Where they run, whichever thread a request is answered on.
     runtime: Handle,
@@ -123,9 +128,9 @@ impl CacheStore {
             Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS)))
         };
         let shared = Shared {
-            budget: permits(options.fill_budget_bytes),
+            turns: Turns::new(options.concurrent_fetches, options.concurrent_reads),
             ahead_budget: permits(options.read_ahead_total_bytes),
-            ahead_reads: Semaphore::new(options.concurrent_reads),
+            overlap_budget: permits(options.overlap_bytes),
             scans: Scans::new(options.read_ahead_bytes, options.run_bytes),
             origin,
             tiers,

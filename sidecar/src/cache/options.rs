@@ -25,16 +25,17 @@ pub struct CacheOptions {
     pub run_bytes: u64,
     /// Blocks of one request to the origin at most, default 8.
     pub segment_blocks: u64,
-    /// Bytes that requests to the origin have under way at most, all together. Default 64 MiB.
-    pub fill_budget_bytes: u64,
+    /// Bytes of next blocks that bodies hold while those before them are taken, all together. Default 32 MiB.
+    pub overlap_bytes: u64,
     /// Bytes that are read ahead of one scan at most; 0 reads nothing ahead. Default 8 MiB.
     pub read_ahead_bytes: u64,
     /// Bytes that are read ahead at most, all scans together. Default 32 MiB.
     pub read_ahead_total_bytes: u64,
-    /// Requests to the sources at once for one pack or for read-ahead. Default 32.
+    /// Requests to a source at once for one pack or for read-ahead. Default 32.
     pub concurrent_reads: usize,
-    /// Requests to the origin at once, a pack counting as one; more wait their turn. Default 64.
-    pub concurrent_fetches: u64,
+    /// Requests to the origin at once, a pack counting as one; more wait their turn. Each fills one entry at a time, of 1 MiB at most. 2 or more,
+    /// default 64.
+    pub concurrent_fetches: usize,
 }
 
 impl Default for CacheOptions {
@@ -48,7 +49,7 @@ impl Default for CacheOptions {
             run_min: 8,
             run_bytes: 2 << 20,
             segment_blocks: 8,
-            fill_budget_bytes: 64 << 20,
+            overlap_bytes: 32 << 20,
             read_ahead_bytes: 8 << 20,
             read_ahead_total_bytes: 32 << 20,
             concurrent_reads: 32,
@@ -65,12 +66,9 @@ impl CacheOptions {
         self.tiny_bytes = self.tiny_bytes.min(self.block_bytes);
         self.segment_blocks = self.segment_blocks.max(1);
         self.concurrent_reads = self.concurrent_reads.max(1);
-        self.concurrent_fetches = self.concurrent_fetches.max(1);
+        self.concurrent_fetches = self.concurrent_fetches.max(2);
         self.run_min = self.run_min.max(2);
         self.run_bytes = self.run_bytes.max(self.block_bytes);
-        // One request must fit.
-        let request = (self.segment_blocks * self.block_bytes).max(self.run_bytes);
-        self.fill_budget_bytes = self.fill_budget_bytes.max(request);
         self
     }
 }
@@ -81,7 +79,7 @@ impl fmt::Debug for CacheOptions {
             .field("store_id", &self.store_id)
             .field("files", &self.files.is_some())
             .field("block_bytes", &self.block_bytes)
-            .field("fill_budget_bytes", &self.fill_budget_bytes)
+            .field("concurrent_fetches", &self.concurrent_fetches)
             .finish_non_exhaustive()
     }
 }

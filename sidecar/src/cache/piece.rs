@@ -1,6 +1,6 @@
 //! One block of a read, held or under way, and parts of it.
 
-use std::{ops::Range, sync::Arc};
+use std::ops::Range;
 
 use bytes::Bytes;
 use futures::{
@@ -14,50 +14,53 @@ use crate::tiers::EntryMeta;
 /// One block, or where it will be.
 pub(super) enum Piece {
     /// The block's bytes.
-    Held(Arc<EntryMeta>, Bytes),
-    /// A fetch, and where the block begins in its entry.
-    Flying(Follower, u64),
-    /// The same in a pack, of which the object's properties are no part.
-    Packed(Follower, u64, Arc<EntryMeta>),
+    Held(EntryMeta, Bytes),
+    /// A fetch.
+    Flying(Follower),
+    /// A fetch of neighbours, of which the object's properties are no part, and where the block begins in its entry.
+    Packed(Follower, u64, EntryMeta),
+}
+
+/// A part of a block, as it is passed on.
+pub(super) enum Part {
+    Held(Bytes),
+    Flying(BoxStream<'static, Result<Bytes, Failure>>),
 }
 
 impl Piece {
     /// What is known of the object, when the origin has answered.
-    pub(super) async fn meta(&mut self) -> Result<Arc<EntryMeta>, Failure> {
+    pub(super) async fn meta(&mut self) -> Result<EntryMeta, Failure> {
         match self {
-            Self::Held(meta, _) => Ok(Arc::clone(meta)),
-            Self::Flying(follower, _) => follower.meta().await,
+            Self::Held(meta, _) => Ok(meta.clone()),
+            Self::Flying(follower) => Ok((*follower.meta().await?).clone()),
             Self::Packed(follower, _, meta) => {
                 follower.meta().await?;
-                Ok(Arc::clone(meta))
+                Ok(meta.clone())
             }
         }
     }
 
     /// The bytes of a half-open range of the block.
-    pub(super) fn into_stream(
-        self,
-        range: Range<u64>,
-    ) -> BoxStream<'static, Result<Bytes, Failure>> {
+    pub(super) fn part(self, range: Range<u64>) -> Part {
         let (follower, base, whole) = match self {
             Self::Held(_, bytes) => {
-                let bytes = part_of(&bytes, range.start as usize..range.end as usize);
-                return stream::once(std::future::ready(Ok(bytes))).boxed();
+                let range = range.start as usize..range.end as usize;
+                return Part::Held(part_of(&bytes, range));
             }
-            Self::Flying(follower, base) => {
+            Self::Flying(follower) => {
                 let whole = follower.length();
-                (follower, base, whole)
+                (follower, 0, whole)
             }
             Self::Packed(follower, base, meta) => (follower, base, meta.size),
         };
         let is_small = is_small(range.end - range.start, whole);
         let chunks = follow(follower, base + range.start..base + range.end);
-        match is_small {
+        Part::Flying(match is_small {
             true => chunks
                 .map_ok(|chunk| Bytes::copy_from_slice(&chunk))
                 .boxed(),
             false => chunks.boxed(),
-        }
+        })
     }
 }
 

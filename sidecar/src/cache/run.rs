@@ -6,16 +6,18 @@
 
 use std::{collections::VecDeque, ops::Range, sync::Arc};
 
+use object_store::path::Path;
 use vdt_rope::{Frame, ReadContext};
 
 use super::{
     Shared,
     ahead::Room,
     fetch,
-    fill::{Fill, Target},
-    flight::{Follower, Registry},
-    listed::{listed, neighbour},
+    fill::{Fill, Order, Target},
+    flight::{Follower, Interest, Registry, Wanted},
+    object::Object,
     pack::{Layout, Pack, Placed, Sizes},
+    turns::Asked,
     unit::{Unit, pack_meta},
 };
 use crate::tiers::{Class, Insert, Key};
@@ -25,6 +27,58 @@ const BACK_MAX: usize = 16;
 
 /// Bytes that are held and lie between missed ones are fetched again up to this.
 const GAP_BYTES_MAX: u64 = 256 << 10;
+
+/// Why neighbours are fetched.
+pub(super) struct Cause {
+    how: Insert,
+    interest: Arc<Interest>,
+    room: Option<Room>,
+}
+
+impl Cause {
+    /// A read: all that it begins is wanted as long as somebody wants any of it.
+    fn read(how: Insert) -> Self {
+        Self {
+            how,
+            interest: Arc::default(),
+            room: None,
+        }
+    }
+
+    /// A scan, of which somebody will ask for it.
+    pub(super) fn ahead(how: Insert, room: &Room) -> Self {
+        Self {
+            room: Some(Arc::clone(room)),
+            ..Self::read(how)
+        }
+    }
+
+    pub(super) fn order(&self, location: &Path, asked: &Arc<Asked>) -> Order {
+        Order {
+            location: location.clone(),
+            asked: Arc::clone(asked),
+            interest: Arc::clone(&self.interest),
+            how: self.how,
+            is_run: true,
+        }
+    }
+
+    /// What a fetch holds until it ends: read-ahead wants its own.
+    pub(super) fn held(&self) -> Option<(Wanted, Room)> {
+        let room = self.room.as_ref()?;
+        Some((self.interest.want(), Arc::clone(room)))
+    }
+}
+
+/// What a read of an object follows.
+pub(super) struct Followed {
+    pub(super) follower: Follower,
+    /// Where the object begins in the entry.
+    pub(super) base: u64,
+    pub(super) class: Class,
+    /// Whether another read had begun it.
+    pub(super) is_join: bool,
+}
 
 impl Shared {
     /// The half-open window of the file to look through for a read of the byte `at`.
@@ -105,8 +159,7 @@ impl Shared {
         registry.contains(key) || self.may_hold(class, key)
     }
 
-    /// Starts to fetch what of the neighbourhood of a read is missed, the read's object included; its follower, and where the
-    /// object begins in the entry.
+    /// Starts to fetch what of the neighbourhood of a read is missed, the read's object included, unless that is under way.
     pub(super) fn fetch_asked(
         self: &Arc<Self>,
         context: &ReadContext,
@@ -114,47 +167,58 @@ impl Shared {
         layout: &Layout,
         key: Key,
         how: Insert,
-    ) -> Option<(Follower, u64)> {
+    ) -> Option<Followed> {
         let mut registry = self.flights.lock();
         let member = layout.find(context.at);
-        let follow = |registry: &Registry<'_>| {
-            let single = registry.follow(key).map(|follower| (follower, 0));
-            single.or_else(|| {
-                let (pack, member) = member?;
-                Some((registry.follow(pack.key)?, member.offset))
+        let follow = |registry: &Registry<'_>, is_join| {
+            let (follower, base, class) = match (registry.follow(key), member) {
+                (Some(follower), _) => (follower, 0, Class::Block),
+                (None, Some((pack, member))) => {
+                    (registry.follow(pack.key)?, member.offset, Class::Pack)
+                }
+                (None, None) => return None,
+            };
+            Some(Followed {
+                follower,
+                base,
+                class,
+                is_join,
             })
         };
-        if let Some(found) = follow(&registry) {
+        if let Some(found) = follow(&registry, true) {
             return Some(found);
         }
         let window = self.window(context, frame);
         let units = self.missed(&registry, layout, &window, context.body.end);
         let references: usize = units.iter().map(Unit::references).sum();
+        let cause = Cause::read(how);
         if let Some(files) = &self.options.files
             && references >= self.options.run_min
         {
             for run in self.runs(units) {
-                self.start_run(&mut registry, context, files, run, how, None);
+                self.start_run(&mut registry, context, files, run, &cause);
             }
         } else {
             for unit in &units {
                 if let Unit::Pack(pack) = unit {
-                    self.start_members(&mut registry, context, pack, how, None);
+                    self.start_members(&mut registry, context, pack, &cause);
                 }
             }
         }
-        follow(&registry)
+        follow(&registry, false)
     }
 
-    /// Cuts missed units into requests.
+    /// Cuts missed units into requests, each of one source.
     pub(super) fn runs(&self, units: Vec<Unit>) -> Vec<Vec<Unit>> {
         let mut runs: Vec<Vec<Unit>> = Vec::new();
         for unit in units {
             let span = unit.span();
             let fits = runs.last().and_then(|run| {
-                let (first, last) = (run.first()?.span(), run.last()?.span());
+                let (first, last) = (run.first()?, run.last()?.span());
                 let is_near = span.start.saturating_sub(last.end) <= GAP_BYTES_MAX;
-                Some(is_near && span.end.saturating_sub(first.start) <= self.options.run_bytes)
+                let bytes = span.end.saturating_sub(first.span().start);
+                let is_short = bytes <= self.options.run_bytes;
+                Some(is_near && is_short && first.source() == unit.source())
             });
             match (fits, runs.last_mut()) {
                 (Some(true), Some(run)) => run.push(unit),
@@ -164,14 +228,14 @@ impl Shared {
         runs
     }
 
+    /// Starts a request for a run; its bytes.
     pub(super) fn start_run(
         self: &Arc<Self>,
         registry: &mut Registry<'_>,
         context: &ReadContext,
         files: &Arc<dyn object_store::ObjectStore>,
         run: Vec<Unit>,
-        how: Insert,
-        room: Option<&Room>,
+        cause: &Cause,
     ) -> u64 {
         let (Some(first), Some(last)) = (run.first(), run.last()) else {
             return 0;
@@ -179,19 +243,15 @@ impl Shared {
         let range = first.span().start..last.span().end;
         let targets: VecDeque<_> = run.iter().map(Unit::target).collect();
         let bytes = targets.iter().map(|target| target.flight.length()).sum();
-        let mut fill = Fill::start(self, registry, (*context.file).clone(), targets, how);
-        fill.is_run = true;
-        // Read-ahead wants its own; what somebody asked for is wanted as long as somebody does.
-        let kept = room.map(|room| (fill.want(), Arc::clone(room)));
-        let (files, file, file_bytes) = (
-            Arc::clone(files),
-            (*context.file).clone(),
-            context.map.bytes(),
-        );
+        let asked = self.turns.source(first.source());
+        let order = cause.order(&context.file, &asked);
+        let fill = Fill::start(self, registry, order, targets);
+        let held = cause.held();
+        let (files, file_bytes) = (Arc::clone(files), context.map.bytes());
         self.counters.began_run();
         self.spawn(async move {
-            let _kept = kept;
-            fetch::run(fill, files, file, file_bytes, range).await;
+            let _held = held;
+            fetch::run(fill, files, file_bytes, range).await;
         });
         bytes
     }
@@ -201,28 +261,27 @@ impl Shared {
         registry: &mut Registry<'_>,
         context: &ReadContext,
         pack: &Arc<Pack>,
-        how: Insert,
-        room: Option<&Room>,
+        cause: &Cause,
     ) {
         let members: Option<Vec<_>> = pack
             .members
             .iter()
-            .map(|member| listed(&neighbour(context, &member.object, member.at)))
+            .map(|member| Object::neighbour(context, &member.object, member.at))
             .collect();
         let Some(members) = members else {
             return;
         };
-        let Some(location) = members.first().map(|member| member.location.clone()) else {
+        let Some(location) = members.first().map(|member| &member.location) else {
             return;
         };
         let meta = Some(pack_meta(pack));
         let target = Target::new(pack.key, Class::Pack, meta, std::iter::once(0..pack.bytes));
-        let mut fill = Fill::start(self, registry, location, [target].into(), how);
-        fill.is_run = true;
-        let kept = room.map(|room| (fill.want(), Arc::clone(room)));
+        let order = cause.order(location, &self.turns.of(location));
+        let fill = Fill::start(self, registry, order, [target].into());
+        let held = cause.held();
         let concurrent = self.options.concurrent_reads;
         self.spawn(async move {
-            let _kept = kept;
+            let _held = held;
             fetch::members(fill, members, concurrent).await;
         });
     }

@@ -33,9 +33,7 @@ impl ObjectStore for CacheStore {
             return self.pass(location, options).await;
         }
         match subject {
-            Some(Subject::Listed(object, context)) => {
-                self.get_listed(location, object, context, options).await
-            }
+            Some(Subject::Listed(context)) => self.get_listed(location, &context, options).await,
             Some(Subject::Named(named)) => self.get_named(location, named, options).await,
             None => self.pass(location, options).await,
         }

@@ -3,18 +3,13 @@
 use object_store::{GetOptions, path::Path};
 use vdt_rope::{FileName, ReadContext, unquoted};
 
-use super::{
-    CacheStore,
-    fetch::{Named, Object},
-    key::Identity,
-    listed,
-};
+use super::{CacheStore, key::Identity, object::Named};
 use crate::tiers::Class;
 
 /// What a request is about.
 pub(super) enum Subject {
     /// A source object that was listed.
-    Listed(Object, ReadContext),
+    Listed(ReadContext),
     /// An object known by name.
     Named(Named),
 }
@@ -31,10 +26,7 @@ impl CacheStore {
                 let is_same = (&*object.source, &*object.key) == (source, key)
                     && (object.etag.as_deref(), object.version.as_deref())
                         == (tag, options.version.as_deref());
-                return is_same.then(|| {
-                    let object = listed::listed_at(location.clone(), context);
-                    Subject::Listed(object, context.clone())
-                });
+                return is_same.then(|| Subject::Listed(context.clone()));
             }
             let tag = tag.filter(|tag| !tag.contains([',', '"', '*']))?;
             return (!options.head).then(|| {
@@ -44,38 +36,47 @@ impl CacheStore {
                     name: Identity::tagged(source, key, tag, options.version.as_deref()),
                     if_match: Some(tag.to_owned()),
                     version: options.version.clone(),
+                    is_replaceable: false,
                 })
             });
         }
-        let is_log = raw.starts_with("log/") && is_immutable(location);
-        (is_log && options.version.is_none()).then(|| {
-            Subject::Named(Named {
-                location: location.clone(),
-                class: Class::Metadata,
-                name: Identity::named(&self.shared.options.store_id, raw),
-                if_match: None,
-                version: None,
-            })
-        })
+        if !raw.starts_with("log/") || options.version.is_some() {
+            return None;
+        }
+        let kind = Kind::of(location)?;
+        Some(Subject::Named(Named {
+            location: location.clone(),
+            class: Class::Metadata,
+            name: Identity::named(&self.shared.options.store_id, raw),
+            if_match: None,
+            version: None,
+            is_replaceable: kind == Kind::OfLog,
+        }))
     }
 }
 
-/// Whether an object of the log never changes under its name: ropes, commits, checkpoints.
-fn is_immutable(location: &Path) -> bool {
-    let mut parts = location.parts().collect::<Vec<_>>();
-    let (Some(file), Some(folder)) = (parts.pop(), parts.pop()) else {
-        return false;
-    };
-    let file = file.as_ref();
-    if folder.as_ref() != "_delta_log" {
-        return FileName::parse_rope_file(file).is_some();
+/// Objects below `log/` that are written once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Its name is its content's hash.
+    Rope,
+    /// A commit or a checkpoint. A state that is restored from a backup has others under the same names.
+    OfLog,
+}
+
+impl Kind {
+    fn of(location: &Path) -> Option<Self> {
+        let mut parts = location.parts().collect::<Vec<_>>();
+        let (file, folder) = (parts.pop()?, parts.pop()?);
+        let file = file.as_ref();
+        if folder.as_ref() != "_delta_log" {
+            return FileName::parse_rope_file(file).map(|_| Self::Rope);
+        }
+        let (version, rest) = file.split_once('.')?;
+        let is_version = version.len() == 20 && version.bytes().all(|digit| digit.is_ascii_digit());
+        let is_checkpoint = rest.starts_with("checkpoint.") && rest.ends_with("parquet");
+        (is_version && (rest == "json" || is_checkpoint)).then_some(Self::OfLog)
     }
-    let Some((version, rest)) = file.split_once('.') else {
-        return false;
-    };
-    let is_version = version.len() == 20 && version.bytes().all(|digit| digit.is_ascii_digit());
-    let is_checkpoint = rest.starts_with("checkpoint.") && rest.ends_with("parquet");
-    is_version && (rest == "json" || is_checkpoint)
 }
 
 #[cfg(test)]
@@ -83,32 +84,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_never_changes_is_cached() {
+    fn only_what_is_written_once_is_cached() {
         let table = "log/main/default/t";
         let name = format!("{}-7", "ab".repeat(16));
         for (file, expected) in [
-            (format!("{name}.rope"), true),
-            (format!("{name}.crc"), false),
-            ("x.rope".into(), false),
-            ("_delta_log/00000000000000000007.json".into(), true),
-            ("_delta_log/00000000000000000007.crc".into(), false),
-            ("_delta_log/7.json".into(), false),
-            ("_delta_log/_last_checkpoint".into(), false),
+            (format!("{name}.rope"), Some(Kind::Rope)),
+            (format!("{name}.crc"), None),
+            ("x.rope".into(), None),
+            (
+                "_delta_log/00000000000000000007.json".into(),
+                Some(Kind::OfLog),
+            ),
+            ("_delta_log/00000000000000000007.crc".into(), None),
+            ("_delta_log/7.json".into(), None),
+            ("_delta_log/_last_checkpoint".into(), None),
             (
                 "_delta_log/00000000000000000010.checkpoint.parquet".into(),
-                true,
+                Some(Kind::OfLog),
             ),
             (
                 "_delta_log/00000000000000000010.checkpoint.0000000001.0000000002.parquet".into(),
-                true,
+                Some(Kind::OfLog),
             ),
             (
                 "_delta_log/00000000000000000010.compacted.json".into(),
-                false,
+                None,
             ),
         ] {
             let path = Path::parse(format!("{table}/{file}")).unwrap();
-            assert_eq!(is_immutable(&path), expected, "{file}");
+            assert_eq!(Kind::of(&path), expected, "{file}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use vdt_rope::SourceObject;
 
-use super::{fill::Target, listed::listed_meta, pack::Pack};
+use super::{fill::Target, object::listed_meta, pack::Pack};
 use crate::tiers::{Class, EntryMeta, Key};
 
 /// What is missed: a pack, or an object that is one entry.
@@ -23,6 +23,15 @@ impl Unit {
         match self {
             Self::Pack(pack) => pack.begin()..pack.end(),
             Self::Single { at, object, .. } => *at..at + object.size,
+        }
+    }
+
+    /// Id of the source that it lies in.
+    pub(super) fn source(&self) -> &str {
+        match self {
+            // A pack has members, all of one source.
+            Self::Pack(pack) => pack.members.first().map_or("", |it| &it.object.source),
+            Self::Single { object, .. } => &object.source,
         }
     }
 

@@ -1,22 +1,24 @@
 //! Warm-up: what a table is found by is loaded before anybody asks.
 //!
-//! For each table the end of every rope is read, which holds its index and the frames of the footer; a rope of at most one block comes
-//! whole. No source object is read. What fails is counted and left: whoever asks for it gets the error.
-
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+//! For each table the end of every rope is read, which holds its index and the frames of the footer; a rope of at most two blocks comes
+//! whole. Ropes are read newest first, as many as memory holds: more would push out the newest. No source object is read. What fails is counted and
+//! left: whoever asks for it gets the error.
 
 use futures::{StreamExt, TryStreamExt, stream};
-use object_store::{GetOptions, GetRange, ObjectStore, path::Path};
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, path::Path};
 use vdt_rope::{FileName, Index};
 
-use super::CacheStore;
+use super::{CacheStore, fetch::TAIL_BLOCKS};
+
+/// What a rope costs in memory beside its bytes, with entries for its properties and for two blocks.
+const ROPE_OVERHEAD_BYTES: u64 = 1024;
 
 /// Bounds of a warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WarmOptions {
     /// Reads at once, default 8.
     pub concurrent_reads: usize,
-    /// No more is begun when so many bytes of ropes have been loaded; default 1 GiB.
+    /// Bytes of ropes that are loaded at most, and no more than three quarters of what memory has for metadata; default 1 GiB.
     pub bytes_max: u64,
     /// Ropes of all tables at most, default 100,000; the newest first.
     pub ropes_max: usize,
@@ -72,49 +74,54 @@ impl CacheStore {
         ropes.sort_by_key(|meta| std::cmp::Reverse(meta.last_modified));
         ropes.truncate(options.ropes_max);
         report.ropes = ropes.len() as u64;
-        let bytes = AtomicU64::new(0);
-        let block_bytes = self.shared.options.block_bytes;
-        let reads: Vec<_> = ropes
-            .into_iter()
-            .map(|meta| self.warm_rope(meta.location, meta.size.min(block_bytes), &bytes, options))
-            .collect();
+        let newest = self.newest_that_fit(&ropes, options.bytes_max);
+        let reads: Vec<_> = newest.iter().map(|meta| self.warm_rope(meta)).collect();
         let mut reads = stream::iter(reads).buffer_unordered(options.concurrent_reads.max(1));
-        while let Some(outcome) = reads.next().await {
-            match outcome {
-                Some(true) => report.loaded += 1,
-                Some(false) => report.failed += 1,
-                None => {}
+        while let Some(loaded) = reads.next().await {
+            match loaded {
+                Some(bytes) => {
+                    report.loaded += 1;
+                    report.bytes += bytes;
+                }
+                None => report.failed += 1,
             }
         }
-        report.bytes = bytes.load(Relaxed);
         report
     }
 
-    /// Whether the rope could be loaded; `None` where the bytes are used up.
-    async fn warm_rope(
-        &self,
-        rope: Path,
-        size: u64,
-        bytes: &AtomicU64,
-        options: WarmOptions,
-    ) -> Option<bool> {
-        if bytes.fetch_add(size, Relaxed).saturating_add(size) > options.bytes_max {
-            bytes.fetch_sub(size, Relaxed);
-            return None;
-        }
+    /// The first of `ropes` that fit into `bytes_max` and into memory. A quarter of what that has for metadata is left to what else is found:
+    /// commits, checkpoints, ropes that are new.
+    fn newest_that_fit<'a>(&self, ropes: &'a [ObjectMeta], bytes_max: u64) -> &'a [ObjectMeta] {
+        let memory = self.shared.tiers.stats().memory.metadata_capacity_bytes;
+        let bytes_max = bytes_max.min(memory / 4 * 3);
+        let mut bytes = 0u64;
+        let fitting = ropes.iter().take_while(|meta| {
+            bytes = bytes.saturating_add(self.warm_bytes(meta) + ROPE_OVERHEAD_BYTES);
+            bytes <= bytes_max
+        });
+        &ropes[..fitting.count()]
+    }
+
+    /// Bytes of a rope that are loaded, at most.
+    fn warm_bytes(&self, rope: &ObjectMeta) -> u64 {
+        rope.size.min(TAIL_BLOCKS * self.shared.options.block_bytes)
+    }
+
+    /// Loads a rope; its bytes, unless it cannot be read.
+    async fn warm_rope(&self, rope: &ObjectMeta) -> Option<u64> {
         let request = GetOptions {
             range: Some(GetRange::Suffix(Index::TAIL_BYTES_HINT)),
             ..GetOptions::default()
         };
         let read = async {
-            let body = self.get_opts(&rope, request).await?.into_stream();
+            let body = self.get_opts(&rope.location, request).await?.into_stream();
             body.try_for_each(|_| std::future::ready(Ok(()))).await
         };
         match read.await {
-            Ok(()) => Some(true),
+            Ok(()) => Some(self.warm_bytes(rope)),
             Err(error) => {
-                tracing::debug!(%rope, %error, "warm-up cannot read a rope");
-                Some(false)
+                tracing::debug!(rope = %rope.location, %error, "warm-up cannot read a rope");
+                None
             }
         }
     }

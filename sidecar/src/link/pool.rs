@@ -4,6 +4,8 @@
 //! - A connection comes back when its body has been read to the end; a body that is dropped before closes it. While as many are open as may be it is
 //!   not kept: a request may wait for its place, and has looked for idle ones already.
 //! - One that the server closed while it was idle costs another connection, not an error: the request has not been sent then.
+//! - Connections live on the runtime that the socket was made in, whichever thread asks: one that a thread of the data listener made would
+//!   wait for the requests of that thread, and end with it.
 //! - Clocks: [`CONNECT_MAX`] to connect, [`ANSWER_MAX`] to an answer's headers, [`SILENCE_MAX`] of silence within a body while its reader waits.
 
 use std::{
@@ -26,6 +28,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::UnixStream,
+    runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, Sleep, timeout},
 };
@@ -85,6 +88,7 @@ struct Shared {
     path: PathBuf,
     idle: Mutex<VecDeque<Idle>>,
     open: Arc<Semaphore>,
+    runtime: Handle,
 }
 
 #[derive(Debug)]
@@ -102,7 +106,7 @@ struct Idle {
 }
 
 impl Socket {
-    /// The socket at `path`, which need not be there yet.
+    /// The socket at `path`, which need not be there yet. Needs a runtime: connections live on it.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self::of_at_most(OPEN_MAX, path)
     }
@@ -113,6 +117,7 @@ impl Socket {
                 path: path.into(),
                 idle: Mutex::default(),
                 open: Arc::new(Semaphore::new(open_max)),
+                runtime: Handle::current(),
             }),
         }
     }
@@ -226,28 +231,16 @@ impl Socket {
         let Ok(Ok(permit)) = timeout(OPEN_WAIT, open.acquire_owned()).await else {
             return Err(SocketError::Busy);
         };
-        let path = &self.shared.path;
-        let failed = |source| SocketError::Connect {
-            path: path.clone(),
-            source,
-        };
-        let stream = match timeout(CONNECT_MAX, UnixStream::connect(path)).await {
-            Ok(connected) => connected.map_err(failed)?,
-            Err(_) => return Err(failed(io::ErrorKind::TimedOut.into())),
-        };
-        let (sender, connection) = http1::Builder::new()
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(SocketError::Broken)?;
-        let task = tokio::spawn(async move {
-            // Whoever waits for an answer is told; an idle connection ends unseen.
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to the server ended");
-            }
-        });
+        // Both the stream and what drives it belong to the runtime that they are made on.
+        let connecting = self.shared.runtime.spawn(open_at(self.shared.path.clone()));
+        let connected = AbortOnDropHandle::new(connecting).await;
+        let (sender, task) = connected.map_err(|stopped| SocketError::Connect {
+            path: self.shared.path.clone(),
+            source: io::Error::other(stopped),
+        })??;
         Ok(Connection {
             sender,
-            _task: AbortOnDropHandle::new(task),
+            _task: task,
             _permit: permit,
         })
     }
@@ -274,6 +267,28 @@ impl Socket {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A new connection, and the task that drives it.
+async fn open_at(
+    path: PathBuf,
+) -> Result<(SendRequest<Full<Bytes>>, AbortOnDropHandle<()>), SocketError> {
+    let connecting = timeout(CONNECT_MAX, UnixStream::connect(&path));
+    let connected = connecting.await.map_err(|_| io::ErrorKind::TimedOut.into());
+    let stream = connected
+        .flatten()
+        .map_err(|source| SocketError::Connect { path, source })?;
+    let (sender, connection) = http1::Builder::new()
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(SocketError::Broken)?;
+    let task = tokio::spawn(async move {
+        // Whoever waits for an answer is told; an idle connection ends unseen.
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection to the server ended");
+        }
+    });
+    Ok((sender, AbortOnDropHandle::new(task)))
 }
 
 /// The body of an answer. Read to its end it gives its connection back.

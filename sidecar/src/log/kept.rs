@@ -10,6 +10,7 @@ use std::{
 
 use object_store::path::Path;
 use tokio::{sync::MutexGuard, time::Instant};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::notices::Stamp;
 
@@ -39,6 +40,8 @@ impl<T> Clone for Taken<T> {
 pub(super) struct Refused {
     /// When that was clear.
     pub(super) at: Instant,
+    /// What notices said before it was asked.
+    pub(super) stamp: Stamp,
     pub(super) message: Arc<str>,
 }
 
@@ -49,6 +52,8 @@ pub(super) struct Kept<T> {
     /// Since what was taken last.
     refused: Mutex<Option<Refused>>,
     turn: tokio::sync::Mutex<()>,
+    /// Who tries in place of readers. It ends with this.
+    trying: Mutex<Option<AbortOnDropHandle<()>>>,
 }
 
 impl<T> Default for Kept<T> {
@@ -57,6 +62,7 @@ impl<T> Default for Kept<T> {
             last: Mutex::default(),
             refused: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
+            trying: Mutex::default(),
         }
     }
 }
@@ -80,12 +86,23 @@ impl<T> Kept<T> {
         self.lock_refused().clone()
     }
 
-    /// Whoever waits for the turn need not try what has just failed.
-    pub(super) fn refuse(&self, message: &str) {
+    /// The origin did not answer an attempt, before which notices said `stamp`.
+    pub(super) fn refuse(&self, message: &str, stamp: Stamp) {
         *self.lock_refused() = Some(Refused {
             at: Instant::now(),
+            stamp,
             message: message.into(),
         });
+    }
+
+    /// The origin has answered.
+    pub(super) fn answered(&self) {
+        *self.lock_refused() = None;
+    }
+
+    /// Has a task try in place of readers; one that did so before ends.
+    pub(super) fn tried_by(&self, task: AbortOnDropHandle<()>) {
+        *self.trying.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
     }
 
     fn lock_refused(&self) -> std::sync::MutexGuard<'_, Option<Refused>> {
@@ -101,7 +118,7 @@ impl<T> Kept<T> {
             at,
         };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
-        *self.lock_refused() = None;
+        self.answered();
         value
     }
 }

@@ -3,21 +3,26 @@
 //! What is immutable (ropes, commits, checkpoints, source objects) passes through; the cache above keeps it. What changes is kept here:
 //!
 //! ```text
-//! log/<catalog>/<schema>/<table>/_delta_log/           LIST, flat and by level      one snapshot,
-//! log/<catalog>/<schema>/<table>/_delta_log/_last_checkpoint                        taken hint first, so that
-//! log/<catalog>/<schema>/<table>/_delta_log/<n>.json   whether it exists            the hint never names what
-//! log/<catalog>/<schema>/<table>/_delta_log/<n>.crc    whether it exists, bodies    LIST does not show
+//! log/<catalog>/<schema>/<table>/_delta_log/           LIST, flat and by level      one snapshot:
+//! log/<catalog>/<schema>/<table>/_delta_log/_last_checkpoint                        its hint never names
+//! log/<catalog>/<schema>/<table>/_delta_log/<n>.json   whether it exists, HEAD      what its listing
+//! log/<catalog>/<schema>/<table>/_delta_log/<n>.crc    the same, and bodies         does not show
+//! log/<catalog>/<schema>/<table>/_delta_log/...        HEAD of what is listed
 //! log/..., any other level                             LIST by level
 //! ```
 //!
+//! There is a `_last_checkpoint` in a log and nowhere else.
+//!
 //! Promises:
 //! - A snapshot is trusted until a notice for its table, or for [`LogOptions::staleness`]. An answer is never older than that while the origin answers.
-//! - While the origin is away the last snapshot is served, however old, and counted.
+//! - While the origin is away the last snapshot is served, however old, and counted. One reader has waited for it then; the next ones do not. That it
+//!   answers again is noticed within some 10 s, or by a notice.
 //! - One reader takes a snapshot, the others wait for it. A reader that leaves passes the turn on.
 //! - Memory is bounded: [`TABLES_MAX`] snapshots, levels of at most [`LEVEL_OBJECTS_MAX`] objects.
 //!
 //! It relies on the origin's listing to be complete. It refuses every write.
 
+mod fresh;
 mod kept;
 mod metrics;
 mod notices;
@@ -33,7 +38,7 @@ use futures::{
 use object_store::{
     Error, GetOptions, GetResult, ListResult, ObjectMeta, ObjectStore, Result, path::Path,
 };
-use tokio::time::{Instant, timeout};
+use tokio::runtime::Handle;
 
 pub use metrics::LogMetrics;
 pub use notices::Notices;
@@ -49,8 +54,6 @@ const LEVELS_MAX: usize = 256;
 pub const LEVEL_OBJECTS_MAX: usize = 10_000;
 /// Bodies of `.crc` files kept. Clients read the newest of a table.
 const CHECKSUMS_MAX: usize = 1024;
-/// How long an origin that is up may take for a snapshot before the last one is served.
-const TAKE_MAX: Duration = Duration::from_secs(5);
 
 /// How a [`LogStore`] trusts.
 #[derive(Debug, Clone)]
@@ -86,10 +89,12 @@ struct Shared {
     tables: Shelf<Kept<Snapshot>>,
     levels: Shelf<Kept<ListResult>>,
     checksums: Shelf<Object>,
+    /// Where attempts in place of readers run, whichever thread a request is answered on.
+    runtime: Handle,
 }
 
 impl LogStore {
-    /// Answers for `origin`, as `notices` tell and `options` allow.
+    /// Answers for `origin`, as `notices` tell and `options` allow. Needs a runtime.
     pub fn new(
         origin: Arc<dyn ObjectStore>,
         options: LogOptions,
@@ -106,90 +111,38 @@ impl LogStore {
                 tables: Shelf::new(TABLES_MAX),
                 levels: Shelf::new(LEVELS_MAX),
                 checksums: Shelf::new(CHECKSUMS_MAX),
+                runtime: Handle::current(),
             }),
         }
+    }
+
+    /// The listing of the log in `folder`, after `offset`.
+    fn listed(&self, folder: Path, offset: Option<Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let shared = Arc::clone(&self.shared);
+        stream::once(async move { shared.snapshot(&folder).await })
+            .map_ok(move |snapshot| stream::iter(snapshot.after(offset.as_ref())).map(Ok))
+            .try_flatten()
+            .boxed()
     }
 }
 
 impl Shared {
     /// The snapshot of the log in `folder`.
-    async fn snapshot(&self, folder: &Path) -> Result<Arc<Snapshot>> {
+    async fn snapshot(self: &Arc<Self>, folder: &Path) -> Result<Arc<Snapshot>> {
         let kept = self.tables.of(folder);
-        let origin = Arc::clone(&self.origin);
-        self.fresh(folder, &kept, || Snapshot::take(origin, folder.clone()))
-            .await
+        let (origin, log) = (Arc::clone(&self.origin), folder.clone());
+        let take = move || Snapshot::take(Arc::clone(&origin), log.clone());
+        self.fresh(folder, &kept, take).await
     }
 
-    /// What is kept, if it is still trusted; else what `take` takes; else, with the origin away, what is kept all the same.
-    async fn fresh<T, F>(
-        &self,
-        folder: &Path,
-        kept: &Kept<T>,
-        take: impl FnOnce() -> F,
-    ) -> Result<Arc<T>>
-    where
-        F: Future<Output = Result<T>>,
-    {
-        let is_trusted = |at: &kept::Taken<T>| {
-            at.stamp == self.notices.stamp(folder)
-                && at.at.elapsed() < self.options.staleness
-                && self.notices.is_origin_up()
-        };
-        if let Some(taken) = kept.last().filter(|taken| is_trusted(taken)) {
-            return Ok(taken.value);
-        }
-        let asked = Instant::now();
-        let _turn = kept.turn().await;
-        let last = kept.last();
-        if let Some(taken) = last.as_ref().filter(|taken| is_trusted(taken)) {
-            return Ok(Arc::clone(&taken.value));
-        }
-        if let Some(taken) = last.as_ref().filter(|_| !self.notices.is_origin_up()) {
-            self.metrics.stale_answer();
-            return Ok(Arc::clone(&taken.value));
-        }
-        // One attempt answers for everybody who waited for it, and for a moment more where there is something to serve.
-        match (kept.refused(), &last) {
-            (Some(refused), Some(taken))
-                if refused.at > asked || refused.at.elapsed() < self.options.staleness =>
-            {
-                self.metrics.stale_answer();
-                return Ok(Arc::clone(&taken.value));
-            }
-            (Some(refused), None) if refused.at > asked => return Err(away(&refused.message)),
-            _ => {}
-        }
-        // Before the first request: a notice that comes meanwhile makes the snapshot stale at once.
-        let (stamp, at) = (self.notices.stamp(folder), Instant::now());
-        self.metrics.snapshot_taken();
-        let taken = match &last {
-            None => take().await,
-            Some(_) => timeout(TAKE_MAX, take())
-                .await
-                .unwrap_or_else(|_| Err(away(&format!("no answer within {TAKE_MAX:?}")))),
-        };
-        let error = match taken {
-            Ok(value) => return Ok(kept.put(value, stamp, at)),
-            Err(error) if !is_away(&error) => return Err(error),
-            Err(error) => error,
-        };
-        kept.refuse(&error.to_string());
-        let Some(taken) = last else {
-            return Err(error);
-        };
-        tracing::debug!(%folder, %error, "the origin does not answer; the last snapshot is served");
-        self.metrics.stale_answer();
-        Ok(taken.value)
-    }
-
-    async fn level(&self, folder: Path) -> Result<ListResult> {
+    async fn level(self: &Arc<Self>, folder: Path) -> Result<ListResult> {
         let kept = self.levels.of(&folder);
-        let origin = Arc::clone(&self.origin);
-        let listed = self
-            .fresh(&folder, &kept, || async {
-                origin.list_with_delimiter(Some(&folder)).await
-            })
-            .await?;
+        let (origin, level) = (Arc::clone(&self.origin), folder.clone());
+        let take = move || {
+            let (origin, level) = (Arc::clone(&origin), level.clone());
+            async move { origin.list_with_delimiter(Some(&level)).await }
+        };
+        let listed = self.fresh(&folder, &kept, take).await?;
         if listed.objects.len() + listed.common_prefixes.len() > LEVEL_OBJECTS_MAX {
             self.levels.forget(&folder);
         }
@@ -200,34 +153,29 @@ impl Shared {
     }
 
     async fn get_in_log(
-        &self,
+        self: &Arc<Self>,
         folder: &Path,
         location: &Path,
         options: GetOptions,
     ) -> Result<GetResult> {
         let file = File::of(location);
-        if matches!(file, File::Other) {
+        if matches!(file, File::Other) && !options.head {
             return self.origin.get_opts(location, options).await;
         }
         let snapshot = self.snapshot(folder).await?;
-        match file {
-            File::Hint => match snapshot.hint(self.hint_age()) {
+        match (file, snapshot.find(location)) {
+            (File::Hint, _) => match snapshot.hint(self.hint_age()) {
                 Some(hint) => hint.answer(&options),
                 None => Err(not_found(location)),
             },
-            File::Commit | File::Checksum => {
-                let Some(listed) = snapshot.find(location) else {
-                    return Err(not_found(location));
-                };
-                if options.head {
-                    return Object::head(listed.clone(), &options);
-                }
-                if matches!(file, File::Checksum) {
-                    return self.checksum(location).await?.answer(&options);
-                }
+            (File::Commit | File::Checksum, None) => Err(not_found(location)),
+            (File::Commit | File::Checksum | File::Other, Some(listed)) if options.head => {
+                Object::head(listed.clone(), &options)
+            }
+            (File::Checksum, Some(listed)) => self.checksum(listed).await?.answer(&options),
+            (File::Commit, Some(_)) | (File::Other, _) => {
                 self.origin.get_opts(location, options).await
             }
-            File::Other => self.origin.get_opts(location, options).await,
         }
     }
 
@@ -239,31 +187,15 @@ impl Shared {
         }
     }
 
-    async fn checksum(&self, location: &Path) -> Result<Arc<Object>> {
-        if let Some(kept) = self.checksums.get(location) {
+    async fn checksum(&self, listed: &ObjectMeta) -> Result<Arc<Object>> {
+        let location = &listed.location;
+        // A state that is restored from a backup has another one under the same name.
+        let kept = self.checksums.get(location);
+        if let Some(kept) = kept.filter(|kept| kept.is(listed)) {
             return Ok(kept);
         }
         let object = Object::get(self.origin.as_ref(), location).await?;
         Ok(self.checksums.put(location, object))
-    }
-}
-
-/// Whether an error says that the origin cannot answer, rather than what it answered.
-fn is_away(error: &Error) -> bool {
-    !matches!(
-        error,
-        Error::NotFound { .. }
-            | Error::Precondition { .. }
-            | Error::NotModified { .. }
-            | Error::NotSupported { .. }
-            | Error::InvalidPath { .. }
-    )
-}
-
-fn away(message: &str) -> Error {
-    Error::Generic {
-        store: "LogStore",
-        source: message.into(),
     }
 }
 
@@ -319,20 +251,18 @@ impl ObjectStore for LogStore {
         let parent = location.parent();
         match parent.as_ref().and_then(log_folder) {
             Some(folder) => self.shared.get_in_log(folder, location, options).await,
+            None if is_in_log(location) && File::of(location) == File::Hint => {
+                Err(not_found(location))
+            }
             None => self.shared.origin.get_opts(location, options).await,
         }
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        let Some(folder) = prefix.and_then(log_folder).cloned() else {
-            return self.shared.origin.list(prefix);
-        };
-        let shared = Arc::clone(&self.shared);
-        let snapshot = async move { shared.snapshot(&folder).await };
-        stream::once(snapshot)
-            .map_ok(|snapshot| stream::iter(snapshot.after(None)).map(Ok))
-            .try_flatten()
-            .boxed()
+        match prefix.and_then(log_folder) {
+            Some(folder) => self.listed(folder.clone(), None),
+            None => self.shared.origin.list(prefix),
+        }
     }
 
     fn list_with_offset(
@@ -340,15 +270,10 @@ impl ObjectStore for LogStore {
         prefix: Option<&Path>,
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        let Some(folder) = prefix.and_then(log_folder).cloned() else {
-            return self.shared.origin.list_with_offset(prefix, offset);
-        };
-        let (shared, offset) = (Arc::clone(&self.shared), offset.clone());
-        let snapshot = async move { shared.snapshot(&folder).await };
-        stream::once(snapshot)
-            .map_ok(move |snapshot| stream::iter(snapshot.after(Some(&offset))).map(Ok))
-            .try_flatten()
-            .boxed()
+        match prefix.and_then(log_folder) {
+            Some(folder) => self.listed(folder.clone(), Some(offset.clone())),
+            None => self.shared.origin.list_with_offset(prefix, offset),
+        }
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

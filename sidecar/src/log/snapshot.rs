@@ -10,9 +10,10 @@ use object_store::{
     ObjectStore, Result, path::Path,
 };
 use serde::Deserialize;
+use vdt_rope::unquoted;
 
 const HINT: &str = "_last_checkpoint";
-/// Snapshots tried when the hint names what the listing lacks: a checkpoint was superseded and removed in between.
+/// Snapshots tried when the hint names what the listing lacks: a checkpoint was written in between.
 const TRIES: usize = 2;
 /// Most bytes of a hint or a checksum file.
 const OBJECT_BYTES_MAX: u64 = 1 << 20;
@@ -36,7 +37,6 @@ impl File {
         if name == HINT {
             return Self::Hint;
         }
-        let is_version = |text: &str| text.len() == 20 && text.bytes().all(|b| b.is_ascii_digit());
         match name.split_once('.') {
             Some((version, "json")) if is_version(version) => Self::Commit,
             Some((version, "crc")) if is_version(version) => Self::Checksum,
@@ -49,7 +49,7 @@ impl File {
 #[derive(Debug)]
 pub(super) struct Snapshot {
     /// In byte order.
-    listing: Arc<[ObjectMeta]>,
+    listing: Vec<ObjectMeta>,
     hint: Option<Object>,
 }
 
@@ -60,7 +60,7 @@ struct Hint {
 }
 
 impl Snapshot {
-    /// Takes a snapshot: the hint, then the listing, which is not older.
+    /// Takes a snapshot: the listing, then the hint, which is left out where it goes on to name what the listing lacks.
     pub(super) async fn take(origin: Arc<dyn ObjectStore>, folder: Path) -> Result<Self> {
         let mut snapshot = Self::take_once(&origin, &folder).await?;
         for _ in 1..TRIES {
@@ -77,11 +77,6 @@ impl Snapshot {
     }
 
     async fn take_once(origin: &Arc<dyn ObjectStore>, folder: &Path) -> Result<Self> {
-        let hint = match Object::get(origin.as_ref(), &folder.clone().join(HINT)).await {
-            Ok(hint) => Some(hint),
-            Err(Error::NotFound { .. }) => None,
-            Err(error) => return Err(error),
-        };
         let listed: Result<Vec<_>> = origin.list(Some(folder)).try_collect().await;
         let mut listing = match listed {
             Ok(listing) => listing,
@@ -91,10 +86,16 @@ impl Snapshot {
         if !listing.is_sorted_by(|a, b| a.location.as_ref() < b.location.as_ref()) {
             listing.sort_unstable_by(|a, b| a.location.as_ref().cmp(b.location.as_ref()));
         }
-        Ok(Self {
-            listing: listing.into(),
-            hint,
-        })
+        // A log without a checkpoint has no hint.
+        let hint = match listing.iter().any(|meta| is_checkpoint(&meta.location)) {
+            true => match Object::get(origin.as_ref(), &folder.clone().join(HINT)).await {
+                Ok(hint) => Some(hint),
+                Err(Error::NotFound { .. }) => None,
+                Err(error) => return Err(error),
+            },
+            false => None,
+        };
+        Ok(Self { listing, hint })
     }
 
     fn hint_is_listed(&self, folder: &Path) -> bool {
@@ -132,12 +133,15 @@ impl Snapshot {
     }
 
     /// What is listed after `offset`.
-    pub(super) fn after(&self, offset: Option<&Path>) -> Vec<ObjectMeta> {
+    pub(super) fn after(
+        self: Arc<Self>,
+        offset: Option<&Path>,
+    ) -> impl Iterator<Item = ObjectMeta> + Send + use<> {
         let from = offset.map_or(0, |offset| {
             self.listing
                 .partition_point(|meta| meta.location.as_ref() <= offset.as_ref())
         });
-        self.listing[from..].to_vec()
+        (from..self.listing.len()).map_while(move |at| self.listing.get(at).cloned())
     }
 
     /// The listing of the folder itself, deeper ones rolled up.
@@ -195,6 +199,16 @@ impl Object {
         })
     }
 
+    /// Whether it is the object that a listing shows.
+    pub(super) fn is(&self, listed: &ObjectMeta) -> bool {
+        let is_same = match (&self.meta.e_tag, &listed.e_tag) {
+            (Some(tag), Some(other)) => unquoted(tag) == unquoted(other),
+            // An answer's time has whole seconds (RFC 9110 8.8.2), a listing's may have parts of them.
+            _ => self.meta.last_modified.timestamp() == listed.last_modified.timestamp(),
+        };
+        is_same && self.meta.size == listed.size
+    }
+
     /// Answers a read of it.
     pub(super) fn answer(&self, options: &GetOptions) -> Result<GetResult> {
         options.check_preconditions(&self.meta)?;
@@ -230,6 +244,18 @@ impl Object {
             attributes: Attributes::default(),
         })
     }
+}
+
+/// Whether `text` is a version as names of a log's files have it.
+fn is_version(text: &str) -> bool {
+    text.len() == 20 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a file of a log is a checkpoint, or a part of one.
+fn is_checkpoint(location: &Path) -> bool {
+    let name = location.filename().unwrap_or_default();
+    name.split_once(".checkpoint.")
+        .is_some_and(|(version, _)| is_version(version))
 }
 
 fn empty() -> GetResultPayload {

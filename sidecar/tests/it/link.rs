@@ -100,6 +100,29 @@ async fn connections_are_used_again() {
     assert_eq!(bed.connections(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_outlives_the_runtime_that_asked_for_it() {
+    let bed = Server::start().await;
+    put(&bed.store, "log/main/docs/t/a.rope", "rope").await;
+    let client = OriginClient::new(bed.socket()).unwrap();
+    let ask = async |client: OriginClient| {
+        let rope = Path::from("log/main/docs/t/a.rope");
+        client.get(&rope).await.unwrap().bytes().await.unwrap();
+    };
+    let other = client.clone();
+    let thread = std::thread::spawn(move || {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().unwrap();
+        runtime.block_on(ask(other));
+    });
+    tokio::task::spawn_blocking(|| thread.join())
+        .await
+        .unwrap()
+        .unwrap();
+    ask(client).await;
+    assert_eq!(bed.connections(), 1);
+}
+
 #[tokio::test]
 async fn a_server_that_is_away_is_an_error_within_seconds_and_a_restart_is_none() {
     let mut bed = Server::start().await;

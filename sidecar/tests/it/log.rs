@@ -94,9 +94,16 @@ async fn one_snapshot_answers_everything_that_changes() {
         .await
         .unwrap();
     assert_eq!(after.len(), 1);
-    // The next version does not exist, there is no hint, and version 0 does exist.
+    // The next version does not exist, there is no hint, in the log or elsewhere, and version 0 does exist.
     let table = Path::from("log/main/docs/t");
-    for absent in [commit(1), path("_last_checkpoint"), folder.clone(), table] {
+    let elsewhere = [
+        table.clone().join("_last_checkpoint"),
+        path("x/_last_checkpoint"),
+    ];
+    for absent in [commit(1), path("_last_checkpoint"), folder.clone(), table]
+        .into_iter()
+        .chain(elsewhere)
+    {
         let error = bed.store.get(&absent).await.unwrap_err();
         assert!(matches!(error, Error::NotFound { .. }), "{error}");
     }
@@ -105,11 +112,7 @@ async fn one_snapshot_answers_everything_that_changes() {
     assert_eq!(
         requests,
         [
-            Request::Get {
-                location: path("_last_checkpoint"),
-                range: None,
-                if_match: None
-            },
+            // A log without a checkpoint has no hint to be asked for.
             Request::List {
                 prefix: Some(folder),
                 is_one_level: false,
@@ -131,6 +134,40 @@ async fn checksums_are_read_once() {
     let of_it =
         |request: &&Request| matches!(request, Request::Get { location, .. } if *location == crc);
     assert_eq!(reads.iter().filter(of_it).count(), 1);
+}
+
+#[tokio::test]
+async fn a_checksum_of_a_restored_state_is_read_anew() {
+    let bed = Bed::new(long()).await;
+    let crc = path(&format!("{:020}.crc", 0));
+    let read = async || bed.store.get(&crc).await.unwrap().bytes().await.unwrap();
+    assert_eq!(read().await.as_ref(), b"crc");
+    // As many bytes: only the listed ETag tells.
+    bed.put(&crc, "CRC").await;
+    assert_eq!(read().await.as_ref(), b"crc");
+    bed.notices.committed("main/docs/t", 0);
+    for _ in 0..2 {
+        assert_eq!(read().await.as_ref(), b"CRC");
+    }
+    let reads = bed.recording.take();
+    let of_it =
+        |request: &&Request| matches!(request, Request::Get { location, .. } if *location == crc);
+    assert_eq!(reads.iter().filter(of_it).count(), 2);
+}
+
+#[tokio::test]
+async fn head_of_what_is_listed_asks_nobody() {
+    let bed = Bed::new(long()).await;
+    let checkpoint = path(&format!("{:020}.checkpoint.parquet", 0));
+    bed.put(&checkpoint, "rows").await;
+    bed.listed().await;
+    bed.recording.take();
+    assert_eq!(bed.store.head(&checkpoint).await.unwrap().size, 4);
+    assert_eq!(bed.store.head(&commit(0)).await.unwrap().size, 2);
+    assert!(bed.recording.take().is_empty());
+    let missing = path(&format!("{:020}.checkpoint.parquet", 1));
+    let error = bed.store.head(&missing).await.unwrap_err();
+    assert!(matches!(error, Error::NotFound { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -201,7 +238,9 @@ async fn readers_of_a_log_that_cannot_be_read_wait_for_one_attempt() {
         Notices::new(),
         LogMetrics::default(),
     );
-    origin.put(&commit(0), "{}".into()).await.unwrap();
+    // A checkpoint, so that there is a hint to be read.
+    let checkpoint = path(&format!("{:020}.checkpoint.parquet", 0));
+    origin.put(&checkpoint, "rows".into()).await.unwrap();
     let read_all = async || {
         let began = tokio::time::Instant::now();
         let folder = Path::from(LOG);
@@ -209,20 +248,68 @@ async fn readers_of_a_log_that_cannot_be_read_wait_for_one_attempt() {
         let answers = futures::future::join_all(reads).await;
         (answers, began.elapsed().as_secs(), recording.take().len())
     };
-    // Nothing to serve: all of them learn it from one request.
+    // Nothing to serve: all of them learn it from one listing and one read.
     let (answers, seconds, requests) = read_all().await;
     assert!(answers.iter().all(Result::is_err));
-    assert_eq!((seconds, requests), (4, 1));
+    assert_eq!((seconds, requests), (4, 2));
     // With a snapshot all of them are served from it, after one attempt, and soon after it without one.
     is_down.store(false, Relaxed);
     assert!(read_all().await.0.iter().all(Result::is_ok));
     tokio::time::advance(Duration::from_secs(10)).await;
     is_down.store(true, Relaxed);
-    for expected in [(4, 1), (0, 0)] {
+    for expected in [(4, 2), (0, 0)] {
         let (answers, seconds, requests) = read_all().await;
         assert!(answers.iter().all(Result::is_ok));
         assert_eq!((seconds, requests), expected);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_twice_for_a_log_that_cannot_be_read() {
+    let origin = Arc::new(InMemory::new());
+    let is_down = Arc::new(AtomicBool::new(false));
+    let recording = failing_slowly(origin.clone(), &is_down);
+    let (notices, metrics) = (Notices::new(), LogMetrics::default());
+    let options = LogOptions::default();
+    let store = LogStore::new(recording.clone(), options, notices.clone(), metrics.clone());
+    let checkpoint = path(&format!("{:020}.checkpoint.parquet", 0));
+    origin.put(&checkpoint, "rows".into()).await.unwrap();
+    // One object listed, and how long it took, in ms.
+    let list = async || {
+        let began = tokio::time::Instant::now();
+        let folder = Path::from(LOG);
+        let listed: Vec<_> = store.list(Some(&folder)).try_collect().await.unwrap();
+        (listed.len(), began.elapsed().as_millis())
+    };
+    let second = Duration::from_secs(1);
+    list().await;
+    is_down.store(true, Relaxed);
+    tokio::time::sleep(second).await;
+    recording.take();
+    assert_eq!(list().await, (1, 4000));
+    for _ in 0..20 {
+        tokio::time::sleep(second).await;
+        let (listed, took) = list().await;
+        assert!(listed == 1 && took < 50, "{took} ms");
+    }
+    assert_eq!(metrics.stale_answers(), 21);
+    // The first reader's attempt, and those after pauses of 1, 2 and 4 s: each a listing and a read that takes 4 s.
+    assert_eq!(recording.take().len(), 2 * 4);
+
+    // A notice is worth an attempt; its reader waits.
+    notices.committed("main/docs/t", 1);
+    assert_eq!(list().await, (1, 4000));
+    assert_eq!(list().await, (1, 0));
+    // That the origin answers again is noticed without one.
+    is_down.store(false, Relaxed);
+    origin.put(&commit(1), "{}".into()).await.unwrap();
+    tokio::time::sleep(second * 15).await;
+    recording.take();
+    let (listed, _) = list().await;
+    assert_eq!(listed, 2);
+    // Then nobody tries any longer.
+    tokio::time::sleep(second * 60).await;
+    assert_eq!(recording.take().len(), 2, "of the reader's own");
 }
 
 #[tokio::test]
@@ -230,8 +317,15 @@ async fn a_hint_never_names_what_is_not_listed() {
     let bed = Bed::new(long()).await;
     bed.put(&path("_last_checkpoint"), r#"{"version":7,"size":3}"#)
         .await;
+    bed.put(&path(&format!("{:020}.checkpoint.parquet", 3)), "rows")
+        .await;
     let error = bed.store.get(&path("_last_checkpoint")).await.unwrap_err();
     assert!(matches!(error, Error::NotFound { .. }), "{error}");
+    assert_eq!(
+        bed.lists(),
+        2,
+        "it is listed once more, for a checkpoint that came in between"
+    );
     bed.put(&path(&format!("{:020}.checkpoint.parquet", 7)), "rows")
         .await;
     bed.notices.committed("main/docs/t", 7);

@@ -137,11 +137,7 @@ async fn a_slow_reader_holds_nobody_up_and_bytes_in_flight_are_bounded() {
     let origin = memory();
     let generated = Generated::new(origin, "sources", 10 << 20, 4 * KIB);
     let produced = generated.produced();
-    let options = CacheOptions {
-        fill_budget_bytes: 128 * KIB,
-        ..options()
-    };
-    let stack = Stack::new(Arc::new(generated), false, options).await;
+    let stack = Stack::new(Arc::new(generated), false, options()).await;
     let path = source_path("a");
     let options = || ranged(0..10 << 20, Some(Generated::ETAG));
     let mut slow = stack
@@ -336,4 +332,41 @@ async fn a_small_part_of_a_block_does_not_keep_the_block() {
         .unwrap()
         .into_stream();
     assert!(!body.next().await.unwrap().unwrap().is_unique());
+}
+
+#[tokio::test]
+async fn readers_that_stand_still_hold_next_blocks_of_a_bounded_number_of_bytes() {
+    let generated = Generated::new(memory(), "sources", 64 * KIB, 16 * KIB);
+    let options = CacheOptions {
+        segment_blocks: 1,
+        overlap_bytes: 4 * 16 * KIB,
+        ..options()
+    };
+    let stack = Stack::new(Arc::new(generated), false, options).await;
+    let whole = || ranged(0..64 * KIB, Some(Generated::ETAG));
+    let mut still = Vec::new();
+    for number in 0..20 {
+        let path = source_path(&number.to_string());
+        let read = stack.cache.get_opts(&path, whole()).await.unwrap();
+        let mut body = read.into_stream();
+        body.next().await.unwrap().unwrap();
+        still.push(body);
+    }
+    stack.settle().await;
+    // Each has its first block, and four have their next one.
+    assert_eq!(stack.asked().len(), 20 + 4);
+    let got = read(&stack.cache, &source_path("other"), whole()).await;
+    assert_eq!(got.unwrap().len() as u64, 64 * KIB);
+    assert_eq!(stack.asked().len(), 4);
+    // Who goes on gets the rest, and leaves the room to others.
+    let body = still.swap_remove(0);
+    let rest: Vec<_> = body.map(|chunk| chunk.unwrap()).collect().await;
+    assert_eq!(rest.concat().len() as u64, 48 * KIB);
+    drop(still);
+    let path = source_path("another");
+    let read = stack.cache.get_opts(&path, whole()).await.unwrap();
+    let mut body = read.into_stream();
+    body.next().await.unwrap().unwrap();
+    stack.settle().await;
+    assert_eq!(stack.asked().len(), 2 + 2);
 }

@@ -29,6 +29,10 @@ fn suffix(bytes: u64) -> GetOptions {
     }
 }
 
+fn rope() -> Path {
+    Path::parse(format!("log/{TABLE}/{}-7.rope", "ab".repeat(16))).unwrap()
+}
+
 #[tokio::test]
 async fn an_object_is_asked_for_once_whatever_is_wanted_of_it_first() {
     let first = [
@@ -37,9 +41,13 @@ async fn an_object_is_asked_for_once_whatever_is_wanted_of_it_first() {
         ranged(3..20, None),
         ranged(99_000..99_001, None),
     ];
-    for (number, options) in first.into_iter().enumerate() {
+    let commit = || log("00000000000000000003.json");
+    let both = first
+        .into_iter()
+        .flat_map(|options| [(commit(), options.clone()), (rope(), options)]);
+    for (number, (path, options)) in both.enumerate() {
         let origin = memory();
-        let (path, bytes) = (log("00000000000000000003.json"), content(1, 100_000));
+        let bytes = content(1, 100_000);
         origin.put(&path, bytes.clone().into()).await.unwrap();
         let meta = origin.head(&path).await.unwrap();
         let stack = Stack::new(origin, false, CacheOptions::default()).await;
@@ -74,7 +82,11 @@ async fn an_object_is_asked_for_once_whatever_is_wanted_of_it_first() {
                 .await
                 .is_err()
         );
-        assert!(stack.origin.take().is_empty());
+        // Whether a commit is still the same one is the listing's to tell.
+        let asked = stack.origin.take();
+        let is_head = |request: &Request| matches!(request, Request::Head { .. });
+        assert!(asked.iter().all(is_head), "{asked:?}");
+        assert_eq!(asked.is_empty(), path == rope());
     }
 }
 
@@ -142,9 +154,66 @@ async fn what_may_change_is_the_origins_to_answer() {
     }
     origin.put(&missing, "now".into()).await.unwrap();
     assert_eq!(stack.cache.head(&missing).await.unwrap().size, 3);
+    origin.put(&rope(), "now".into()).await.unwrap();
+    assert_eq!(stack.cache.head(&rope()).await.unwrap().size, 3);
     stack.origin.take();
-    assert_eq!(stack.cache.head(&missing).await.unwrap().size, 3);
+    assert_eq!(stack.cache.head(&rope()).await.unwrap().size, 3);
     assert!(stack.origin.take().is_empty(), "known since the first HEAD");
+}
+
+#[tokio::test]
+async fn the_end_of_a_rope_brings_what_is_kept_of_it() {
+    const MIB: u64 = 1 << 20;
+    for (bytes, first, all) in [
+        (1_000_000, 1_000_000, 1_000_000),
+        (1_300_000, 1_300_000, 1_300_000),
+        (4 * MIB, 2 * MIB, 4 * MIB),
+        // What comes of a block in the middle is not kept.
+        (4 * MIB + 5, 2 * MIB, 5 * MIB),
+    ] {
+        let origin = memory();
+        origin
+            .put(&rope(), content(1, bytes as usize).into())
+            .await
+            .unwrap();
+        let stack = Stack::new(origin, false, CacheOptions::default()).await;
+        read(&stack.cache, &rope(), suffix(8_192)).await.unwrap();
+        stack.settle().await;
+        assert_eq!(stack.origin.bytes(), first);
+        let whole = read(&stack.cache, &rope(), GetOptions::default()).await;
+        assert!(whole.unwrap() == content(1, bytes as usize));
+        assert_eq!(stack.origin.bytes(), all);
+    }
+}
+
+#[tokio::test]
+async fn a_warm_up_loads_the_newest_ropes_that_memory_holds() {
+    let origin = memory();
+    let rope = |number: usize| Path::parse(format!("log/{TABLE}/{number:032x}-7.rope")).unwrap();
+    for number in 0..40 {
+        let bytes = content(number, 200_000);
+        origin.put(&rope(number), bytes.into()).await.unwrap();
+    }
+    let options = TiersOptions {
+        memory_bytes: 16 << 20,
+        ..TiersOptions::default()
+    };
+    let tiers = Arc::new(Tiers::open(options).await.unwrap());
+    let stack = Stack::over(origin, tiers, false, CacheOptions::default());
+    let report = stack
+        .cache
+        .warm(&[Path::from(TABLE)], WarmOptions::default())
+        .await;
+    assert_eq!((report.ropes, report.failed), (40, 0));
+    // Three quarters of 4 MiB.
+    assert_eq!((report.loaded, report.bytes), (15, 15 * 200_000));
+    stack.settle().await;
+    stack.origin.take();
+    for number in 25..40 {
+        let got = read(&stack.cache, &rope(number), GetOptions::default()).await;
+        assert!(got.unwrap() == content(number, 200_000));
+    }
+    assert!(stack.origin.take().is_empty());
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ mod conformance;
 mod drift;
 mod fixture;
 mod flights;
+mod hung;
 mod log;
 mod proptests;
+mod restored;
 mod runs;

@@ -105,7 +105,6 @@ async fn play(sizes: Vec<usize>, steps: Vec<Step>, composed: bool) {
             run_min: 3,
             run_bytes: 16 << 10,
             segment_blocks: 3,
-            fill_budget_bytes: 16 << 10,
             read_ahead_bytes: 32 << 10,
             read_ahead_total_bytes: 64 << 10,
             ..CacheOptions::default()

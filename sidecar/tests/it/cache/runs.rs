@@ -195,6 +195,75 @@ async fn a_run_that_nobody_wants_any_longer_ends_and_one_that_somebody_wants_doe
     assert!(stack.files.take().is_empty(), "it was not asked for yet");
 }
 
+#[tokio::test(start_paused = true)]
+async fn packs_that_nobody_came_to_want_end_with_the_read_that_began_them() {
+    let origin = memory();
+    let (path, file) = put_artifacts(&*origin, &[20_000; 100]).await;
+    let slow = Altered::new(origin, "sources").delaying(Duration::from_secs(3600));
+    let stack = Stack::new(Arc::new(slow), false, CacheOptions::default()).await;
+    let whole = read(&stack.ropes, &path, ranged(0..file.len() as u64, None));
+    let (gone, flights) = tokio::join!(timeout(Duration::from_secs(2), whole), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        stack.cache.in_flight()
+    });
+    assert!(gone.is_err());
+    // Sixteen artifacts are read at once.
+    assert!(flights > 2, "{flights}: they go on while the read does");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(stack.cache.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn a_run_is_of_one_source() {
+    let origin = memory();
+    let mut segments = Vec::new();
+    for number in 0..40 {
+        let bytes = content(number, 10_000);
+        let source = if number < 20 { "00aa" } else { "00bb" };
+        let location = Path::from(format!("sources/{source}/{number}"));
+        origin.put(&location, bytes.into()).await.unwrap();
+        let meta = origin.head(&location).await.unwrap();
+        let object = vdt_rope::SourceObject {
+            source: source.into(),
+            key: number.to_string().into(),
+            size: meta.size,
+            etag: meta.e_tag.as_deref().map(Into::into),
+            last_modified_ms: 0,
+            version: None,
+        };
+        let reference = vdt_rope::Reference::whole(Arc::new(object));
+        segments.push(vdt_rope::Segment::Reference(reference));
+    }
+    let path = super::fixture::put_rope(&*origin, segments).await;
+    let stack = Stack::new(origin, true, CacheOptions::default()).await;
+    let whole = read(&stack.ropes, &path, ranged(0..400_000, None)).await;
+    assert_eq!(whole.unwrap().len(), 400_000);
+    let asked = [0..200_000, 200_000..400_000];
+    assert_eq!(
+        stack.files.take(),
+        asked.map(|range| Request::get(path.as_ref(), range, None))
+    );
+}
+
+#[tokio::test]
+async fn misses_are_counted_by_what_is_fetched() {
+    for composed in [false, true] {
+        let origin = memory();
+        let (path, file) = put_artifacts(&*origin, &[5_000; 400]).await;
+        let stack = Stack::new(origin, composed, CacheOptions::default()).await;
+        check(&stack, &path, &file, 0..file.len() as u64).await;
+        stack.settle().await;
+        let stats = stack.cache.stats();
+        let of = |class: &str| {
+            let found = stats.classes.iter().find(|it| it.class == class);
+            found.map(|it| (it.misses, it.memory_entries)).unwrap()
+        };
+        let ((packs, packs_held), (blocks, blocks_held)) = (of("pack"), of("block"));
+        assert!(packs > 0, "{stats:?}");
+        assert!(packs <= packs_held && blocks <= blocks_held, "{stats:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_changed_neighbour_does_not_spoil_a_run() {
     let origin = memory();

@@ -79,10 +79,15 @@ impl<K: Clone + Eq + Hash, V: Clone + Weigh> Lru<K, V> {
 
     pub(super) fn find(&self, key: &K) -> Option<V> {
         let mut state = self.state();
-        let now = state.tick();
+        let (last, now) = (state.uses, state.uses + 1);
         let (used, value) = state.entries.get_mut(key)?;
         let value = value.clone();
+        if *used == last {
+            // It goes last already.
+            return Some(value);
+        }
         let before = std::mem::replace(used, now);
+        state.uses = now;
         if let Some(key) = state.by_use.remove(&before) {
             state.by_use.insert(now, key);
         }

@@ -1,0 +1,148 @@
+//! A bucket that does not answer: whom it holds up.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures::{future::join_all, stream::BoxStream};
+use object_store::{
+    GetOptions, GetResult, ListResult, ObjectMeta, ObjectStore, Result, memory::InMemory,
+    path::Path,
+};
+use tokio::time::{sleep, timeout};
+use vdt_rope::testing::Altered;
+use vdt_rope::{ReadContext, Reference, RopeStore, RopeStoreOptions, Segment, SourceObject};
+use vdt_sidecar::{
+    cache::CacheOptions,
+    tiers::{Tiers, TiersOptions},
+};
+
+use super::fixture::{Stack, memory, put_artifacts, put_rope, ranged, read};
+
+/// Id of the source that does not answer.
+const HUNG: &str = "00000000000000ff";
+
+/// A file of artifacts that the hung source would have, and the bytes of each.
+async fn put_hung(origin: &InMemory, count: u64, bytes: u64) -> Path {
+    let segments = (0..count).map(|number| {
+        Segment::Reference(Reference::whole(Arc::new(SourceObject {
+            source: HUNG.into(),
+            key: number.to_string().into(),
+            size: bytes,
+            etag: Some("e".into()),
+            last_modified_ms: 0,
+            version: None,
+        })))
+    });
+    put_rope(origin, segments).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_hangs_holds_up_no_other_and_no_rope() {
+    for composed in [false, true] {
+        // Readers of large artifacts, of small ones, and of tiny ones: requests for blocks, for runs and read-ahead, for packs.
+        for (count, bytes) in [(8, 16 << 20), (400, 100_000), (2_000, 10_000)] {
+            let origin = memory();
+            let hung = put_hung(&origin, count, bytes).await;
+            let (path, file) = put_artifacts(&*origin, &[300_000, 5_000, 5_000]).await;
+            let prefix = format!("sources/{HUNG}");
+            let origin = Altered::new(origin, &prefix).delaying(Duration::from_secs(3600));
+            let stack = Stack::new(Arc::new(origin), composed, CacheOptions::default()).await;
+            let part = count * bytes / 8;
+            let waiting = join_all((0..8).map(|number| {
+                let range = number * part..(number + 1) * part;
+                read(&stack.ropes, &hung, ranged(range, None))
+            }));
+            let other = async {
+                sleep(Duration::from_secs(10)).await;
+                let whole = read(&stack.ropes, &path, ranged(0..file.len() as u64, None));
+                let got = timeout(Duration::from_secs(1), whole).await;
+                assert!(got.expect("in time").unwrap() == file);
+            };
+            tokio::select! {
+                _ = waiting => panic!("it hangs"),
+                () = other => {}
+            }
+        }
+    }
+}
+
+/// Looks an object's file up before it answers for the object, as the link does for sources that are declared no longer.
+#[derive(Debug)]
+struct ThroughFile(Arc<dyn ObjectStore>);
+
+impl fmt::Display for ThroughFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ThroughFile({})", self.0)
+    }
+}
+
+fn refused(operation: &str) -> object_store::Error {
+    let source = operation.into();
+    object_store::Error::NotSupported { source }
+}
+
+#[async_trait]
+impl ObjectStore for ThroughFile {
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        if let Some(context) = ReadContext::of(&options) {
+            context.map.frame(context.at).await?;
+        }
+        self.0.get_opts(location, options).await
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.0.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.0.list_with_delimiter(prefix).await
+    }
+
+    vdt_rope::refuse_writes!(refused);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_within_whose_turn_a_rope_is_read_waits_for_no_turn_of_its_own() {
+    let origin = memory();
+    let (path, file) = put_artifacts(&*origin, &[300_000; 8]).await;
+    // Nothing is kept, of blocks or of frames: the rope is asked for each time.
+    let tiers = TiersOptions {
+        memory_bytes: 1024,
+        ..TiersOptions::default()
+    };
+    let options = CacheOptions {
+        concurrent_fetches: 2,
+        read_ahead_bytes: 0,
+        ..CacheOptions::default()
+    };
+    let tiers = Arc::new(Tiers::open(tiers).await.unwrap());
+    let stack = Stack::over(Arc::new(ThroughFile(origin)), tiers, false, options);
+    let frames = RopeStoreOptions {
+        frame_cache_bytes: 0,
+        ..RopeStoreOptions::default()
+    };
+    let ropes = RopeStore::new(Arc::new(stack.cache.clone()), frames);
+    read(&ropes, &path, ranged(0..2, None)).await.unwrap();
+    let reads = (0..4).map(|_| read(&ropes, &path, ranged(0..file.len() as u64, None)));
+    let got = timeout(Duration::from_secs(60), join_all(reads)).await;
+    for got in got.expect("nobody waits for ever") {
+        assert!(got.unwrap() == file);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_answers_is_asked_by_more_requests_and_never_by_all() {
+    let origin = memory();
+    let (path, file) = put_artifacts(&*origin, &[100_000; 400]).await;
+    let slow = Altered::new(origin, "sources").delaying(Duration::from_secs(1));
+    let stack = Stack::new(Arc::new(slow), false, CacheOptions::default()).await;
+    let part = file.len() as u64 / 8;
+    let reads = (0..8).map(|number| {
+        let range = number * part..(number + 1) * part;
+        read(&stack.ropes, &path, ranged(range, None))
+    });
+    for got in join_all(reads).await {
+        got.unwrap();
+    }
+    assert_eq!(stack.origin.open_max(), 40);
+}
