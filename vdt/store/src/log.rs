@@ -94,6 +94,13 @@ impl Snapshot {
             .collect()
     }
 
+    /// Id of the table, and when it was made in Unix time in milliseconds, by default `now_ms`.
+    pub(crate) fn identity(&self, now_ms: i64) -> (String, i64) {
+        let id = self.metadata.get("id").and_then(Value::as_str);
+        let created = self.metadata.get("createdTime").and_then(Value::as_i64);
+        (id.unwrap_or_default().to_owned(), created.unwrap_or(now_ms))
+    }
+
     /// A value of the table's configuration.
     pub fn configuration(&self, key: &str) -> Option<&str> {
         self.metadata.get("configuration")?.get(key)?.as_str()

@@ -13,6 +13,7 @@
 //! Nothing changed: no commit.
 
 mod apply;
+mod commit;
 mod files;
 mod mirror;
 mod plan;

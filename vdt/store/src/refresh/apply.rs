@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use futures::future;
-use serde_json::Value;
-use vdt_table::{FileGroup, delta};
+use vdt_table::FileGroup;
 
 use super::{
-    TableRefresh, files,
+    TableRefresh,
+    commit::{Commit, Header},
+    files,
     mirror::Mirror,
     plan::{Contexts, Planned},
     report::{RefreshReport, report},
@@ -72,49 +73,20 @@ impl TableRefresh {
             put_meta_files,
         )
         .await?;
-        let mut actions = vec![delta::commit_info(
-            now_ms,
-            operation(&snapshot, &laid_out),
-            &laid_out.metrics(),
-        )];
-        let metadata = match &snapshot {
-            None => Some(delta::metadata(
-                &uuid::Uuid::new_v4().to_string(),
-                &self.definition.columns,
-                &configuration,
-                now_ms,
-            )),
-            Some(snapshot) if metadata_changed => Some(delta::metadata(
-                snapshot
-                    .metadata
-                    .get("id")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default(),
-                &self.definition.columns,
-                &configuration,
-                snapshot
-                    .metadata
-                    .get("createdTime")
-                    .and_then(Value::as_i64)
-                    .unwrap_or(now_ms),
-            )),
-            Some(_) => None,
+        let unparsed = laid_out.unparsed;
+        let header = Header {
+            operation: operation(&snapshot, &laid_out),
+            columns: &self.definition.columns,
+            configuration: &configuration,
+            is_edited: metadata_changed,
+            transaction: (APP_ID, next_id),
         };
-        if snapshot.is_none() {
-            actions.push(delta::protocol());
-        }
-        let checksum = laid_out.checksum(snapshot.as_ref(), metadata.as_ref());
-        actions.extend(metadata);
-        actions.push(delta::transaction(APP_ID, next_id, now_ms));
-        actions.extend(
-            laid_out
-                .removes
-                .iter()
-                .map(|file| delta::remove(&file.path, file.size, now_ms)),
-        );
-        actions.extend(laid_out.adds.into_iter().map(|add| add.action));
+        let Commit {
+            version,
+            actions,
+            checksum,
+        } = laid_out.commit(snapshot.as_ref(), &header, now_ms);
         self.state.flush(puts).await?;
-        let version = snapshot.map_or(0, |snapshot| snapshot.version + 1);
         if !self.log.commit(version, &actions).await? {
             return Ok(None);
         }
@@ -127,7 +99,7 @@ impl TableRefresh {
             Some(checksum),
         )
         .await?;
-        Ok(Some(report(version, true, bytes, laid_out.unparsed)))
+        Ok(Some(report(version, true, bytes, unparsed)))
     }
 }
 

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, sync::Arc, thread};
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use object_store::{ObjectStoreExt, PutPayload};
-use serde_json::{Value, json};
-use vdt_table::{FileGroup, VirtualFile, delta, lay_out};
+use serde_json::Value;
+use vdt_table::{FileGroup, VirtualFile, lay_out};
 
 use super::TableRefresh;
 use crate::{
@@ -30,35 +30,6 @@ pub(super) struct LaidOut {
     pub(super) adds: Vec<PutFile>,
     pub(super) removes: Vec<AddedFile>,
     pub(super) unparsed: u64,
-}
-
-impl LaidOut {
-    /// `operationMetrics` of the commit.
-    pub(super) fn metrics(&self) -> Value {
-        let rows: u64 = self.adds.iter().map(|file| file.rows).sum();
-        let bytes: u64 = self.adds.iter().map(|file| file.size).sum();
-        json!({
-            "numFiles": self.adds.len().to_string(),
-            "numRemovedFiles": self.removes.len().to_string(),
-            "numOutputRows": rows.to_string(),
-            "numOutputBytes": bytes.to_string(),
-        })
-    }
-}
-
-impl LaidOut {
-    /// The checksum of the version after `snapshot`; `metadata` is its `metaData` action if it has one.
-    pub(super) fn checksum(&self, snapshot: Option<&Snapshot>, metadata: Option<&Value>) -> Value {
-        let before = snapshot.map_or(&[][..], |snapshot| &snapshot.files);
-        let mut bytes: u64 = before.iter().map(|file| file.size).sum();
-        bytes += self.adds.iter().map(|file| file.size).sum::<u64>();
-        bytes -= self.removes.iter().map(|file| file.size).sum::<u64>();
-        let files = before.len() + self.adds.len() - self.removes.len();
-        let metadata = metadata
-            .map(|action| &action["metaData"])
-            .or(snapshot.map(|snapshot| &snapshot.metadata));
-        delta::checksum(metadata.unwrap_or(&Value::Null), bytes, files as u64)
-    }
 }
 
 impl TableRefresh {

@@ -8,13 +8,13 @@ use std::{collections::BTreeSet, sync::atomic::Ordering::Relaxed};
 
 use futures::stream;
 use object_store::ObjectStore;
-use serde_json::Value;
 use tokio::sync::mpsc;
 use vdt_rope::FileName;
-use vdt_table::{VirtualFile, delta, meta_files};
+use vdt_table::{VirtualFile, meta_files};
 
 use super::{
     TableRefresh,
+    commit::{Commit, Header},
     files::{PutFile, difference, put_all},
 };
 use crate::{
@@ -162,41 +162,23 @@ impl TableRefresh {
             .collect();
         drop(wanted);
         let laid_out = difference(files, &gone, snapshot);
-        let mut actions = vec![delta::commit_info(now_ms, "WRITE", &laid_out.metrics())];
-        let mut metadata = None;
-        match snapshot {
-            None => {
-                actions.push(delta::protocol());
-                let id = uuid::Uuid::new_v4().to_string();
-                metadata = Some(delta::metadata(&id, &columns, &configuration, now_ms));
-            }
-            Some(snapshot) => {
-                let id = snapshot.metadata.get("id").and_then(Value::as_str);
-                let created = snapshot.metadata.get("createdTime").and_then(Value::as_i64);
-                let is_same = configuration
-                    .iter()
-                    .all(|(key, value)| snapshot.configuration(key) == Some(value));
-                if !is_same {
-                    metadata = Some(delta::metadata(
-                        id.unwrap_or_default(),
-                        &columns,
-                        &configuration,
-                        created.unwrap_or(now_ms),
-                    ));
-                }
-            }
-        }
-        let checksum = laid_out.checksum(snapshot, metadata.as_ref());
-        actions.extend(metadata);
-        actions.push(delta::transaction(APP_ID_META, of, now_ms));
-        actions.extend(
-            laid_out
-                .removes
+        let is_of = |snapshot: &Snapshot| {
+            configuration
                 .iter()
-                .map(|file| delta::remove(&file.path, file.size, now_ms)),
-        );
-        actions.extend(laid_out.adds.into_iter().map(|file| file.action));
-        let version = snapshot.map_or(0, |snapshot| snapshot.version + 1);
+                .all(|(key, value)| snapshot.configuration(key) == Some(value))
+        };
+        let header = Header {
+            operation: "WRITE",
+            columns: &columns,
+            configuration: &configuration,
+            is_edited: !snapshot.is_some_and(is_of),
+            transaction: (APP_ID_META, of),
+        };
+        let Commit {
+            version,
+            actions,
+            checksum,
+        } = laid_out.commit(snapshot, &header, now_ms);
         if !self.meta_log.commit(version, &actions).await? {
             return Ok(false);
         }

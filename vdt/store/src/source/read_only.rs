@@ -6,10 +6,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use object_store::path::Path;
-use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
-};
+use object_store::{Error, GetOptions, GetResult, ListResult, ObjectMeta, ObjectStore, Result};
 
 /// What a source must be able to do: one ranged, conditional read.
 #[async_trait]
@@ -29,11 +26,9 @@ impl<R: Read> fmt::Display for ReadOnly<R> {
     }
 }
 
-impl<R: Read> ReadOnly<R> {
-    fn refuse<T>(&self, what: &str) -> Result<T> {
-        Err(Error::NotSupported {
-            source: format!("{} is a source: it is only read, {what} is refused", self.0).into(),
-        })
+fn refused(what: &str) -> Error {
+    Error::NotSupported {
+        source: format!("a source is only read: {what} is refused").into(),
     }
 }
 
@@ -43,39 +38,15 @@ impl<R: Read> ObjectStore for ReadOnly<R> {
         self.0.read(location, options).await
     }
 
-    async fn put_opts(&self, _: &Path, _: PutPayload, _: PutOptions) -> Result<PutResult> {
-        self.refuse("put")
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        _: &Path,
-        _: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.refuse("put")
-    }
-
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
-        drop(locations);
-        let refused = self.refuse("delete");
-        stream::once(async { refused }).boxed()
-    }
-
     fn list(&self, _: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        let refused = self.refuse("list");
-        stream::once(async { refused }).boxed()
+        stream::once(async { Err(refused("list")) }).boxed()
     }
 
     async fn list_with_delimiter(&self, _: Option<&Path>) -> Result<ListResult> {
-        self.refuse("list")
+        Err(refused("list"))
     }
 
-    async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
-        self.refuse("copy")
-    }
+    vdt_rope::refuse_writes!(refused);
 }
 
 /// Writes every entity tag of an `If-Match` or `If-None-Match` value in quotes, as HTTP wants it (RFC 9110 8.8.3).

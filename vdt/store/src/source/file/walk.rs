@@ -222,7 +222,8 @@ impl<F: FnMut(Part) -> bool> Walk<'_, F> {
                 Some(reason) => self.part.skip(reason, path),
                 None => {
                     // Nearly every file is readable by all, which needs no call.
-                    if stat.st_mode & READABLE_BY_ALL != READABLE_BY_ALL && self.open.is_refused(path)
+                    if stat.st_mode & READABLE_BY_ALL != READABLE_BY_ALL
+                        && self.open.is_refused(path)
                     {
                         self.part.unreadable.note(path);
                     }
