@@ -6,7 +6,10 @@
 use std::path::Path;
 
 use crate::{
-    spec::{FileSource, Refresh, S3Bucket, Source, SourceType, TableName, VirtualTable, VirtualTableSpec},
+    spec::{
+        FileSource, Refresh, S3Bucket, Source, SourceType, TableName, VirtualTable,
+        VirtualTableSpec,
+    },
     validate::MAX_NAME_CHARS,
 };
 
@@ -154,7 +157,11 @@ fn readable(path: &Path) -> String {
         Some(text) if !text.contains(['\\', '\u{fffd}']) && !text.contains(char::is_control) => {
             text.to_owned()
         }
-        _ => path.as_os_str().as_encoded_bytes().escape_ascii().to_string(),
+        _ => path
+            .as_os_str()
+            .as_encoded_bytes()
+            .escape_ascii()
+            .to_string(),
     }
 }
 

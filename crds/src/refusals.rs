@@ -16,14 +16,17 @@ pub fn refusals<'a>(
 ) -> Vec<Vec<String>> {
     let resources: Vec<_> = resources.into_iter().collect();
     let doubles = doubles(resources.iter().copied());
-    let refused = resources.iter().zip(doubles).map(|((table, place), double)| {
-        validate(table, Profile::Laptop)
-            .into_iter()
-            .chain(unsupported(table))
-            .map(|violation| format!("{place}: {violation}"))
-            .chain(double)
-            .collect()
-    });
+    let refused = resources
+        .iter()
+        .zip(doubles)
+        .map(|((table, place), double)| {
+            validate(table, Profile::Laptop)
+                .into_iter()
+                .chain(unsupported(table))
+                .map(|violation| format!("{place}: {violation}"))
+                .chain(double)
+                .collect()
+        });
     refused.collect()
 }
 
@@ -34,15 +37,16 @@ pub fn doubles<'a>(
     resources: impl IntoIterator<Item = (&'a VirtualTable, &'a str)>,
 ) -> Vec<Option<String>> {
     let mut first: BTreeMap<String, (&VirtualTable, &str)> = BTreeMap::new();
-    let doubles = resources
-        .into_iter()
-        .map(|(table, place)| match first.entry(table.table_path()) {
-            Entry::Vacant(vacant) => {
-                vacant.insert((table, place));
-                None
-            }
-            Entry::Occupied(occupied) => Some(double((table, place), *occupied.get())),
-        });
+    let doubles =
+        resources
+            .into_iter()
+            .map(|(table, place)| match first.entry(table.table_path()) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert((table, place));
+                    None
+                }
+                Entry::Occupied(occupied) => Some(double((table, place), *occupied.get())),
+            });
     doubles.collect()
 }
 

@@ -1,13 +1,16 @@
 """What a user sees when a start cannot work: an exit code, the thing's name, and what to do. Quickly."""
 
+import os
+import signal
 import socket
+import subprocess
 
 import deltalake
 import pytest
-from lib import manifest
+from lib import artifacts, manifest
 from lib.clients import place_of
-from lib.process import free_ports
-from lib.vdt import Vdt, run
+from lib.process import free_ports, wait_until
+from lib.vdt import Vdt, binary, run
 
 FAILURE, USAGE = 1, 2
 LOOPBACK = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
@@ -194,6 +197,7 @@ def test_wrong_key(tmp_path, bucket_manifest):
 
 def test_missing_secret(tmp_path, bucket_manifest):
     path, _ = bucket_manifest()
+    (tmp_path / "nothing here").mkdir()
     for args in ([], ["--secrets-dir", tmp_path / "nothing here"]):
         refused(FAILURE, "serve", path, "--state", tmp_path / "state", *LOOPBACK, *args, says=["bucket-ro"])
 
@@ -233,6 +237,74 @@ def test_s3_url_with_ambient_credentials(tmp_path, seaweed, serve):
         ("a.pdf", "s3://corp-url/manuals/a.pdf", b"%PDF a"),
         ("b/c.pdf", "s3://corp-url/manuals/b/c.pdf", b"%PDF c"),
     ]
+
+
+def piped(*args, stdout) -> tuple[int, str]:
+    """Exit code and standard error of a command whose standard output is `stdout`."""
+    done = subprocess.run([binary(), *map(str, args)], stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=45)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("command", ["plan", "plan -o json", "completions bash", "validate"])
+def test_output_that_nobody_reads_is_a_quiet_end_and_a_full_disk_an_error(tmp_path, folder, on_request, command):
+    given = {"plan": [folder], "validate": [on_request]}.get(command.split()[0], [])
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        assert piped(*command.split(), *given, stdout=write) == (0, "")
+    finally:
+        os.close(write)
+    with open("/dev/full", "w") as full:
+        code, said = piped(*command.split(), *given, stdout=full)
+    assert code == FAILURE and said.startswith("error: writing to standard output"), said
+
+
+def test_a_cache_inside_of_the_source(tmp_path, folder):
+    refused(USAGE, "serve", folder, "--cache-dir", folder / "cache", *LOOPBACK, says=["cache folder", "--cache-dir outside"])
+
+
+def test_another_folder_of_the_same_name_does_not_take_the_table_over(tmp_path, folder, serve):
+    serve(folder).stop()
+    other = tmp_path / "other" / "files"
+    other.mkdir(parents=True)
+    (other / "x.pdf").write_bytes(b"x")
+    says = ["belongs to", folder, other, "give another --state or a manifest with spec.table"]
+    refused(FAILURE, "serve", other, "--state", tmp_path / "state", *LOOPBACK, says=says)
+    assert serve(folder).ready["tables"][0]["artifacts"] == 3
+
+
+def test_what_would_only_be_found_after_a_listing(tmp_path, folder):
+    nowhere = tmp_path / "nowhere"
+    refused(USAGE, "serve", folder, "--ready-file", nowhere / "ready", *LOOPBACK, says=["--ready-file", nowhere])
+    refused(USAGE, "serve", folder, "--secrets-dir", nowhere, *LOOPBACK, says=["--secrets-dir", nowhere])
+    refused(USAGE, "--log", "wran", "plan", folder, says=["wran", "info"])
+
+
+def test_flags_of_folders_are_not_for_manifests(tmp_path, on_request):
+    says = ["--on-shrink", "spec.refresh.onShrink"]
+    refused(USAGE, "serve", on_request, "--on-shrink", "apply", *LOOPBACK, says=says)
+
+
+@pytest.mark.parametrize("value", ["", "0", "false"])
+def test_a_variable_that_says_no_is_not_set(folder, serve, value):
+    serve(folder, env={"VDT_NO_CACHE": value, "VDT_STATE": ""}, args=["--cache-memory", "64Mi"])
+
+
+def test_a_second_signal_ends_what_the_first_waits_for(tmp_path, serve):
+    artifacts.write_folder(tmp_path / "big", {f"{i}.bin": bytes(20_000_000) for i in range(5)})
+    vdt = serve(tmp_path / "big")
+    place = place_of(vdt.table("big"))
+    file = deltalake.DeltaTable(place.uri, storage_options=place.storage_options()).file_uris()[0]
+    host, port = vdt.listen.rsplit(":", 1)
+    with socket.create_connection((host, int(port))) as reader:
+        target = f"/v1/{file.removeprefix('s3://')}"
+        reader.sendall(f"GET {target} HTTP/1.1\r\nHost: {vdt.listen}\r\n\r\n".encode())
+        assert reader.recv(15).startswith(b"HTTP/1.1 200")
+        os.kill(vdt.process.pid, signal.SIGINT)
+        wait_until("it says what it waits for", lambda: "Ctrl-C again" in vdt.process.output(), 10)
+        os.kill(vdt.process.pid, signal.SIGINT)
+        wait_until("it ends", lambda: vdt.process.exit_code() is not None, 10)
+    assert vdt.process.exit_code() == 128 + signal.SIGINT
 
 
 def test_ready_file_says_where(tmp_path, folder, serve):

@@ -3,7 +3,12 @@
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
-use vdt_sidecar::{args::Args, exit, logging, process::{arguments, block_on}, run};
+use vdt_sidecar::{
+    args::Args,
+    exit, logging,
+    process::{arguments, block_on},
+    run,
+};
 
 /// Small texts by the dozen for each request: decision 13.
 #[global_allocator]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use clap::{Arg, Command, Parser};
+use clap::{Arg, ArgAction, Command, Parser};
 use tokio::{
     net::{TcpListener, TcpSocket},
     runtime::Builder,
@@ -21,6 +21,9 @@ const BACKLOG: u32 = 1024;
 
 /// Time for threads to end by themselves when all else has ended.
 const LEFT_BEHIND: Duration = Duration::from_secs(1);
+
+/// What says no to a flag in the environment.
+const NO: [&str; 6] = ["0", "n", "no", "f", "false", "off"];
 
 /// An address to listen on, or `none`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,25 +105,29 @@ pub fn block_on(task: impl Future<Output = anyhow::Result<()>>) -> anyhow::Resul
     ended
 }
 
-/// Reads the command line. A variable of the environment that is set to nothing counts as one that is not set.
+/// Reads the command line. A variable of the environment that is set to nothing, or that says no to a flag, counts as one that is not set.
 #[must_use]
 pub fn arguments<T: Parser>() -> T {
-    let mut matches = without_empty(T::command()).get_matches();
+    let mut matches = without_idle(T::command()).get_matches();
     T::from_arg_matches_mut(&mut matches)
         .unwrap_or_else(|error| error.format(&mut T::command()).exit())
 }
 
-fn without_empty(command: Command) -> Command {
-    let is_empty = |argument: &Arg| {
+/// Takes from the command the variables that say nothing: what is set conflicts with other arguments, whatever it says.
+fn without_idle(command: Command) -> Command {
+    let is_idle = |argument: &Arg| {
         let value = argument.get_env().and_then(std::env::var_os);
-        value.is_some_and(|value| value.is_empty())
+        value.is_some_and(|value| {
+            let is_flag = matches!(argument.get_action(), ArgAction::SetTrue);
+            value.is_empty() || (is_flag && NO.iter().any(|no| value.eq_ignore_ascii_case(no)))
+        })
     };
     command
-        .mut_args(|argument| match is_empty(&argument) {
+        .mut_args(|argument| match is_idle(&argument) {
             true => argument.env(None::<&str>),
             false => argument,
         })
-        .mut_subcommands(without_empty)
+        .mut_subcommands(without_idle)
 }
 
 /// Waits for SIGTERM or SIGINT.

@@ -25,9 +25,10 @@ fn refused(text: &[u8]) -> ParseError {
 
 #[test]
 fn sizes_are_bounded() {
-    assert!(
-        matches!(refused(&vec![b' '; parse::MAX_BYTES + 1]), ParseError::TooLarge)
-    );
+    assert!(matches!(
+        refused(&vec![b' '; parse::MAX_BYTES + 1]),
+        ParseError::TooLarge
+    ));
     assert!(matches!(
         refused("---\na: 1\n".repeat(65).as_bytes()),
         ParseError::TooManyDocuments

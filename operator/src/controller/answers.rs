@@ -25,7 +25,7 @@ use crate::{
 
 /// A look waits this long for pods.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// Pods are not asked more often than this.
+/// Pods that are as they were are not asked more often than this.
 const ASK: Duration = Duration::from_millis(800);
 /// Silent pods are asked again after this, twice as long each time, and at last this long.
 const SILENT_MIN: Duration = Duration::from_secs(3);
@@ -79,9 +79,9 @@ impl Answers {
             }
         }
         let seen: Vec<Seen> = pods.iter().map(seen).collect();
-        let pause = match self.silence() {
-            Some(silence) if self.of == seen => silence,
-            _ => ASK,
+        let pause = match self.of == seen {
+            true => self.silence().unwrap_or(ASK),
+            false => Duration::ZERO,
         };
         if self.open.is_none() && self.at.is_none_or(|at| at.elapsed() >= pause) {
             (self.at, self.of) = (Some(Instant::now()), seen);

@@ -118,7 +118,6 @@ impl Pods {
                 *place = report;
             }
         }
-        drop(answers);
         Answer {
             reports,
             took: began.elapsed(),

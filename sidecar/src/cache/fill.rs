@@ -223,9 +223,11 @@ impl Fill {
     }
 
     pub(super) fn fail(mut self, failure: Failure) {
-        // Any other kind is an answer.
-        if let (Error::Generic { .. }, Some(turn)) = (failure.error(), &mut self.turn) {
-            turn.failed();
+        match (failure.error(), &mut self.turn) {
+            (Error::Generic { .. }, Some(turn)) => turn.failed(),
+            // That it has changed, or may not be read, is an answer.
+            (_, Some(turn)) => turn.answered(),
+            (_, None) => {}
         }
         let failure = if self.order.is_run {
             failure.of_run()
@@ -321,8 +323,11 @@ impl Fill {
         }
     }
 
-    /// Ends the flight of the name.
+    /// Ends the flight of the name: the origin has answered.
     pub(super) fn complete_opening(&mut self) {
+        if let Some(turn) = &mut self.turn {
+            turn.answered();
+        }
         if let Some(target) = self.targets.pop_front() {
             self.shared.flights.remove(&self.order.interest, target.key);
             target.flight.complete();

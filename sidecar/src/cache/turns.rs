@@ -8,7 +8,7 @@
 //!              48 of the sources   each begins with 16, and has 40 at most
 //! ```
 //!
-//! A source earns a turn by each request that it answers, and loses one by each that it leaves without an answer. So a bucket that is read
+//! A source earns a turn by each request that it answers, and loses one by each that ends without an answer. So a bucket that is read
 //! alone is read by as many requests as before, one that hangs from the start takes a quarter of all, and one that stops in the middle of
 //! a scan leaves an eighth to others. Within a source whoever came first is first. A source of which nothing is under way begins anew.
 //!
@@ -135,23 +135,29 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Bytes have come.
+    /// The origin has answered.
     pub(super) fn answered(&mut self) {
         let (_, most) = self.asked.bounds;
         let more = |limit| (limit < most).then_some(limit + 1);
         let limit = &self.asked.limit;
-        if !self.is_answered && limit.fetch_update(Relaxed, Relaxed, more).is_ok() {
+        let is_first = !std::mem::replace(&mut self.is_answered, true);
+        if is_first && limit.fetch_update(Relaxed, Relaxed, more).is_ok() {
             self.asked.own.add_permits(1);
         }
-        self.is_answered = true;
     }
 
-    /// No answer has come, or not all of it.
+    /// The answer has not come to its end.
     pub(super) fn failed(&mut self) {
+        self.is_answered = false;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
         let (first, _) = self.asked.bounds;
         let less = |limit| (limit > first).then_some(limit - 1);
         let limit = &self.asked.limit;
-        if self.own.is_some()
+        if !self.is_answered
             && limit.fetch_update(Relaxed, Relaxed, less).is_ok()
             && let Some(own) = self.own.take()
         {
@@ -198,7 +204,11 @@ mod tests {
         let mut held = take(&asked);
         assert_eq!(held.len(), 40);
         assert_eq!(take(&source(&turns, "b")).len(), 8);
-        held.iter_mut().for_each(Turn::failed);
+        // Some are cut short, others never answered.
+        for turn in &mut held[..8] {
+            turn.answered();
+            turn.failed();
+        }
         drop(held);
         assert_eq!(take(&asked).len(), 16);
     }

@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 use vdt_crds::{Tls, VirtualTable};
 use vdt_dialect::{
     Access, Edge, HttpMetrics, Limits, TlsReload,
-    access::{OwnNames, Principal},
+    access::{KeyRingError, OwnNames, Principal},
 };
 
 use self::certificate::Certificate;
@@ -130,8 +130,8 @@ impl Front {
             certificate,
         };
         let principals = front.principals();
-        if let Err(problem) = front.put(&principals.from, read) {
-            problems.push(problem);
+        if let Err(error) = front.put(&principals.from, read) {
+            problems.push(Problem::of_keys(&error));
         }
         if !problems.is_empty() {
             return Err(problems);
@@ -188,7 +188,7 @@ impl Front {
             return Err(of_keys);
         }
         self.put(&watched.from, read)
-            .map_err(|problem| vec![problem])?;
+            .map_err(|error| vec![Problem::of_keys(&error)])?;
         watched.first_read(&of_keys);
         watched.from.tell_of_nothing();
         *principals = watched;
@@ -214,12 +214,12 @@ impl Front {
         let held = principals.from.held(&mut Vec::new());
         match self.put(&principals.from, held) {
             Ok(()) => tracing::info!("rights that the manifests do not give are taken away"),
-            Err(problem) => tracing::error!(%problem, "rights are not taken away"),
+            Err(error) => tracing::error!(%error, "rights are not taken away"),
         }
     }
 
     /// Has all requests that begin from now on decided by these principals, with the credentials that were `read`.
-    fn put(&self, principals: &Principals, read: Vec<Principal>) -> Result<(), Problem> {
+    fn put(&self, principals: &Principals, read: Vec<Principal>) -> Result<(), KeyRingError> {
         let rights = principals.rights();
         let own_names = rights.are_by_silence();
         // Between the two steps the stricter of both holds.
@@ -228,9 +228,7 @@ impl Front {
         match &self.access {
             Access::Everything => {}
             Access::Anonymous(public) => public.replace(rights.public()),
-            Access::Keys(ring) => ring
-                .replace(read, rights.public())
-                .map_err(|error| Problem::of_keys(&error))?,
+            Access::Keys(ring) => ring.replace(read, rights.public())?,
         }
         self.own_names.require(own_names);
         Ok(())
@@ -285,7 +283,8 @@ impl Front {
             let watched = self.principals();
             reload.keys = watched.look(|principals, problems| {
                 let read = principals.read(problems);
-                problems.extend(self.put(principals, read).err());
+                let put = self.put(principals, read);
+                problems.extend(put.err().map(|error| Problem::of_keys(&error)));
             });
             count(reload.keys, |taken| metrics.keys_reloaded(taken));
             metrics.principals_without_credentials(watched.from.without());

@@ -2,12 +2,7 @@
 
 mod destination;
 
-use std::{
-    fmt::Write as _,
-    io::Write as _,
-    path::Path as FsPath,
-    sync::Arc,
-};
+use std::{fmt::Write as _, io::Write as _, path::Path as FsPath, sync::Arc};
 
 use anyhow::{Context, bail};
 use chrono::DateTime;
@@ -107,10 +102,9 @@ pub(crate) async fn run(args: InspectArgs) -> anyhow::Result<()> {
         .into());
     };
     if let Some(at) = args.at.filter(|at| *at > newest) {
-        return Err(BadInput::new(format!(
-            "there is no version {at}; the newest is {newest}"
-        ))
-        .into());
+        return Err(
+            BadInput::new(format!("there is no version {at}; the newest is {newest}")).into(),
+        );
     }
     let snapshot = log.snapshot_at(args.at.unwrap_or(newest)).await?;
     let Some(wanted) = &args.file else {

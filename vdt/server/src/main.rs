@@ -22,7 +22,10 @@ use std::process::ExitCode;
 use args::{Cli, Command};
 use clap::CommandFactory;
 use mimalloc::MiMalloc;
-use vdt_sidecar::{exit, logging, process::{arguments, block_on}};
+use vdt_sidecar::{
+    exit, logging,
+    process::{arguments, block_on},
+};
 
 /// Small texts by the dozen for each request: decision 13.
 #[global_allocator]

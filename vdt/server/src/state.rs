@@ -53,7 +53,10 @@ fn check(state: &str) -> Result<(), BadInput> {
 ///
 /// # Errors
 /// When neither `XDG_STATE_HOME` nor `HOME` is set.
-pub(crate) fn default_folder(given: &[String], manifests: Option<&Path>) -> anyhow::Result<PathBuf> {
+pub(crate) fn default_folder(
+    given: &[String],
+    manifests: Option<&Path>,
+) -> anyhow::Result<PathBuf> {
     let base = match env::var_os("XDG_STATE_HOME").filter(|value| !value.is_empty()) {
         Some(base) => PathBuf::from(base),
         None => env::var_os("HOME")
@@ -106,6 +109,9 @@ mod tests {
             .expect_err("it is broken");
         let text = vdt_crds::chain(refused.as_ref());
         let place = folder.path().display().to_string();
-        assert!(text.contains(&place) && text.contains("store.json"), "{text}");
+        assert!(
+            text.contains(&place) && text.contains("store.json"),
+            "{text}"
+        );
     }
 }

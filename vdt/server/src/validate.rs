@@ -49,8 +49,10 @@ pub(crate) fn run(args: &ValidateArgs) -> anyhow::Result<()> {
             false => files.push(given.clone()),
         }
     }
-    let (mut checked, tables): (Vec<Checked>, Vec<_>) =
-        files.iter().map(|file: &PathBuf| check(file, profile)).unzip();
+    let (mut checked, tables): (Vec<Checked>, Vec<_>) = files
+        .iter()
+        .map(|file: &PathBuf| check(file, profile))
+        .unzip();
     if args.profile == Profile::Laptop {
         // One process serves them all; in a cluster each has its own.
         mark_doubles(&mut checked, &tables);

@@ -25,12 +25,9 @@ fn a_local_volume_names_its_host() {
         pinned(json!([term(key, "n2"), term(key, "n1")])),
         [place("n2"), place("n1")]
     );
-    assert_eq!(pinned_to(&json!({"spec": {}})), [Term::new(); 0]);
+    assert!(pinned_to(&json!({"spec": {}})).is_empty());
     let elsewhere = json!({"matchExpressions": [{"key": key, "operator": "Exists"}]});
-    assert_eq!(
-        pinned(json!([term(key, "n2"), elsewhere])),
-        [Term::new(); 0]
-    );
+    assert!(pinned(json!([term(key, "n2"), elsewhere])).is_empty());
 }
 
 const CLAIM: &str = "/api/v1/namespaces/docs/persistentvolumeclaims/cache-manuals-0";

@@ -415,10 +415,7 @@ async fn unix_sockets_are_served_and_know_their_peer() {
         let surface = surface.clone();
         async move {
             let peer = request.extensions().get::<Peer>().copied().unwrap();
-            assert!(
-                matches!(peer, Peer::Unix { uid: Some(_) }),
-                "{peer:?}"
-            );
+            assert!(matches!(peer, Peer::Unix { uid: Some(_) }), "{peer:?}");
             Ok::<_, std::convert::Infallible>(surface.handle(request).await)
         }
     });

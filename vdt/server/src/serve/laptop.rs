@@ -134,7 +134,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         tls: front.tls().is_some(),
         keys: matches!(front.access(), Access::Keys(_)),
     });
-    announce(&ready, reach, admin_listen, state.location())?;
+    announce(&ready, reach, admin_listen, &absolute(state.location()))?;
     let document = Ready {
         listen,
         admin: admin_listen,
@@ -179,6 +179,15 @@ fn announce(
     }
     text.push_str("  Ctrl-C stops the server.\n");
     stdout::print(&text)
+}
+
+/// A place as it is named from anywhere.
+fn absolute(place: &str) -> String {
+    match place.contains("://") {
+        true => place.to_owned(),
+        false => std::path::absolute(place)
+            .map_or_else(|_| place.to_owned(), |path| path.display().to_string()),
+    }
 }
 
 /// Refuses what would be found wrong only after a listing that may take minutes.

@@ -23,7 +23,10 @@ use std::{
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::{
+    task::{JoinHandle, JoinSet},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 use vdt_dialect::{DrainReport, HttpMetrics};
@@ -52,6 +55,9 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         None => Box::pin(laptop::run(args)).await,
     }
 }
+
+/// Time for the tasks beside the listeners to end: they are told to, and only a file system that hangs keeps one. A pod's grace has room for it.
+const TASKS_END: Duration = Duration::from_secs(2);
 
 /// Everything that is served, until the signal.
 #[derive(Default)]
@@ -103,9 +109,14 @@ impl Serving {
                 warn!(cut = drained.cut, "bodies were cut at the drain deadline");
             }
         }
-        while self.tasks.join_next().await.is_some() {}
         self.tables.close();
-        self.tables.wait().await;
+        let tasks = async {
+            while self.tasks.join_next().await.is_some() {}
+            self.tables.wait().await;
+        };
+        if timeout(TASKS_END, tasks).await.is_err() {
+            warn!("what looks at files and sources does not end, and is cut");
+        }
         if let Some(stack) = self.stack {
             stack.close().await;
         }

@@ -19,10 +19,7 @@ use vdt_store::{
 };
 
 use crate::{
-    args::ServeArgs,
-    manifests::Declared,
-    progress::ListingProgress,
-    state, stdout, units,
+    args::ServeArgs, manifests::Declared, progress::ListingProgress, state, stdout, units,
 };
 
 /// A table that is open and has at least one version.
@@ -67,11 +64,7 @@ pub(super) fn state_folder(args: &ServeArgs) -> anyhow::Result<PathBuf> {
 }
 
 /// A folder of ours inside a source would be listed as artifacts, and change with every refresh. `what` it is, and the flag that names it.
-fn refuse_inside(
-    declared: &[Declared],
-    folder: &FsPath,
-    what: (&str, &str),
-) -> anyhow::Result<()> {
+fn refuse_inside(declared: &[Declared], folder: &FsPath, what: (&str, &str)) -> anyhow::Result<()> {
     for one in declared {
         for source in &one.table.spec.sources {
             if let Some(file) = &source.file {
