@@ -210,7 +210,7 @@ impl Source {
         }
     }
 
-    /// `listing` with those of the `known` keys that it lacks although they are there; see [`file::lookup`]. Buckets lack none.
+    /// `listing` with those of the `known` keys that it lacks although they are there (`file::lookup`). Buckets lack none.
     /// Blocks, for one look at each key that is missing; `known` may be in any order.
     ///
     /// # Errors
