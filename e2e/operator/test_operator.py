@@ -160,7 +160,8 @@ def test_b18_what_an_orphaning_delete_leaves_is_taken_over(api, operator, namesp
     uids = {p["metadata"]["uid"] for p in api.list("Pod", namespace)}
     api.delete("VirtualTable", "manuals", namespace, {"propagationPolicy": "Orphan"})
     wait("it is gone", lambda: api.get("VirtualTable", "manuals", namespace) is None, 30)
-    assert not [one for one in children(api, namespace).values() if one["metadata"].get("ownerReferences")]
+    left = children(api, namespace)
+    assert all(child and not child["metadata"].get("ownerReferences") for child in left.values()), left
     made = api.apply("VirtualTable", table(), namespace)
     until_ready(api, namespace)
     owners = {child["metadata"]["ownerReferences"][0]["uid"] for child in children(api, namespace).values()}

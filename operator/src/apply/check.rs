@@ -125,11 +125,19 @@ impl Cluster<'_> {
         // A store does not keep who wrote what.
         let live = self.api(child.kind).get_opt(&child.name).await;
         let live = live.map_err(ApplyError::api("get", child.kind.as_str(), &child.name))?;
-        Ok(live.is_some_and(|live| {
-            let is_ours =
-                |entry: &ManagedFieldsEntry| entry.manager.as_deref() == Some(names::FIELD_MANAGER);
-            says_so(&live) && live.managed_fields().iter().any(is_ours)
-        }))
+        let is_ours =
+            |entry: &ManagedFieldsEntry| entry.manager.as_deref() == Some(names::FIELD_MANAGER);
+        if !live.is_some_and(|live| says_so(&live) && live.managed_fields().iter().any(is_ours)) {
+            return Ok(false);
+        }
+        // It may be this table that leaves it behind: with an owner that is gone it would go too.
+        if !self.is_current().await? {
+            return Err(ApplyError::Terminating {
+                kind: "VirtualTable",
+                name: self.server.to_owned(),
+            });
+        }
+        Ok(true)
     }
 
     /// Claim templates cannot be changed: the StatefulSet goes without its pods, and comes back with other templates.

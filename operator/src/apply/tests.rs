@@ -3,7 +3,7 @@
 use kube::{Api, Client, api::DynamicObject};
 use serde_json::{Value, json};
 
-use super::{Cluster, NAME_TAKEN, Sent, Version, delete_if_same};
+use super::{ApplyError, Cluster, NAME_TAKEN, Sent, Version, delete_if_same};
 use crate::{
     build::{Child, Children, Kind, References},
     played::{Calls, not_found, played, refusal},
@@ -306,40 +306,52 @@ async fn what_admission_made_of_a_child_is_not_sent_again_until_somebody_writes_
     assert_eq!(count(&calls, "PATCH"), 3);
 }
 
-/// What becomes of a Service of the child's name that nobody controls and that has these labels and this writer: whether it is applied.
-async fn is_adopted(of: &str, manager: &str, controller: Option<&str>) -> bool {
+/// What becomes of a Service of the child's name that has these labels, this writer and this controller, where the table `is_there`.
+async fn adopt(of: &str, manager: &str, controller: Option<&str>, is_there: bool) -> &'static str {
     let labels =
         json!({"app.kubernetes.io/instance": of, "app.kubernetes.io/managed-by": "vdt-operator"});
-    let owner = |uid| json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "theirs", "uid": uid, "controller": true});
-    let owners: Vec<Value> = controller.into_iter().map(owner).collect();
+    let theirs = |uid| json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "theirs", "uid": uid, "controller": true});
+    let owners: Vec<Value> = controller.into_iter().map(theirs).collect();
     let mut seen = service("u");
     seen["metadata"]["labels"] = labels;
     seen["metadata"]["ownerReferences"] = owners.into();
     let mut live = seen.clone();
     live["metadata"]["managedFields"] =
         json!([{"manager": manager, "operation": "Apply", "apiVersion": "v1"}]);
-    let (client, calls) = played(move |_, _| (200, live.clone()));
+    let (client, calls) =
+        played(
+            move |_, path| match (path.ends_with("/virtualtables/manuals"), is_there) {
+                (false, _) => (200, live.clone()),
+                (true, true) => owner(),
+                (true, false) => not_found(),
+            },
+        );
     // A store keeps no managers.
     let watches = Watches::of(vec![(Kind::Service, seen)]);
     let wanted = children(vec![(Kind::Service, "manuals", json!({"spec": {}}))]);
-    let cluster = cluster(&client, &watches);
-    let applied = cluster.apply(&wanted, &mut Sent::new()).await.unwrap();
-    assert_eq!(applied.is_ok(), count(&calls, "PATCH") == 1);
-    match applied {
-        Ok(_) => true,
-        Err(refusal) => {
-            assert_eq!(refusal.reason, NAME_TAKEN);
-            false
-        }
-    }
+    let applied = cluster(&client, &watches)
+        .apply(&wanted, &mut Sent::new())
+        .await;
+    let patches = count(&calls, "PATCH");
+    let (what, expected) = match applied {
+        Ok(Ok(_)) => ("adopted", 1),
+        Ok(Err(refusal)) => (refusal.reason, 0),
+        Err(ApplyError::Terminating { kind, .. }) => (kind, 0),
+        Err(other) => panic!("{other}"),
+    };
+    assert_eq!(patches, expected);
+    what
 }
 
 #[tokio::test]
 async fn what_a_deleted_table_left_behind_is_taken_over_and_nothing_else() {
-    assert!(is_adopted("manuals", "vdt-operator", None).await);
-    assert!(!is_adopted("other", "vdt-operator", None).await);
-    assert!(!is_adopted("manuals", "kubectl", None).await);
-    assert!(!is_adopted("manuals", "vdt-operator", Some("d")).await);
+    let ours = ("manuals", "vdt-operator");
+    assert_eq!(adopt(ours.0, ours.1, None, true).await, "adopted");
+    assert_eq!(adopt("other", ours.1, None, true).await, NAME_TAKEN);
+    assert_eq!(adopt(ours.0, "kubectl", None, true).await, NAME_TAKEN);
+    assert_eq!(adopt(ours.0, ours.1, Some("d"), true).await, NAME_TAKEN);
+    // It is being left behind just now.
+    assert_eq!(adopt(ours.0, ours.1, None, false).await, "VirtualTable");
 }
 
 /// What comes of a claim of `live` bytes and class that should have `wanted`: problems, and patches of the claim.
