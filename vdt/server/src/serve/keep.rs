@@ -11,6 +11,9 @@
 //!
 //! Nothing of this interrupts a read: what is committed is served whoever refreshes it. Nothing is served before the claim.
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::HashMap, sync::Arc};
 
 use futures::{StreamExt, future, stream};
@@ -330,128 +333,5 @@ impl Kept {
         }
         let report = refresh.run(None).await?;
         Ok(as_refreshed(definition, refresh, report))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use std::time::Duration;
-
-    use object_store::{memory::InMemory, path::Path};
-    use tokio::time::timeout;
-    use vdt_store::{OpenMode, SourceEnv};
-
-    use super::*;
-    use crate::{
-        metrics::Metrics,
-        tables::{Claim, Shown},
-    };
-
-    const TABLE: &str = "main/docs/manuals";
-
-    /// The manifest of a resource that names the table, over a folder that is not there.
-    fn declared(name: &str) -> Declared {
-        let manifest = format!(
-            "apiVersion: vdt.io/v1alpha1\nkind: VirtualTable\nmetadata: {{name: {name}, namespace: docs}}\n\
-             spec:\n  table: {{catalog: main, schema: docs, name: manuals}}\n  sources: [{{name: a, type: File, file: {{path: missing}}}}]\n"
-        );
-        let folder = std::env::temp_dir().join("vdt-no-such-folder");
-        Declared {
-            table: vdt_crds::parse(manifest.as_bytes()).unwrap().remove(0),
-            env: SourceEnv {
-                base_dir: folder,
-                ..SourceEnv::default()
-            },
-            origin: format!("{name}.yaml"),
-        }
-    }
-
-    struct Bed {
-        keeper: Keeper,
-        tables: Arc<Tables>,
-    }
-
-    impl Bed {
-        /// A keeper of `names`, on a state whose table docs/manuals keeps.
-        async fn new(names: &[&str]) -> Self {
-            let memory = Arc::new(InMemory::new());
-            let state = StateStore::from_store(memory, "memory", OpenMode::ReadWrite);
-            let state = state.await.unwrap();
-            state
-                .claim(&Path::from(TABLE), "docs/manuals")
-                .await
-                .unwrap();
-            let all: Vec<_> = names.iter().map(|name| declared(name)).collect();
-            let served = all.iter().map(|one| Arc::new(pending(one))).collect();
-            let metrics = Arc::new(Metrics::new(false).0);
-            let tables = Arc::new(Tables::new(served, Vec::new(), metrics));
-            let origin = Arc::new(Origin::new(state.clone()));
-            let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-            let mut keeper = Keeper::new(tables.clone(), state, origin, tasks, stop);
-            keeper.start(all).await;
-            Self { keeper, tables }
-        }
-
-        fn table(&self) -> Arc<Served> {
-            self.tables.served()[0].clone()
-        }
-
-        fn shown(&self) -> Shown {
-            self.tables.shows(&format!("{TABLE}/_delta_log/0.json"))
-        }
-
-        async fn end(self) {
-            self.keeper.stop.cancel();
-            self.keeper.tasks.close();
-            self.keeper.tasks.wait().await;
-        }
-    }
-
-    /// Waits until the table has been tried once.
-    async fn tried(table: &Served) {
-        let tried = async {
-            while table.status().failures == 0 {
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(Duration::from_secs(20), tried).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_table_that_cannot_be_opened_is_shown_by_its_resource_alone() {
-        for (name, claim, shown) in [
-            ("manuals", Claim::Ours, Shown::Something),
-            ("copy", Claim::OfAnother, Shown::Nothing),
-        ] {
-            let started = Bed::new(&[name]).await;
-            assert_eq!(started.table().whose(), claim, "{name}, before it is tried");
-            tried(&started.table()).await;
-            assert_eq!(started.shown(), shown, "{name}");
-            started.end().await;
-
-            let mut comes = Bed::new(&[]).await;
-            comes.keeper.take(vec![declared(name)], Vec::new()).await;
-            tried(&comes.table()).await;
-            assert_eq!(
-                (comes.table().whose(), comes.shown()),
-                (claim, shown),
-                "{name}"
-            );
-            comes.end().await;
-        }
-    }
-
-    #[tokio::test]
-    async fn another_resource_in_its_place_inherits_no_claim() {
-        let mut bed = Bed::new(&["manuals"]).await;
-        let before = bed.table();
-        assert_eq!(bed.shown(), Shown::Something);
-        bed.keeper.take(vec![declared("copy")], Vec::new()).await;
-        assert_eq!(before.whose(), Claim::Unclaimed);
-        assert_ne!(bed.shown(), Shown::Something);
-        tried(&bed.table()).await;
-        assert_eq!(bed.shown(), Shown::Nothing);
-        bed.end().await;
     }
 }
