@@ -1,4 +1,4 @@
-//! What both binaries do as processes: listen, wait for signals, tell the time.
+//! What both binaries do as processes: read their arguments, run, listen, wait for signals, tell the time.
 
 use std::{
     io::{self, ErrorKind},

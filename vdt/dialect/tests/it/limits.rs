@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use vdt_dialect::{DataSurface, HttpMetrics, Limits, Peer, ServeOptions, TlsReload, serve_with};
 
-use super::support::tls::{Authority, connect};
+use super::support::tls::{Authority, connect, http2};
 use super::support::{Reply, Setup, exchange, get, request, serve_setup, serve_with_limits, shelf};
 
 const KEYS: [&str; 2] = ["main/docs/t/a.bin", "main/docs/t/slow.bin"];
@@ -232,14 +232,7 @@ async fn an_http2_stream_that_is_not_read_is_cut_with_its_connection() {
         ..Setup::default()
     };
     let served = serve_setup(store, setup).await;
-    let stream = connect(&authority.client(&["h2"]), served.address)
-        .await
-        .unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    let connection = tokio::spawn(connection);
+    let (mut sender, connection) = http2(&authority, served.address).await;
     let request = |path: &str| {
         http::Request::get(format!("https://localhost{path}"))
             .body(Empty::<Bytes>::new())
@@ -309,14 +302,7 @@ async fn header_bombs_are_refused_over_http2_too() {
     };
     let served = serve_setup(shelf(&KEYS).await, setup).await;
     for (count, length) in [(1, 1024 * 1024), (2000, 100)] {
-        let stream = connect(&authority.client(&["h2"]), served.address)
-            .await
-            .unwrap();
-        let (mut sender, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-                .await
-                .unwrap();
-        let connection = tokio::spawn(connection);
+        let (mut sender, connection) = http2(&authority, served.address).await;
         let mut request = http::Request::get(format!("https://localhost{A}"));
         for number in 0..count {
             request = request.header(format!("x-{number}"), "a".repeat(length));

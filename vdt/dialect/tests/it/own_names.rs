@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use vdt_dialect::access::{OwnNames, Principal, Public, Secret};
 use vdt_dialect::{Access, Edge, KeyRing, TlsReload};
 
 use super::access::tables;
-use super::support::tls::{Authority, connect};
+use super::support::tls::{Authority, http2};
 use super::support::{Reply, Served, Setup, exchange, serve_setup, shelf};
 
 const KEYS: [&str; 1] = ["main/docs/open/a.bin"];
@@ -155,14 +154,7 @@ async fn over_http2_the_authority_is_the_name() {
     let authority = Authority::new();
     let tls = Arc::new(TlsReload::new(&authority.issue()).unwrap());
     let served = serve(anonymous(), &required(), Some(tls)).await;
-    let stream = connect(&authority.client(&["h2"]), served.address)
-        .await
-        .unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    let connection = tokio::spawn(connection);
+    let (mut sender, connection) = http2(&authority, served.address).await;
     for (host, expected) in [
         ("localhost", 200),
         ("127.0.0.1:8080", 200),

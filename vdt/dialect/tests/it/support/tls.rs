@@ -3,10 +3,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use vdt_dialect::PemPair;
@@ -74,6 +79,20 @@ pub(crate) async fn connect(
     client
         .connect(ServerName::try_from(NAME).unwrap(), stream)
         .await
+}
+
+/// A client of HTTP/2 on a connection of its own, which is a task.
+pub(crate) async fn http2(
+    authority: &Authority,
+    address: SocketAddr,
+) -> (
+    SendRequest<Empty<Bytes>>,
+    JoinHandle<Result<(), hyper::Error>>,
+) {
+    let stream = connect(&authority.client(&["h2"]), address).await.unwrap();
+    let shaken = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (sender, connection) = shaken.await.unwrap();
+    (sender, tokio::spawn(connection))
 }
 
 /// The certificate that the server showed.
