@@ -123,7 +123,8 @@ class Window:
 def load(table: Table, image: str, expected: dict[str, str], *, node: str | None = "n1", workers: int = WORKERS) -> Iterator[Load]:
     """Readers that read all the time: on the first node, which no test takes away."""
     kube, name = table.kube, f"load-{uuid.uuid4().hex[:6]}"
-    files = {"load.py": (INSIDE / "load.py").read_text(), "expected.json": json.dumps(expected)}
+    programs = {file: (INSIDE / file).read_text() for file in ("load.py", "connections.py")}
+    files = programs | {"expected.json": json.dumps(expected)}
     scripts(kube, name, **files)
     pods = [pod["status"]["podIP"] for pod in table.pods().values()]
     args = ["/scripts/load.py", table.host, str(DATA_PORT), table.path, "/scripts/expected.json", str(workers), *pods]

@@ -3,8 +3,8 @@
     load.py HOST PORT TABLE EXPECTED.json WORKERS [POD ADDRESS...]
 
 What it was at first is proven too: each artifact's SHA-256, as Polars reads it, stands in EXPECTED.json. Half of the workers open a
-connection for each read, so that each one is balanced anew; the others keep theirs, and ask again where an idle one was closed before its
-answer began, as every HTTP client does.
+connection for each read, so that each one is balanced anew; the others keep theirs, and ask again where an idle one was closed before the
+first byte of an answer, as every HTTP client does (`reconnects` counts those). An answer that was begun and breaks is a failed read.
 
 A read is asked once (`failed` counts those without an answer, or with another status than 200 and 206), and then again for up to
 PATIENCE_SECONDS as clients of object stores do (`lost` counts those that had no answer even so). `GET /` on port 8000 tells the counts, `GET /anew` begins
@@ -22,11 +22,11 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import polars
+from connections import Reader
 from deltalake import DeltaTable
 
 HOST, PORT, TABLE, EXPECTED, WORKERS, *PODS = sys.argv[1:]
 PORT = int(PORT)
-TIMEOUT_SECONDS = 10
 PATIENCE_SECONDS = 10
 # Between two reads of a worker: readers that never pause take both cores from what they watch.
 PAUSE_SECONDS = 0.01
@@ -64,6 +64,10 @@ class Counts:
             self.failures.append([round(time.time(), 3), name, what])
             del self.failures[:-FAILURES_KEPT]
 
+    def reconnected(self):
+        with self.lock:
+            self.reconnects += 1
+
     def told(self, *, anew: bool) -> dict:
         with self.lock:
             names = ("reads", "failed", "lost", "wrong", "bytes", "reconnects", "slowest", "longest_gap", "failures")
@@ -71,19 +75,6 @@ class Counts:
             if anew:
                 self.longest_gap = self.slowest = 0.0
             return found
-
-
-def fetch(connection: http.client.HTTPConnection, path: str, span: tuple[int, int] | None = None) -> bytes:
-    connection.request("GET", path, headers={"Range": f"bytes={span[0]}-{span[1] - 1}"} if span else {})
-    answer = connection.getresponse()
-    body = answer.read()
-    if answer.status not in (200, 206):
-        raise ConnectionError(f"status {answer.status}: {body[:200]!r}")
-    return body
-
-
-def connect(address: str = ADDRESS, port: int = PORT) -> http.client.HTTPConnection:
-    return http.client.HTTPConnection(address, port, timeout=TIMEOUT_SECONDS)
 
 
 def read_table() -> dict[str, str]:
@@ -94,29 +85,9 @@ def read_table() -> dict[str, str]:
 class Worker(threading.Thread):
     def __init__(self, number: int, files: dict[str, bytes], counts: Counts):
         super().__init__(daemon=True, name=f"worker-{number}")
-        self.keeps, self.files, self.counts = number % 2 == 1, files, counts
+        self.files, self.counts = files, counts
+        self.reader = Reader(ADDRESS, PORT, keeps=number % 2 == 1, again=counts.reconnected)
         self.random = random.Random(number)
-        self.connection = None
-
-    def once(self, path: str, span):
-        if not self.keeps:
-            connection = connect()
-            try:
-                return fetch(connection, path, span)
-            finally:
-                connection.close()
-        reused = self.connection is not None
-        self.connection = self.connection or connect()
-        try:
-            return fetch(self.connection, path, span)
-        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
-            self.connection = None
-            if not reused:
-                raise
-            with self.counts.lock:
-                self.counts.reconnects += 1
-            self.connection = connect()
-            return fetch(self.connection, path, span)
 
     def run(self):
         paths = sorted(self.files)
@@ -131,12 +102,9 @@ class Worker(threading.Thread):
             began, first = time.monotonic(), True
             while True:
                 try:
-                    body = self.once(path, span)
+                    body = self.reader.read(path, span)
                     break
                 except (OSError, http.client.HTTPException) as error:
-                    if self.connection is not None:
-                        self.connection.close()
-                        self.connection = None
                     if first:
                         self.counts.add("failed", f"{self.name} {path} {span}: {type(error).__name__} {error}")
                     first = False
@@ -161,18 +129,12 @@ def main():
         sys.exit(f"the table is not what its source is: {odd[:5]}")
     table = DeltaTable(f"s3://{TABLE}", storage_options=OPTIONS)
     paths = [f"/{TABLE}/_delta_log/{0:020}.json", *(uri.removeprefix("s3:/") for uri in table.file_uris())]
-    files = {}
-    for path in paths:
-        connection = connect()
-        files[path] = fetch(connection, path)
-        connection.close()
+    files = {path: Reader(ADDRESS, PORT).read(path) for path in paths}
     # Every pod's cache holds everything before it is counted.
     for pod in PODS:
-        connection = connect(pod)
         for path in paths:
-            if fetch(connection, path) != files[path]:
+            if Reader(pod, PORT).read(path) != files[path]:
                 sys.exit(f"{path} of {pod} is another one")
-        connection.close()
     counts = Counts()
     for number in range(int(WORKERS)):
         Worker(number, files, counts).start()
