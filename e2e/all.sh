@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # All tests of the operator and the chart, three suites side by side, for most of their time is waiting: without nodes, and on two
-# clusters of this machine. Each one's output is shown when it ends and kept in target/e2e/NAME.log. What failed beside the others is run once
-# more by itself, and said; what fails then too fails all.
+# clusters of this machine. Each one's output is shown when it ends and kept in target/e2e/NAME.log. Where nothing failed but tests that are marked
+# as contended (lib/contended.py: they assert a time of seconds), these are run once more without the other suites, and said; what fails then too
+# fails all.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -24,6 +25,7 @@ failed=() again=()
 begin() {
     local name=$1
     commands[$name]=$2
+    rm -f "$kept/$name/contended"
     # shellcheck disable=SC2086 # a command and its arguments
     set -- $2 "${@:3}"
     E2E_ARTIFACTS=$kept/$name env --default-signal=INT setpriv --pdeathsig INT "$@" >"$kept/$name.log" 2>&1 </dev/null &
@@ -65,12 +67,12 @@ while [ ${#names[@]} -gt 0 ]; do
     sleep 1
 done
 for name in "${failed[@]}"; do
-    mapfile -t tests < <(sed -nE 's/^(FAILED|ERROR) ([^ ]+::[^ ]+).*/\2/p' "$kept/$name.log" | sort -u)
-    if [ ${#tests[@]} = 0 ] || [ ${#tests[@]} -gt 5 ]; then
+    if [ ! -e "$kept/$name/contended" ]; then
         again+=("$name")
         continue
     fi
-    printf '\n===== %s: failed beside the others, now by itself: %s =====\n' "$name" "${tests[*]}"
+    mapfile -t tests <"$kept/$name/contended"
+    printf '\n===== %s: contended, now by itself: %s =====\n' "$name" "${tests[*]}"
     # shellcheck disable=SC2086 # a command and its arguments
     E2E_ARTIFACTS=$kept/$name-again ${commands[$name]} "${tests[@]}" || again+=("$name")
 done

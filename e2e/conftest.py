@@ -7,6 +7,8 @@ import pytest
 from lib import clients
 from lib.seaweed import SeaweedFS
 
+pytest_plugins = ["lib.contended"]
+
 
 @pytest.fixture(scope="session")
 def seaweed(tmp_path_factory):

@@ -18,6 +18,8 @@ from measured import NUMBERS
 from pods import Pods
 from proxy import Proxy
 
+pytest_plugins = ["lib.contended"]
+
 ROOT = Path(__file__).resolve().parents[2]
 LEASE_SECONDS = 4
 SOON_SECONDS = 15

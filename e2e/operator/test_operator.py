@@ -72,6 +72,7 @@ def test_b16_a_second_look_sends_no_write(api, plane, operator, namespace):
     assert writes == []
 
 
+@pytest.mark.contended(reason="asserts that it is seen by a watch, within 5 s")
 @pytest.mark.parametrize("kind, pattern", [*CHILDREN, ("NetworkPolicy", "{}")])
 def test_b17_a_deleted_child_comes_back(api, operator, namespace, numbers, kind, pattern):
     operator.start()
@@ -85,6 +86,7 @@ def test_b17_a_deleted_child_comes_back(api, operator, namespace, numbers, kind,
     numbers.add("deleted child made anew", time.monotonic() - began, 5)
 
 
+@pytest.mark.contended(reason="asserts that it is seen by a watch, within 5 s")
 def test_b17_changed_fields_are_put_back_and_foreign_ones_stay(api, operator, namespace, numbers):
     operator.start()
     api.apply("VirtualTable", table(networkPolicy=RESTRICTED), namespace)
@@ -109,6 +111,7 @@ def test_b17_changed_fields_are_put_back_and_foreign_ones_stay(api, operator, na
     assert (service["metadata"]["labels"]["team"], service["metadata"]["annotations"]["note"]) == ("data", "theirs")
 
 
+@pytest.mark.contended(reason="asserts that it is seen by a watch, within 5 s")
 def test_b17_drift_is_repaired_beside_tables_whose_pods_do_not_answer(api, pods, operator, namespace, numbers):
     silent = [f"silent{n}" for n in range(40)]
     pods.silent = {f"{namespace}/{name}" for name in silent}
@@ -189,6 +192,7 @@ def test_b19_a_missing_secret_is_named_and_its_arrival_seen(api, operator, names
     numbers.add("secret seen", time.monotonic() - began, 5)
 
 
+@pytest.mark.contended(reason="asserts that it is seen by a watch, within 5 s")
 def test_b19_a_missing_config_map_is_named_and_its_arrival_seen(api, operator, namespace, numbers):
     """Here the authority that a bucket is trusted by."""
     operator.start()
@@ -306,6 +310,7 @@ def test_b21_times_of_conditions_move_with_their_status_only(api, operator, pods
     assert times()["Ready"] > second["Ready"]
 
 
+@pytest.mark.contended(reason="asserts a hand-over within 1 s and a takeover within a lease of 4 s")
 def test_b25_one_of_two_leads_and_hands_over(api, plane, operator, namespace, numbers):
     # Two would wait for that lease for a minute: it leads because it is handed over.
     one = operator.start("--leader-elect", name="one", lease_seconds=60)

@@ -297,6 +297,7 @@ def test_b25_a_leader_that_is_cut_off_is_replaced_and_tables_go_on(table, reader
     window.is_clean()
 
 
+@pytest.mark.contended(reason="asserts a takeover within seconds")
 def test_b25_another_one_leads_within_a_second_of_the_leaders_end(operator, system, numbers):
     until("two operators", lambda: len(ready_pods(system, operator)) == 2)
     holder = until("a leader", lambda: leader(system, operator))

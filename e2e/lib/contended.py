@@ -1,0 +1,57 @@
+"""A plugin of pytest: which tests of a suite that failed beside other suites may be run once more by themselves (`e2e/all.sh`).
+
+Those that are marked `@pytest.mark.contended(reason=...)`, because they assert a time of seconds that other suites on the same cores stretch. What a
+client read is no matter of time: a test that has readers cannot be marked.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+READERS = {"readers", "clients_image"}
+"""Fixtures of tests whose assertions are about reads."""
+FILE = "contended"
+"""In the folder of what a run leaves: the tests to run once more, a line each. It is there only where nothing else failed."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "contended(reason): asserts a time of seconds, which other suites on the same cores stretch")
+    config.pluginmanager.register(Failures(), "contended-failures")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for mark in item.iter_markers("contended"):
+            if not mark.kwargs.get("reason") or READERS & set(getattr(item, "fixturenames", ())):
+                raise pytest.UsageError(f"{item.nodeid}: contended needs a reason, and tests of reads cannot be")
+
+
+class Failures:
+    """The failed tests of a run."""
+
+    def __init__(self) -> None:
+        self.may_be_repeated: list[str] = []
+        self.others = 0
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo):
+        report = yield
+        if report.failed:
+            if report.when == "call" and item.get_closest_marker("contended"):
+                self.may_be_repeated.append(item.nodeid)
+            else:
+                self.others += 1
+        return report
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self.others += report.failed
+
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        folder = os.environ.get("E2E_ARTIFACTS")
+        # Interrupted, or an error of pytest itself: nobody knows what the rest would have said.
+        if folder and exitstatus == pytest.ExitCode.TESTS_FAILED and self.may_be_repeated and not self.others:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            (Path(folder) / FILE).write_text("".join(f"{name}\n" for name in self.may_be_repeated))
