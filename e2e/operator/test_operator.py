@@ -330,10 +330,9 @@ def test_b25_one_of_two_leads_and_hands_over(api, plane, operator, namespace, nu
     began = time.time()
     two.stop(signal.SIGKILL)
     wait("three leads", lambda: holder(api).startswith("three"), LEASE_SECONDS * 3, 0.02)
-    took = led_since(api) - began
-    numbers.add(f"takeover after SIGKILL, lease of {LEASE_SECONDS} s", took, LEASE_SECONDS)
     # By the clock of the one that took over, and a renewal's time beside it: what was written last may have been seen late.
-    assert took < LEASE_SECONDS * 1.2
+    took = led_since(api) - began
+    numbers.add(f"takeover after SIGKILL, lease of {LEASE_SECONDS} s", took, LEASE_SECONDS, most=LEASE_SECONDS * 1.2)
     # The lease is written first.
     leads = 'leader_election_master_status{name="vdt-operator-leader"} 1'
     wait("its metric says so", lambda: leads in get(f"http://127.0.0.1:{three.metrics_port}/metrics"), SOON_SECONDS)

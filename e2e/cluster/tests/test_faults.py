@@ -20,6 +20,10 @@ from table import ADMIN_PORT, Table, manifest
 
 pytestmark = pytest.mark.usefixtures("operator")
 
+LEASE_SECONDS = 15
+"""As the chart leaves it."""
+TAKEOVER_SECONDS = LEASE_SECONDS + LEASE_SECONDS / 5 + 5
+"""How long nobody may lead: until the lease has run out, whose last renewal may be seen a fifth of it late, and what loaded cores take for it."""
 ARTIFACTS = {f"scans/{number:03}.bin": noise(number, 100_000) for number in range(40)} | papers()
 
 
@@ -270,7 +274,7 @@ def test_c36_the_cache_of_a_deleted_node_is_made_anew_elsewhere(kube, source, cl
                 until("the claim is made anew", lambda: (kube.try_get("pvc", claim) or {"metadata": {}})["metadata"].get("uid") not in (None, uid), seconds=120)
                 until("its pod serves elsewhere", lambda: table.pods().get(on_n2, {"spec": {}})["spec"].get("nodeName") == "n1", seconds=60)
                 table.ready()
-                numbers.add("node deleted to serving elsewhere", time.monotonic() - began, 65)
+                numbers.add("node deleted to serving elsewhere", time.monotonic() - began, 65, most=130)
                 print(window.lost_nothing())
             finally:
                 kubelet.start_again("kubelet")
@@ -288,7 +292,7 @@ def test_b25_a_leader_that_is_cut_off_is_replaced_and_tables_go_on(table, reader
     with cut_off(machine, system.get("pod", holder)):
         began = time.time()
         until("another one leads", lambda: leader(system, operator) != holder)
-        numbers.add("takeover, leader cut off", led_since(system, operator) - began, 15)
+        numbers.add("takeover, leader cut off", led_since(system, operator) - began, LEASE_SECONDS, most=TAKEOVER_SECONDS)
         began = time.monotonic()
         table.patch({"server": {"disruption": {"maxUnavailable": 2}}})
         until("the new one acts", lambda: table.kube.get("pdb", "scans")["spec"]["maxUnavailable"] == 2)
@@ -314,7 +318,7 @@ def test_b25_a_killed_leader_or_another_one_acts_again_within_the_lease(table, r
     began = time.monotonic()
     table.patch({"server": {"disruption": {"maxUnavailable": 2}}})
     until("a change is acted on", lambda: table.kube.get("pdb", "scans")["spec"]["maxUnavailable"] == 2)
-    numbers.add("acting again after SIGKILL of the leader", time.monotonic() - began, 15)
+    numbers.add("acting again after SIGKILL of the leader", time.monotonic() - began, LEASE_SECONDS, most=TAKEOVER_SECONDS)
     window.is_clean()
 
 
