@@ -21,7 +21,7 @@ fn names_are_filled_in() {
     let next = next("Paused", "docs", "manuals").unwrap();
     assert_eq!(
         next,
-        "kubectl -n docs annotate vt/manuals vdt.io/paused- lets it go on"
+        "kubectl -n docs annotate vt/manuals vdt.io/paused- resumes it"
     );
 }
 
