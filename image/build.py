@@ -85,6 +85,8 @@ class Builder:
     def __init__(self, given: argparse.Namespace):
         self.given = given
         self.version = version()
+        self.arguments = {"VERSION": self.version, "REVISION": git_revision() or ""}
+        """What an engine is given by --build-arg, or finds as a default."""
 
     def binary(self, name: str, arch: str) -> Path:
         if self.given.binaries:
@@ -123,11 +125,17 @@ class Builder:
                     parts = shlex.split(rest)
                     if len(parts) != 3 or parts[0] != "--from=build":
                         raise Unreadable(f"COPY {rest}")
+                    if parts[1:] == ["/out/root/", "/"]:
+                        continue  # /tmp, which every layer of oci.py has
                     file = self.source(parts[1], arch)
                     file.target = parts[2]
                     made.files.append(file)
+                case "ARG":
+                    if rest not in self.arguments:
+                        raise Unreadable(f"ARG {rest}")
                 case "LABEL":
-                    made.labels |= dict(pair.split("=", 1) for pair in shlex.split(rest))
+                    pairs = dict(self.filled(pair).split("=", 1) for pair in shlex.split(rest))
+                    made.labels |= {name: value for name, value in pairs.items() if value}
                 case "ENV":
                     made.environment |= dict(pair.split("=", 1) for pair in shlex.split(rest))
                 case "EXPOSE":
@@ -140,11 +148,18 @@ class Builder:
                     made.command = json.loads(rest)
                 case _:
                     raise Unreadable(f"{word} {rest}")
-        made.labels["org.opencontainers.image.version"] = self.version
-        if revision := git_revision():
-            made.labels["org.opencontainers.image.revision"] = revision
         self.check(made)
         return made
+
+    def filled(self, text: str) -> str:
+        """With the arguments in their places."""
+
+        def value(match: re.Match[str]) -> str:
+            if match[1] not in self.arguments:
+                raise Unreadable(f"${match[1]}")
+            return self.arguments[match[1]]
+
+        return re.sub(r"\$(\w+)", value, text)
 
     def check(self, image: oci.Image) -> None:
         """A from-scratch image holds no loader: a dynamic program in it would not start."""
