@@ -27,6 +27,7 @@ from harness.settings import Settings, binaries  # noqa: E402
 from kube import Kube, keep, namespace  # noqa: E402
 from lib.artifacts import papers  # noqa: E402
 from lib.seaweed import SeaweedFS  # noqa: E402
+from logs import Logs  # noqa: E402
 from measured import ARTIFACTS, NUMBERS, Numbers  # noqa: E402
 from reading import load  # noqa: E402
 from releases import release  # noqa: E402
@@ -69,6 +70,18 @@ def own_machine():
                 shutil.copytree(logs, kept / logs.parent.name)
             cli.down(settings)
         del held
+
+
+@pytest.fixture(scope="session", autouse=True)
+def logs(own_machine) -> Iterator[Logs]:
+    """Of all pods of the run: one of ours that complains of what nobody expects fails it."""
+    logs = Logs([own_machine.node(name) for name in own_machine.settings.names()] if own_machine else [])
+    try:
+        yield logs
+        found = logs.complaints()
+        assert not found, "unexpected lines of logs, by namespace:\n" + "\n".join(f"{where}: {line}" for where, lines in found.items() for line in lines)
+    finally:
+        logs.stop()
 
 
 @pytest.fixture
@@ -132,11 +145,12 @@ def buckets(own_machine, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def system(cluster, definitions, request):
+def system(cluster, definitions, request, logs):
     """The namespace of this module's operator."""
     name = request.module.__name__.rpartition(".")[2].removeprefix("test_")
     with namespace(cluster, f"e2e-system-{name}-{uuid.uuid4().hex[:4]}") as inside:
         yield inside
+        logs.leave(inside)
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +194,7 @@ def pytest_runtest_makereport(item, call):
 
 
 @pytest.fixture
-def kube(cluster, request):
+def kube(cluster, request, logs):
     """kubectl in a namespace of the test's own, with restricted pod security. What explains a failure is kept."""
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")
     # Not the name of one that is still on its way out.
@@ -188,3 +202,4 @@ def kube(cluster, request):
         yield inside
         if getattr(request.node, "failed", False):
             keep(inside, ARTIFACTS / name[:100])
+        logs.leave(inside)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import TypeVar
 
 import yaml
 from api import Api, Unanswered
+from lib.process import wait_until
 
 T = TypeVar("T")
 
@@ -125,17 +124,8 @@ class Kube:
 
 
 def until(what: str, probe: Callable[[], T], *, seconds: float = 60) -> T:
-    """Polls until `probe` answers something true, and returns that.
-
-    Raises `TimeoutError` that says what did not come about.
-    """
-    end = time.monotonic() + seconds
-    while True:
-        if answer := probe():
-            return answer
-        if time.monotonic() > end:
-            raise TimeoutError(f"{what}: not within {seconds:.0f} s")
-        time.sleep(0.1)
+    """`wait_until` for what an API server is asked: not as often as that can be done, for the answers take of the cores of what is waited for."""
+    return wait_until(what, probe, seconds, every=0.1)
 
 
 @contextmanager
@@ -148,22 +138,6 @@ def namespace(kube: Kube, name: str, labels: dict[str, str] = RESTRICTED) -> Ite
         yield inside
     finally:
         kube("delete", "namespace", name, "--wait=false", "--ignore-not-found")
-
-
-def complaints(kube: Kube, selector: str, allowed: tuple[str, ...] = ()) -> list[str]:
-    """Lines of our logs at WARN or ERROR, in the pods that a selector names, but those that hold an allowed part."""
-    found = []
-    for pod in kube("get", "pods", "-l", selector, "-o", "name").split():
-        for line in kube("logs", pod, "--all-containers", "--tail=-1").splitlines():
-            try:
-                level = json.loads(line).get("level")
-            except ValueError:
-                # Tables' pods log as text. Anything else is a panic or a foreign line: the restart that follows is another test's matter.
-                text = re.match(r"\S+Z\s+(WARN|ERROR)\s", line)
-                level = text and text[1]
-            if level in ("WARN", "ERROR") and not any(part in line for part in allowed):
-                found.append(line)
-    return found
 
 
 def keep(kube: Kube, folder: Path) -> None:

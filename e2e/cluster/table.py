@@ -88,10 +88,6 @@ class Table:
         until(f"all pods of {self.name}", all_serve, seconds=seconds)
         return took
 
-    @property
-    def selector(self) -> str:
-        return self.object["status"]["selector"]
-
     def pods(self) -> dict[str, dict]:
         """Pods by name that are not on their way out."""
         items = self.kube.list("pod", f"app.kubernetes.io/instance={self.name},app.kubernetes.io/component=server")

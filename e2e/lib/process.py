@@ -10,7 +10,11 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def free_ports(count: int) -> list[int]:
@@ -28,8 +32,8 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def wait_until(what: str, check, seconds: float, every: float = 0.02):
-    """Returns the first true value of `check()`. Raises TimeoutError after `seconds`."""
+def wait_until(what: str, check: Callable[[], T], seconds: float, every: float = 0.02) -> T:
+    """Returns the first true value of `check()`. Raises TimeoutError after `seconds`. All that is waited for anywhere in e2e is waited for by this."""
     deadline = time.monotonic() + seconds
     while True:
         value = check()

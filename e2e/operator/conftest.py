@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from control_plane import BIN, ControlPlane, Process, free_port, wait
+from control_plane import BIN, ControlPlane, free_port, process, wait
+from expected import EXPECTED
+from lib.complaints import complaints
+from lib.process import Process
 from measured import NUMBERS
 from pods import Pods
 from proxy import Proxy
@@ -93,6 +96,20 @@ def proxy(plane):
     proxy.cut()
 
 
+STARTED: list[Process] = []
+"""Operators of the running test."""
+
+
+@pytest.fixture(autouse=True)
+def complaints_are_expected(request):
+    """An operator that complains of what nobody expects fails its test, after it."""
+    STARTED.clear()
+    yield
+    name = request.node.name.removeprefix("test_")
+    found = [line for one in STARTED for line in complaints(name, one.output().splitlines(), EXPECTED)]
+    assert not found, "\n".join(["unexpected lines of logs:", *found])
+
+
 class Operator:
     """Processes of the operator."""
 
@@ -103,24 +120,25 @@ class Operator:
 
     def start(self, *args: str, name: str = "one", ready: bool = True, env: dict | None = None, lease_seconds: int = LEASE_SECONDS) -> Process:
         self.metrics_port, health = free_port(), free_port()
-        process = Process(
+        started = process(
             self.folder / f"operator-{name}-{len(self.running)}.log", os.environ["VDT_OPERATOR"], "run", "--lease-seconds", lease_seconds,
             "--lease-name=vdt-operator-leader", "--admin-key-secret=vdt-operator-admin-key", f"--metrics-listen=127.0.0.1:{self.metrics_port}",
             f"--health-listen=127.0.0.1:{health}", f"--admin-port={self.pods.port}", "--log-format=text", "--log=info,vdt_operator=debug", *args,
             env={"KUBECONFIG": str(self.kubeconfig), "POD_NAMESPACE": "vdt-system", "POD_NAME": name, **(env or {})},
         )  # fmt: skip
-        process.metrics_port, process.health_port = self.metrics_port, health
-        self.running.append(process)
+        started.metrics_port, started.health_port = self.metrics_port, health
+        self.running.append(started)
+        STARTED.append(started)
         if ready:
             wait("the operator is ready", lambda: get(f"http://127.0.0.1:{health}/readyz") == "ok\n", 20)
-        return process
+        return started
 
     def metrics(self) -> str:
         return get(f"http://127.0.0.1:{self.metrics_port}/metrics") or ""
 
     def stop(self):
-        for process in self.running:
-            process.stop()
+        for one in self.running:
+            one.terminate()
 
 
 def get(url: str) -> str | None:

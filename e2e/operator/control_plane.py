@@ -5,13 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import signal
-import socket
 import ssl
 import subprocess
-import time
 from pathlib import Path
 from urllib.parse import quote, urlencode
+
+from lib.process import Process, free_ports, wait_until
 
 BIN = Path(os.environ["KUBERNETES_BIN"])
 OPERATOR = "system:serviceaccount:vdt-system:vdt-operator"
@@ -37,24 +36,19 @@ GROUPS = {
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    return free_ports(1)[0]
 
 
 def wait(what: str, done, seconds: float = 30, pause: float = 0.1):
-    """Polls until `done` returns something, and returns it."""
-    end = time.monotonic() + seconds
-    while True:
+    """`wait_until` for what an API server is asked: a refusal is no answer yet."""
+
+    def answered():
         try:
-            result = done()
+            return done()
         except ApiError:
-            result = None
-        if result:
-            return result
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {seconds:.0f} s: {what}")
-        time.sleep(pause)
+            return None
+
+    return wait_until(what, answered, seconds, pause)
 
 
 class ApiError(Exception):
@@ -63,28 +57,9 @@ class ApiError(Exception):
         self.code = code
 
 
-class Process:
-    """A process of its own session, whose output is kept. It dies with the test run, also with one that is killed."""
-
-    def __init__(self, log: Path, *args, env: dict | None = None):
-        self.log = log
-        with log.open("ab") as out:
-            self.process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *map(str, args)], stdout=out, stderr=out, start_new_session=True, env={**os.environ, **(env or {})}
-            )
-
-    def stop(self, how: int = signal.SIGTERM, seconds: float = 20) -> int | None:
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-            try:
-                self.process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait(10)
-        return self.process.returncode
-
-    def text(self) -> str:
-        return self.log.read_text(errors="replace")
+def process(log: Path, *args, env: dict | None = None) -> Process:
+    """A child whose output is kept, with more in its environment than this process has."""
+    return Process(list(args), log, {**os.environ, **(env or {})})
 
 
 class Api:
@@ -188,14 +163,14 @@ class ControlPlane:
             )
         )
         self.parts.append(
-            Process(
+            process(
                 self.folder / "etcd.log", "etcd", "--data-dir", self.folder / "etcd", "--listen-client-urls", etcd,
                 "--advertise-client-urls", etcd, "--listen-peer-urls", f"http://127.0.0.1:{free_port()}", "--unsafe-no-fsync",
             )
         )  # fmt: skip
         self.start_api()
         self.parts.append(
-            Process(
+            process(
                 self.folder / "controllers.log", BIN / "kube-controller-manager", f"--kubeconfig={self.kubeconfig('admin')}",
                 f"--service-account-private-key-file={self.folder}/sa.key", f"--root-ca-file={self.folder}/ca.crt",
                 "--leader-elect=false", f"--secure-port={free_port()}", "--bind-address=127.0.0.1",
@@ -205,7 +180,7 @@ class ControlPlane:
 
     def start_api(self):
         f = self.folder
-        self.server = Process(
+        self.server = process(
             f / "api.log", BIN / "kube-apiserver", f"--etcd-servers=http://127.0.0.1:{self.etcd_port}", f"--secure-port={self.port}",
             "--bind-address=127.0.0.1", "--service-cluster-ip-range=10.77.0.0/16", "--authorization-mode=RBAC",
             f"--token-auth-file={f}/tokens.csv", f"--client-ca-file={f}/ca.crt", f"--tls-cert-file={f}/api.crt",
@@ -283,4 +258,4 @@ class ControlPlane:
 
     def stop(self):
         for part in [*reversed(self.parts), self.server]:
-            part.stop(signal.SIGKILL)
+            part.kill()

@@ -49,7 +49,7 @@ def is_ready(api, namespace: str, name: str = "manuals"):
 def until_ready(api, namespace: str, name: str = "manuals", seconds: float = 30):
     try:
         return wait(f"{name} is ready", lambda: is_ready(api, namespace, name), seconds)
-    except AssertionError as error:
+    except TimeoutError as error:
         raise AssertionError(f"{error}: {api.get('VirtualTable', name, namespace)['status']}") from None
 
 
@@ -60,7 +60,7 @@ def until(api, namespace: str, kind: str, status: str, reason: str, name: str = 
 
     try:
         return wait(f"{kind}={status}/{reason}", holds, seconds)
-    except AssertionError as error:
+    except TimeoutError as error:
         raise AssertionError(f"{error}: {api.get('VirtualTable', name, namespace)['status']}") from None
 
 

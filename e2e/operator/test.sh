@@ -21,7 +21,7 @@ export E2E_ARTIFACTS=${E2E_ARTIFACTS:-$root/target/e2e/operator}
 cd "$here"
 if [ "${1:-}" = --thousand ]; then
     shift
-    export PYTHONPATH=$here/../cluster
+    export PYTHONPATH=$here/../cluster:$here/..
     exec "$python" thousand.py "$@"
 fi
 exec "$python" -m pytest -c pytest.ini "$@"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 
 import pytest
@@ -159,7 +158,7 @@ def test_b23_a_crash_after_any_write_converges(api, proxy, behind, namespace):
     undisturbed = behind.start()
     api.apply("VirtualTable", table("calm"), namespace)
     until_ready(api, namespace, "calm")
-    undisturbed.stop()
+    undisturbed.terminate()
     wanted = {kind for kind, child in children(api, namespace, "calm").items() if child}
     for n in range(1, 16):
         name = f"t{n}"
@@ -169,14 +168,14 @@ def test_b23_a_crash_after_any_write_converges(api, proxy, behind, namespace):
         def after(request, n=n, process=process, writes=writes):
             writes["count"] += 1
             if writes["count"] == n:
-                process.process.send_signal(signal.SIGKILL)
+                process.child.kill()
 
         proxy.after = after
         api.apply("VirtualTable", table(name), namespace)
         try:
-            wait("it was killed", lambda: process.process.poll() is not None, 8)
+            wait("it was killed", lambda: process.exit_code() is not None, 8)
             killed = True
-        except AssertionError:
+        except TimeoutError:
             killed = False
         proxy.after = None
         if killed:
@@ -184,7 +183,7 @@ def test_b23_a_crash_after_any_write_converges(api, proxy, behind, namespace):
         until_ready(api, namespace, name)
         found = {kind for kind, child in children(api, namespace, name).items() if child}
         assert {(kind, found_name.replace(name, "calm", 1)) for kind, found_name in found} == wanted
-        process.stop()
+        process.terminate()
         api.delete("VirtualTable", name, namespace)
         if not killed:
             assert n > 8, "there were fewer writes than children"
@@ -213,7 +212,7 @@ def test_b25_a_leader_that_is_cut_off_stops_before_its_lease_runs_out(api, proxy
     time.sleep(1)
     proxy.partitioned = True
     began = time.monotonic()
-    wait("it ends", lambda: process.process.poll() is not None, LEASE_SECONDS * 2, 0.05)
+    wait("it ends", lambda: process.exit_code() is not None, LEASE_SECONDS * 2, 0.05)
     assert time.monotonic() - began < LEASE_SECONDS
-    assert process.process.returncode == 1
+    assert process.exit_code() == 1
     proxy.partitioned = False

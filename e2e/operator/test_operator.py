@@ -64,7 +64,7 @@ def test_b16_a_second_look_sends_no_write(api, plane, operator, namespace):
     # Something happens to the table, and the operator starts anew: nothing is written.
     api.patch("VirtualTable", "manuals", {"metadata": {"annotations": {"vdt.io/paused": "false"}}}, namespace)
     time.sleep(3)
-    one.stop()
+    one.terminate()
     operator.start(name="two")
     time.sleep(5)
     assert versions(api, namespace) == before
@@ -176,7 +176,7 @@ def test_b18_a_namespace_goes_while_the_operator_is_away(api, operator, namespac
     one = operator.start()
     api.apply("VirtualTable", table(), namespace)
     until_ready(api, namespace)
-    one.stop()
+    one.terminate()
     api.delete("Namespace", namespace, None)
     wait("the namespace is gone", lambda: api.get("Namespace", namespace, None) is None, 60)
 
@@ -223,7 +223,7 @@ def test_b19_a_rotated_secret_touches_the_pods_and_leaks_nowhere(api, operator, 
         api.patch("VirtualTable", "manuals", {"spec": {"server": {"disruption": {"maxUnavailable": 2}}}}, namespace)
     wait("the pods are touched", lambda: all(reload()[name] != before[name] for name in before), SOON_SECONDS)
     assert {p["metadata"]["uid"] for p in api.list("Pod", namespace)} == uids
-    everything = process.text() + json.dumps([api.get("VirtualTable", "manuals", namespace), api.list("Pod", namespace), api.list("Event", namespace), list(children(api, namespace).values())])
+    everything = process.output() + json.dumps([api.get("VirtualTable", "manuals", namespace), api.list("Pod", namespace), api.list("Event", namespace), list(children(api, namespace).values())])
     assert "hunter2" not in everything
 
 
@@ -319,16 +319,16 @@ def test_b25_one_of_two_leads_and_hands_over(api, plane, operator, namespace, nu
     time.sleep(LEASE_SECONDS)
     assert holder(api).startswith("one")
     began = time.time()
-    one.process.send_signal(signal.SIGTERM)
+    one.child.send_signal(signal.SIGTERM)
     wait("it gives the lease up", lambda: not holder(api).startswith("one"), 1, 0.02)
     wait("two leads", lambda: holder(api).startswith("two"), SOON_SECONDS, 0.02)
     numbers.add("takeover after SIGTERM of the leader", led_since(api) - began, 1)
-    assert one.stop() == 0
+    assert one.terminate() == 0
     api.apply("VirtualTable", table(), namespace)
     until_ready(api, namespace)
     three = operator.start("--leader-elect", name="three")
     began = time.time()
-    two.stop(signal.SIGKILL)
+    two.kill()
     wait("three leads", lambda: holder(api).startswith("three"), LEASE_SECONDS * 3, 0.02)
     # By the clock of the one that took over, and a renewal's time beside it: what was written last may have been seen late.
     took = led_since(api) - began
@@ -354,7 +354,7 @@ def test_b31_metrics_and_readiness(api, operator, namespace):
     assert re.search(r'rest_client_requests_total\{code="200",method="PATCH",host="127.0.0.1:\d+"\}', text)
     api.delete("VirtualTable", "manuals", namespace)
     wait("it is forgotten", lambda: f'namespace="{namespace}"' not in operator.metrics(), 10)
-    assert process.stop() == 0
+    assert process.terminate() == 0
 
 
 def test_b32_events_tell_of_transitions_only(api, operator, namespace):
@@ -496,7 +496,7 @@ def test_c38_what_an_autoscaler_gives_a_pod_stays(api, operator, namespace):
         api.resize(pod, {"initContainers": [{"name": "server", "resources": {"requests": {"cpu": "321m"}}}]}, namespace)
     cpu = lambda: {p["spec"]["initContainers"][0]["resources"]["requests"]["cpu"] for p in api.list("Pod", namespace)}  # noqa: E731
     time.sleep(5)
-    one.stop()
+    one.terminate()
     operator.start(name="two")
     time.sleep(5)
     assert cpu() == {"321m"}

@@ -15,7 +15,7 @@ def test_b28_another_operator_rolls_nothing(api, operator, namespace):
     api.apply("VirtualTable", table(), namespace)
     until_ready(api, namespace)
     before = api.get("StatefulSet", "manuals", namespace)["spec"]["template"]
-    one.stop()
+    one.terminate()
     operator.start("--server-image=registry.test/server:2", name="two")
     time.sleep(4)
     assert api.get("StatefulSet", "manuals", namespace)["spec"]["template"] == before
@@ -67,7 +67,7 @@ def test_b28_an_older_operator_rolls_nothing_of_a_newer_one_and_takes_nothing_fr
     render(api, namespace, later)
     wait("pods are of the later kind", lambda: [p["metadata"]["annotations"].get("vdt.io/later") for p in api.list("Pod", namespace)] == ["yes"] * 2, 60)
     until_ready(api, namespace)
-    one.stop()
+    one.terminate()
     # The newer one hashes otherwise, writes a field more, and has left no ConfigMap of the older format.
     later = rendered(api, namespace) | {"inputs": "otherwise", "operator": "9.0.0", "beside": {"a": 1}}
     render(api, namespace, later)
@@ -102,7 +102,7 @@ def test_b28_a_template_of_a_later_format_is_left_alone_and_said(api, operator, 
     one = operator.start()
     api.apply("VirtualTable", table(), namespace)
     until_ready(api, namespace)
-    one.stop()
+    one.terminate()
     render(api, namespace, {"format": 2, "operator": "9.0.0", "pods": []})
     before, pods = versions(api, namespace), uids(api, namespace)
     operator.start(name="older")

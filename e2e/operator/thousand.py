@@ -9,7 +9,6 @@ server's audit log, watches that are held open not among them.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 import time
@@ -28,19 +27,10 @@ LEASE_SECONDS = 15
 """As the chart leaves it: a lease is asked for and written five times in its duration."""
 
 
-class Process:
-    """What the kernel says of a process."""
-
-    def __init__(self, pid: int):
-        self.pid = pid
-
-    def cpu_seconds(self) -> float:
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def mib(self, name: str) -> float:
-        line = next(line for line in Path(f"/proc/{self.pid}/status").read_text().splitlines() if line.startswith(name))
-        return int(line.split()[1]) / 1024
+def mib(pid: int, name: str) -> float:
+    """What the kernel says of a process's memory."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) / 1024
 
 
 def requests(plane) -> int:
@@ -92,26 +82,25 @@ def measure(plane, pods: Pods, folder: Path, tables: int, secrets: int) -> None:
         told["stores full, s"] = time.monotonic() - began
         wait("all tables are ready", lambda: ready(api) == tables, 600, 1)
         told["new tables to ready, s"] = time.monotonic() - began
-        first.stop()
+        first.terminate()
 
         began, before = time.monotonic(), requests(plane)
         again = operator.start("--secrets-watch", "--leader-elect", name="again", lease_seconds=LEASE_SECONDS)
         told["stores full after a restart, s"] = time.monotonic() - began
-        process = Process(again.process.pid)
         wait("every table was looked at", lambda: looks(operator) >= tables, 600, 0.5)
         told["initial sync after a restart, s"] = time.monotonic() - began
         told["requests of it"] = requests(plane) - before
         time.sleep(30)
-        asked, before, cpu, began = len(pods.asked), requests(plane), process.cpu_seconds(), time.monotonic()
+        asked, before, cpu, began = len(pods.asked), requests(plane), again.cpu_seconds(), time.monotonic()
         time.sleep(STEADY_SECONDS)
         passed = time.monotonic() - began
         told["steady, requests/s"] = (requests(plane) - before) / passed
         told["steady, questions to pods/s"] = (len(pods.asked) - asked) / passed
-        told["steady, CPU, % of a core"] = 100 * (process.cpu_seconds() - cpu) / passed
-        told["RSS, MiB"], told["RSS at most, MiB"] = process.mib("VmRSS"), process.mib("VmHWM")
+        told["steady, CPU, % of a core"] = 100 * (again.cpu_seconds() - cpu) / passed
+        told["RSS, MiB"], told["RSS at most, MiB"] = mib(again.pid, "VmRSS"), mib(again.pid, "VmHWM")
     finally:
         for one in operator.running:
-            one.stop()
+            one.terminate()
     print(json.dumps({name: round(value, 2) for name, value in told.items()}, indent=1))
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
+
+from lib.process import wait_until
 
 from .node import Node
 from .settings import SERVICES, Settings
@@ -31,12 +32,8 @@ AUDIT = {
 
 
 def wait(what: str, done: Callable[[], bool], *, seconds: float = 60) -> None:
-    """Polls until `done`; a cluster on loaded cores takes several times as long as on idle ones."""
-    end = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > end:
-            raise TimeoutError(f"{what}: not within {seconds:.0f} s")
-        time.sleep(0.1)
+    """A cluster on loaded cores takes several times as long as on idle ones."""
+    wait_until(what, done, seconds, every=0.1)
 
 
 def kubectl(settings: Settings, *args: str, check: bool = True) -> str:

@@ -149,6 +149,10 @@ class Node:
         part = Path(path).relative_to("/var/lib")
         return self.folder / "data" / part
 
+    def root(self) -> Path:
+        """The root of a running node's files, as this machine sees it."""
+        return Path("/proc") / (self.folder / "pid").read_text() / "root"
+
     def spawn(self, component: str, *args: str | Path) -> None:
         """Starts a component in the background, its output in `log/<component>.log`, and remembers how."""
         (self.logs / f"{component}.json").write_text(json.dumps([*map(str, args)]))

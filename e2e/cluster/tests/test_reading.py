@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from kube import complaints
 from lib.artifacts import noise, papers, sha256
 from local_volumes import FOLDER, storage_class
 from reading import read
@@ -23,7 +22,6 @@ def test_scenario_1_a_job_reads_every_pdf_byte_for_byte_and_after_a_refresh_the_
     found = read(table, clients_image, client)
     assert found == source.hashes()
     assert "nachtrag/neu – später.pdf" in found
-    assert complaints(kube, table.selector) == []
 
 
 def test_scenario_1_only_who_has_the_keys_reads(kube, source, clients_image):
