@@ -1,5 +1,5 @@
-# Everything a checkout needs: `make demo` to see it work, `make test` to trust it. What is installed or downloaded for
-# that lies in a cache outside of the checkout (e2e/setup.sh); Rust comes by rustup (rust-toolchain.toml).
+# Everything a checkout needs: `make demo` to see it work, `make test` to trust it. What is downloaded or built for that lies in a
+# cache outside of the checkout (e2e/setup.sh); as root, packages that Debian or Ubuntu lack are installed. Rust comes by rustup (rust-toolchain.toml).
 .DEFAULT_GOAL := help
 .PHONY: e2e test-operator help build release fmt lint fmt-check clippy docs dependencies deny generated test test-rust test-e2e \
 	e2e-cluster charts images generate demo bench clean
@@ -53,12 +53,12 @@ generate: ## what is made from other files and committed: the chart's README and
 generated:
 	charts/generate.py --check
 
-test: test-rust test-e2e ## every test: Rust, real clients, kill -9, bad input
+test: test-rust test-e2e ## Rust, real clients, kill -9, bad input; those of the chart and the operator are `charts` and `e2e`
 
 test-rust: ## the tests of the crates, those of the S3 source against a real S3 service
 	$$(e2e/setup.sh all | tail -n 1) e2e/with_seaweed.py $(CARGO) test $(LOCKED) --workspace
 
-test-e2e: build ## real clients against the real binary
+test-e2e: build ## real clients against the real binary, and what the tests stand on
 	VDT="$${CARGO_TARGET_DIR:-$(CURDIR)/target}/debug/vdt" e2e/test.sh
 
 charts: ## the chart without a cluster: goldens, refusals, linters of all that is rendered

@@ -6,5 +6,5 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 python=$("$here/setup.sh" all | tail -n 1)
 cd "$here"
-if [ $# -eq 0 ]; then set -- clients robust crash pod page; fi
+if [ $# -eq 0 ]; then set -- clients robust crash pod page tools; fi
 exec "$python" -m pytest "$@"
