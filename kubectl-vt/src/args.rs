@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-/// VirtualTables of a cluster: how they are, what a change would do, how to read them, what their caches save.
+/// VirtualTables of a cluster: their status, what a change would do, how to read them, what their caches save.
 ///
 /// Exit codes: 0 done, 1 refused or failed, 2 the command line is wrong.
 #[derive(Debug, Parser)]
@@ -50,7 +50,7 @@ pub(crate) struct ClusterArgs {
     /// Group to impersonate; may be repeated
     #[arg(long = "as-group", global = true, value_name = "GROUP")]
     pub(crate) impersonate_groups: Vec<String>,
-    /// Seconds for one answer of the API server or of a pod
+    /// Seconds to wait for an answer of the API server or a pod
     #[arg(long, global = true, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(crate) request_timeout: u64,
 }
@@ -65,15 +65,15 @@ impl ClusterArgs {
 /// Commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// How tables are, and what to do where one is not fine
+    /// Show the status of tables, and what to do about problems
     Status(StatusArgs),
-    /// What a manifest would change, and what would follow; changes nothing
+    /// Show what a manifest would change, and the consequences; changes nothing
     Plan(PlanArgs),
-    /// What to paste into DuckDB, Polars, delta-rs and Spark
+    /// Print what to paste into DuckDB, Polars, delta-rs and Spark
     Snippets(SnippetsArgs),
-    /// List a table's sources now, and make a new version of what changed
+    /// List a table's sources now, and commit what has changed
     Refresh(RefreshArgs),
-    /// Fill and hit rates of the pods' caches
+    /// Show fill and hit rates of the pods' caches
     Top(TopArgs),
     /// Completions for kubectl; called by kubectl_complete-vt
     #[command(name = "__complete", hide = true)]
@@ -97,7 +97,7 @@ pub(crate) enum Format {
 /// The flag of [`Format`].
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct OutputArgs {
-    /// How the answer is printed
+    /// Output format
     #[arg(
         short,
         long,
@@ -111,7 +111,7 @@ pub(crate) struct OutputArgs {
 /// Options of `status`.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// A table, in detail; unset: all of the namespace
+    /// A table, in detail; unset: all in the namespace
     #[arg(value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// Tables of all namespaces
@@ -128,16 +128,16 @@ pub(crate) struct StatusArgs {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true))]
 pub(crate) struct PlanArgs {
-    /// A table as it is: what the operator has still to do
+    /// An existing table: what the operator still has to do
     #[arg(value_name = "NAME", group = "what")]
     pub(crate) name: Option<String>,
     /// Manifest of one or more tables; - is standard input
     #[arg(short, long, value_name = "FILE", group = "what", value_hint = ValueHint::FilePath)]
     pub(crate) filename: Option<PathBuf>,
-    /// Who would apply it; unset: who did last, as far as the object tells
+    /// Field manager that would apply it; unset: the last one, as far as the object shows
     #[arg(long, value_name = "NAME", conflicts_with = "name")]
     pub(crate) field_manager: Option<String>,
-    /// Take fields over from other managers, as kubectl apply --server-side does with the same flag
+    /// Take fields over from other managers, like kubectl apply --server-side with the same flag
     #[arg(long, conflicts_with = "name")]
     pub(crate) force_conflicts: bool,
     #[command(flatten)]
@@ -153,7 +153,7 @@ pub(crate) struct SnippetsArgs {
     /// Where the client runs; unset: both are shown
     #[arg(long, value_enum, value_name = "WHERE")]
     pub(crate) from: Option<From>,
-    /// Port of this machine that is forwarded
+    /// Local port that is forwarded
     #[arg(
         long,
         value_name = "PORT",
@@ -178,7 +178,7 @@ pub(crate) struct RefreshArgs {
     /// Table
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
-    /// Wait until the sources are listed and every pod serves what was found
+    /// Wait until the sources are listed and every pod serves the result
     #[arg(long)]
     pub(crate) wait: bool,
     /// Seconds to wait with --wait
@@ -191,7 +191,7 @@ pub(crate) struct RefreshArgs {
 /// Options of `top`.
 #[derive(Debug, Args)]
 pub(crate) struct TopArgs {
-    /// Table; unset: all of the namespace
+    /// Table; unset: all in the namespace
     #[arg(value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// Tables of all namespaces

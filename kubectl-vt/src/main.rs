@@ -9,7 +9,7 @@
 //! ```
 //!
 //! It writes nothing to the cluster. Pods are reached through the API server by a forwarded port, which arrives at a pod as a connection of its own
-//! machine: who may get and create `pods/portforward` in the namespace may ask, and needs no key of the operator's. A pod that does not answer is named, and
+//! machine: anyone who may get and create `pods/portforward` in the namespace may ask, without the operator's key. A pod that does not answer is named, and
 //! the others are shown.
 
 mod advice;

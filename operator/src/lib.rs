@@ -5,9 +5,9 @@
 //!     GETs        pure       pure     writes   one write
 //! ```
 //!
-//! The operator has no webhook and adds no finalizer: while it is away, tables go on being served, accepted and deleted.
+//! The operator has no webhook and adds no finalizer: while it is away, tables can still be served, created and deleted.
 //!
-//! A library for one reader: `kubectl vt plan` says what a look would come to, by [`preview()`].
+//! Also a library, for `kubectl vt plan`, which predicts the outcome of a look with [`preview()`].
 
 mod apply;
 mod args;

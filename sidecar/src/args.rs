@@ -6,15 +6,15 @@ use clap::{Parser, ValueHint};
 
 use crate::{logging::LogArgs, process::ListenOn, stack::CacheArgs};
 
-/// The front door of a pod: serves Delta tables that do not exist, from a cache in memory and on a local disk, over a vdt server behind a Unix
-/// socket. What the cache holds is served while that server restarts.
+/// The front door of a pod: serves virtual Delta tables from a cache in memory and on a local disk, in front of a vdt server on a Unix
+/// socket. Cached data is served even while that server restarts.
 #[derive(Debug, Parser)]
 #[command(name = "vdt-sidecar", version, about, arg_required_else_help = true)]
 pub struct Args {
-    /// The server: `unix:` and the path of its --origin-socket
+    /// The server: `unix:` followed by the path of its --origin-socket
     #[arg(long, env = "VDT_ORIGIN", value_name = "unix:PATH", value_parser = socket_path)]
     pub origin: PathBuf,
-    /// VirtualTable manifests, or folders of them: the same that the server has
+    /// VirtualTable manifests, or folders of them: the same ones as the server's
     #[arg(
         long,
         env = "VDT_CONFIG",
@@ -28,7 +28,7 @@ pub struct Args {
     /// Folder of secrets: `<DIR>/<secret name>/<key>`
     #[arg(long, env = "VDT_SECRETS_DIR", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub secrets_dir: Option<PathBuf>,
-    /// Address of the data listener (S3, HTTP/WebDAV), or `none`. `[::]` is every address, of IPv4 too; port 0 picks a free one
+    /// Address of the data listener (S3, HTTP/WebDAV), or `none`. `[::]` means every address, IPv4 included; port 0 picks a free one
     #[arg(
         long,
         env = "VDT_LISTEN",
@@ -36,7 +36,7 @@ pub struct Args {
         value_name = "ADDR|none"
     )]
     pub listen: ListenOn,
-    /// Address of the admin listener (metrics, health, page, refresh), or `none`. `[::]` is every address, of IPv4 too; port 0 picks a free one
+    /// Address of the admin listener (metrics, health, page, refresh), or `none`. `[::]` means every address, IPv4 included; port 0 picks a free one
     #[arg(
         long,
         env = "VDT_ADMIN_LISTEN",
@@ -44,7 +44,7 @@ pub struct Args {
         value_name = "ADDR|none"
     )]
     pub admin_listen: ListenOn,
-    /// Public keys (PEM, Ed25519) whose bearer tokens open the page, /api/ and /refresh to other machines. Read again when they change
+    /// Public keys (PEM, Ed25519) whose bearer tokens give other machines access to the page, /api/ and /refresh. Re-read when they change
     #[arg(
         long,
         env = "VDT_ADMIN_KEYS",
@@ -53,19 +53,19 @@ pub struct Args {
         value_hint = ValueHint::FilePath
     )]
     pub admin_keys: Vec<PathBuf>,
-    /// Serve without credentials on an address that other machines reach
+    /// Serve without credentials on an address that other machines can reach
     #[arg(long)]
     pub allow_anonymous: bool,
     /// The cache.
     #[command(flatten)]
     pub cache: CacheArgs,
-    /// Write addresses and tables as JSON to this file once serving, for scripts
+    /// Write addresses and tables as JSON to this file once tables are served, for scripts
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub ready_file: Option<PathBuf>,
-    /// Seconds to go on serving new requests after SIGTERM, unready, until nobody sends any more
+    /// Seconds to keep accepting new requests after SIGTERM, while not ready, so that clients can move on
     #[arg(long, env = "VDT_LAME_DUCK_SECONDS", default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=600))]
     pub lame_duck_seconds: u64,
-    /// Seconds that bodies may go on after that
+    /// Seconds for bodies to finish after that
     #[arg(long, env = "VDT_DRAIN_SECONDS", default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=600))]
     pub drain_seconds: u64,
     /// Logging.

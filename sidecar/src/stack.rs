@@ -15,7 +15,7 @@ use crate::{
     tiers::{DiskOptions, Tiers, TiersError, TiersOptions},
 };
 
-/// The cache. What is not given here comes from `spec.server.cache` of the manifests.
+/// The cache. Defaults come from `spec.server.cache` of the manifests.
 #[derive(Debug, Clone, Args)]
 pub struct CacheArgs {
     /// Folder of the cache's disk tier
@@ -24,10 +24,10 @@ pub struct CacheArgs {
     /// Memory of the cache, such as 512Mi
     #[arg(long, env = "VDT_CACHE_MEMORY", value_name = "SIZE")]
     pub cache_memory: Option<Quantity>,
-    /// Size of the cache's disk tier, such as 100Gi; 0 for none. What the file system has less is done without
+    /// Size of the cache's disk tier, such as 100Gi; 0 for none. Limited to what the file system has
     #[arg(long, env = "VDT_CACHE_DISK", value_name = "SIZE")]
     pub cache_disk: Option<Quantity>,
-    /// Refuse to start when the disk tier cannot be as large as asked, in place of serving with less
+    /// Refuse to start if the disk tier cannot be as large as requested, instead of serving with less
     #[arg(long, env = "VDT_CACHE_STRICT", value_parser = FalseyValueParser::new())]
     pub cache_strict: bool,
     /// Cache nothing

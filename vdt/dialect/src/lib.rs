@@ -11,14 +11,14 @@
 //! ```
 //!
 //! Promises, kept here for every dialect:
-//! - Read-only. Every request that would write is refused with a status and a sentence.
+//! - Read-only. Every request that would write is refused with a status and an explanation.
 //! - The length is known before the first byte is sent, and a body that cannot be completed breaks its connection:
 //!   it is never padded and never ends early as if it were whole.
 //! - Bodies stream; memory does not grow with the size of an object.
-//! - Nothing a client sends makes the process panic or hold a connection for ever.
+//! - Nothing a client sends makes the process panic or hold a connection indefinitely.
 //!
 //! [`DataSurface`] is the service of the data listener, [`admin::router`] behind an [`admin::Gate`] that of the admin listener, and
-//! [`listener::serve`] runs either of them on a socket. What stands before the data listener is in [`Edge`]: [`access`] says who may read what,
+//! [`listener::serve`] runs either of them on a socket. What precedes the data listener is in [`Edge`]: [`access`] says who may read what,
 //! [`Limits`] how much at a time; [`tls`] is the listener's.
 
 mod answer;

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use vdt_sidecar::{logging::LogArgs, process::ListenOn, stack::CacheArgs};
 
 /// Virtual Delta tables: serve a folder or bucket of artifacts (PDFs, images, recordings) as a Delta table that
-/// Spark, DuckDB, Polars and delta-rs read as it is. Nothing is copied.
+/// Spark, DuckDB, Polars and delta-rs read unchanged. Nothing is copied.
 #[derive(Debug, Parser)]
 #[command(
     name = "vdt",
@@ -29,7 +29,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serve tables until interrupted
     Serve(Box<ServeArgs>),
-    /// Ask the socket of a `vdt serve --origin-socket` whether it is served; exit code 0 if so
+    /// Check whether the socket of a `vdt serve --origin-socket` answers; exit code 0 if so
     Probe(ProbeArgs),
     /// Show what would be served, without serving or writing anything
     Plan(PlanArgs),
@@ -46,17 +46,17 @@ pub(crate) enum Command {
 pub(crate) struct SourceArgs {
     /// Folders of artifacts, `s3://bucket/prefix` URLs, or VirtualTable manifests (`.yaml`, `.yml`, `.json`)
     ///
-    /// A folder is always a folder of artifacts; a folder of manifests is given by --manifests. A bucket is read with the
+    /// A folder always means a folder of artifacts; use --manifests for a folder of manifests. A bucket is read with the
     /// credentials, region and endpoint of the environment (AWS_ACCESS_KEY_ID, AWS_REGION, AWS_ENDPOINT_URL, ...).
     #[arg(value_name = "SOURCE", required_unless_present = "manifests", value_hint = ValueHint::AnyPath)]
     pub(crate) sources: Vec<String>,
-    /// Folder whose manifests (`*.yaml`, `*.yml`, `*.json`) are read
+    /// Folder of manifests (`*.yaml`, `*.yml`, `*.json`)
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) manifests: Option<PathBuf>,
     /// Folder of secrets: `<DIR>/<secret name>/<key>`, ConfigMaps `<DIR>/configmap-<name>/<key>`
     #[arg(long, env = "VDT_SECRETS_DIR", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) secrets_dir: Option<PathBuf>,
-    /// Folder of claims: `<DIR>/<claim name>/<file.path>`. Without it a source with a claimName is refused
+    /// Folder of claims: `<DIR>/<claim name>/<file.path>`. Without it, sources with a claimName are refused
     #[arg(long, env = "VDT_CLAIMS_DIR", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) claims_dir: Option<PathBuf>,
 }
@@ -67,10 +67,10 @@ pub(crate) struct ServeArgs {
     /// What to serve.
     #[command(flatten)]
     pub(crate) sources: SourceArgs,
-    /// State store: a directory, or `s3://bucket/prefix`. By default a directory of its own for these sources below $XDG_STATE_HOME/vdt
+    /// State store: a directory, or `s3://bucket/prefix`. By default a directory for these sources below $XDG_STATE_HOME/vdt
     #[arg(long, env = "VDT_STATE", value_name = "DIR|URL")]
     pub(crate) state: Option<String>,
-    /// Address of the data listener (S3, HTTP/WebDAV), or `none`. `[::]` is every address, of IPv4 too; port 0 picks a free one
+    /// Address of the data listener (S3, HTTP/WebDAV), or `none`. `[::]` means every address, IPv4 included; port 0 picks a free one
     #[arg(
         long,
         env = "VDT_LISTEN",
@@ -79,7 +79,7 @@ pub(crate) struct ServeArgs {
         value_name = "ADDR|none"
     )]
     pub(crate) listen: ListenOn,
-    /// Address of the admin listener (page, metrics, health, refresh), or `none`. `[::]` is every address, of IPv4 too; port 0 picks a free one
+    /// Address of the admin listener (page, metrics, health, refresh), or `none`. `[::]` means every address, IPv4 included; port 0 picks a free one
     #[arg(
         long,
         env = "VDT_ADMIN_LISTEN",
@@ -88,13 +88,13 @@ pub(crate) struct ServeArgs {
         value_name = "ADDR|none"
     )]
     pub(crate) admin_listen: ListenOn,
-    /// Offer what tables are made of on this Unix socket, for a vdt-sidecar; then nothing listens on TCP unless it is asked for
+    /// Serve a vdt-sidecar on this Unix socket; nothing listens on TCP then, unless --listen or --admin-listen is given
     ///
-    /// The server then opens its socket before it reaches any source, and does not exit for a manifest, bucket or state that is
-    /// bad: it serves what it can, tries the rest again, and says so under /api. The socket is for processes of the same user.
+    /// The server opens its socket before it reaches any source, and does not exit because of a bad manifest, bucket or state:
+    /// it serves what it can, retries the rest, and says so under /api. The socket is for processes of the same user.
     #[arg(long, env = "VDT_ORIGIN_SOCKET", value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub(crate) origin_socket: Option<PathBuf>,
-    /// Public keys (PEM, Ed25519) whose bearer tokens open the page, /api/ and /refresh to other machines. Read again when they change
+    /// Public keys (PEM, Ed25519) whose bearer tokens give other machines access to the page, /api/ and /refresh. Re-read when they change
     #[arg(
         long,
         env = "VDT_ADMIN_KEYS",
@@ -103,22 +103,22 @@ pub(crate) struct ServeArgs {
         value_hint = ValueHint::FilePath
     )]
     pub(crate) admin_keys: Vec<PathBuf>,
-    /// Serve without credentials on an address that other machines reach
+    /// Serve without credentials on an address that other machines can reach
     #[arg(long)]
     pub(crate) allow_anonymous: bool,
     /// The cache of what the data listener serves.
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
-    /// Folder for temporary files, emptied at will. Reserved: this version needs none
+    /// Folder for temporary files, which may be emptied at any time. Reserved: this version needs none
     #[arg(long, env = "VDT_SCRATCH", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) scratch: Option<PathBuf>,
-    /// Write addresses and tables as JSON to this file once serving, for scripts
+    /// Write addresses and tables as JSON to this file once tables are served, for scripts
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) ready_file: Option<PathBuf>,
-    /// What the tables of folders and buckets are told that manifests say themselves.
+    /// Settings of tables without a manifest.
     #[command(flatten)]
     pub(crate) given: GivenArgs,
-    /// Seconds that bodies may go on after SIGINT or SIGTERM. A second signal ends the process at once
+    /// Seconds for bodies to finish after SIGINT or SIGTERM. A second signal ends the process at once
     #[arg(long, env = "VDT_DRAIN_SECONDS", default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=600))]
     pub(crate) drain_seconds: u64,
 }
@@ -126,12 +126,12 @@ pub(crate) struct ServeArgs {
 /// How tables without a manifest follow their folder or bucket.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct GivenArgs {
-    /// Seconds from the end of a listing to the next, of folders and buckets given as such: 5 for a folder and 60 for a bucket without
-    /// it; 0 lists on request only. Ten times what the listing took, at least
+    /// Seconds from the end of a listing to the next, for folders and buckets without a manifest: by default 5 for a folder and 60 for
+    /// a bucket; 0 lists on request only. At least ten times the duration of the listing
     #[arg(long, value_name = "N", conflicts_with = "origin_socket", value_parser = clap::value_parser!(u32).range(0..=604_800))]
     pub(crate) refresh_seconds: Option<u32>,
-    /// What a listing does that lost more than half of the artifacts of a folder or bucket given as such: by default the last
-    /// version stays
+    /// What to do if more than half of the artifacts of a folder or bucket without a manifest are missing from a listing: by default,
+    /// keep the last version
     #[arg(long, value_enum, conflicts_with = "origin_socket")]
     pub(crate) on_shrink: Option<OnShrink>,
 }
@@ -139,9 +139,9 @@ pub(crate) struct GivenArgs {
 /// As in `spec.refresh.onShrink`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnShrink {
-    /// The last version stays.
+    /// Keep the last version.
     Hold,
-    /// The listing is taken as it is.
+    /// Accept the listing.
     Apply,
 }
 
@@ -174,7 +174,7 @@ pub(crate) struct PlanArgs {
     /// Output format
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
-    /// Rows to show of each table
+    /// Rows to show per table
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=10_000))]
     pub(crate) rows: u64,
 }
@@ -190,7 +190,7 @@ pub(crate) struct InspectArgs {
         required_unless_present = "sources"
     )]
     pub(crate) state: Option<String>,
-    /// Source or manifest, to find its default state and to read artifacts with --materialize
+    /// Source or manifest, to locate its default state and to read artifacts for --materialize
     #[arg(long = "source", value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
     pub(crate) sources: Vec<String>,
     /// Folder of secrets, as in `vdt serve`
@@ -199,16 +199,16 @@ pub(crate) struct InspectArgs {
     /// Folder of claims, as in `vdt serve`
     #[arg(long, env = "VDT_CLAIMS_DIR", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) claims_dir: Option<PathBuf>,
-    /// `<catalog>/<schema>/<table>`; all tables without it
+    /// `<catalog>/<schema>/<table>`; by default all tables
     #[arg(value_name = "TABLE")]
     pub(crate) table: Option<String>,
-    /// Version; the newest without it
+    /// Version; by default the newest
     #[arg(long, value_name = "VERSION", requires = "table")]
     pub(crate) at: Option<u64>,
     /// One file, drawn as a rope: `<hash>-<bytes>.parquet`, or the beginning of its name
     #[arg(long, value_name = "FILE", requires = "table")]
     pub(crate) file: Option<String>,
-    /// Write that file, whole, to this path (`-` for standard output)
+    /// Write that whole file to this path (`-` for standard output)
     #[arg(long, value_name = "PATH", requires = "file", value_hint = ValueHint::FilePath)]
     pub(crate) materialize: Option<PathBuf>,
     /// Output format
@@ -222,7 +222,7 @@ pub(crate) struct ValidateArgs {
     /// Manifests, or folders of them; `-` reads standard input
     #[arg(value_name = "FILE", required = true, value_hint = ValueHint::AnyPath)]
     pub(crate) files: Vec<PathBuf>,
-    /// Whose rules: a laptop's, or those of the API server in a cluster
+    /// Which rules: those of a laptop, or those of the API server in a cluster
     #[arg(long, value_enum, default_value_t = Profile::Laptop)]
     pub(crate) profile: Profile,
     /// Output format

@@ -15,7 +15,7 @@
 //! | [`refresh`] | one refresh, from listing to commit |
 //! | [`mod@schedule`] | when refreshes run |
 //! | [`origin`] | everything a table is made of, as an `ObjectStore` |
-//! | [`versions`] | the newest versions, for those who wait for the next |
+//! | [`versions`] | the newest versions, for callers that wait for the next |
 
 pub mod definition;
 pub mod error;
