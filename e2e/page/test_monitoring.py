@@ -17,6 +17,9 @@ DASHBOARD, RULES = MONITORING / "dashboard.json", MONITORING / "alerts.yaml"
 # Ours, and those that the operator has under the names of controller-runtime.
 NAME = re.compile(r"\b(?:vdt|controller_runtime|leader_election|workqueue|rest_client)_[a-z0-9_]+")
 
+REPOSITORY_URL = re.search(r'^repository = "(.+)"$', (REPOSITORY / "Cargo.toml").read_text(), re.M)[1]
+BLOB = f"{REPOSITORY_URL}/blob/main/"
+
 # What this process has no occasion for. Such a name must at least be registered somewhere in the code.
 ELSEWHERE = {
     "vdt_tls_certificate_expiry_timestamp_seconds": "TLS",
@@ -124,9 +127,11 @@ def test_runbooks_exist():
     """Each alert says where to read on, and the heading is there."""
     for group in yaml.safe_load(RULES.read_text())["groups"]:
         for rule in group["rules"]:
-            assert {"summary", "description", "runbook"} <= rule["annotations"].keys(), rule["alert"]
+            assert {"summary", "description", "runbook_url"} <= rule["annotations"].keys(), rule["alert"]
             assert rule["labels"]["severity"] in ("critical", "warning", "info")
-            path, anchor = rule["annotations"]["runbook"].split("#")
+            url = rule["annotations"]["runbook_url"]
+            assert url.startswith(BLOB), url
+            path, anchor = url.removeprefix(BLOB).split("#")
             headings = re.findall(r"^#+ (.+)$", (REPOSITORY / path).read_text(), re.M)
             assert anchor in {re.sub(r"[^a-z0-9 -]", "", h.lower()).replace(" ", "-") for h in headings}, rule["alert"]
 
