@@ -31,6 +31,7 @@ from logs import Logs  # noqa: E402
 from measured import ARTIFACTS, NUMBERS, Numbers  # noqa: E402
 from reading import load  # noqa: E402
 from releases import release  # noqa: E402
+from seaweed_pod import IMAGE, SeaweedPod  # noqa: E402
 
 KEEP = os.environ.get("E2E_CLUSTER_KEEP") == "1"
 
@@ -133,11 +134,16 @@ def clients_image(own_machine) -> str:
 
 
 @pytest.fixture(scope="session")
-def buckets(own_machine, tmp_path_factory):
-    """An S3 service that pods reach at its `endpoint`. It lies outside of the nodes, so that it outlives them."""
-    if own_machine is None:
-        pytest.skip("E2E_KUBECONFIG: its pods do not reach a service on this machine")
+def buckets(own_machine, cluster, tmp_path_factory):
+    """An S3 service that pods reach at its `endpoint`. It lies outside of our nodes, so that it outlives them; pods of another cluster
+    do not reach this machine: there it is one of them."""
     folder = tmp_path_factory.mktemp("buckets")
+    if own_machine is None:
+        with namespace(cluster, f"e2e-system-buckets-{uuid.uuid4().hex[:4]}") as inside:
+            service = SeaweedPod(inside, folder, os.environ.get("E2E_SEAWEED_IMAGE") or IMAGE).start()
+            yield service
+            service.end()
+        return
     service = SeaweedFS(folder, address=f"{own_machine.settings.network}.1").start()
     yield service
     service.stop()

@@ -16,12 +16,26 @@ import botocore.config
 from .process import Process, free_ports, wait_until
 
 
-def _weed() -> str:
+def program() -> str:
+    """The path of `weed`."""
     beside = Path(sys.executable).parent / "weed"
     found = str(beside) if beside.exists() else shutil.which("weed")
     if not found:
         raise FileNotFoundError("weed: run e2e/setup.sh")
     return found
+
+
+def arguments(data: Path | str, config: Path | str, ports: list[int], address: str) -> list[str]:
+    """Those of `weed`: everything on loopback but the S3 service, which listens on `address`."""
+    m, mg, v, vg, f, fg, s3, s3g = ports
+    return [
+        *("-logtostderr", "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+        *(f"-master.port={m}", f"-master.port.grpc={mg}", "-master.telemetry=false"),
+        *("-master.volumeSizeLimitMB=4096", f"-volume.port={v}", f"-volume.port.grpc={vg}"),
+        *("-volume.max=100", "-volume.preStopSeconds=0", f"-filer.port={f}", f"-filer.port.grpc={fg}"),
+        *("-s3", f"-s3.ip.bind={address}", f"-s3.port={s3}", f"-s3.port.grpc={s3g}", "-s3.port.iceberg=0", "-s3.port.lance=0"),
+        *(f"-s3.config={config}", "-iam=false"),
+    ]
 
 
 class SeaweedFS:
@@ -44,33 +58,30 @@ class SeaweedFS:
     def endpoint(self) -> str:
         return f"http://{self.host}"
 
-    def start(self) -> "SeaweedFS":
-        self.directory.mkdir(parents=True, exist_ok=True)
-        data = self.directory / "data"
-        data.mkdir(exist_ok=True)
-        config = self.directory / "s3.json"
+    @property
+    def reached_at(self) -> str:
+        """The endpoint as this process reaches it."""
+        return self.endpoint
+
+    def identities(self) -> dict:
+        """Who may do what, as SeaweedFS is told it."""
         identity = {
             "name": "e2e",
             "credentials": [{"accessKey": key, "secretKey": secret} for key, secret in ((self.access_key, self.secret_key), self.spare)],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
-        identities = [identity]
-        if self.public_bucket:
-            identities.append({"name": "anonymous", "actions": [f"Read:{self.public_bucket}"]})
-        config.write_text(json.dumps({"identities": identities}))
+        public = [{"name": "anonymous", "actions": [f"Read:{self.public_bucket}"]}] if self.public_bucket else []
+        return {"identities": [identity, *public]}
+
+    def start(self) -> "SeaweedFS":
+        self.directory.mkdir(parents=True, exist_ok=True)
+        data = self.directory / "data"
+        data.mkdir(exist_ok=True)
+        config = self.directory / "s3.json"
+        config.write_text(json.dumps(self.identities()))
         for _attempt in range(3):
-            m, mg, v, vg, f, fg, s3, s3g = self.ports
             self.process = Process(
-                [
-                    *(_weed(), "-logtostderr", "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
-                    *(f"-master.port={m}", f"-master.port.grpc={mg}", "-master.telemetry=false"),
-                    *("-master.volumeSizeLimitMB=4096", f"-volume.port={v}", f"-volume.port.grpc={vg}"),
-                    *("-volume.max=100", "-volume.preStopSeconds=0", f"-filer.port={f}", f"-filer.port.grpc={fg}"),
-                    *("-s3", f"-s3.ip.bind={self.address}", f"-s3.port={s3}", f"-s3.port.grpc={s3g}", "-s3.port.iceberg=0", "-s3.port.lance=0"),
-                    *(f"-s3.config={config}", "-iam=false"),
-                ],
-                self.directory / "weed.log",
-                cwd=self.directory,
+                [program(), *arguments(data, config, self.ports, self.address)], self.directory / "weed.log", cwd=self.directory
             )
             try:
                 wait_until("SeaweedFS answers", self._ready, 40, every=0.2)
@@ -83,6 +94,9 @@ class SeaweedFS:
     def _ready(self) -> bool:
         if self.process.exit_code() is not None:
             raise ChildProcessError(self.process.tail())
+        return self._answers()
+
+    def _answers(self) -> bool:
         try:
             s3 = self.client(retries=0)
             if "e2e-ready" not in {b["Name"] for b in s3.list_buckets()["Buckets"]}:  # it may have been started before
@@ -100,7 +114,7 @@ class SeaweedFS:
         """A boto3 client: it sends every key as it is, odd ones included."""
         return boto3.client(
             "s3",
-            endpoint_url=self.endpoint,
+            endpoint_url=self.reached_at,
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
             region_name=self.region,

@@ -32,18 +32,17 @@ def _own(settings: Settings) -> list[Path]:
     if not pause.exists() or pause.stat().st_mtime < source.stat().st_mtime:
         subprocess.run(["cc", "-static", "-Os", "-s", "-o", pause, source], check=True)
     coredns = settings.bin / "coredns"
-    busybox = Path(shutil.which("busybox") or "/bin/busybox")
-    applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    box = busybox()
     nobody = File("/etc/passwd", content=b"root:x:0:0::/root:/bin/sh\nnonroot:x:65532:65532::/:/bin/sh\n", mode=0o644)
     images = [
         (pause, Image("registry.local/pause:1", [File("/pause", pause)], entrypoint=["/pause"])),
         (coredns, Image("registry.local/coredns:1", [File("/coredns", coredns)], entrypoint=["/coredns"])),
         (
-            busybox,
+            box.source,
             Image(
                 "registry.local/busybox:1",
-                [File("/bin/busybox", busybox), nobody],
-                links={f"/bin/{a}": "busybox" for a in applets if a != "busybox"},
+                [box, nobody],
+                links=applets(box),
                 command=["/bin/sh"],
             ),
         ),
@@ -56,6 +55,25 @@ def _own(settings: Settings) -> list[Path]:
             archive([image], out)
         archives.append(out)
     return archives
+
+
+def with_shell(name: str, program: Path) -> Path:
+    """An archive of a static program beside a shell, as images of other people have it."""
+    with making():
+        out = cache() / "images" / f"{program.name}.tar"
+        if not out.exists() or out.stat().st_mtime < max(program.stat().st_mtime, Path(__file__).stat().st_mtime):
+            box = busybox()
+            archive([Image(name, [box, File(f"/usr/bin/{program.name}", program)], links=applets(box), compression=1)], out)
+        return out
+
+
+def busybox() -> File:
+    return File("/bin/busybox", Path(shutil.which("busybox") or "/bin/busybox"))
+
+
+def applets(box: File) -> dict[str, str]:
+    names = subprocess.run([box.source, "--list"], capture_output=True, text=True, check=True).stdout.split()
+    return {f"/bin/{name}": "busybox" for name in names if name != "busybox"}
 
 
 def load(settings: Settings, nodes: list[Node], archives: list[Path]) -> None:

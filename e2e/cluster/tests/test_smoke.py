@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from harness import images
 from harness.settings import Settings
 from kube import Refused, until
+from lib.seaweed import program
+from seaweed_pod import SeaweedPod
 
 RESTRICTED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 
@@ -108,6 +111,28 @@ print(polars.read_csv("s3://smoke/a.csv", storage_options=dict(aws_endpoint_url=
     kube.apply(made)
     kube.wait("pod/reader", "jsonpath={.status.phase}=Succeeded")
     assert kube("logs", "reader").strip() == "7"
+
+
+def test_the_bucket_of_clusters_that_are_not_ours_goes_and_comes_back_with_what_it_had(kube, machine, tmp_path):
+    """Its image is what stands in here for that of the registry: the same program, and a shell."""
+    image = "registry.local/weed:1"
+    machine.load(images.with_shell(image, Path(program())))
+    service = SeaweedPod(kube, tmp_path, image).start()
+    ask = f"nc -w 2 {service.host.replace(':', ' ')} </dev/null"
+    kube.apply(pod("asks", command=["sleep", "1000"]))
+    kube.wait("pod/asks", "condition=Ready")
+    try:
+        service.ensure_bucket("kept")
+        service.upload("kept", {"a b": b"c"})
+        kube("exec", "asks", "--", "sh", "-c", ask)
+        service.stop()
+        with pytest.raises(Refused):
+            kube("exec", "asks", "--", "sh", "-c", ask)
+        service.start()
+        kube("exec", "asks", "--", "sh", "-c", ask)
+        assert service.client().get_object(Bucket="kept", Key="a b")["Body"].read() == b"c"
+    finally:
+        service.end()
 
 
 def test_a_pod_with_privileges_is_refused_here(kube):
