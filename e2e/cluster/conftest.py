@@ -24,7 +24,7 @@ from bucket import Bucket  # noqa: E402
 from harness import cli, control  # noqa: E402
 from harness.node import Node  # noqa: E402
 from harness.settings import Settings, binaries  # noqa: E402
-from kube import Kube, keep, namespace  # noqa: E402
+from kube import Kube, keep, namespace, until  # noqa: E402
 from lib.artifacts import papers  # noqa: E402
 from lib.seaweed import SeaweedFS  # noqa: E402
 from logs import Logs  # noqa: E402
@@ -109,7 +109,13 @@ def definitions(cluster):
     """The CustomResourceDefinition, as committed."""
     for file in sorted((Path(__file__).resolve().parents[2] / "crds").glob("*.yaml")):
         cluster("apply", "--server-side", "--force-conflicts", "-f", str(file))
-    cluster("wait", "crd/virtualtables.vdt.io", "--for=condition=Established", "--timeout=30s")
+
+    def established() -> bool:
+        # Not by kubectl's wait: it fails where there are no conditions at all yet.
+        conditions = cluster.get("crd", "virtualtables.vdt.io").get("status", {}).get("conditions") or []
+        return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
+
+    until("the definition is established", established)
 
 
 @pytest.fixture(scope="session")
