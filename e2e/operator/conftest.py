@@ -101,8 +101,8 @@ STARTED: list[Process] = []
 
 
 @pytest.fixture(autouse=True)
-def complaints_are_expected(request):
-    """An operator that complains of what nobody expects fails its test, after it."""
+def complaints_are_expected(request, tmp_path):
+    """An operator that complains of what nobody expects fails its test, after it. (`tmp_path`: so that the logs are there until then.)"""
     STARTED.clear()
     yield
     name = request.node.name.removeprefix("test_")
