@@ -1,4 +1,4 @@
-//! The `VirtualTable` resource: its types, its schema, and every rule it must keep.
+//! The `VirtualTable` resource: its types, its schema, and every rule it must obey.
 //!
 //! ```text
 //! manifest --parse--> VirtualTable --validate--> violations (none: fine) --unsupported--> what this version cannot serve
@@ -6,7 +6,7 @@
 //!                          +--crd()--> the CustomResourceDefinition, from the same types
 //! ```
 //!
-//! Bounds (lengths, patterns, enums) stand once, beside the field: the schema is derived from them, and parsing and validation read the schema. Rules
+//! Bounds (lengths, patterns, enums) are declared once, beside the field: the schema is derived from them, and parsing and validation read the schema. Rules
 //! across fields are in [`validate()`] and, for the API server, as CEL in the definition: two ways to judge, one set of sentences, one corpus of examples. The crate reads and writes nothing: no file, no network, no clock.
 
 mod adhoc;

@@ -118,11 +118,11 @@ pub struct VirtualTableStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 9_007_199_254_740_991_i64))]
     pub version: Option<i64>,
-    /// configHash of what the pods were told.
+    /// configHash of the configuration that the pods were given.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub config_hash: Option<String>,
-    /// serverVersion that the pods run. Not written yet, as pods do not say it.
+    /// serverVersion that the pods run. Not written yet, because pods do not report it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub server_version: Option<String>,

@@ -33,11 +33,11 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Reconcile VirtualTables until interrupted
     Run(Box<RunArgs>),
-    /// Check the definition, the account's rights and the leader, and print what was found
+    /// Check the definition, the account's permissions and the leader, and print the findings
     Check(CheckArgs),
     /// Print the CustomResourceDefinition as YAML
     Crd,
-    /// Print the children that a manifest would get, without a cluster
+    /// Print the child objects that a manifest would get, without a cluster
     Render(RenderArgs),
     /// Print a completion script for your shell
     Completions {
@@ -47,7 +47,7 @@ pub(crate) enum Command {
     },
 }
 
-/// What the operator gives to the pods of all tables. A table has it with its next pod template, as it has a new image.
+/// Defaults for the pods of all tables. A table picks up a change with its next pod template, like a new image.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PodArgs {
     /// Image of the server in tables' pods
@@ -59,7 +59,7 @@ pub(crate) struct PodArgs {
     /// Pull policy of both; unset: the cluster's default
     #[arg(long, env = "VDT_IMAGE_PULL_POLICY", value_name = "POLICY", value_enum)]
     pub(crate) image_pull_policy: Option<PullPolicy>,
-    /// Write user, group and group of files (65532) into tables' pods where the table says nothing; false: the cluster gives them, as OpenShift does
+    /// Write user, group and fsGroup (65532) into tables' pods unless the table sets them; false: the cluster assigns them, as OpenShift does
     #[arg(long, env = "VDT_ASSIGN_IDS", value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub(crate) assign_ids: bool,
 }
@@ -106,7 +106,7 @@ impl PullPolicy {
 /// Options of `vdt-operator run`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RunArgs {
-    /// Namespace whose tables are reconciled; empty: all. In one namespace caches of lost nodes are not healed, for Nodes cannot be seen
+    /// Namespace whose tables are reconciled; empty: all. In a single namespace, caches on lost nodes are not healed, because Nodes cannot be seen
     #[arg(
         long,
         env = "VDT_NAMESPACE",
@@ -114,10 +114,10 @@ pub(crate) struct RunArgs {
         value_name = "NAMESPACE"
     )]
     pub(crate) namespace: String,
-    /// What tables' pods get.
+    /// Defaults of tables' pods.
     #[command(flatten)]
     pub(crate) pods: PodArgs,
-    /// Compete for a Lease and reconcile only while it is held; needed with more than one replica
+    /// Compete for a Lease and reconcile only while holding it; required with more than one replica
     #[arg(long, env = "VDT_LEADER_ELECT")]
     pub(crate) leader_elect: bool,
     /// Name of the Lease, in the operator's namespace
@@ -128,10 +128,10 @@ pub(crate) struct RunArgs {
         value_name = "NAME"
     )]
     pub(crate) lease_name: String,
-    /// Seconds after which a Lease that is not renewed is free
+    /// Seconds after which a Lease that is not renewed becomes free
     #[arg(long, env = "VDT_LEASE_SECONDS", default_value_t = 15, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=300))]
     pub(crate) lease_seconds: u64,
-    /// Address of `/metrics`. `[::]` is every address, of IPv4 too
+    /// Address of `/metrics`. `[::]` means every address, IPv4 included
     #[arg(
         long,
         env = "VDT_METRICS_LISTEN",
@@ -139,7 +139,7 @@ pub(crate) struct RunArgs {
         value_name = "ADDR"
     )]
     pub(crate) metrics_listen: SocketAddr,
-    /// Address of `/healthz` and `/readyz`. `[::]` is every address, of IPv4 too
+    /// Address of `/healthz` and `/readyz`. `[::]` means every address, IPv4 included
     #[arg(
         long,
         env = "VDT_HEALTH_LISTEN",
@@ -147,7 +147,7 @@ pub(crate) struct RunArgs {
         value_name = "ADDR"
     )]
     pub(crate) health_listen: SocketAddr,
-    /// Secret with the key that signs tokens for the pods' admin API, in the operator's namespace; made when it does not exist
+    /// Secret with the key that signs tokens for the pods' admin API, in the operator's namespace; created if it does not exist
     #[arg(
         long,
         env = "VDT_ADMIN_KEY_SECRET",
@@ -155,7 +155,7 @@ pub(crate) struct RunArgs {
         value_name = "NAME"
     )]
     pub(crate) admin_key_secret: String,
-    /// Watch the metadata of Secrets and ConfigMaps, so that a change is carried to the pods at once. Needs to list and watch them
+    /// Watch the metadata of Secrets, so that changes reach the pods at once. Requires permission to list and watch them
     #[arg(long, env = "VDT_SECRETS_WATCH")]
     pub(crate) secrets_watch: bool,
     /// Namespace of the operator itself
@@ -166,7 +166,7 @@ pub(crate) struct RunArgs {
         value_name = "NAMESPACE"
     )]
     pub(crate) own_namespace: String,
-    /// Name of this process among the competitors for the Lease; unset: one that is unlike every other
+    /// Identity of this process in the competition for the Lease; unset: a unique one
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
     pub(crate) identity: Option<String>,
     /// Tables that are reconciled at once
@@ -210,10 +210,10 @@ pub(crate) struct CheckArgs {
         value_name = "NAMESPACE"
     )]
     pub(crate) namespace: String,
-    /// Name of the Lease that somebody must hold; unset: there is no election
+    /// Name of the Lease that must be held; unset: there is no election
     #[arg(long, env = "VDT_LEASE_NAME", value_name = "NAME")]
     pub(crate) lease_name: Option<String>,
-    /// Secret with the key that signs tokens for the pods' admin API; unset: whether it may be read is not asked
+    /// Secret with the key that signs tokens for the pods' admin API; unset: access to it is not checked
     #[arg(long, env = "VDT_ADMIN_KEY_SECRET", value_name = "NAME")]
     pub(crate) admin_key_secret: Option<String>,
     /// The operator watches the metadata of Secrets
@@ -235,7 +235,7 @@ pub(crate) struct RenderArgs {
     /// Manifest of one or more VirtualTables
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
-    /// What tables' pods get.
+    /// Defaults of tables' pods.
     #[command(flatten)]
     pub(crate) pods: PodArgs,
 }

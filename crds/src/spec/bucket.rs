@@ -106,7 +106,7 @@ pub struct S3Bucket {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = shapes::secret_keys("accessKeyId, secretAccessKey and optionally sessionToken"))]
     pub credentials: Option<Credentials>,
-    /// caBundle names a ConfigMap key with the PEM certificates that the endpoint is trusted by, beside the public ones.
+    /// caBundle names a ConfigMap key with PEM certificates of authorities that the endpoint's certificate may be issued by, in addition to the public ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle: Option<KeyRef>,
 }

@@ -23,7 +23,7 @@ pub struct Cache {
 pub struct Warmup {
     /// mode None serves cold; Metadata loads ropes and footers first.
     pub mode: WarmupMode,
-    /// timeoutSeconds after which the pod takes traffic anyway.
+    /// timeoutSeconds after which the pod accepts traffic anyway.
     #[schemars(range(min = 0, max = 3600))]
     pub timeout_seconds: u32,
 }
@@ -51,15 +51,15 @@ pub enum WarmupMode {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DiskTier {
-    /// capacity of the volume. The cache stays below highWatermarkPercent of it.
+    /// capacity of the volume. The cache uses at most highWatermarkPercent of it.
     pub capacity: Quantity,
-    /// highWatermarkPercent of capacity, and of what the file system really has, is the most that the cache takes.
+    /// highWatermarkPercent of capacity, or of what the file system really has, is the most that the cache uses.
     #[schemars(range(min = 10, max = 95))]
     pub high_watermark_percent: u32,
-    /// lowWatermarkPercent of the same is what stays cached. Beyond it the oldest entries leave, and the space up to highWatermarkPercent takes what is written meanwhile. Some space is kept free however close the two are, and at most about half of the cache however far apart.
+    /// lowWatermarkPercent of the same is what stays cached. Beyond it the oldest entries are evicted, and the space up to highWatermarkPercent absorbs what is written meanwhile. Some space is always kept free, at most about half of the cache, however close or far apart the two are.
     #[schemars(range(min = 5, max = 94))]
     pub low_watermark_percent: u32,
-    /// volume that holds the tier.
+    /// volume of the tier.
     pub volume: CacheVolume,
 }
 
@@ -78,14 +78,14 @@ impl Default for DiskTier {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CacheVolume {
-    /// type of volume. EmptyDir and EphemeralVolume go with the pod; PersistentVolumeClaim keeps the cache warm over restarts and rollouts; None turns the tier off.
+    /// type of volume. EmptyDir and EphemeralVolume are deleted with the pod; PersistentVolumeClaim keeps the cache warm across restarts and rollouts; None turns the tier off.
     #[serde(rename = "type")]
     pub kind: VolumeType,
     /// storageClassName of the claim, for example a local NVMe class.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub storage_class_name: Option<String>,
-    /// nodeLossGraceSeconds after its node object is gone a claim is deleted, so that the pod can start cold elsewhere. 0 turns this off; 300 when unset.
+    /// nodeLossGraceSeconds is how long after its Node object has gone a claim is deleted, so that the pod can start cold elsewhere. 0 turns this off; 300 when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 86400))]
     pub node_loss_grace_seconds: Option<u32>,

@@ -24,7 +24,7 @@ pub struct Column {
     /// name of the column.
     #[schemars(length(min = 1, max = 255), regex(pattern = r"^[^ ,;{}()\n\t=]+$"))]
     pub name: String,
-    /// type of the values. Given by the attribute when from.artifact is set.
+    /// type of the values. Determined by the attribute when from.artifact is set.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ColumnType")]
     pub column_type: Option<ColumnType>,

@@ -40,7 +40,7 @@ pub enum ServiceType {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Monitoring {
-    /// podMonitor Enabled needs the monitoring.coreos.com CRDs; without them a condition says so.
+    /// podMonitor Enabled requires the monitoring.coreos.com CRDs; without them a condition says so.
     pub pod_monitor: PodMonitor,
     /// labels of the PodMonitor.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -67,22 +67,22 @@ pub enum PodMonitor {
     Enabled,
 }
 
-/// The NetworkPolicy of the pods. What it does not admit another NetworkPolicy may: policies add up.
+/// The NetworkPolicy of the pods. Other NetworkPolicies may admit more: policies add up.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NetworkPolicy {
-    /// mode Restricted admits clients, the operator and peers only; None makes no policy.
+    /// mode Restricted admits only clients, the operator and peers; None creates no policy.
     pub mode: NetworkPolicyMode,
-    /// clientLabels select the pods, in any namespace, that may read.
+    /// clientLabels select the pods that may read, in any namespace.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "shapes::strings::<16, 63>")]
     pub client_labels: BTreeMap<String, String>,
-    /// clientCIDRs are addresses that may read beside them, for example those of clients or nodes from which a load balancer comes.
+    /// clientCIDRs are addresses that may read as well, for example those of clients or nodes behind a load balancer.
     #[serde(rename = "clientCIDRs", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "shapes::cidrs")]
     pub client_cidrs: Vec<String>,
-    /// egressPorts are TCP ports that the pods reach beside 53 and 5353 and those of sources, state and proxies of podTemplate.env. A Service whose pods
-    /// listen on another port than its own needs theirs here: many networks look at it only after the Service was resolved.
+    /// egressPorts are TCP ports that the pods may reach in addition to 53, 5353 and those of sources, state and proxies in podTemplate.env. A Service whose pods
+    /// listen on a port other than its own needs theirs here: many networks evaluate policies after the Service has been resolved.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "shapes::ports")]
     pub egress_ports: Vec<u16>,

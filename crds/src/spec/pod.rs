@@ -46,7 +46,7 @@ pub struct PodTemplate {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "shapes::any_object")]
     pub affinity: Option<serde_json::Map<String, serde_json::Value>>,
-    /// topologySpreadConstraints of the pods. Zones and hosts are spread over when unset.
+    /// topologySpreadConstraints of the pods. They are spread over zones and hosts when unset.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "shapes::spread_constraints")]
     pub topology_spread_constraints: Vec<serde_json::Map<String, serde_json::Value>>,

@@ -44,16 +44,16 @@ pub struct Server {
     pub tls: Tls,
     /// networkPolicy of the pods.
     pub network_policy: NetworkPolicy,
-    /// monitoring objects to make.
+    /// monitoring objects to create.
     pub monitoring: Monitoring,
     /// service that readers use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<ReaderService>,
-    /// serviceAccountName of the pods, for workload identity. The operator makes one without rights when unset.
+    /// serviceAccountName of the pods, for workload identity. The operator creates one without rights when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub service_account_name: Option<String>,
-    /// podTemplate adds to the generated pods.
+    /// podTemplate is added to the generated pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodTemplate>,
 }
@@ -99,9 +99,9 @@ impl Default for Disruption {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Rollout {
-    /// cachePolicy Preserve refuses a change that would drop the caches of more than maxUnavailable pods at once; Discard does not care.
+    /// cachePolicy Preserve refuses a change that would drop the caches of more than maxUnavailable pods at once; Discard allows it.
     pub cache_policy: CachePolicy,
-    /// maxUnavailable pods during a rollout.
+    /// maxUnavailable is the number of pods that may be missing during a rollout.
     #[schemars(range(min = 1, max = 256))]
     pub max_unavailable: u32,
     /// drainSeconds a pod goes on serving after it has left the endpoints.
@@ -165,10 +165,10 @@ pub enum TrafficDistribution {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodResources {
-    /// resources of the server container. Changes of CPU and memory are applied in place where the cluster can.
+    /// resources of the server container. Changes of CPU and memory are applied in place where the cluster supports it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<ContainerResources>,
-    /// resources of the sidecar container. Changes of CPU and memory are applied in place where the cluster can.
+    /// resources of the sidecar container. Changes of CPU and memory are applied in place where the cluster supports it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sidecar: Option<ContainerResources>,
 }
@@ -209,7 +209,7 @@ pub struct Images {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Access {
-    /// mode Anonymous lets everybody in who reaches the port; Keys asks for SigV4 or a bearer token.
+    /// mode Anonymous admits everyone who reaches the port; Keys requires SigV4 or a bearer token.
     pub mode: AccessMode,
     /// principals of mode Keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -248,7 +248,7 @@ pub enum AccessMode {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct State {
-    /// type selects the member that must be set. Ephemeral starts the log again with every pod: for trials only.
+    /// type selects the member that must be set. Ephemeral starts the log from scratch with every pod: for trials only.
     #[serde(rename = "type")]
     pub kind: StateType,
     /// s3 is a bucket of any S3 service.
@@ -272,14 +272,14 @@ pub struct State {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct StateClaim {
-    /// claimName is a claim that exists in the same namespace. The operator makes and never deletes one of its own when unset.
+    /// claimName is an existing claim in the same namespace. When unset, the operator creates one of its own and never deletes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub claim_name: Option<String>,
-    /// capacity of the claim that the operator makes, 1Gi when unset. It can grow, not shrink.
+    /// capacity of the claim that the operator creates, 1Gi when unset. It can grow, but not shrink.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Quantity>,
-    /// storageClassName of the claim that the operator makes. Immutable.
+    /// storageClassName of the claim that the operator creates. Immutable.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub storage_class_name: Option<String>,

@@ -34,13 +34,13 @@ pub struct Source {
     /// http is a manifest that lists artifacts by URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpSource>,
-    /// inventory is a file or table with one row for each artifact; its other columns can be carried along.
+    /// inventory is a file or table with one row per artifact; its other columns can become columns of the table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<InventorySource>,
-    /// postgres is a relation with one row for each artifact.
+    /// postgres is a relation with one row per artifact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postgres: Option<PostgresSource>,
-    /// include keeps only keys that match one of these globs, seen from the prefix. All when unset.
+    /// include keeps only keys that match one of these globs, relative to the prefix. All when unset.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "shapes::globs::<32, 256>")]
     pub include: Vec<String>,
@@ -74,16 +74,16 @@ pub struct PostgresSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "SslMode")]
     pub ssl_mode: Option<SslMode>,
-    /// artifacts names the source of this table that holds the bytes.
+    /// artifacts names the source of this table that contains the bytes.
     #[schemars(length(min = 1, max = 63))]
     pub artifacts: String,
-    /// keyField holds the key in that source.
+    /// keyField is the field with the key in that source.
     #[schemars(length(min = 1, max = 63))]
     pub key_field: String,
     /// credentials are read from a Secret. Leave them out to use the ambient identity of the pods (workload identity, instance profile).
     #[schemars(transform = shapes::secret_keys("username and password"))]
     pub credentials: Credentials,
-    /// caBundle names a ConfigMap key with the PEM certificates that the endpoint is trusted by, beside the public ones.
+    /// caBundle names a ConfigMap key with PEM certificates of authorities that the endpoint's certificate may be issued by, in addition to the public ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle: Option<KeyRef>,
 }
@@ -110,10 +110,10 @@ pub struct InventorySource {
     pub url: String,
     /// format of the inventory.
     pub format: InventoryFormat,
-    /// artifacts names the source of this table that holds the bytes.
+    /// artifacts names the source of this table that contains the bytes.
     #[schemars(length(min = 1, max = 63))]
     pub artifacts: String,
-    /// keyField holds the key in that source.
+    /// keyField is the field with the key in that source.
     #[schemars(length(min = 1, max = 255))]
     pub key_field: String,
     /// credentials are read from a Secret. Leave them out to use the ambient identity of the pods (workload identity, instance profile).
@@ -144,11 +144,11 @@ pub struct HttpSource {
     /// url of the manifest.
     #[schemars(length(min = 1, max = 2048))]
     pub url: String,
-    /// format of the manifest. Told by the ending of the URL when unset.
+    /// format of the manifest. Derived from the extension of the URL when unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ManifestFormat")]
     pub format: Option<ManifestFormat>,
-    /// allowHosts are hosts that artifacts may lie on, beside the manifest's own. A leading dot means a domain. Private and link-local addresses only when named here.
+    /// allowHosts are hosts that artifacts may be on, in addition to the manifest's own. A leading dot means a domain. Private and link-local addresses must be named here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "shapes::hosts::<64, 253>")]
     pub allow_hosts: Vec<String>,
@@ -156,7 +156,7 @@ pub struct HttpSource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = shapes::secret_keys("token, or username and password"))]
     pub credentials: Option<Credentials>,
-    /// caBundle names a ConfigMap key with the PEM certificates that the endpoint is trusted by, beside the public ones.
+    /// caBundle names a ConfigMap key with PEM certificates of authorities that the endpoint's certificate may be issued by, in addition to the public ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle: Option<KeyRef>,
 }

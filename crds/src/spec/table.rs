@@ -143,13 +143,13 @@ pub struct VirtualTableSpec {
     /// layout of files laid out from now on.
     #[serde(default)]
     pub layout: Layout,
-    /// checksum column: Known is what the store tells; SHA256 and CRC32C read every artifact once.
+    /// checksum column: Known is what the store reports; SHA256 and CRC32C read every artifact once.
     #[serde(default)]
     pub checksum: ChecksumMode,
     /// refresh of the table from its sources.
     #[serde(default)]
     pub refresh: Refresh,
-    /// retention of removed files and old versions, for readers under way and time travel.
+    /// retention of removed files and old versions, for running readers and time travel.
     #[serde(default)]
     pub retention: Retention,
     /// suspend stops changes by the operator and refreshes. Pods keep serving and status stays fresh.
@@ -180,13 +180,13 @@ pub struct Leg {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Refresh {
-    /// intervalSeconds from the end of a listing to the next, at least ten times what the listing took. 0 lists on request only.
+    /// intervalSeconds from the end of a listing to the next, at least ten times the duration of the listing. 0 lists on request only.
     #[schemars(range(min = 0, max = 604800))]
     pub interval_seconds: u32,
     /// settleSeconds an artifact must be unchanged before it is published.
     #[schemars(range(min = 0, max = 3600))]
     pub settle_seconds: u32,
-    /// onShrink Hold keeps the last version of a source whose listing lost more than half of its artifacts, or all of them, and says so in a condition; Apply takes it as it is.
+    /// onShrink Hold keeps the last version of a source if more than half of its known artifacts, or all of them, are missing from a listing, and says so in a condition; Apply accepts the listing.
     pub on_shrink: OnShrink,
 }
 
