@@ -7,6 +7,7 @@ EXPECTED = [
     Expected("", r"panicked at .*kernel_engine.*/executor\.rs", "a read of a log that is under way when its process ends: the kernel of Delta Lake panics then"),
     Expected("", "did not end in time|did not close in time|was not flushed in time|warm-up is not finished", "two cores carry three suites"),
     Expected("", "because it is being terminated|namespaces .* not found", "the namespace of the test before is still on its way out"),
+    Expected("", "metadata.uid: Invalid value|Operation cannot be fulfilled|the object has been modified", "changed or made anew since it was read: it is tried again"),
     Expected("b19-", "vdt_store::schedule: source bucket", "a secret is missing, or wrong"),
     Expected("scenario-3-a-bucket", "vdt_store::schedule|read failed", "the bucket is gone"),
     Expected("scenario-5-", "the server is away", "the server is killed"),

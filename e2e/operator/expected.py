@@ -3,10 +3,12 @@
 from lib.complaints import Expected
 
 BEHIND_THE_PROXY = "b21_what_could_not|b22_|b23_|b24_|b25_a_leader|b31_it_is_not_ready"
+MEANWHILE = "metadata.uid: Invalid value|Operation cannot be fulfilled|the object has been modified"
 LEFTOVERS = "because it is being terminated|namespaces .* not found|404 page not found"
 
 EXPECTED = [
     Expected("", LEFTOVERS, "the namespace and the definitions of the test before are still on their way out"),
+    Expected("", MEANWHILE, "an object was changed or made anew since it was read, and what was asked is tried again"),
     Expected(BEHIND_THE_PROXY, "said the proxy|kube_client::client::builder|kube_runtime::watcher", "the proxy refuses"),
     Expected(BEHIND_THE_PROXY, "trying again|a watch failed and is begun again|the lease|the admin key|which kinds", "the proxy refuses, cuts and delays"),
     Expected("b25_one_of_two", "the lease", "one is killed while it leads"),
