@@ -19,8 +19,8 @@ mod token;
 
 use std::sync::Arc;
 
+use ::http::StatusCode;
 use ::http::header::CONTENT_TYPE;
-use ::http::{HeaderMap, StatusCode};
 use axum::Router;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -135,6 +135,16 @@ pub struct Readiness {
     pub reasons: Vec<Reason>,
 }
 
+impl IntoResponse for Readiness {
+    fn into_response(self) -> Response {
+        let status = match self.ready {
+            true => StatusCode::OK,
+            false => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        json(status, &self)
+    }
+}
+
 /// One reason of a [`Readiness`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Reason {
@@ -232,23 +242,21 @@ async fn refresh(
 }
 
 async fn metrics(State(admin): State<Arc<dyn Admin>>) -> Response {
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, ::http::HeaderValue::from_static(METRICS_TYPE));
-    (headers, admin.metrics().await).into_response()
+    metrics_text(admin.metrics().await)
 }
 
-async fn healthz() -> Response {
+/// The answer of `/metrics`: what prometheus-client's text encoder wrote.
+pub fn metrics_text(text: String) -> Response {
+    ([(CONTENT_TYPE, METRICS_TYPE)], text).into_response()
+}
+
+/// The answer of `/healthz`: the process answers.
+pub async fn healthz() -> Response {
     json(StatusCode::OK, &json!({"alive": true}))
 }
 
 async fn readyz(State(admin): State<Arc<dyn Admin>>) -> Response {
-    let readiness = admin.ready();
-    let status = if readiness.ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    json(status, &readiness)
+    admin.ready().into_response()
 }
 
 async fn tables(State(admin): State<Arc<dyn Admin>>) -> Response {

@@ -9,6 +9,7 @@ use s3s::auth::Credentials;
 use crate::access::{Access, Caller, Host, OwnNames, Presented, Ring, presented};
 use crate::listener::Limits;
 use crate::metrics::{DialectLabel, HttpMetrics, Refused};
+use crate::request::Drains;
 
 /// What stands in front of the dialects. The default: everybody reads everything, default limits, requests are logged.
 #[derive(Debug, Clone)]
@@ -43,6 +44,8 @@ pub(crate) struct Gate {
     pub(crate) access: Access,
     own_names: Arc<OwnNames>,
     metrics: HttpMetrics,
+    /// One for all dialects, as the requests in flight are.
+    pub(crate) drains: Arc<Drains>,
 }
 
 /// Why somebody is not let in.
@@ -60,6 +63,7 @@ impl Gate {
             access,
             own_names,
             metrics,
+            drains: Arc::default(),
         }
     }
 

@@ -12,7 +12,7 @@
 //!
 //! Promises, kept here for every dialect:
 //! - Read-only. Every request that would write is refused with a status and an explanation.
-//! - The length is known before the first byte is sent, and a body that cannot be completed breaks its connection:
+//! - The length of an object is known before its first byte is sent, and a body that cannot be completed breaks its connection:
 //!   it is never padded and never ends early as if it were whole.
 //! - Bodies stream; memory does not grow with the size of an object.
 //! - Nothing a client sends makes the process panic or hold a connection indefinitely.

@@ -78,6 +78,13 @@ impl Gate {
         }
     }
 
+    /// Opens for bearers of tokens to any of `audiences` from now on, where it opens for bearers of tokens at all.
+    pub fn redeclare(&self, audiences: &[String]) {
+        if let Some(tokens) = &self.tokens {
+            tokens.redeclare(audiences);
+        }
+    }
+
     /// Puts the gate before every route of `router` but metrics and health. Needs the [`Peer`] that this crate's listeners give to each request.
     pub fn protect(self, router: Router) -> Router {
         router.layer(from_fn(move |request: Request, next: Next| {

@@ -42,7 +42,7 @@ pub type Seconds = Arc<dyn Fn() -> u64 + Send + Sync>;
 /// Checks bearer tokens.
 pub struct Tokens {
     files: Vec<KeyFile>,
-    validation: Validation,
+    validation: ArcSwap<Validation>,
     now: Seconds,
 }
 
@@ -98,7 +98,7 @@ impl fmt::Debug for Tokens {
         let files: Vec<_> = self.files.iter().map(|file| &file.path).collect();
         f.debug_struct("Tokens")
             .field("files", &files)
-            .field("audiences", &self.validation.aud)
+            .field("audiences", &self.validation.load().aud)
             .finish_non_exhaustive()
     }
 }
@@ -113,11 +113,6 @@ impl Tokens {
         audiences: &[String],
         now: Seconds,
     ) -> Result<Self, KeyFileError> {
-        let mut validation = Validation::new(Algorithm::EdDSA);
-        validation.set_audience(audiences);
-        validation.set_required_spec_claims(&["aud", "exp"]);
-        // Times are checked here, by a clock that is given.
-        validation.validate_exp = false;
         let mut read = Vec::new();
         for path in files {
             let file = KeyFile {
@@ -129,9 +124,14 @@ impl Tokens {
         }
         Ok(Self {
             files: read,
-            validation,
+            validation: ArcSwap::from_pointee(validation(audiences)),
             now,
         })
+    }
+
+    /// Tokens hold that are to any of `audiences`, from now on.
+    pub(super) fn redeclare(&self, audiences: &[String]) {
+        self.validation.store(Arc::new(validation(audiences)));
     }
 
     /// Whether the headers carry one bearer token, and it holds.
@@ -160,7 +160,8 @@ impl Tokens {
     }
 
     fn holds(&self, token: &str, key: &DecodingKey) -> bool {
-        let Ok(token) = jsonwebtoken::decode::<Claims>(token, key, &self.validation) else {
+        let validation = self.validation.load();
+        let Ok(token) = jsonwebtoken::decode::<Claims>(token, key, &validation) else {
             return false;
         };
         let (Claims { iat, exp }, now) = (token.claims, (self.now)());
@@ -169,6 +170,15 @@ impl Tokens {
             && iat <= now.saturating_add(LEEWAY_SECONDS)
             && now <= exp.saturating_add(LEEWAY_SECONDS)
     }
+}
+
+fn validation(audiences: &[String]) -> Validation {
+    let mut validation = Validation::new(Algorithm::EdDSA);
+    validation.set_audience(audiences);
+    validation.set_required_spec_claims(&["aud", "exp"]);
+    // Times are checked here, by a clock that is given.
+    validation.validate_exp = false;
+    validation
 }
 
 impl KeyFile {

@@ -31,7 +31,6 @@ use crate::answer::{self, Failure, HeadRange, ReadRequest};
 use crate::edge::{Gate, Rejection};
 use crate::listings::Listings;
 use crate::metrics::{DialectLabel, Operation};
-use crate::request;
 use crate::surface::{DialectBody, boxed};
 use crate::visit::Who;
 
@@ -40,7 +39,7 @@ const ROOT: &str = "/v1";
 
 const ALLOWED: HeaderValue = HeaderValue::from_static("OPTIONS, GET, HEAD, PROPFIND");
 
-/// Listings that are written at a time. One may have 16 MiB, and as much again of what the store says.
+/// Listings that are written at a time. One may have [`propfind::WHOLE_BYTES_MAX`], and as much again of what the store says.
 const LISTINGS: usize = 8;
 
 /// Segments of `<catalog>/<schema>/<table>`.
@@ -99,7 +98,7 @@ impl HttpDialect {
     {
         let (parts, body) = request.into_parts();
         // A PROPFIND's body names properties; all of ours are sent whatever it says.
-        request::drain(body).await;
+        self.gate.drains.drain(body).await;
         let location = match Location::parse(parts.uri.path()) {
             Ok(location) => location,
             Err(refused) => return text(StatusCode::BAD_REQUEST, &refused.to_string()),

@@ -6,31 +6,38 @@
 //!   Depth: infinity  a folder and all below it (also without the header)
 //! ```
 //!
-//! The answer is built in memory, because clients want its length, and bounded: a folder with more in it than fits is refused, which
-//! RFC 4918 allows for infinity (403 propfind-finite-depth) and which is 507 for Depth 1.
+//! Clients want an answer's length, so it is built in memory up to [`WHOLE_BYTES_MAX`]. One that has more, such as that of a log of very many
+//! commits, is sent without its length, in pieces that are written as the client takes them; what fails then breaks the connection.
+//!
 //! Whatever properties the body asks for, these are sent: resourcetype, getcontentlength, getlastmodified, getetag, getcontenttype.
 
-use std::fmt::Write;
+mod multistatus;
 
 use ::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use ::http::{Response, StatusCode};
-use chrono::DateTime;
-use futures::TryStreamExt;
-use http_body_util::Full;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt};
+use futures::{TryStreamExt, future};
+use http_body::Frame;
+use http_body_util::{Full, StreamBody};
 use object_store::path::Path;
 use object_store::{Error, ObjectMeta, ObjectStore};
-use quick_xml::escape::escape;
+use sync_wrapper::SyncStream;
+use tokio::sync::OwnedSemaphorePermit;
 
+use self::multistatus::MultiStatus;
 use super::location::Location;
-use super::{ROOT, failed, text};
-use crate::answer::{EntityTag, Failure, content_type, head, http_date};
-use crate::key::encode;
+use super::{failed, text};
+use crate::answer::{Failure, head};
 use crate::listings::Listings;
 use crate::metrics::DialectLabel;
 use crate::surface::{DialectBody, boxed, slow_down};
 
-/// Bytes of a multistatus body, about 40,000 entries. A log is cleaned up long before; a catalog is better listed folder by folder.
-const MULTISTATUS_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of an answer that is written before it is sent: about 40,000 entries.
+pub(super) const WHOLE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes of a piece of a longer one, after the first.
+const PIECE_BYTES: usize = 256 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Depth {
@@ -54,9 +61,33 @@ impl Depth {
     }
 }
 
+/// What a `response` is about.
+enum Entry {
+    File(ObjectMeta),
+    /// A folder's path, with a slash at its end.
+    Folder(String),
+}
+
+impl Entry {
+    fn name(&self) -> &str {
+        match self {
+            Self::File(meta) => meta.location.as_ref(),
+            Self::Folder(name) => name,
+        }
+    }
+}
+
+/// Entries in their order. A folder that the store says is not there has none.
+type Entries = BoxStream<'static, Result<Entry, Error>>;
+
+/// A body under construction, and how it ends.
+enum Found {
+    Whole(MultiStatus),
+    Long(MultiStatus, Entries, OwnedSemaphorePermit),
+}
+
 enum Refused {
     Failure(Failure),
-    TooMany,
     Busy,
 }
 
@@ -82,24 +113,30 @@ pub(crate) async fn answer(
     let Some(depth) = Depth::parse(headers) else {
         return text(StatusCode::BAD_REQUEST, "Depth is 0, 1 or infinity");
     };
-    match find(store, listings, depth, location).await {
-        Ok(status) => xml(StatusCode::MULTI_STATUS, status.finish()),
+    let path = match location {
+        Location::Root => None,
+        Location::Folder(path) | Location::Object(path) => Some(path),
+    };
+    let body = match find(store, listings, depth, location).await {
+        Ok(Found::Whole(status)) => boxed(Full::from(status.finish())),
+        Ok(Found::Long(status, entries, turn)) => {
+            long(status, entries, turn, path.cloned().unwrap_or_default())
+        }
         Err(Refused::Failure(failure)) => {
-            if let Location::Folder(path) | Location::Object(path) = location {
+            if let Some(path) = path {
                 failure.log(path);
             }
-            failed(&failure)
+            return failed(&failure);
         }
-        Err(Refused::Busy) => slow_down(DialectLabel::Http),
-        Err(Refused::TooMany) if depth == Depth::Infinity => xml(
-            StatusCode::FORBIDDEN,
-            format!("{XML}<D:error xmlns:D=\"DAV:\"><D:propfind-finite-depth/></D:error>\n"),
-        ),
-        Err(Refused::TooMany) => text(
-            StatusCode::INSUFFICIENT_STORAGE,
-            "the folder has too many entries to be listed in one answer",
-        ),
-    }
+        Err(Refused::Busy) => return slow_down(DialectLabel::Http),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::MULTI_STATUS;
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/xml; charset=utf-8"),
+    );
+    response
 }
 
 async fn find(
@@ -107,192 +144,136 @@ async fn find(
     listings: &Listings,
     depth: Depth,
     location: &Location,
-) -> Result<MultiStatus, Refused> {
+) -> Result<Found, Refused> {
+    let mut status = MultiStatus::new();
     let folder = match location {
         Location::Root => None,
         Location::Folder(path) => Some(path),
         Location::Object(path) => match head(store, path).await {
             Ok(meta) => {
-                let mut status = MultiStatus::new();
-                status.file(&meta)?;
-                return Ok(status);
+                status.file(&meta);
+                return Ok(Found::Whole(status));
             }
             // Perhaps a folder without its slash.
             Err(Failure::NotFound) => Some(path),
             Err(failure) => return Err(failure.into()),
         },
     };
-    let turn = match depth {
-        Depth::Zero => None,
-        Depth::One | Depth::Infinity => Some(listings.turn().await.ok_or(Refused::Busy)?),
+    status.folder(&folder.map_or_else(String::new, |path| format!("{path}/")));
+    if depth == Depth::Zero {
+        let exists = folder.is_none() || present(store.list(folder)).try_next().await?.is_some();
+        return match exists {
+            true => Ok(Found::Whole(status)),
+            false => Err(Failure::NotFound.into()),
+        };
+    }
+    let turn = listings.turn().await.ok_or(Refused::Busy)?;
+    let mut entries = match depth {
+        Depth::Infinity => subtree(store, folder),
+        Depth::One | Depth::Zero => level(store, folder).await?,
     };
-    let mut status = MultiStatus::new();
-    status.folder(folder)?;
-    let empty = match depth {
-        Depth::Zero => store
-            .list(folder)
-            .try_next()
-            .await
-            .or_else(absent)?
-            .is_none(),
-        Depth::One => level(store, folder, &mut status).await?,
-        Depth::Infinity => subtree(store, folder, &mut status).await?,
+    let Some(first) = entries.try_next().await? else {
+        // The root is always there; any other folder exists by what lies below it.
+        return match folder {
+            None => Ok(Found::Whole(status)),
+            Some(_) => Err(Failure::NotFound.into()),
+        };
     };
-    // The root is always there; any other folder exists by what lies below it.
-    if empty && folder.is_some() {
-        return Err(Failure::NotFound.into());
+    status.entry(&first);
+    if status.fill(&mut entries, WHOLE_BYTES_MAX).await? {
+        return Ok(Found::Whole(status));
     }
     drop(turn);
-    Ok(status)
+    let turn = listings.long_turn().ok_or(Refused::Busy)?;
+    Ok(Found::Long(status, entries, turn))
 }
 
-/// Writes what lies directly in a folder, in byte order. Reports whether that is nothing.
-async fn level(
-    store: &dyn ObjectStore,
-    folder: Option<&Path>,
-    status: &mut MultiStatus,
-) -> Result<bool, Refused> {
+/// What lies directly in a folder, in byte order.
+async fn level(store: &dyn ObjectStore, folder: Option<&Path>) -> Result<Entries, Error> {
     let listed = match store.list_with_delimiter(folder).await {
         Ok(listed) => listed,
-        Err(Error::NotFound { .. }) => return Ok(true),
-        Err(error) => return Err(error.into()),
+        Err(Error::NotFound { .. }) => return Ok(stream::empty().boxed()),
+        Err(error) => return Err(error),
     };
-    let mut entries: Vec<(String, Option<ObjectMeta>)> = listed
-        .objects
-        .into_iter()
-        .map(|meta| (meta.location.to_string(), Some(meta)))
-        .chain(
-            listed
-                .common_prefixes
-                .iter()
-                .map(|path| (format!("{path}/"), None)),
-        )
-        .collect();
-    entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-    for (name, meta) in &entries {
-        match meta {
-            Some(meta) => status.file(meta)?,
-            None => status.entry(name, None)?,
-        }
-    }
-    Ok(entries.is_empty())
+    let files = listed.objects.into_iter().map(Entry::File);
+    let folders = listed.common_prefixes.into_iter();
+    let folders = folders.map(|path| Entry::Folder(format!("{path}/")));
+    let mut entries: Vec<Entry> = files.chain(folders).collect();
+    entries.sort_unstable_by(|a, b| a.name().cmp(b.name()));
+    Ok(stream::iter(entries).map(Ok).boxed())
 }
 
-/// Writes all below a folder, each folder before what lies in it. Reports whether that is nothing.
-async fn subtree(
-    store: &dyn ObjectStore,
-    folder: Option<&Path>,
-    status: &mut MultiStatus,
-) -> Result<bool, Refused> {
+/// All below a folder, each folder before what lies in it.
+fn subtree(store: &dyn ObjectStore, folder: Option<&Path>) -> Entries {
     let base = folder.map_or(0, |folder| folder.as_ref().len() + 1);
-    let mut objects = store.list(folder);
-    let mut empty = true;
     // The folder of the file before, with its slash. In byte order all of a folder's files are neighbours.
     let mut open = String::new();
-    while let Some(meta) = objects.try_next().await.or_else(absent)? {
-        empty = false;
-        let name = meta.location.as_ref();
-        let parent = name
-            .rfind('/')
-            .and_then(|at| name.get(..=at))
-            .unwrap_or_default();
-        for (at, _) in parent.match_indices('/').filter(|(at, _)| *at >= base) {
-            let ancestor = parent.get(..=at).unwrap_or_default();
-            if !open.starts_with(ancestor) {
-                status.entry(ancestor, None)?;
-            }
-        }
-        open = parent.to_owned();
-        status.file(&meta)?;
-    }
-    Ok(empty)
+    present(store.list(folder))
+        .map_ok(move |meta| {
+            let name = meta.location.as_ref();
+            let parent = name
+                .rfind('/')
+                .and_then(|at| name.get(..=at))
+                .unwrap_or_default()
+                .to_owned();
+            let mut entries: Vec<Entry> = parent
+                .match_indices('/')
+                .filter(|(at, _)| *at >= base)
+                .filter_map(|(at, _)| parent.get(..=at))
+                .filter(|ancestor| !open.starts_with(ancestor))
+                .map(|ancestor| Entry::Folder(ancestor.to_owned()))
+                .collect();
+            open = parent;
+            entries.push(Entry::File(meta));
+            stream::iter(entries).map(Ok)
+        })
+        .try_flatten()
+        .boxed()
 }
 
-/// A folder that the store says is not there has nothing in it.
-fn absent<T>(error: Error) -> Result<Option<T>, Error> {
-    match error {
-        Error::NotFound { .. } => Ok(None),
-        other => Err(other),
-    }
+/// A listing that ends where the store says that the folder is not there.
+fn present(
+    listed: BoxStream<'static, Result<ObjectMeta, Error>>,
+) -> BoxStream<'static, Result<ObjectMeta, Error>> {
+    let present = listed.scan((), |(), listed| {
+        future::ready(match listed {
+            Err(Error::NotFound { .. }) => None,
+            listed => Some(listed),
+        })
+    });
+    present.boxed()
 }
 
-const XML: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n";
-
-/// A multistatus body under construction.
-struct MultiStatus {
-    xml: String,
-}
-
-impl MultiStatus {
-    fn new() -> Self {
-        Self {
-            xml: format!("{XML}<D:multistatus xmlns:D=\"DAV:\">\n"),
+/// The rest of an answer whose beginning is written. The turn ends with it.
+fn long(
+    status: MultiStatus,
+    entries: Entries,
+    turn: OwnedSemaphorePermit,
+    path: Path,
+) -> DialectBody {
+    // What is written; the rest, until all is.
+    let start = (status, Some((entries, turn)));
+    let pieces = stream::try_unfold(Some(start), move |state| {
+        let path = path.clone();
+        async move {
+            let Some((mut status, rest)) = state else {
+                return Ok(None);
+            };
+            let Some((mut entries, turn)) = rest else {
+                return Ok(Some((Bytes::from(status.finish()), None)));
+            };
+            let piece = Bytes::from(status.take());
+            let filled = status.fill(&mut entries, PIECE_BYTES).await;
+            let is_end = filled.map_err(|error| {
+                let failure = Failure::from(error);
+                failure.log(&path);
+                failure
+            })?;
+            let rest = (!is_end).then_some((entries, turn));
+            Ok::<_, Failure>(Some((piece, Some((status, rest)))))
         }
-    }
-
-    fn folder(&mut self, folder: Option<&Path>) -> Result<(), Refused> {
-        match folder {
-            Some(path) => self.entry(&format!("{path}/"), None),
-            None => self.entry("", None),
-        }
-    }
-
-    fn file(&mut self, meta: &ObjectMeta) -> Result<(), Refused> {
-        self.entry(meta.location.as_ref(), Some(meta))
-    }
-
-    /// Writes one `response`: a file with its properties, or a folder, whose name ends with a slash.
-    fn entry(&mut self, name: &str, meta: Option<&ObjectMeta>) -> Result<(), Refused> {
-        let properties = match meta {
-            // object_store's client insists on a date of every entry, and a folder has none.
-            None => format!(
-                "<D:resourcetype><D:collection/></D:resourcetype><D:getlastmodified>{}</D:getlastmodified>",
-                http_date(DateTime::UNIX_EPOCH),
-            ),
-            Some(meta) => {
-                let tag = meta
-                    .e_tag
-                    .as_deref()
-                    .and_then(EntityTag::of_store)
-                    .map(|tag| {
-                        format!(
-                            "<D:getetag>{}</D:getetag>",
-                            escape(tag.to_string().as_str())
-                        )
-                    });
-                format!(
-                    "<D:resourcetype/><D:getcontentlength>{}</D:getcontentlength><D:getlastmodified>{}</D:getlastmodified>{}<D:getcontenttype>{}</D:getcontenttype>",
-                    meta.size,
-                    http_date(meta.last_modified),
-                    tag.unwrap_or_default(),
-                    content_type(&meta.location),
-                )
-            }
-        };
-        // The href is percent-encoded and so needs no escaping. Writing to a String does not fail.
-        let _ = writeln!(
-            self.xml,
-            "<D:response><D:href>{ROOT}/{}</D:href><D:propstat><D:prop>{properties}</D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response>",
-            encode(name),
-        );
-        if self.xml.len() > MULTISTATUS_BYTES_MAX {
-            Err(Refused::TooMany)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn finish(self) -> String {
-        self.xml + "</D:multistatus>\n"
-    }
-}
-
-fn xml(status: StatusCode, body: String) -> Response<DialectBody> {
-    let mut response = Response::new(boxed(Full::from(body)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/xml; charset=utf-8"),
-    );
-    response
+    });
+    boxed(StreamBody::new(SyncStream::new(
+        pieces.map_ok(Frame::data).boxed(),
+    )))
 }

@@ -38,7 +38,6 @@ use s3s::validation::NameValidation;
 use crate::access::Access;
 use crate::edge::Gate;
 use crate::metrics::{DialectLabel, Operation};
-use crate::request;
 use crate::surface::{DialectBody, boxed};
 use crate::visit::Who;
 
@@ -87,7 +86,7 @@ impl S3Dialect {
     {
         let (mut parts, body) = request.into_parts();
         if let Some(refused) = refusal::of(operation, &parts.method) {
-            request::drain(body).await;
+            self.gate.drains.drain(body).await;
             return refused;
         }
         // No read has a body worth reading.

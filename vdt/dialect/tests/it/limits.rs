@@ -1,18 +1,16 @@
 //! What clients cannot take: places, time, memory. Each with a neighbour who is served all the same.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use http_body::Frame;
+use http_body_util::{Empty, StreamBody};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
-use vdt_dialect::{DataSurface, HttpMetrics, Limits, Peer, ServeOptions, TlsReload, serve_with};
+use vdt_dialect::{DataSurface, HttpMetrics, Limits, Peer, ServeOptions, serve_with};
 
-use super::support::tls::{Authority, connect, http2};
-use super::support::{Reply, Setup, exchange, get, request, serve_setup, serve_with_limits, shelf};
+use super::support::{Reply, exchange, get, request, serve_with_limits, shelf};
 
 const KEYS: [&str; 2] = ["main/docs/t/a.bin", "main/docs/t/slow.bin"];
 const A: &str = "/main/docs/t/a.bin";
@@ -162,6 +160,33 @@ async fn readers_who_take_little_give_way_to_others() {
     served.wait_for("vdt_http_bytes_in_flight 0").await;
 }
 
+/// Who promises a body and does not send it is waited for, in the place of a request; nobody has asked yet who that is.
+#[tokio::test(start_paused = true)]
+async fn bodies_that_do_not_come_are_waited_for_a_few_at_a_time() {
+    const AT_ONCE: usize = 64;
+    let surface = DataSurface::new(shelf(&KEYS).await, HttpMetrics::default());
+    let promise = |target: &str| {
+        let body = StreamBody::new(futures::stream::pending::<Result<Frame<Bytes>, &str>>());
+        let request = http::Request::post(target).body(body).unwrap();
+        let surface = surface.clone();
+        async move { surface.handle(request).await.status().as_u16() }
+    };
+    let mut waiting: Vec<_> = (0..AT_ONCE)
+        .map(|number| match number % 2 {
+            0 => Box::pin(promise("/v1/x")),
+            _ => Box::pin(promise("/main/x")),
+        })
+        .collect();
+    for one in &mut waiting {
+        assert!(futures::poll!(one).is_pending());
+    }
+    for (target, status) in [("/v1/x", 405), ("/main/x", 403)] {
+        let mut one = Box::pin(promise(target));
+        assert_eq!(futures::poll!(&mut one), std::task::Poll::Ready(status));
+    }
+    assert_eq!(waiting.pop().unwrap().await, 403, "within the time for it");
+}
+
 /// What hangs is listed by as many as may write listings at a time.
 #[tokio::test(start_paused = true)]
 async fn listings_are_written_a_few_at_a_time() {
@@ -215,108 +240,6 @@ async fn a_reader_that_stops_is_cut_and_one_that_reads_is_not() {
     let _ = stopped.read_to_end(&mut answer).await;
     assert!(!Reply::parse(&answer).unwrap().is_whole());
     served.wait_for("vdt_http_bytes_in_flight 0").await;
-}
-
-#[tokio::test]
-async fn an_http2_stream_that_is_not_read_is_cut_with_its_connection() {
-    let authority = Authority::new();
-    let store = shelf(&KEYS).await;
-    store.put("main/docs/t/big.bin", vec![7_u8; BIG]).await;
-    store.put("main/docs/t/small.bin", vec![7_u8; SMALL]).await;
-    let setup = Setup {
-        limits: Limits {
-            progress_timeout: READER,
-            ..Limits::default()
-        },
-        tls: Some(Arc::new(TlsReload::new(&authority.issue()).unwrap())),
-        ..Setup::default()
-    };
-    let served = serve_setup(store, setup).await;
-    let (mut sender, connection) = http2(&authority, served.address).await;
-    let request = |path: &str| {
-        http::Request::get(format!("https://localhost{path}"))
-            .body(Empty::<Bytes>::new())
-            .unwrap()
-    };
-    // A whole body passes.
-    let read = sender
-        .send_request(request("/main/docs/t/small.bin"))
-        .await
-        .unwrap();
-    assert_eq!(
-        read.into_body().collect().await.unwrap().to_bytes().len(),
-        SMALL
-    );
-    let stopped = sender
-        .send_request(request("/main/docs/t/big.bin"))
-        .await
-        .unwrap();
-    served
-        .wait_for("vdt_http_connections_ended_total{reason=\"SlowReader\"} 1")
-        .await;
-    assert!(stopped.into_body().collect().await.is_err());
-    let _ = connection.await;
-}
-
-/// Pings are answered, and are no requests.
-#[tokio::test]
-async fn an_http2_client_that_only_pings_is_idle() {
-    let authority = Authority::new();
-    let setup = Setup {
-        limits: Limits {
-            idle_timeout: Duration::from_millis(500),
-            ..Limits::default()
-        },
-        tls: Some(Arc::new(TlsReload::new(&authority.issue()).unwrap())),
-        ..Setup::default()
-    };
-    let served = serve_setup(shelf(&KEYS).await, setup).await;
-    let stream = connect(&authority.client(&["h2"]), served.address)
-        .await
-        .unwrap();
-    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Duration::from_millis(50))
-        .keep_alive_while_idle(true)
-        .handshake(TokioIo::new(stream))
-        .await
-        .unwrap();
-    let connection = tokio::spawn(connection);
-    let request = http::Request::get(format!("https://localhost{A}"))
-        .body(Empty::<Bytes>::new())
-        .unwrap();
-    let read = sender.send_request(request).await.unwrap();
-    read.into_body().collect().await.unwrap();
-    served
-        .wait_for("vdt_http_connections_ended_total{reason=\"Idle\"} 1")
-        .await;
-    let _ = connection.await;
-}
-
-#[tokio::test]
-async fn header_bombs_are_refused_over_http2_too() {
-    let authority = Authority::new();
-    let setup = Setup {
-        tls: Some(Arc::new(TlsReload::new(&authority.issue()).unwrap())),
-        ..Setup::default()
-    };
-    let served = serve_setup(shelf(&KEYS).await, setup).await;
-    for (count, length) in [(1, 1024 * 1024), (2000, 100)] {
-        let (mut sender, connection) = http2(&authority, served.address).await;
-        let mut request = http::Request::get(format!("https://localhost{A}"));
-        for number in 0..count {
-            request = request.header(format!("x-{number}"), "a".repeat(length));
-        }
-        let answer = sender
-            .send_request(request.body(Empty::<Bytes>::new()).unwrap())
-            .await;
-        assert!(
-            answer.is_err() || answer.is_ok_and(|answer| answer.status() == 431),
-            "{count}"
-        );
-        drop(sender);
-        let _ = connection.await;
-    }
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! How many listings there are at a time, and how long their pages are.
+//! How many listings there are at a time, and how long they are.
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -9,6 +9,12 @@ use super::support::shelf;
 
 /// Listings of the S3 dialect at a time.
 const AT_ONCE: usize = 32;
+
+/// Listings at a time that are sent while they are written.
+const LONG: usize = 4;
+
+/// Bytes of a listing that is written before it is sent, at most.
+const WHOLE: usize = 16 * 1024 * 1024;
 
 async fn get(surface: &DataSurface, target: &str) -> Response<ResponseBody> {
     ask(surface, Request::get(target)).await
@@ -43,15 +49,51 @@ async fn listings_beyond_those_at_a_time_are_told_to_slow_down() {
     assert!(refused.contains("<Code>SlowDown</Code>"), "{refused}");
     // An object is no listing, and the other dialect has turns of its own.
     assert_eq!(get(&surface, "/main/docs/t/a.bin").await.status(), 200);
-    let found = Request::builder()
-        .method("PROPFIND")
-        .uri("/v1/main/docs/t/");
-    assert_eq!(
-        ask(&surface, found.header("Depth", "1")).await.status(),
-        207
-    );
+    assert_eq!(find(&surface, "/v1/main/docs/t/", "1").await.status(), 207);
     hanging.pop();
     assert_eq!(get(&surface, list).await.status(), 200);
+}
+
+async fn find(surface: &DataSurface, target: &str, depth: &str) -> Response<ResponseBody> {
+    let request = Request::builder().method("PROPFIND").uri(target);
+    ask(surface, request.header("Depth", depth)).await
+}
+
+/// Such as the log of a table of very many commits.
+#[tokio::test]
+async fn a_folder_of_any_length_is_found_whole() {
+    const FILES: usize = 15_000;
+    // Each of these is six bytes of an answer.
+    let long = "\u{e9}".repeat(200);
+    let mut keys: Vec<String> = (0..FILES)
+        .map(|number| format!("main/docs/t/_delta_log/{number:05}{long}"))
+        .collect();
+    keys.push("main/docs/u/a.bin".to_owned());
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let surface = DataSurface::new(shelf(&keys).await, HttpMetrics::default());
+    let log = "/v1/main/docs/t/_delta_log/";
+    for depth in ["1", "infinity"] {
+        let found = find(&surface, log, depth).await;
+        assert_eq!(found.status(), 207);
+        let body = text(found).await;
+        assert!(body.len() > WHOLE && body.ends_with("</D:multistatus>\n"));
+        let hrefs = body.split("<D:href>").skip(1);
+        let hrefs: Vec<&str> = hrefs.filter_map(|rest| rest.split('<').next()).collect();
+        assert_eq!((hrefs.len(), hrefs[0]), (FILES + 1, log));
+        assert!(hrefs.is_sorted_by(|one, next| one < next));
+        assert_eq!(body.matches("</D:response>\n").count(), FILES + 1);
+    }
+    // Who reads them slowly is in the way of others who want such a one, and of nobody else.
+    let mut sending = Vec::new();
+    for _ in 0..LONG {
+        sending.push(find(&surface, log, "1").await);
+    }
+    let refused = find(&surface, log, "1").await;
+    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    assert_eq!(find(&surface, "/v1/main/docs/u/", "1").await.status(), 207);
+    sending.pop();
+    assert_eq!(find(&surface, log, "1").await.status(), 207);
 }
 
 #[tokio::test]

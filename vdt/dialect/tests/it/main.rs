@@ -7,6 +7,7 @@ mod admin;
 mod changes;
 mod golden;
 mod hostile;
+mod http2;
 mod limits;
 mod list_model;
 mod listings;

@@ -146,6 +146,16 @@ async fn what_is_missing_or_wrong_is_refused() {
 }
 
 #[tokio::test]
+async fn tables_that_come_and_go_take_their_tokens_with_them() {
+    let bed = Bed::new(&pem(0)).await;
+    let to = |audience: &str| token(0, &json!({"aud": audience, "iat": NOW, "exp": NOW + 60}));
+    let (manuals, papers) = (to("docs/manuals"), to("docs/papers"));
+    assert!(bed.admits(&manuals).await && !bed.admits(&papers).await);
+    bed.tokens.redeclare(&["docs/papers".to_owned()]);
+    assert!(!bed.admits(&manuals).await && bed.admits(&papers).await);
+}
+
+#[tokio::test]
 async fn keys_are_read_again_when_the_file_changes() {
     let bed = Bed::new(&pem(0)).await;
     let tokens = [0, 1].map(|key| token(key, &claims(NOW, NOW + 60)));

@@ -1,7 +1,6 @@
-//! Bodies that keep their request open, and over HTTP/2 have a clock of their own.
+//! Bodies that keep their request open, and over HTTP/2 are cut into pieces with clocks of their own.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -9,9 +8,6 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::RequestGuard;
 use crate::listener::limits::PROGRESS_BYTES;
-
-/// Numbers bodies. One for the process: they need be unique only within a connection.
-static BODIES: AtomicU64 = AtomicU64::new(0);
 
 /// A response's body that keeps its request open until it ends.
 #[derive(Debug)]
@@ -23,8 +19,7 @@ pub(in crate::listener) struct Tracked<B> {
 }
 
 impl<B> Tracked<B> {
-    pub(in crate::listener) fn new(inner: B, mut request: RequestGuard) -> Self {
-        request.watch_body(BODIES.fetch_add(1, Ordering::Relaxed));
+    pub(in crate::listener) fn new(inner: B, request: RequestGuard) -> Self {
         Self {
             inner,
             request,
@@ -42,7 +37,6 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = &mut *self;
-        this.request.waits(false);
         if this.rest.is_empty() {
             let frame = std::task::ready!(Pin::new(&mut this.inner).poll_frame(cx));
             match frame.map(|frame| frame.map(Frame::into_data)) {
@@ -52,13 +46,13 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Tracked<B> {
                 None => return Poll::Ready(None),
             }
         }
-        let piece = if this.request.body.is_some() {
+        let piece = if this.request.cuts() {
             let length = usize::try_from(PROGRESS_BYTES).unwrap_or(usize::MAX);
-            this.rest.split_to(length.min(this.rest.len()))
+            let piece = this.rest.split_to(length.min(this.rest.len()));
+            this.request.hand(piece)
         } else {
             std::mem::take(&mut this.rest)
         };
-        this.request.waits(true);
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
