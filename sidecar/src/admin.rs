@@ -16,10 +16,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use http::{Request, StatusCode, header::CONTENT_TYPE};
+use http::Request;
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use serde::Deserialize;
-use serde_json::json;
 use tokio::{sync::watch, time::timeout};
 use vdt_crds::{
     VirtualTable,
@@ -27,7 +26,7 @@ use vdt_crds::{
 };
 use vdt_dialect::{
     Readiness, Reason,
-    admin::{Gate, Tokens, page, system_seconds},
+    admin::{Gate, Tokens, healthz, metrics_text, page, system_seconds},
 };
 
 use crate::{
@@ -36,8 +35,6 @@ use crate::{
     stack::Stack,
 };
 
-/// What prometheus-client's text encoder writes.
-const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Most bytes of the server's metrics, and the time for them: a scrape must not wait for a server that hangs.
 const SERVER_METRICS: (usize, Duration) = (4 << 20, Duration::from_secs(2));
 /// Most bytes of the server's tables, and the time for them.
@@ -251,7 +248,7 @@ fn joined(ours: &str, servers: &str) -> String {
 pub fn router(admin: Arc<AdminState>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
-        .route("/healthz", get(async || Json(json!({"alive": true}))))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/api/v1/cache", get(cache))
         .route("/api/v1/tables", get(tables))
@@ -261,7 +258,7 @@ pub fn router(admin: Arc<AdminState>) -> Router {
 }
 
 async fn metrics(State(admin): State<Arc<AdminState>>) -> Response {
-    ([(CONTENT_TYPE, METRICS_TYPE)], admin.metrics().await).into_response()
+    metrics_text(admin.metrics().await)
 }
 
 /// How `/readyz` is asked.
@@ -279,12 +276,7 @@ async fn readyz(
     let patience = Duration::from_millis(patience.wait_ms).min(PATIENCE_MAX);
     // In time or not: the answer says which.
     let _ = timeout(patience, admin.settled()).await;
-    let readiness = admin.ready();
-    let status = match readiness.ready {
-        true => StatusCode::OK,
-        false => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    (status, Json(readiness)).into_response()
+    admin.ready().into_response()
 }
 
 async fn cache(State(admin): State<Arc<AdminState>>) -> Response {
@@ -349,22 +341,25 @@ pub async fn gate<'a>(
     if keys.is_empty() {
         return Ok(Gate::local());
     }
-    let audiences: Vec<String> = tables
-        .map(|table| {
-            let metadata = &table.metadata;
-            let namespace = metadata.namespace.as_deref().unwrap_or("default");
-            format!(
-                "{namespace}/{}",
-                metadata.name.as_deref().unwrap_or_default()
-            )
-        })
-        .collect();
+    let audiences = audiences(tables);
     let tokens = Tokens::open(keys, &audiences, system_seconds());
     Ok(Gate::local().with_tokens(tokens.await.context("--admin-keys")?))
 }
 
+/// Whom tokens are for that open the admin surface of these tables.
+pub fn audiences<'a>(tables: impl IntoIterator<Item = &'a VirtualTable>) -> Vec<String> {
+    let one = |table: &VirtualTable| {
+        let metadata = &table.metadata;
+        let namespace = metadata.namespace.as_deref().unwrap_or("default");
+        let name = metadata.name.as_deref().unwrap_or_default();
+        format!("{namespace}/{name}")
+    };
+    tables.into_iter().map(one).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
     use tokio::time::Instant;
 
     use super::*;

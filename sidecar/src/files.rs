@@ -142,7 +142,6 @@ fn look(paths: &[PathBuf]) -> Seen {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use std::{
         os::unix::fs::symlink,
         sync::{

@@ -2,7 +2,7 @@
 //!
 //! | followed at once | not before the process is started again |
 //! |---|---|
-//! | tables that come and go, principals and what they may read, whether there are other pods | cache, TLS, whether there are keys at all |
+//! | tables that come and go, whom tokens are for, principals and what they may read, whether there are other pods | cache, TLS, whether there are keys at all |
 //!
 //! Manifests are followed all or none. Those that are not are told under `/api/v1/tables` and `/readyz`, in the log and by a metric, and the last
 //! good ones stand, but for rights that the new ones do not give, which are taken away at once: a file that cannot be read counts there as it was read
@@ -20,10 +20,10 @@ use vdt_crds::{
     api::{RESTART_NEEDED, RefusedManifest},
     status::reason,
 };
-use vdt_dialect::HttpMetrics;
+use vdt_dialect::{HttpMetrics, admin::Gate};
 
 use crate::{
-    admin::AdminState,
+    admin::{AdminState, audiences},
     config::{self, Found},
     files::{Follow, Taken},
     front::{Front, Problem},
@@ -43,6 +43,8 @@ pub(crate) struct Follower {
     pub(crate) front: Arc<Front>,
     /// Takes tables, and tells what is not followed.
     pub(crate) admin: Arc<AdminState>,
+    /// Takes whom tokens of the admin listener are for.
+    pub(crate) gate: Gate,
     /// Takes whether there are other pods.
     pub(crate) notices: Notices,
     /// Counts.
@@ -82,6 +84,7 @@ impl Follower {
             };
         }
         self.admin.redeclared(&tables);
+        self.gate.redeclare(&audiences(&tables));
         self.notices.set_peers(has_peers(&tables));
         self.count(true);
         info!(tables = tables.len(), "changed manifests are in use");
@@ -204,6 +207,7 @@ mod tests {
                 cache: declared_cache(&tables),
                 front,
                 admin: Arc::new(AdminState::new(seen, forward, &tables)),
+                gate: Gate::local(),
                 notices: Notices::new(),
                 http: None,
             };
@@ -257,6 +261,24 @@ mod tests {
         let taken = pod.write("papers.yaml", &manifest("papers", &keys));
         assert_eq!(taken, Taken::Whole);
         assert_eq!(pod.status("papers", None).await, 404);
+    }
+
+    #[tokio::test]
+    async fn tokens_are_for_the_tables_that_are_declared_now() {
+        const KEY: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
+        let mut pod = Pod::new(&[("papers.yaml", &manifest("papers", OPEN))]);
+        let keys = [pod.folder.path().join("admin.pem")];
+        std::fs::write(&keys[0], KEY).expect("a file");
+        let tables = pod.follower.known.lock().expect("a lock").tables();
+        let gate = crate::admin::gate(&keys, tables.iter());
+        pod.follower.gate = gate.await.expect("a gate");
+        let are_for = |pod: &Pod, table: &str| format!("{:?}", pod.follower.gate).contains(table);
+        assert!(are_for(&pod, "default/papers") && !are_for(&pod, "default/manuals"));
+        pod.write("manuals.yaml", &manifest("manuals", OPEN));
+        assert!(are_for(&pod, "default/papers") && are_for(&pod, "default/manuals"));
+        std::fs::remove_file(pod.folder.path().join("papers.yaml")).expect("a file");
+        pod.write("manuals.yaml", &manifest("manuals", OPEN));
+        assert!(!are_for(&pod, "default/papers") && are_for(&pod, "default/manuals"));
     }
 
     #[tokio::test]

@@ -42,6 +42,19 @@ impl FromStr for ListenOn {
     }
 }
 
+impl ListenOn {
+    /// Listens there, if anywhere; otherwise as [`bind`].
+    ///
+    /// # Errors
+    /// As [`bind`].
+    pub async fn bind(self, flag: &str) -> anyhow::Result<Option<(TcpListener, SocketAddr)>> {
+        match self.0 {
+            Some(address) => bind(address, flag).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
 impl std::fmt::Display for ListenOn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {

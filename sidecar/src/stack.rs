@@ -4,9 +4,9 @@ use std::{path::PathBuf, sync::Arc};
 
 use clap::{Args, ValueHint, builder::FalseyValueParser};
 use object_store::{ObjectStore, path::Path};
-use prometheus_client::registry::Registry;
+use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use vdt_crds::{Cache, Quantity, VirtualTable, VolumeType, WarmupMode, api::CacheReport};
-use vdt_rope::{RopeStore, RopeStoreOptions};
+use vdt_rope::{Drift, RopeStore, RopeStoreOptions};
 
 use crate::{
     cache::{CacheMetrics, CacheOptions, CacheStore, WarmOptions},
@@ -198,7 +198,7 @@ impl Stack {
             None => log,
         };
         Ok(Self {
-            files: RopeStore::new(below, ropes),
+            files: RopeStore::new(below, counted(ropes, registry)),
             log: metrics,
             tiers,
             cache,
@@ -266,5 +266,58 @@ impl Stack {
         if let Some(tiers) = &self.tiers {
             tiers.close().await;
         }
+    }
+}
+
+/// Has reads counted that meet a changed source, by whoever composes what a client reads: others are told of them, and may be away.
+fn counted(mut ropes: RopeStoreOptions, registry: &mut Registry) -> RopeStoreOptions {
+    let met = Counter::<u64>::default();
+    registry.register(
+        "vdt_source_drift",
+        "Reads that met a source object that had changed",
+        met.clone(),
+    );
+    let told = ropes.on_drift.take();
+    ropes.on_drift = Some(Arc::new(move |drift: Drift| {
+        met.inc();
+        if let Some(told) = &told {
+            told(drift);
+        }
+    }));
+    ropes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use prometheus_client::encoding::text::encode;
+    use vdt_rope::DriftReason;
+
+    use super::*;
+
+    #[test]
+    fn a_read_that_meets_a_changed_source_is_counted_once_and_told() {
+        let mut registry = Registry::default();
+        let told = Arc::new(AtomicU64::new(0));
+        let tell = Arc::clone(&told);
+        let ropes = RopeStoreOptions {
+            on_drift: Some(Arc::new(move |_| {
+                tell.fetch_add(1, Ordering::Relaxed);
+            })),
+            ..RopeStoreOptions::default()
+        };
+        let ropes = counted(ropes, &mut registry);
+        let met = ropes.on_drift.expect("it is told");
+        met(Drift {
+            location: Path::from("c/s/t/a.parquet"),
+            source: "0011223344556677".into(),
+            key: "a.pdf".to_owned(),
+            reason: DriftReason::Gone,
+        });
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("a String takes everything");
+        assert!(text.contains("\nvdt_source_drift_total 1\n"), "{text}");
+        assert_eq!(told.load(Ordering::Relaxed), 1);
     }
 }

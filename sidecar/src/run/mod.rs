@@ -42,7 +42,7 @@ use crate::{
     front::{Front, FrontOptions},
     link::{DriftReporter, Forward, LinkState, OriginClient, Socket, Watch},
     log::{LogOptions, Notices},
-    process::{bind, wait_for_signal},
+    process::wait_for_signal,
     stack::{CacheDefaults, Stack, StackOptions, declared_cache, warmup},
 };
 
@@ -60,19 +60,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let found = config::find(&args.config);
     let tables = found.whole()?;
     let front = front(&args, &tables)?;
-    let data = match args.listen.0 {
-        Some(address) => Some(bind(address, "--listen").await?),
-        None => None,
-    };
-    let admin = match args.admin_listen.0 {
-        Some(address) => Some(bind(address, "--admin-listen").await?),
-        None => None,
-    };
+    let data = args.listen.bind("--listen").await?;
+    let admin = args.admin_listen.bind("--admin-listen").await?;
     let mut door = Door::new(&args, tables, front);
     let admin_listen = admin.as_ref().map(|(_, listen)| *listen);
     if let Some((listener, _)) = admin {
-        let gate = admin::gate(&args.admin_keys, door.tables.iter()).await?;
-        door.serve_admin(listener, gate);
+        door.gate = admin::gate(&args.admin_keys, door.tables.iter()).await?;
+        door.serve_admin(listener);
     }
     let listen = data.as_ref().map(|(_, listen)| *listen);
     let opened = tokio::select! {
@@ -113,6 +107,8 @@ struct Door<'a> {
     notices: Notices,
     link: watch::Receiver<LinkState>,
     admin: Arc<AdminState>,
+    /// Of the admin listener.
+    gate: Gate,
     /// Ends listeners and tasks.
     stop: CancellationToken,
     tasks: JoinSet<()>,
@@ -140,6 +136,7 @@ impl<'a> Door<'a> {
             notices,
             link,
             admin,
+            gate: Gate::local(),
             stop,
             tasks,
             listeners: Vec::new(),
@@ -151,7 +148,8 @@ impl<'a> Door<'a> {
         Duration::from_secs(self.args.drain_seconds)
     }
 
-    fn serve_admin(&mut self, listener: TcpListener, gate: Gate) {
+    fn serve_admin(&mut self, listener: TcpListener) {
+        let gate = self.gate.clone();
         self.listeners.push(tokio::spawn(vdt_dialect::serve(
             listener,
             gate.protect(admin::router(Arc::clone(&self.admin))),
@@ -219,6 +217,7 @@ impl<'a> Door<'a> {
             cache: declared_cache(&self.tables),
             front: Arc::clone(&self.front),
             admin: Arc::clone(&self.admin),
+            gate: self.gate.clone(),
             notices: self.notices.clone(),
             http: self.http.clone(),
         };

@@ -43,8 +43,6 @@ pub(crate) struct Metrics {
     current: Family<SourceLabels, Gauge>,
     skipped: Family<SourceLabels, Gauge>,
     manifest_current: Family<TableLabels, Gauge>,
-    /// Reads that met a changed source.
-    pub(crate) drift: Counter,
     source_requests: Counter,
     source_bytes: Counter,
 }
@@ -72,7 +70,6 @@ impl Metrics {
             current: Family::default(),
             skipped: Family::default(),
             manifest_current: Family::default(),
-            drift: Counter::default(),
             source_requests: Counter::default(),
             source_bytes: Counter::default(),
         };
@@ -154,11 +151,6 @@ impl Metrics {
             "vdt_table_manifest_current",
             "1 when no newer manifest of the table is refused",
             self.manifest_current.clone(),
-        );
-        registry.register(
-            "vdt_source_drift",
-            "Reads that met a source object that had changed",
-            self.drift.clone(),
         );
         registry.register(
             "vdt_source_requests",

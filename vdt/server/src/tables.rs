@@ -13,8 +13,6 @@ use vdt_store::{StateStore, Versions};
 
 pub(crate) use served::{Claim, Served};
 
-use crate::metrics::Metrics;
-
 /// A manifest that cannot be served, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
@@ -26,12 +24,19 @@ pub(crate) struct Problem {
     pub(crate) message: String,
 }
 
+impl Problem {
+    /// Whether nothing is known of its file or folder but that it cannot be used.
+    pub(crate) fn is_of_file(&self) -> bool {
+        self.manifest == self.origin
+    }
+}
+
 /// What is shown of a path. What is not ours is not ours to show, whoever asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shown {
     /// What is there.
     Something,
-    /// The state has not said yet whose it is.
+    /// The state has not said yet whose it is, or a manifest that cannot be used may declare it.
     NotYet,
     /// Nothing, ever.
     Nothing,
@@ -44,7 +49,6 @@ type Declared = (Arc<[Arc<Served>]>, Arc<[Problem]>);
 #[derive(Debug)]
 pub(crate) struct Tables {
     declared: RwLock<Declared>,
-    metrics: Arc<Metrics>,
     state: watch::Sender<Option<StateStore>>,
     /// Versions before there is a state: none.
     before: Versions,
@@ -52,14 +56,9 @@ pub(crate) struct Tables {
 
 impl Tables {
     /// The tables, before their state is open.
-    pub(crate) fn new(
-        served: Vec<Arc<Served>>,
-        problems: Vec<Problem>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub(crate) fn new(served: Vec<Arc<Served>>, problems: Vec<Problem>) -> Self {
         Self {
             declared: RwLock::new((served.into(), problems.into())),
-            metrics,
             state: watch::Sender::new(None),
             before: Versions::default(),
         }
@@ -77,12 +76,16 @@ impl Tables {
 
     /// Whether anything is shown at `path`: it lies in a table of ours or in its twin without data, or is a folder that one of them lies in.
     pub(crate) fn shows(&self, path: &str) -> Shown {
-        let mut shown = Shown::Nothing;
-        for table in self
-            .served()
+        let served = self.served();
+        let mut known = served
             .iter()
             .filter(|table| meets(&table.path, path))
-        {
+            .peekable();
+        if known.peek().is_none() && self.may_declare(path) {
+            return Shown::NotYet;
+        }
+        let mut shown = Shown::Nothing;
+        for table in known {
             match table.whose() {
                 Claim::Ours => return Shown::Something,
                 Claim::Unclaimed => shown = Shown::NotYet,
@@ -92,9 +95,19 @@ impl Tables {
         shown
     }
 
-    /// Whether a table that is declared is not open yet.
+    /// Whether a manifest that cannot be used may declare what lies at `path`. To a process that was started after it was broken its table is not known,
+    /// and must not be gone for those who know it from before.
+    fn may_declare(&self, path: &str) -> bool {
+        let is_of = |problem: &Problem| match problem.is_of_file() {
+            true => true,
+            false => meets(&problem.manifest, path),
+        };
+        self.problems().iter().any(is_of)
+    }
+
+    /// Whether a table is not open yet, or its manifest cannot be used: what it is made of is not all known.
     pub(crate) fn are_opening(&self) -> bool {
-        self.served().iter().any(|served| !served.is_open())
+        !self.problems().is_empty() || self.served().iter().any(|served| !served.is_open())
     }
 
     /// Puts others in their place.
@@ -135,9 +148,8 @@ impl Tables {
         Some(state.as_ref()?.info().store_id.to_string())
     }
 
-    /// A read met a changed source: it is counted, logged, and its table refreshed. `file` is a virtual file's path.
+    /// A read met a changed source: it is logged, and its table refreshed. `file` is a virtual file's path.
     pub(crate) fn drift(&self, file: &str, key: &str, reason: &str) {
-        self.metrics.drift.inc();
         warn!(location = file, key, reason, "a source object changed");
         let is_of = |table: &str| {
             file.strip_prefix(table)
@@ -163,7 +175,6 @@ fn meets(table: &str, path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use object_store::{memory::InMemory, path::Path};
     use vdt_store::OpenMode;
 
@@ -175,8 +186,7 @@ mod tests {
             Arc::new(Served::pending((*path).to_owned(), name.to_owned(), None))
         };
         let served: Vec<_> = paths.iter().map(pending).collect();
-        let metrics = Arc::new(Metrics::new(false).0);
-        (Tables::new(served.clone(), Vec::new(), metrics), served)
+        (Tables::new(served.clone(), Vec::new()), served)
     }
 
     async fn memory() -> StateStore {
@@ -220,6 +230,32 @@ mod tests {
         for path in ["main/docs/papers/_delta_log/0.json", ""] {
             assert_eq!(tables.shows(path), Shown::Nothing, "{path:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_broken_manifest_may_declare_is_not_gone() {
+        let problem = |manifest: &str| Problem {
+            manifest: manifest.to_owned(),
+            origin: "b.yaml".to_owned(),
+            message: "a typo".to_owned(),
+        };
+        let (tables, served) = declared(&["main/docs/a"]);
+        served[0].claim(&memory().await, "docs/a").await.unwrap();
+        let (b, c) = (
+            "main/docs/b/_delta_log/0.json",
+            "main/docs/c/_delta_log/0.json",
+        );
+        let shown = |problems: Vec<Problem>| {
+            tables.declare(served.clone(), problems);
+            [b, c, "main/docs/a/_delta_log/0.json"].map(|path| tables.shows(path))
+        };
+        let all = [Shown::NotYet, Shown::NotYet, Shown::Something];
+        assert_eq!(shown(vec![problem("b.yaml")]), all);
+        // Its tables may be known, though they cannot be served.
+        let its = [Shown::NotYet, Shown::Nothing, Shown::Something];
+        assert_eq!(shown(vec![problem("main/docs/b")]), its);
+        let mended = [Shown::Nothing, Shown::Nothing, Shown::Something];
+        assert_eq!(shown(Vec::new()), mended);
     }
 
     #[tokio::test]

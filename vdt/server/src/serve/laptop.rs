@@ -8,13 +8,12 @@ use vdt_sidecar::{
     admin::gate,
     exit::BadInput,
     log::Notices,
-    process::bind,
     ready::{Ready, ReadyTable},
 };
 use vdt_store::{Origin, schedule};
 
 use super::{
-    Serving, clock, drain, front,
+    Serving, check_cache, clock, drain, front,
     open::{Opened, open_state, open_tables},
     open_stack, serve_data,
 };
@@ -34,14 +33,8 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     manifests::apply(&args.given, &mut declared)?;
     check(&args)?;
     let front = front(&args, args.listen.0, &declared)?;
-    let data = match args.listen.0 {
-        Some(address) => Some(bind(address, "--listen").await?),
-        None => None,
-    };
-    let admin = match args.admin_listen.0 {
-        Some(address) => Some(bind(address, "--admin-listen").await?),
-        None => None,
-    };
+    let data = args.listen.bind("--listen").await?;
+    let admin = args.admin_listen.bind("--admin-listen").await?;
     let gate = gate(&args.admin_keys, declared.iter().map(|one| &one.table)).await?;
     let state = open_state(&args, &declared).await?;
     let origin = Arc::new(Origin::new(state.clone()));
@@ -79,7 +72,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
             .tasks
             .spawn(task.run(clock(), serving.stop.clone().cancelled_owned()));
     }
-    let tables = Arc::new(Tables::new(served, Vec::new(), metrics.clone()));
+    let tables = Arc::new(Tables::new(served, Vec::new()));
     tables.opened(state.clone());
     let late = Late::new(tables.clone());
     late.arrived(origin);
@@ -199,6 +192,7 @@ fn check(args: &ServeArgs) -> Result<(), BadInput> {
             "--listen and --admin-listen are both {address}; give one of them another port"
         )));
     }
+    check_cache(&args.cache, args.state.as_deref())?;
     if let Some(folder) = args.ready_file.as_deref().and_then(Path::parent) {
         is_folder(folder, "--ready-file is to lie in")?;
     }

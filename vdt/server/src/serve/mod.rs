@@ -37,7 +37,7 @@ use vdt_sidecar::{
     log::{LogOptions, Notices},
     process::{next_signal, wait_for_signal},
     ready::Ready,
-    stack::{CacheDefaults, Stack, StackOptions},
+    stack::{CacheArgs, CacheDefaults, Stack, StackOptions},
 };
 use vdt_store::StateStore;
 
@@ -172,6 +172,24 @@ async fn open_stack(
     Ok(Stack::open(Arc::new(origin), options, registry).await?)
 }
 
+/// Refuses what is asked of the cache's disk tier where it has no folder: beside a state that is no directory there is none.
+fn check_cache(cache: &CacheArgs, state: Option<&str>) -> Result<(), BadInput> {
+    let Some(state) = state.filter(|state| state.contains("://")) else {
+        return Ok(());
+    };
+    let flag = match &cache.cache_disk {
+        _ if cache.cache_dir.is_some() => None,
+        Some(disk) => (disk.bytes() > 0).then_some("--cache-disk"),
+        None => cache.cache_strict.then_some("--cache-strict"),
+    };
+    match flag {
+        None => Ok(()),
+        Some(flag) => Err(BadInput::new(format!(
+            "{flag} is given, and beside the state {state} there is no folder for the cache's disk tier; give one by --cache-dir, or cache in memory alone without {flag}"
+        ))),
+    }
+}
+
 /// Serves `stack` on a TCP listener, behind `front`.
 fn serve_data(
     listener: tokio::net::TcpListener,
@@ -217,7 +235,7 @@ fn front(
         })
 }
 
-/// A read that meets a changed source is counted, logged, and refreshes its table.
+/// A read that meets a changed source is logged, and refreshes its table.
 fn rope_options(tables: Arc<Tables>) -> RopeStoreOptions {
     RopeStoreOptions {
         on_drift: Some(Arc::new(move |drift: Drift| {
@@ -228,5 +246,41 @@ fn rope_options(tables: Arc<Tables>) -> RopeStoreOptions {
             );
         })),
         ..RopeStoreOptions::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn refusal(arguments: &[&str]) -> Option<String> {
+        let serve = ["vdt", "serve", "/papers"].iter();
+        let Command::Serve(args) = Cli::parse_from(serve.chain(arguments)).command else {
+            panic!("it serves");
+        };
+        let refused = check_cache(&args.cache, args.state.as_deref()).err()?;
+        Some(refused.to_string())
+    }
+
+    #[test]
+    fn a_disk_tier_without_a_folder_is_refused_with_a_remedy() {
+        let bucket = ["--state", "s3://corp/state"];
+        for asked in [&["--cache-disk", "100Gi"][..], &["--cache-strict"]] {
+            let told = refusal(&[&bucket[..], asked].concat()).expect("it is refused");
+            for part in [asked[0], bucket[1], "--cache-dir"] {
+                assert!(told.contains(part), "{told}");
+            }
+            let placed = [&bucket[..], asked, &["--cache-dir", "/var/cache/vdt"]].concat();
+            assert_eq!(refusal(&placed), None);
+            assert_eq!(refusal(asked), None, "it lies beside the state");
+        }
+        assert_eq!(refusal(&bucket), None);
+        assert_eq!(
+            refusal(&[&bucket[..], &["--cache-disk", "0"]].concat()),
+            None
+        );
     }
 }

@@ -16,13 +16,12 @@ use vdt_sidecar::{
     files::{Follow, Manifests, Taken},
     front::Front,
     log::Notices,
-    process::bind,
     ready::Ready,
 };
 use vdt_store::{Origin, StateStore, StoreError};
 
 use super::{
-    Serving, drain, front,
+    Serving, check_cache, drain, front,
     keep::{Keeper, pending},
     open::open_state,
     open_stack, rope_options, serve_data,
@@ -52,15 +51,18 @@ pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
             "not served: {}", problem.message
         );
     }
-    // In a pod it is the front door's; here it matters to a data listener of our own.
+    // In a pod they are the front door's; here they matter to a data listener of our own.
     let front = match args.listen.0 {
-        Some(address) => Some(front(&args, Some(address), &declared)?),
+        Some(address) => {
+            check_cache(&args.cache, args.state.as_deref())?;
+            Some(front(&args, Some(address), &declared)?)
+        }
         None => None,
     };
     let served: Vec<_> = declared.iter().map(|one| Arc::new(pending(one))).collect();
     let (metrics, http_metrics) = Metrics::new(args.listen.0.is_some());
     let metrics = Arc::new(metrics);
-    let tables = Arc::new(Tables::new(served, problems, metrics.clone()));
+    let tables = Arc::new(Tables::new(served, problems));
     let late = Late::new(tables.clone());
     let mut serving = Serving::default();
 
@@ -71,10 +73,7 @@ pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
     ));
     let router = vdt_dialect::admin::router(admin_state);
     serve_socket(socket, &args, &tables, &late, router.clone(), &mut serving);
-    let admin = match args.admin_listen.0 {
-        Some(address) => Some(bind(address, "--admin-listen").await?),
-        None => None,
-    };
+    let admin = args.admin_listen.bind("--admin-listen").await?;
     let admin_listen = admin.as_ref().map(|(_, listen)| *listen);
     if let Some((listener, _)) = admin {
         let gate = gate(&args.admin_keys, declared.iter().map(|one| &one.table)).await?;
@@ -85,10 +84,7 @@ pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
             drain(&args),
         )));
     }
-    let data = match args.listen.0 {
-        Some(address) => Some(bind(address, "--listen").await?),
-        None => None,
-    };
+    let data = args.listen.bind("--listen").await?;
     let listen = data.as_ref().map(|(_, listen)| *listen);
     let ready = Ready {
         listen,

@@ -143,7 +143,6 @@ impl Listen for Guarded {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[tokio::test]

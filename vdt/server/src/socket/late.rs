@@ -23,7 +23,8 @@ const TABLE_PARTS: usize = 4;
 
 /// An origin whose state is not open yet: every read fails until it is. Of `log` it has what `tables` show.
 ///
-/// A table that is not open yet has not told its sources: reads of a source that nobody knows fail until all tables are open. They are not
+/// A table that is not open yet has not told its sources, nor has a manifest that cannot be used: reads of a source that nobody knows fail until all
+/// are. They are not
 /// answered with `NotFound`, which would say that the object is gone.
 #[derive(Debug, Clone)]
 pub(crate) struct Late {
@@ -188,13 +189,12 @@ pub(super) fn read_only(operation: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use object_store::memory::InMemory;
     use vdt_crds::VirtualTable;
     use vdt_store::{OpenMode, Source, SourceEnv, StateStore};
 
     use super::*;
-    use crate::{metrics::Metrics, tables::Served};
+    use crate::tables::Served;
 
     #[tokio::test]
     async fn what_a_table_that_is_not_open_yet_may_declare_is_not_gone() {
@@ -210,8 +210,7 @@ mod tests {
         };
         let source = Arc::new(Source::open(&spec, &env).unwrap());
         let served = Served::pending("main/default/t".to_owned(), "t".to_owned(), None);
-        let (metrics, _) = Metrics::new(false);
-        let tables = Tables::new(vec![Arc::new(served)], Vec::new(), Arc::new(metrics));
+        let tables = Tables::new(vec![Arc::new(served)], Vec::new());
         let tables = Arc::new(tables);
         let late = Late::new(tables.clone());
         let state =

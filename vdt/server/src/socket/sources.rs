@@ -142,7 +142,6 @@ fn version(uri: &Uri) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

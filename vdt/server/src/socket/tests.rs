@@ -1,5 +1,4 @@
 //! The socket as the front door reads it: what is shown of a state, and what a look at a long log costs it.
-#![allow(clippy::unwrap_used)]
 
 use std::{
     fmt,
@@ -31,10 +30,7 @@ use vdt_sidecar::{
 use vdt_store::{OpenMode, Origin, StateStore};
 
 use super::*;
-use crate::{
-    metrics::Metrics,
-    tables::{Served, Tables},
-};
+use crate::tables::{Served, Tables};
 
 /// Keys of a page of S3.
 const PAGE_KEYS: usize = 1000;
@@ -148,8 +144,7 @@ impl Bed {
             Arc::new(Served::pending(path, (*name).to_owned(), None))
         };
         let served: Vec<_> = names.iter().map(pending).collect();
-        let metrics = Arc::new(Metrics::new(false).0);
-        let tables = Arc::new(Tables::new(served.clone(), Vec::new(), metrics));
+        let tables = Arc::new(Tables::new(served.clone(), Vec::new()));
         let late = Late::new(tables.clone());
         late.arrived(Arc::new(Origin::new(state.clone())));
         tables.opened(state.clone());

@@ -265,7 +265,6 @@ impl Served {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use std::sync::Arc;
 
     use object_store::{ObjectStoreExt, memory::InMemory};

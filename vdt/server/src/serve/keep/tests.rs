@@ -1,4 +1,3 @@
-#![allow(clippy::unwrap_used)]
 use std::time::Duration;
 
 use object_store::{memory::InMemory, path::Path};
@@ -6,10 +5,7 @@ use tokio::time::timeout;
 use vdt_store::{OpenMode, SourceEnv};
 
 use super::*;
-use crate::{
-    metrics::Metrics,
-    tables::{Claim, Shown},
-};
+use crate::tables::{Claim, Shown};
 
 const TABLE: &str = "main/docs/manuals";
 
@@ -47,8 +43,7 @@ impl Bed {
             .unwrap();
         let all: Vec<_> = names.iter().map(|name| declared(name)).collect();
         let served = all.iter().map(|one| Arc::new(pending(one))).collect();
-        let metrics = Arc::new(Metrics::new(false).0);
-        let tables = Arc::new(Tables::new(served, Vec::new(), metrics));
+        let tables = Arc::new(Tables::new(served, Vec::new()));
         let origin = Arc::new(Origin::new(state.clone()));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let mut keeper = Keeper::new(tables.clone(), state, origin, tasks, stop);
