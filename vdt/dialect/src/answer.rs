@@ -62,7 +62,8 @@ pub(crate) enum HeadRange {
 pub(crate) struct ReadRequest {
     head: bool,
     conditions: Conditions,
-    range: Option<RangeSpec>,
+    /// A malformed one is refused where it counts: an object that is missing, or a condition that does not hold, comes first.
+    range: Result<Option<RangeSpec>, RangeMalformed>,
 }
 
 /// A status, its headers, and the bytes.
@@ -81,39 +82,36 @@ struct Settled {
 
 impl ReadRequest {
     /// Parses a GET or HEAD.
-    ///
-    /// # Errors
-    /// [`Failure::RangeMalformed`] when the Range header is in bytes but is not one valid range.
-    pub(crate) fn parse(
-        method: &Method,
-        headers: &HeaderMap,
-        head_range: HeadRange,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn parse(method: &Method, headers: &HeaderMap, head_range: HeadRange) -> Self {
         let head = method == Method::HEAD;
         let range = match (head, head_range) {
-            (true, HeadRange::Ignored) => None,
-            (true, HeadRange::Honoured) | (false, _) => RangeSpec::parse(headers)?,
+            (true, HeadRange::Ignored) => Ok(None),
+            (true, HeadRange::Honoured) | (false, _) => RangeSpec::parse(headers),
         };
-        Ok(Self {
+        Self {
             head,
             conditions: Conditions::parse(headers),
             range,
-        })
+        }
     }
 
     /// Evaluates preconditions, then the range, against the object as it is.
     fn settle(&self, meta: &ObjectMeta) -> Result<Settled, Failure> {
-        let mut wanted = self.range;
+        let mut range_applies = true;
         if !self.conditions.is_empty() {
             let tag = meta.e_tag.as_deref().and_then(EntityTag::of_store);
             self.conditions
                 .evaluate(tag.as_ref(), meta.last_modified)
                 .map_err(|failure| failure.with_validators(validators(meta)))?;
-            wanted = wanted.filter(|_| {
-                self.conditions
-                    .range_applies(tag.as_ref(), meta.last_modified)
-            });
+            range_applies = self
+                .conditions
+                .range_applies(tag.as_ref(), meta.last_modified);
         }
+        let wanted = match self.range {
+            _ if !range_applies => None,
+            Ok(wanted) => wanted,
+            Err(RangeMalformed) => return Err(Failure::RangeMalformed { size: meta.size }),
+        };
         match wanted {
             None => Ok(Settled {
                 range: 0..meta.size,
@@ -144,12 +142,16 @@ pub(crate) async fn read(
         let settled = request.settle(&meta)?;
         return Ok(answer(location, &meta, &settled, ReadBody::empty()));
     }
-    if request.conditions.need_metadata_first() {
-        let result = get_settled(store, location, request).await?;
-        return stream(location, request, result).await;
-    }
+    let range = match request.range {
+        Ok(range) if !request.conditions.need_metadata_first() => range,
+        // A malformed one counts, or the whole object is the answer.
+        _ => {
+            let result = get_settled(store, location, request).await?;
+            return stream(location, request, result).await;
+        }
+    };
     let options = GetOptions {
-        range: request.range.map(RangeSpec::to_get_range),
+        range: range.map(RangeSpec::to_get_range),
         ..GetOptions::default()
     };
     match store.get_opts(location, options).await {
@@ -157,7 +159,7 @@ pub(crate) async fn read(
         Err(error) => {
             let failure = Failure::from(error);
             // Stores have no error of their own for a range outside the object: the object's size tells.
-            if request.range.is_some() && matches!(failure, Failure::Internal { .. }) {
+            if range.is_some() && matches!(failure, Failure::Internal { .. }) {
                 let meta = head(store, location).await?;
                 request.settle(&meta)?;
             }

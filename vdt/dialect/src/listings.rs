@@ -1,10 +1,18 @@
-//! Turns at listings. A listing holds what the store says of a whole folder, and the store may take its time.
+//! Listings: turns at them, and whether there is anything to list.
+//!
+//! A listing holds what the store says of a whole folder, and the store may take its time. So there are few at a time, and of these one folder has a
+//! quarter at most: what hangs in one table leaves turns to listings of the others, many of which are answered from memory.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
+
+use object_store::path::Path;
+use object_store::{Error, ObjectStore};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
+use crate::answer::Failure;
 use crate::edge::Gate;
 use crate::metrics::DialectLabel;
 
@@ -15,13 +23,29 @@ const WAIT: Duration = Duration::from_secs(5);
 /// and a slow one keeps nobody from listings of the usual length.
 const LONG: usize = 4;
 
+/// Segments of a path that tell folders apart: those of a table's log, or of a table where a bucket holds catalogs.
+const FOLDER_PARTS: usize = 4;
+
+/// With so many folders known, those that nobody lists are forgotten.
+const FOLDERS_KNOWN: usize = 64;
+
 /// Turns at the listings of one dialect. Who gets none in time is told to slow down.
 #[derive(Debug)]
 pub(crate) struct Listings {
     turns: Semaphore,
+    /// Turns that one folder has at most.
+    share: usize,
+    folders: Mutex<HashMap<Box<str>, Weak<Semaphore>>>,
     long: Arc<Semaphore>,
     dialect: DialectLabel,
     gate: Gate,
+}
+
+/// A turn at a listing, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn<'a> {
+    _of_folder: OwnedSemaphorePermit,
+    _of_all: SemaphorePermit<'a>,
 }
 
 impl Listings {
@@ -29,20 +53,47 @@ impl Listings {
     pub(crate) fn new(dialect: DialectLabel, at_once: usize, gate: Gate) -> Self {
         Self {
             turns: Semaphore::new(at_once),
+            share: (at_once / 4).max(1),
+            folders: Mutex::default(),
             long: Arc::new(Semaphore::new(LONG)),
             dialect,
             gate,
         }
     }
 
-    /// Waits for a turn, which ends when it is dropped; `None` if there is none in time.
-    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        let turn = tokio::time::timeout(WAIT, self.turns.acquire());
-        let turn = turn.await.ok().and_then(Result::ok);
+    /// Waits for a turn at listing what lies below `folder`; `None` if there is none in time.
+    pub(crate) async fn turn(&self, folder: &str) -> Option<Turn<'_>> {
+        let turn = tokio::time::timeout(WAIT, self.acquire(folder));
+        let turn = turn.await.ok().flatten();
         if turn.is_none() {
             self.gate.busy(self.dialect);
         }
         turn
+    }
+
+    async fn acquire(&self, folder: &str) -> Option<Turn<'_>> {
+        // Neither is ever closed. The folder's comes first: who waits for it takes none of the others' turns.
+        Some(Turn {
+            _of_folder: self.folder(folder).acquire_owned().await.ok()?,
+            _of_all: self.turns.acquire().await.ok()?,
+        })
+    }
+
+    /// The turns of a folder.
+    fn folder(&self, folder: &str) -> Arc<Semaphore> {
+        let end = folder.match_indices('/').nth(FOLDER_PARTS - 1);
+        let name = end.and_then(|(at, _)| folder.get(..at)).unwrap_or(folder);
+        // Never held over an await. Every state between two statements is a valid one.
+        let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = folders.get(name).and_then(Weak::upgrade) {
+            return known;
+        }
+        if folders.len() >= FOLDERS_KNOWN {
+            folders.retain(|_, turns| turns.strong_count() > 0);
+        }
+        let turns = Arc::new(Semaphore::new(self.share));
+        folders.insert(name.into(), Arc::downgrade(&turns));
+        turns
     }
 
     /// The turn of an answer that is too long to be written before it is sent, to be kept until it is sent; `None` if there is none now.
@@ -52,5 +103,18 @@ impl Listings {
             self.gate.busy(self.dialect);
         }
         turn
+    }
+}
+
+/// Reports whether something lies below `folder`.
+///
+/// # Errors
+/// [`Failure`] when the store fails.
+pub(crate) async fn exists(store: &dyn ObjectStore, folder: &Path) -> Result<bool, Failure> {
+    // One level: a bucket has few folders, and a store that keeps listings can answer while what is behind it is away.
+    match store.list_with_delimiter(Some(folder)).await {
+        Ok(level) => Ok(!level.common_prefixes.is_empty() || !level.objects.is_empty()),
+        Err(Error::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }

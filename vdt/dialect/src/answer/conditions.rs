@@ -4,7 +4,8 @@
 //! 2. If-None-Match, else If-Modified-Since: false is 304.
 //! 3. If-Range: false drops the Range header.
 //!
-//! Dates that cannot be parsed are ignored; Last-Modified is compared in whole seconds, as it is sent.
+//! Dates that cannot be parsed are ignored, but for that of an If-Range, which then is true of nothing; so is one of several tags or of `*`, which
+//! RFC 9110 13.1.5 does not know. Last-Modified is compared in whole seconds, as it is sent.
 
 use ::http::header::{
     HeaderMap, HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
@@ -27,7 +28,8 @@ pub(crate) struct Conditions {
 
 #[derive(Debug)]
 enum IfRange {
-    Tag(EntityTags),
+    /// `None` is a tag that no object has.
+    Tag(Option<EntityTag>),
     Date(DateTime<Utc>),
 }
 
@@ -42,7 +44,7 @@ impl Conditions {
             if_modified_since: date(IF_MODIFIED_SINCE),
             if_range: joined(headers, IF_RANGE).map(|text| match parse_http_date(&text) {
                 Some(at) => IfRange::Date(at),
-                None => IfRange::Tag(EntityTags::parse(&text)),
+                None => IfRange::Tag(EntityTag::of_client(&text)),
             }),
         }
     }
@@ -108,20 +110,24 @@ impl Conditions {
     ) -> bool {
         match &self.if_range {
             None => true,
-            Some(IfRange::Tag(tags)) => tags.contain(tag, EntityTag::strong_eq),
+            Some(IfRange::Tag(wanted)) => wanted
+                .as_ref()
+                .zip(tag)
+                .is_some_and(|(wanted, tag)| wanted.strong_eq(tag)),
             Some(IfRange::Date(at)) => at.timestamp() == last_modified.timestamp(),
         }
     }
 }
 
-/// All values of a header, joined by commas as RFC 9110 5.3 allows for lists.
+/// All values of a header, joined by commas as RFC 9110 5.3 allows for lists. A value of other bytes than ASCII counts: what it names is no tag and no
+/// date of ours.
 fn joined(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     let mut values = headers
         .get_all(name)
         .iter()
-        .filter_map(|value| value.to_str().ok());
-    let first = values.next()?.to_owned();
-    Some(values.fold(first, |all, value| all + "," + value))
+        .map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let first = values.next()?.into_owned();
+    Some(values.fold(first, |all, value| all + "," + &value))
 }
 
 #[cfg(test)]
@@ -133,15 +139,24 @@ mod tests {
     const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
     const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
 
-    /// Evaluates against an object with tag "t" changed at AT plus half a second.
-    fn status(headers: &[(HeaderName, &'static str)]) -> u16 {
+    /// The object: tag "t", changed at AT plus half a second.
+    fn object() -> (EntityTag, DateTime<Utc>) {
+        let at = parse_http_date(AT).expect("a date") + chrono::Duration::milliseconds(500);
+        (EntityTag::of_store("t").expect("a tag"), at)
+    }
+
+    fn parsed(headers: &[(HeaderName, &'static str)]) -> Conditions {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(name, HeaderValue::from_static(value));
+            let value = HeaderValue::from_bytes(value.as_bytes()).expect("a value");
+            map.append(name, value);
         }
-        let at = parse_http_date(AT).expect("a date") + chrono::Duration::milliseconds(500);
-        let tag = EntityTag::of_store("t").expect("a tag");
-        match Conditions::parse(&map).evaluate(Some(&tag), at) {
+        Conditions::parse(&map)
+    }
+
+    fn status(headers: &[(HeaderName, &'static str)]) -> u16 {
+        let (tag, at) = object();
+        match parsed(headers).evaluate(Some(&tag), at) {
             Ok(()) => 200,
             Err(failure) => failure.status().as_u16(),
         }
@@ -156,6 +171,12 @@ mod tests {
             (&[(IF_MATCH, "*")], 200),
             (&[(IF_MATCH, "\"x\""), (IF_MATCH, "\"t\"")], 200),
             (&[(IF_MATCH, "\"x\"")], 412),
+            (&[(IF_MATCH, "\"*\"")], 412),
+            (&[(IF_MATCH, "\"\u{e9}\"")], 412),
+            (&[(IF_MATCH, "\"\u{e9}\", \"t\"")], 200),
+            (&[(IF_NONE_MATCH, "\"*\"")], 200),
+            (&[(IF_NONE_MATCH, "\"\u{e9}\"")], 200),
+            (&[(IF_UNMODIFIED_SINCE, "\u{e9}")], 200),
             (&[(IF_MATCH, "W/\"t\"")], 412),
             (&[(IF_UNMODIFIED_SINCE, AT)], 200),
             (&[(IF_UNMODIFIED_SINCE, BEFORE)], 412),
@@ -176,6 +197,37 @@ mod tests {
         ];
         for (headers, expected) in cases {
             assert_eq!(status(headers), *expected, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_range_applies_to_the_one_object_that_if_range_names() {
+        let (tag, at) = object();
+        for (value, expected) in [
+            ("\"t\"", true),
+            ("t", true),
+            (AT, true),
+            ("\"x\"", false),
+            ("W/\"t\"", false),
+            ("*", false),
+            ("\"*\"", false),
+            ("\"x\", \"t\"", false),
+            ("\"t\", \"t\"", false),
+            ("\"\u{e9}\"", false),
+            ("", false),
+            (BEFORE, false),
+            (AFTER, false),
+        ] {
+            let conditions = parsed(&[(IF_RANGE, value)]);
+            assert_eq!(
+                conditions.range_applies(Some(&tag), at),
+                expected,
+                "{value}"
+            );
+            assert!(
+                !conditions.range_applies(None, at) || value == AT,
+                "{value}"
+            );
         }
     }
 }

@@ -37,6 +37,14 @@ impl EntityTag {
         })
     }
 
+    /// Parses the one tag of a client's header; `None` where it is no tag, or several.
+    pub(crate) fn of_client(text: &str) -> Option<Self> {
+        match EntityTags::parse(text) {
+            EntityTags::List(mut list) if list.len() == 1 => list.pop(),
+            EntityTags::List(_) | EntityTags::Any => None,
+        }
+    }
+
     /// The tag without quotes.
     pub(crate) fn opaque(&self) -> &str {
         &self.opaque
@@ -71,10 +79,13 @@ impl fmt::Display for EntityTag {
 }
 
 impl EntityTags {
-    /// Parses a header's value. S3 clients also send bare tags, so quotes are not required.
+    /// Parses a header's value. S3 clients also send bare tags, so quotes are not required; but a quoted `*` is a tag like any other.
     pub(crate) fn parse(text: &str) -> Self {
         let mut list = Vec::new();
         let mut rest = text.trim();
+        if rest == "*" {
+            return Self::Any;
+        }
         while !rest.is_empty() {
             let (weak, after) = match rest.strip_prefix("W/") {
                 Some(after) => (true, after),
@@ -85,9 +96,6 @@ impl EntityTags {
                 None => after.split_once(',').unwrap_or((after, "")),
             };
             let opaque = opaque.trim();
-            if opaque == "*" && !weak {
-                return Self::Any;
-            }
             if !opaque.is_empty() {
                 list.push(EntityTag {
                     weak,
@@ -127,6 +135,13 @@ mod tests {
     fn lists_are_parsed_as_clients_write_them() {
         let cases = [
             ("*", EntityTags::Any),
+            (" *\t", EntityTags::Any),
+            ("\"*\"", EntityTags::List(vec![tag(false, "*")])),
+            ("W/*", EntityTags::List(vec![tag(true, "*")])),
+            (
+                "\"a\", *",
+                EntityTags::List(vec![tag(false, "a"), tag(false, "*")]),
+            ),
             ("\"a\"", EntityTags::List(vec![tag(false, "a")])),
             ("a", EntityTags::List(vec![tag(false, "a")])),
             (

@@ -51,8 +51,8 @@ pub(crate) enum Failure {
     #[error("the range lies outside the object, which has {size} bytes")]
     RangeNotSatisfiable { size: u64 },
     /// The Range header is not one range of bytes.
-    #[error(transparent)]
-    RangeMalformed(#[from] RangeMalformed),
+    #[error("{}", RangeMalformed)]
+    RangeMalformed { size: u64 },
     /// The store cannot do this.
     #[error("this is not supported")]
     NotSupported { source: Error },
@@ -92,7 +92,7 @@ impl Failure {
             Self::PreconditionFailed | Self::SourceChanged { .. } => {
                 StatusCode::PRECONDITION_FAILED
             }
-            Self::RangeNotSatisfiable { .. } | Self::RangeMalformed(_) => {
+            Self::RangeNotSatisfiable { .. } | Self::RangeMalformed { .. } => {
                 StatusCode::RANGE_NOT_SATISFIABLE
             }
             Self::NotSupported { .. } => StatusCode::NOT_IMPLEMENTED,
@@ -106,7 +106,7 @@ impl Failure {
             Self::NotFound => "NoSuchKey",
             Self::NotModified { .. } => "NotModified",
             Self::PreconditionFailed | Self::SourceChanged { .. } => "PreconditionFailed",
-            Self::RangeNotSatisfiable { .. } | Self::RangeMalformed(_) => "InvalidRange",
+            Self::RangeNotSatisfiable { .. } | Self::RangeMalformed { .. } => "InvalidRange",
             Self::NotSupported { .. } => "NotImplemented",
             Self::Internal { .. } => "InternalError",
         }
@@ -117,7 +117,7 @@ impl Failure {
         let mut headers = HeaderMap::new();
         match self {
             Self::NotModified { validators } => headers.extend(validators.clone()),
-            Self::RangeNotSatisfiable { size } => {
+            Self::RangeNotSatisfiable { size } | Self::RangeMalformed { size } => {
                 if let Ok(value) = HeaderValue::from_str(&format!("bytes */{size}")) {
                     headers.insert(CONTENT_RANGE, value);
                 }
@@ -125,7 +125,6 @@ impl Failure {
             Self::NotFound
             | Self::PreconditionFailed
             | Self::SourceChanged { .. }
-            | Self::RangeMalformed(_)
             | Self::NotSupported { .. }
             | Self::Internal { .. } => {}
         }
@@ -156,7 +155,7 @@ impl Failure {
             | Self::NotModified { .. }
             | Self::PreconditionFailed
             | Self::RangeNotSatisfiable { .. }
-            | Self::RangeMalformed(_) => {}
+            | Self::RangeMalformed { .. } => {}
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One byte range of a Range header (RFC 9110 14.1.2): `a-b`, `a-`, `-n`.
 //!
 //! Refused with 416 rather than ignored: malformed ranges and more than one range. Ignoring them would send the whole
-//! object, which may be a gigabyte, to a client that asked for something else. A unit other than bytes is ignored, as it must be.
+//! object, which may be a gigabyte, to a client that asked for something else. Preconditions and If-Range come first all the same. A unit other than bytes is ignored, as it must be.
 
 use std::ops::Range;
 

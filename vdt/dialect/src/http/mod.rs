@@ -20,7 +20,6 @@ use ::http::header::{
 use ::http::request::Parts;
 use ::http::{Method, Request, Response, StatusCode};
 use bytes::Bytes;
-use futures::StreamExt;
 use http_body_util::{Empty, Full};
 use object_store::ObjectStore;
 use object_store::path::Path;
@@ -29,7 +28,7 @@ use self::location::Location;
 use crate::access::{Caller, DENIED, NO_CREDENTIALS, visible};
 use crate::answer::{self, Failure, HeadRange, ReadRequest};
 use crate::edge::{Gate, Rejection};
-use crate::listings::Listings;
+use crate::listings::{Listings, exists};
 use crate::metrics::{DialectLabel, Operation};
 use crate::surface::{DialectBody, boxed};
 use crate::visit::Who;
@@ -167,11 +166,8 @@ async fn read(
         Location::Folder(path) if html => return page::answer(store, listings, Some(path)).await,
         Location::Root | Location::Folder(_) => return folder(),
     };
-    let answered = match ReadRequest::parse(&parts.method, &parts.headers, HeadRange::Ignored) {
-        Ok(asked) => answer::read(store, path, &asked).await,
-        Err(failure) => Err(failure),
-    };
-    match answered {
+    let asked = ReadRequest::parse(&parts.method, &parts.headers, HeadRange::Ignored);
+    match answer::read(store, path, &asked).await {
         Ok(answer) => {
             let mut response = Response::new(boxed(answer.body));
             *response.status_mut() = answer.status;
@@ -194,10 +190,10 @@ async fn is_folder(store: &dyn ObjectStore, listings: &Listings, path: &Path) ->
     if path.parts_count() > TABLE_PARTS {
         return false;
     }
-    let Some(_turn) = listings.turn().await else {
+    let Some(_turn) = listings.turn(path.as_ref()).await else {
         return false;
     };
-    matches!(store.list(Some(path)).next().await, Some(Ok(_)))
+    matches!(exists(store, path).await, Ok(true))
 }
 
 /// The answer to a GET of a folder.

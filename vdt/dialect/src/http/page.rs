@@ -60,7 +60,8 @@ pub(super) async fn answer(
     listings: &Listings,
     folder: Option<&Path>,
 ) -> Response<DialectBody> {
-    let Some(_turn) = listings.turn().await else {
+    let turn = listings.turn(folder.map_or("", AsRef::as_ref)).await;
+    let Some(_turn) = turn else {
         return slow_down(DialectLabel::Http);
     };
     let listed = match store.list_with_delimiter(folder).await {

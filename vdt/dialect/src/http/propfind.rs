@@ -29,7 +29,7 @@ use self::multistatus::MultiStatus;
 use super::location::Location;
 use super::{failed, text};
 use crate::answer::{Failure, head};
-use crate::listings::Listings;
+use crate::listings::{Listings, exists};
 use crate::metrics::DialectLabel;
 use crate::surface::{DialectBody, boxed, slow_down};
 
@@ -160,14 +160,18 @@ async fn find(
         },
     };
     status.folder(&folder.map_or_else(String::new, |path| format!("{path}/")));
+    let turn = listings.turn(folder.map_or("", AsRef::as_ref)).await;
+    let turn = turn.ok_or(Refused::Busy)?;
     if depth == Depth::Zero {
-        let exists = folder.is_none() || present(store.list(folder)).try_next().await?.is_some();
+        let exists = match folder {
+            Some(folder) => exists(store, folder).await?,
+            None => true,
+        };
         return match exists {
             true => Ok(Found::Whole(status)),
             false => Err(Failure::NotFound.into()),
         };
     }
-    let turn = listings.turn().await.ok_or(Refused::Busy)?;
     let mut entries = match depth {
         Depth::Infinity => subtree(store, folder),
         Depth::One | Depth::Zero => level(store, folder).await?,

@@ -17,14 +17,14 @@ use s3s::dto::{
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
 use super::asked::{ListRequest, token, token_key};
-use super::list::{Page, Query, exists, page};
+use super::list::{Page, Query, page};
 use super::refusal::BUSY;
 use super::signed::{caller, denied};
 use crate::access::visible;
 use crate::answer::Failure;
 use crate::edge::{Gate, RETRY_AFTER_SECONDS};
 use crate::key::exact_path;
-use crate::listings::Listings;
+use crate::listings::{Listings, exists};
 use crate::metrics::DialectLabel;
 
 /// Listings at a time. A page is small, but what the store says of a folder is not, and clients list before each query.
@@ -56,20 +56,17 @@ impl Buckets {
 
     /// Lists one page of what the caller may see.
     async fn list(&self, extensions: &Extensions, request: &ListRequest) -> S3Result<Page> {
-        let view = self.view(extensions, &request.bucket, &request.prefix)?;
-        let _turn = self.listings.turn().await.ok_or_else(slow_down)?;
+        let folder = folder(&request.bucket, &request.prefix);
+        let view = self.view(extensions, &folder)?;
+        let turn = self.listings.turn(&folder).await;
+        let _turn = turn.ok_or_else(slow_down)?;
         view.list(request).await
     }
 
     /// Decides what the caller may see, and refuses what it asks for by name and may not read.
-    fn view(&self, extensions: &Extensions, bucket: &str, prefix: &str) -> S3Result<View> {
+    fn view(&self, extensions: &Extensions, folder: &str) -> S3Result<View> {
         let caller = caller(&self.gate, extensions)?;
-        // The part of a prefix after its last slash is a pattern; before it, it names a folder.
-        let folder = prefix.rsplit_once('/').map_or_else(
-            || bucket.to_owned(),
-            |(folder, _)| format!("{bucket}/{folder}"),
-        );
-        if caller.is_denied(&folder) {
+        if caller.is_denied(folder) {
             return Err(denied(&self.gate, &caller));
         }
         Ok(View {
@@ -207,7 +204,7 @@ impl S3 for Buckets {
         &self,
         request: S3Request<ListBucketsInput>,
     ) -> S3Result<S3Response<ListBucketsOutput>> {
-        let view = self.view(&request.extensions, "", "")?;
+        let view = self.view(&request.extensions, "")?;
         let listed = view
             .store
             .list_with_delimiter(None)
@@ -238,7 +235,7 @@ impl S3 for Buckets {
         &self,
         request: S3Request<HeadBucketInput>,
     ) -> S3Result<S3Response<HeadBucketOutput>> {
-        let view = self.view(&request.extensions, &request.input.bucket, "")?;
+        let view = self.view(&request.extensions, &request.input.bucket)?;
         view.require(&request.input.bucket).await?;
         Ok(S3Response::new(HeadBucketOutput {
             bucket_region: Some(REGION.to_owned()),
@@ -250,11 +247,19 @@ impl S3 for Buckets {
         &self,
         request: S3Request<GetBucketLocationInput>,
     ) -> S3Result<S3Response<GetBucketLocationOutput>> {
-        let view = self.view(&request.extensions, &request.input.bucket, "")?;
+        let view = self.view(&request.extensions, &request.input.bucket)?;
         view.require(&request.input.bucket).await?;
         // us-east-1 is told by the absence of a constraint.
         Ok(S3Response::new(GetBucketLocationOutput::default()))
     }
+}
+
+/// The folder that a prefix names: what comes after its last slash is a pattern.
+fn folder(bucket: &str, prefix: &str) -> String {
+    prefix.rsplit_once('/').map_or_else(
+        || bucket.to_owned(),
+        |(folder, _)| format!("{bucket}/{folder}"),
+    )
 }
 
 /// The answer when there is too much to list.

@@ -96,19 +96,6 @@ pub(crate) async fn page(store: &dyn ObjectStore, query: Query<'_>) -> Result<Pa
     }
 }
 
-/// Reports whether anything lies below `folder`.
-///
-/// # Errors
-/// [`Failure`] when the store fails.
-pub(crate) async fn exists(store: &dyn ObjectStore, folder: &Path) -> Result<bool, Failure> {
-    // One level: a bucket has few folders, and a store that keeps listings can answer while what is behind it is away.
-    match store.list_with_delimiter(Some(folder)).await {
-        Ok(level) => Ok(!level.common_prefixes.is_empty() || !level.objects.is_empty()),
-        Err(Error::NotFound { .. }) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
 async fn level(store: &dyn ObjectStore, query: Query<'_>, folder: &Path) -> Result<Page, Failure> {
     let listed = match store.list_with_delimiter(Some(folder)).await {
         Ok(listed) => listed,

@@ -26,7 +26,7 @@ async fn malformed_requests_are_refused_and_the_next_client_is_served() {
         "GET /main/{} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
         "a".repeat(2000)
     );
-    let cases: [(&[u8], Option<u16>); 19] = [
+    let cases: [(&[u8], Option<u16>); 20] = [
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", Some(400)),
         (b"GET\r\n\r\n", Some(400)),
         (b"GET /main HTTP/9.9\r\n\r\n", Some(400)),
@@ -41,7 +41,8 @@ async fn malformed_requests_are_refused_and_the_next_client_is_served() {
         (b"GET /main/docs/t/a.bin HTTP/1.0\r\n\r\n", Some(200)),
         (b"GET /main/docs/t/a.bin?%ff=%00&&==& HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", None),
         (b"GET /main/%ff%fe HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", None),
-        (b"GET /main/docs/t/a.bin HTTP/1.1\r\nHost: x\r\nRange: bytes=\xff\xfe\r\nIf-Match: \xff\r\nConnection: close\r\n\r\n", Some(416)),
+        (b"GET /main/docs/t/a.bin HTTP/1.1\r\nHost: x\r\nRange: bytes=\xff\xfe\r\nConnection: close\r\n\r\n", Some(416)),
+        (b"GET /main/docs/t/a.bin HTTP/1.1\r\nHost: x\r\nRange: bytes=\xff\xfe\r\nIf-Match: \xff\r\nConnection: close\r\n\r\n", Some(412)),
         (huge.as_bytes(), Some(431)),
         (many.as_bytes(), Some(431)),
         (long.as_bytes(), None),

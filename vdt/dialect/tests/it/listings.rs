@@ -1,5 +1,7 @@
 //! How many listings there are at a time, and how long they are.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};
@@ -7,8 +9,9 @@ use vdt_dialect::{DataSurface, HttpMetrics, PageKeys, ResponseBody};
 
 use super::support::shelf;
 
-/// Listings of the S3 dialect at a time.
+/// Listings of the S3 dialect at a time, and those of one folder.
 const AT_ONCE: usize = 32;
+const OF_ONE: usize = 8;
 
 /// Listings at a time that are sent while they are written.
 const LONG: usize = 4;
@@ -35,8 +38,15 @@ async fn text(response: Response<ResponseBody>) -> String {
 async fn listings_beyond_those_at_a_time_are_told_to_slow_down() {
     let surface = DataSurface::new(shelf(&["main/docs/t/a.bin"]).await, HttpMetrics::default());
     let list = "/main?list-type=2&prefix=docs/t/";
-    let mut hanging: Vec<_> = (0..AT_ONCE)
-        .map(|_| Box::pin(get(&surface, "/main?list-type=2&delimiter=/&prefix=hangs/")))
+    let targets: Vec<String> = (0..AT_ONCE)
+        .map(|number| {
+            let folder = number / OF_ONE;
+            format!("/main?list-type=2&delimiter=/&prefix={folder}/hangs/")
+        })
+        .collect();
+    let mut hanging: Vec<_> = targets
+        .iter()
+        .map(|target| Box::pin(get(&surface, target)))
         .collect();
     for one in &mut hanging {
         assert!(futures::poll!(one).is_pending());
@@ -52,6 +62,48 @@ async fn listings_beyond_those_at_a_time_are_told_to_slow_down() {
     assert_eq!(find(&surface, "/v1/main/docs/t/", "1").await.status(), 207);
     hanging.pop();
     assert_eq!(get(&surface, list).await.status(), 200);
+}
+
+/// Whoever lists a table that hangs, they wait for each other and not for those who list another.
+#[tokio::test(start_paused = true)]
+async fn a_folder_that_hangs_leaves_turns_to_others() {
+    let keys = [
+        "main/default/warm/_delta_log/0.json",
+        "main/default/hangs/a",
+    ];
+    let surface = DataSurface::new(shelf(&keys).await, HttpMetrics::default());
+    let hang = "/main?list-type=2&delimiter=/&prefix=default/hangs/";
+    let mut hanging: Vec<_> = (0..AT_ONCE)
+        .map(|_| Box::pin(get(&surface, hang)))
+        .collect();
+    for one in &mut hanging {
+        assert!(futures::poll!(one).is_pending());
+    }
+    for prefix in ["default/warm/_delta_log/", "default/warm/", "default/"] {
+        let target = format!("/main?list-type=2&delimiter=/&prefix={prefix}");
+        // Time passes here only where everybody waits for it.
+        let listed = tokio::time::timeout(Duration::from_secs(1), get(&surface, &target)).await;
+        let status = listed.map(|listed| listed.status().as_u16());
+        assert_eq!(status, Ok(200), "{prefix}");
+    }
+}
+
+/// What is kept of one level is asked for, not all below: a store that cannot list the one may have the other.
+#[tokio::test]
+async fn whether_a_folder_is_there_costs_one_level() {
+    let store = shelf(&["main/docs/unlistable/a.bin"]).await;
+    let surface = DataSurface::new(store, HttpMetrics::default());
+    let got = get(&surface, "/v1/main/docs/unlistable").await;
+    assert_eq!(got.status(), 404);
+    let got = text(got).await;
+    assert!(got.contains("list it with PROPFIND"), "{got}");
+    for (folder, status) in [("unlistable", 207), ("missing", 404)] {
+        let found = Request::builder()
+            .method("PROPFIND")
+            .uri(format!("/v1/main/docs/{folder}/"));
+        let found = ask(&surface, found.header("Depth", "0")).await;
+        assert_eq!(found.status(), status, "{folder}");
+    }
 }
 
 async fn find(surface: &DataSurface, target: &str, depth: &str) -> Response<ResponseBody> {
