@@ -118,11 +118,11 @@ class Operator:
         self.running: list[Process] = []
         self.metrics_port = 0
 
-    def start(self, *args: str, name: str = "one", ready: bool = True, env: dict | None = None, lease_seconds: int = LEASE_SECONDS) -> Process:
+    def start(self, *args: str, name: str = "one", ready: bool = True, env: dict | None = None, lease_seconds: int = LEASE_SECONDS, lease: str = "vdt-operator-leader") -> Process:
         self.metrics_port, health = free_port(), free_port()
         started = process(
             self.folder / f"operator-{name}-{len(self.running)}.log", os.environ["VDT_OPERATOR"], "run", "--lease-seconds", lease_seconds,
-            "--lease-name=vdt-operator-leader", "--admin-key-secret=vdt-operator-admin-key", f"--metrics-listen=127.0.0.1:{self.metrics_port}",
+            f"--lease-name={lease}", "--admin-key-secret=vdt-operator-admin-key", f"--metrics-listen=127.0.0.1:{self.metrics_port}",
             f"--health-listen=127.0.0.1:{health}", f"--admin-port={self.pods.port}", "--log-format=text", "--log=info,vdt_operator=debug", *args,
             env={"KUBECONFIG": str(self.kubeconfig), "POD_NAMESPACE": "vdt-system", "POD_NAME": name, **(env or {})},
         )  # fmt: skip

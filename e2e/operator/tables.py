@@ -65,7 +65,7 @@ def until(api, namespace: str, kind: str, status: str, reason: str, name: str = 
 
 
 CHILDREN = [
-    ("ServiceAccount", "{}"), ("ConfigMap", "{}-config-v1"), ("ConfigMap", "{}-template"), ("Service", "{}-peers"), ("Service", "{}"),
+    ("ServiceAccount", "{}"), ("ConfigMap", "{}-config-v1"), ("Service", "{}-peers"), ("Service", "{}"),
     ("PodDisruptionBudget", "{}"), ("StatefulSet", "{}"),
 ]  # fmt: skip
 

@@ -91,6 +91,8 @@ def test_b17_changed_fields_are_put_back_and_foreign_ones_stay(api, operator, na
     operator.start()
     api.apply("VirtualTable", table(networkPolicy=RESTRICTED), namespace)
     until_ready(api, namespace)
+    policy = api.get("NetworkPolicy", "manuals", namespace)["spec"]
+    wider = policy["ingress"][0] | {"ports": [*policy["ingress"][0]["ports"], {"port": 22, "protocol": "TCP"}]}
     changes = [
         ("Service", "manuals", {"spec": {"selector": {"app.kubernetes.io/instance": "other"}}}, lambda o: o["spec"]["selector"]["app.kubernetes.io/instance"] == "manuals"),
         ("ConfigMap", "manuals-config-v1", {"data": {"tables.yaml": "x"}}, lambda o: o["data"]["tables.yaml"].startswith("---")),
@@ -99,6 +101,11 @@ def test_b17_changed_fields_are_put_back_and_foreign_ones_stay(api, operator, na
         ("ServiceAccount", "manuals", {"automountServiceAccountToken": True}, lambda o: o["automountServiceAccountToken"] is False),
         ("StatefulSet", "manuals", {"spec": {"replicas": 5}}, lambda o: o["spec"]["replicas"] == 2),
         ("StatefulSet", "manuals", {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 20}}}}, lambda o: o["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 55),
+        ("Service", "manuals", {"spec": {"selector": {"x": "y"}}}, lambda o: "x" not in o["spec"]["selector"]),
+        ("Service", "manuals-peers", {"spec": {"selector": {"x": "y"}}}, lambda o: "x" not in o["spec"]["selector"]),
+        ("PodDisruptionBudget", "manuals", {"spec": {"selector": {"matchLabels": {"x": "y"}}}}, lambda o: "x" not in o["spec"]["selector"]["matchLabels"]),
+        ("NetworkPolicy", "manuals", {"spec": {"podSelector": {"matchLabels": {"x": "y"}}}}, lambda o: "x" not in o["spec"]["podSelector"]["matchLabels"]),
+        ("NetworkPolicy", "manuals", {"spec": {"ingress": [wider, *policy["ingress"][1:]]}}, lambda o: o["spec"]["ingress"] == policy["ingress"]),
         ("Service", "manuals", {"metadata": {"labels": {"app.kubernetes.io/managed-by": None}}}, lambda o: o["metadata"]["labels"].get("app.kubernetes.io/managed-by") == "vdt-operator"),
     ]  # fmt: skip
     api.patch("Service", "manuals", {"metadata": {"labels": {"team": "data"}, "annotations": {"note": "theirs"}}}, namespace)
@@ -347,7 +354,8 @@ def test_b31_metrics_and_readiness(api, operator, namespace):
     assert {
         "controller_runtime_reconcile", "controller_runtime_reconcile_errors", "controller_runtime_terminal_reconcile_errors",
         "controller_runtime_reconcile_panics", "controller_runtime_reconcile_time_seconds", "controller_runtime_max_concurrent_reconciles",
-        "controller_runtime_active_workers", "workqueue_adds", "workqueue_retries", "rest_client_requests", "leader_election_master_status",
+        "controller_runtime_active_workers", "workqueue_adds", "workqueue_retries", "workqueue_depth", "workqueue_queue_duration_seconds",
+        "workqueue_work_duration_seconds", "workqueue_unfinished_work_seconds", "workqueue_longest_running_processor_seconds", "rest_client_requests", "leader_election_master_status",
         "vdt_virtualtable_condition",
     } <= names  # fmt: skip
     assert f'vdt_virtualtable_condition{{namespace="{namespace}",name="manuals",type="Ready",status="True"}} 1.0' in text
@@ -372,6 +380,68 @@ def test_b32_events_tell_of_transitions_only(api, operator, namespace):
     assert {one["reason"]: one["type"] for one in before}["SecretNotFound"] == "Warning"
     time.sleep(25)
     assert len(ours()) == len(before)
+
+
+HELD = {"metadata": {"finalizers": ["test.vdt.io/held"]}}
+
+
+def test_a_child_that_does_not_go_holds_up_no_other(api, operator, namespace):
+    """As a Service whose load balancer the cloud does not give back."""
+    operator.start()
+    api.apply("VirtualTable", table(), namespace)
+    until_ready(api, namespace)
+    generation = api.get("VirtualTable", "manuals", namespace)["metadata"]["generation"]
+    pods = {p["metadata"]["uid"] for p in api.list("Pod", namespace)}
+    api.patch("Service", "manuals", HELD, namespace)
+    api.delete("Service", "manuals", namespace)
+    api.patch("VirtualTable", "manuals", {"spec": {"server": {"networkPolicy": RESTRICTED, "rollout": {"drainSeconds": 9}}}}, namespace)
+    wait("the policy is there", lambda: api.get("NetworkPolicy", "manuals", namespace), SOON_SECONDS)
+    wait("pods are new", lambda: not pods & {p["metadata"]["uid"] for p in api.list("Pod", namespace)}, 60)
+    reconciling = until(api, namespace, "Reconciling", "True", "Terminating")
+    assert reconciling["message"] == "Service manuals is being deleted"
+    found = api.get("VirtualTable", "manuals", namespace)
+    assert (condition(found, "Ready")["status"], found["status"]["observedGeneration"]) == ("False", generation)
+    api.patch("Service", "manuals", {"metadata": {"finalizers": None}}, namespace)
+    until_ready(api, namespace)
+    assert api.get("Service", "manuals", namespace)["metadata"].get("deletionTimestamp") is None
+
+
+@pytest.mark.parametrize("kind", ["Service", "StatefulSet"])
+def test_a_table_that_is_made_anew_is_not_ready_by_what_the_one_before_left(api, operator, namespace, kind):
+    operator.start()
+    api.apply("VirtualTable", table(), namespace)
+    until_ready(api, namespace)
+    before = {p["metadata"]["uid"] for p in api.list("Pod", namespace)}
+    api.patch(kind, "manuals", HELD, namespace)
+    # Pods go after their set, so those of a set that is held run on.
+    api.delete("VirtualTable", "manuals", namespace)
+    wait("it goes", lambda: api.get(kind, "manuals", namespace)["metadata"].get("deletionTimestamp"), 30)
+    made = api.apply("VirtualTable", table(), namespace)["metadata"]["uid"]
+    for _ in range(40):
+        found = api.get("VirtualTable", "manuals", namespace)
+        assert condition(found, "Ready").get("status") != "True", found["status"]
+        time.sleep(0.1)
+    until(api, namespace, "Reconciling", "True", "Terminating")
+    api.patch(kind, "manuals", {"metadata": {"finalizers": None}}, namespace)
+    until_ready(api, namespace, seconds=60)
+    assert {child["metadata"]["ownerReferences"][0]["uid"] for child in children(api, namespace).values()} == {made}
+    assert not before & {p["metadata"]["uid"] for p in api.list("Pod", namespace)}
+
+
+@pytest.mark.parametrize(
+    ("affinity", "says"),
+    [
+        ({"nodeAffinity": {"bogus": 1}}, "bogus"),
+        ({"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 101, "preference": {"matchFields": []}}]}}, "weight"),
+    ],
+)
+def test_what_the_api_server_never_takes_stalls_and_names_the_field(api, operator, namespace, affinity, says):
+    operator.start()
+    api.apply("VirtualTable", table(podTemplate={"affinity": affinity}), namespace)
+    stalled = until(api, namespace, "Stalled", "True", "InvalidSpec")
+    assert "StatefulSet manuals" in stalled["message"] and says in stalled["message"], stalled
+    api.apply("VirtualTable", table(), namespace)
+    until_ready(api, namespace)
 
 
 def test_names_that_are_taken_stall_and_are_left_alone(api, operator, namespace):

@@ -9,7 +9,7 @@ from itertools import product
 from typing import NamedTuple
 
 import pytest
-from conftest import Operator, fresh, grant
+from conftest import SOON_SECONDS, Operator, fresh, grant
 from control_plane import OF_ONE, ApiError, decision, wait
 from tables import local_volume, table, until, until_ready
 
@@ -94,6 +94,9 @@ def definitions(api):
     yield
     for name, _ in made:
         api.call("DELETE", f"{DEFINITIONS}/{name}")
+    # Who starts before that sees kinds that are not there a moment later.
+    for _, path in made:
+        wait(f"{path} is gone", lambda path=path: is_gone(api, path))
 
 
 def is_gone(api, path: str) -> bool:
@@ -167,6 +170,24 @@ def test_b26_no_granted_verb_is_unused(api, plane, operator, namespace, definiti
     # It would tell of one.
     for more in (Grant("", "", "pods", "create"), Grant("", "coordination.k8s.io", "leases", "get"), Grant("vdt-system", "", "secrets", "get", ("other",))):
         assert unused(grants | {more}, entries) == {more}
+
+
+def test_b17_what_not_every_cluster_has_is_put_back(api, operator, namespace, definitions):
+    operator.start()
+    api.apply("VirtualTable", table(**EVERYTHING), namespace)
+    paths = [f"apis/monitoring.coreos.com/v1/namespaces/{namespace}/podmonitors/manuals", f"apis/cert-manager.io/v1/namespaces/{namespace}/certificates/manuals-tls"]
+    merge = "application/merge-patch+json"
+    for path in paths:
+        made = wait(f"{path} is there", lambda path=path: None if is_gone(api, path) else api.call("GET", path), SOON_SECONDS)
+        spec = made["spec"]
+        field = next(name for name, value in spec.items() if isinstance(value, list))
+        api.call("PATCH", path, {"spec": {field: []}}, merge)
+        wait(f"{path} is put back", lambda path=path, spec=spec: api.call("GET", path)["spec"] == spec, SOON_SECONDS)
+        api.call("DELETE", path)
+        wait(f"{path} is made anew", lambda path=path: not is_gone(api, path), SOON_SECONDS)
+    api.delete("VirtualTable", "manuals", namespace)
+    for path in paths:
+        wait(f"{path} goes", lambda path=path: is_gone(api, path), 30)
 
 
 def test_b26_nothing_is_forbidden(plane, operator, api, namespace):

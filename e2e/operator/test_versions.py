@@ -46,11 +46,11 @@ def uids(api, namespace: str) -> set[str]:
 
 def rendered(api, namespace: str) -> dict:
     """The pod template as last rendered."""
-    return json.loads(api.get("ConfigMap", "manuals-template", namespace)["data"]["template.json"])
+    return json.loads(api.get("StatefulSet", "manuals", namespace)["metadata"]["annotations"]["vdt.io/rendered"])
 
 
 def render(api, namespace: str, template: dict) -> None:
-    api.patch("ConfigMap", "manuals-template", {"data": {"template.json": json.dumps(template)}}, namespace)
+    api.patch("StatefulSet", "manuals", {"metadata": {"annotations": {"vdt.io/rendered": json.dumps(template)}}}, namespace)
 
 
 def set_template(api, namespace: str) -> dict:
@@ -107,7 +107,7 @@ def test_b28_a_template_of_a_later_format_is_left_alone_and_said(api, operator, 
     before, pods = versions(api, namespace), uids(api, namespace)
     operator.start(name="older")
     stalled = until(api, namespace, "Stalled", "True", "Unsupported")
-    assert "operator 9.0.0" in stalled["message"] and "manuals-template" in stalled["message"]
+    assert "operator 9.0.0" in stalled["message"] and "vdt.io/rendered" in stalled["message"]
     # Neither a change nor drift makes it touch what it cannot read.
     api.patch("VirtualTable", "manuals", {"spec": {"server": {"rollout": {"drainSeconds": 31}}}}, namespace)
     api.delete("PodDisruptionBudget", "manuals", namespace)
@@ -116,6 +116,49 @@ def test_b28_a_template_of_a_later_format_is_left_alone_and_said(api, operator, 
     assert versions(api, namespace) == before
     assert uids(api, namespace) == pods
     # The remedy that the message names.
-    api.delete("ConfigMap", "manuals-template", namespace)
+    api.patch("StatefulSet", "manuals", {"metadata": {"annotations": {"vdt.io/rendered": None}}}, namespace)
     wait("pods are new", lambda: len(uids(api, namespace) - pods) == 2, 60)
     until_ready(api, namespace)
+
+
+def test_b28_who_writes_config_maps_makes_no_pods_by_that(api, operator, namespace):
+    """No ConfigMap that the operator may read says what pods are: neither one that it keeps nor one that is given to the table."""
+    operator.start()
+    api.apply("VirtualTable", table(), namespace)
+    until_ready(api, namespace)
+    before, pods = set_template(api, namespace), uids(api, namespace)
+    mine = rendered(api, namespace)
+    mine["template"]["spec"] |= {"serviceAccountName": "default", "hostNetwork": True}
+    text = json.dumps(mine)
+    config = api.get("ConfigMap", "manuals-config-v1", namespace)["metadata"]
+    kept = {name: config[name] for name in ("labels", "annotations", "ownerReferences")}
+    api.create("ConfigMap", {"metadata": {"name": "manuals-template", **kept}, "data": {"template.json": text}}, namespace)
+    api.patch("ConfigMap", "manuals-config-v1", {"metadata": {"annotations": {"vdt.io/rendered": text}}, "data": {"template.json": text}}, namespace)
+    # An edit, so that a template is asked for.
+    api.patch("VirtualTable", "manuals", {"spec": {"server": {"disruption": {"maxUnavailable": 2}}}}, namespace)
+    wait("what is nobody's goes", lambda: api.get("ConfigMap", "manuals-template", namespace) is None, SOON_SECONDS)
+    wait("it is acted upon", lambda: api.get("PodDisruptionBudget", "manuals", namespace)["spec"]["maxUnavailable"] == 2, SOON_SECONDS)
+    until_ready(api, namespace)
+    assert set_template(api, namespace) == before
+    assert uids(api, namespace) == pods
+
+
+def test_two_operators_of_one_table_do_not_write_without_end(api, operator, namespace):
+    operator.start()
+    api.apply("VirtualTable", table(), namespace)
+    until_ready(api, namespace)
+    config = lambda: api.get("ConfigMap", "manuals-config-v1", namespace)["metadata"]  # noqa: E731
+    operator.start(name="two", lease="other")
+    sole = until(api, namespace, "SoleOperator", "False", "OperatorsOverlap")
+    assert "vdt-system/other" in sole["message"] and "vdt-system/vdt-operator-leader" in sole["message"]
+    wait("the other one says so", lambda: "OperatorsOverlap" in [one["reason"] for one in api.list("Event", namespace)], SOON_SECONDS)
+    assert config()["annotations"]["vdt.io/operator"] == "vdt-system/vdt-operator-leader"
+    before, version = versions(api, namespace), config()["resourceVersion"]
+    time.sleep(10)
+    assert (versions(api, namespace), config()["resourceVersion"]) == (before, version)
+    # The one goes; the other one has the table as soon as it asks.
+    operator.stop()
+    operator.start(name="three", lease="other")
+    wait("it is handed over", lambda: config()["annotations"]["vdt.io/operator"] == "vdt-system/other", SOON_SECONDS)
+    api.delete("PodDisruptionBudget", "manuals", namespace)
+    wait("it acts upon it", lambda: api.get("PodDisruptionBudget", "manuals", namespace), 30)

@@ -90,6 +90,11 @@ pub(crate) const ADVICE: &[Advice] = &[
         "wait; kubectl vt status NAME shows how far it is",
     ),
     on(
+        "Terminating",
+        "an object of the table is being deleted; it is created again once it is gone",
+        "wait; if it stays, kubectl -n NAMESPACE get KIND NAME -o yaml shows the finalizer that blocks it",
+    ),
+    on(
         "Following",
         "running pods are taking over a changed manifest",
         "wait a few seconds; kubectl vt status NAME shows which pod is behind",
@@ -192,7 +197,7 @@ pub(crate) const ADVICE: &[Advice] = &[
     on(
         "ManifestInvalid",
         "the pods cannot use the manifest that they were given",
-        "server and operator may be of different versions: check spec.server.images",
+        "correct what the message names: spec.schema, or the Secret or caBundle of spec.server.state; if it names nothing of yours, server and operator may be of different versions: check spec.server.images",
     ),
     on(
         "OtherOwner",
@@ -288,6 +293,11 @@ pub(crate) const ADVICE: &[Advice] = &[
         "ClaimDiffers",
         "the claim of the state has another storage class, which cannot be changed on a claim",
         "set spec.server.state.claim.storageClassName to the one that the message names",
+    ),
+    on(
+        "OperatorsOverlap",
+        "another operator manages the table too; the one that was there first continues",
+        "let one of the two releases serve the namespace only: scope and watchNamespace of the chart",
     ),
     on(
         "DefinitionMissing",

@@ -10,7 +10,7 @@ use vdt_operator::Live;
 
 use crate::cluster::Cluster;
 
-/// Reads a table's StatefulSet, ConfigMaps and pods.
+/// Reads a table's StatefulSet, ConfigMap and pods.
 ///
 /// # Errors
 /// One of them may not be read: without all of them nothing certain can be said.
@@ -19,23 +19,20 @@ pub(crate) async fn read(cluster: &Cluster, namespace: &str, name: &str) -> anyh
     let sets: Api<StatefulSet> = Api::namespaced(client(), namespace);
     let maps: Api<ConfigMap> = Api::namespaced(client(), namespace);
     let pods: Api<Pod> = Api::namespaced(client(), namespace);
-    let (config, template) = (Live::config_name(name), Live::template_name(name));
+    let config = Live::config_name(name);
     let what = |kind: &str, name: &str| format!("get {kind} {namespace}/{name}");
     let (what_set, what_config) = (what("StatefulSet", name), what("ConfigMap", &config));
-    let what_template = what("ConfigMap", &template);
     let what_pods = format!("list Pods of {namespace}");
     let selector = Live::selector(name);
-    let (set, config, template, pods) = tokio::try_join!(
+    let (set, config, pods) = tokio::try_join!(
         cluster.ask(&what_set, sets.get_opt(name)),
         cluster.ask(&what_config, maps.get_opt(&config)),
-        cluster.ask(&what_template, maps.get_opt(&template)),
         cluster.list(&what_pods, &pods, &selector),
     )?;
     let object = |object: Option<Value>| object.filter(|object| !object.is_null());
     Ok(Live {
         stateful_set: object(set.map(|set| json!(set))),
         config: object(config.map(|config| json!(config))),
-        template: object(template.map(|template| json!(template))),
         pods: pods.iter().map(|pod| json!(pod)).collect(),
     })
 }

@@ -65,8 +65,13 @@ pub(crate) struct PodArgs {
 }
 
 impl PodArgs {
-    /// Returns what comes along with the operator of `namespace`, whose public keys are `admin_keys`.
-    pub(crate) fn shipped(&self, admin_keys: String, namespace: String) -> Shipped {
+    /// Returns what comes along with the operator `operator` of `namespace`, whose public keys are `admin_keys`.
+    pub(crate) fn shipped(
+        &self,
+        admin_keys: String,
+        namespace: String,
+        operator: String,
+    ) -> Shipped {
         Shipped {
             server_image: self.server_image.clone(),
             sidecar_image: self.sidecar_image.clone(),
@@ -76,6 +81,7 @@ impl PodArgs {
             assign_ids: self.assign_ids,
             admin_keys,
             namespace,
+            operator,
         }
     }
 }

@@ -28,8 +28,6 @@ use crate::{args::CheckArgs, build::Kind, start::optional_kinds};
 
 /// Verbs on what is written by server-side apply and watched.
 const CHILD: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
-/// Verbs on children of kinds that not every cluster has: they are not watched.
-const UNWATCHED: &[&str] = &["get", "create", "patch", "delete"];
 /// Verbs on what is only looked at.
 const SEEN: &[&str] = &["get", "list", "watch"];
 
@@ -118,7 +116,7 @@ fn needs<'a>(args: &'a CheckArgs, optional: &[Kind]) -> Vec<Need<'a>> {
         add(tables, group, resource, None, verbs);
     }
     for kind in optional {
-        add(tables, kind.group(), kind.plural(), None, UNWATCHED);
+        add(tables, kind.group(), kind.plural(), None, CHILD);
     }
     if tables.is_empty() {
         add("", "", "nodes", None, &["list", "watch"]);
@@ -301,11 +299,10 @@ mod tests {
         assert!(has(&plain, "create statefulsets") && has(&plain, "list nodes"));
         let more = asked(&[Kind::PodMonitor, Kind::Certificate], |_| ());
         for resource in ["podmonitors", "certificates"] {
-            for verb in ["get", "create", "patch", "delete"] {
+            for verb in CHILD {
                 let line = format!("{verb} {resource}");
                 assert!(has(&more, &line) && !has(&plain, &line), "{line}");
             }
-            assert!(!has(&more, &format!("watch {resource}")));
         }
     }
 

@@ -8,6 +8,7 @@ mod look;
 mod memory;
 mod pace;
 mod report;
+mod rivals;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -103,21 +104,35 @@ pub(crate) async fn reconcile(
         context.forget(&key);
         return Ok(Action::await_change());
     }
-    let memory = context.memory_of(&key, &name, object.uid());
+    context.metrics.queue.begin(&key);
+    let after = after(&object, &key, &namespace, &name, &context).await;
+    context.metrics.queue.end(&key, Some(after));
+    Ok(Action::requeue(after))
+}
+
+/// Looks at one table. Returns when to look again without an event.
+async fn after(
+    object: &DynamicObject,
+    key: &TableRef,
+    namespace: &str,
+    name: &str,
+    context: &Context,
+) -> Duration {
+    let memory = context.memory_of(key, name, object.uid());
     let mut memory = memory.lock().await;
     let generation = object.metadata.generation;
     if let Some(left) = memory.backoff.remaining(generation) {
-        return Ok(Action::requeue(left));
+        return left;
     }
     let began = Instant::now();
     context.metrics.begin();
-    let unpacked = unpack(&object);
+    let unpacked = unpack(object);
     let look = Look {
-        context: &context,
-        table: &key,
+        context,
+        table: key,
         object: &unpacked,
-        namespace: &namespace,
-        name: &name,
+        namespace,
+        name,
     };
     let looked = caught(timeout(LOOK, Box::pin(look.run(&mut memory)))).await;
     let result = match looked {
@@ -128,17 +143,15 @@ pub(crate) async fn reconcile(
             Err(LookError::Panicked)
         }
     };
-    let action = match result {
+    match result {
         Ok(next) => {
             memory.backoff.succeed();
             context
                 .metrics
                 .end(Outcome::Success, next.is_stalled, began.elapsed());
             // Spread out: a thousand tables that started together should not be looked at together.
-            Action::requeue(
-                next.after
-                    .mul_f64(0.9 + 0.2 * f64::from(random()) / f64::from(u32::MAX)),
-            )
+            next.after
+                .mul_f64(0.9 + 0.2 * f64::from(random()) / f64::from(u32::MAX))
         }
         Err(error) => {
             let wait = memory.backoff.fail(generation, random());
@@ -150,10 +163,9 @@ pub(crate) async fn reconcile(
                 retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
                 "a table is not as it should be; trying again"
             );
-            Action::requeue(wait)
+            wait
         }
-    };
-    Ok(action)
+    }
 }
 
 /// An error and all its causes, for a condition: in one line, shortened. What an API server says is told in its own words: kube adds them once

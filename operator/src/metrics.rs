@@ -1,5 +1,7 @@
 //! Metrics under the names of controller-runtime, so that existing dashboards and alerts work, and two of our own.
 
+mod workqueue;
+
 use std::{
     sync::atomic::AtomicU64,
     task::{Context, Poll},
@@ -20,6 +22,8 @@ use prometheus_client::{
     registry::Registry,
 };
 use tower::{Layer, Service};
+
+pub(crate) use workqueue::WorkQueue;
 
 /// Name of the controller, as a label.
 pub(crate) const CONTROLLER: &str = "virtualtable";
@@ -65,7 +69,8 @@ pub(crate) struct Metrics {
     seconds: Family<Controller, Histogram>,
     max_concurrent: Family<Controller, Gauge>,
     active: Family<Controller, Gauge>,
-    queue_adds: Family<Named, Counter>,
+    /// Tables that wait for a look.
+    pub(crate) queue: WorkQueue,
     queue_retries: Family<Named, Counter>,
     leader: Family<Named, Gauge>,
     calls: Family<Call, Counter>,
@@ -95,7 +100,7 @@ impl Metrics {
             }),
             max_concurrent: Family::default(),
             active: Family::default(),
-            queue_adds: Family::default(),
+            queue: WorkQueue::new(registry),
             queue_retries: Family::default(),
             leader: Family::default(),
             calls: Family::default(),
@@ -138,7 +143,6 @@ impl Metrics {
             "Reconciliations under way",
             m.active,
         );
-        registry.register("workqueue_adds", "Tables put into the queue", m.queue_adds);
         registry.register(
             "workqueue_retries",
             "Tables put back after a failure",
@@ -175,7 +179,6 @@ impl Metrics {
         drop(metrics.terminal_errors.get_or_create(&controller));
         drop(metrics.panics.get_or_create(&controller));
         drop(metrics.active.get_or_create(&controller));
-        drop(metrics.queue_adds.get_or_create(&queue()));
         drop(metrics.queue_retries.get_or_create(&queue()));
         for result in ["success", "requeue", "requeue_after", "error"] {
             let outcome = Outcome {
@@ -194,7 +197,6 @@ impl Metrics {
                 controller: CONTROLLER,
             })
             .inc();
-        self.queue_adds.get_or_create(&queue()).inc();
     }
 
     /// A reconcile panicked; it ends as an error, too.
@@ -383,7 +385,6 @@ mod tests {
             "controller_runtime_reconcile_time_seconds_count{controller=\"virtualtable\"} 1",
             "controller_runtime_max_concurrent_reconciles{controller=\"virtualtable\"} 8",
             "controller_runtime_active_workers{controller=\"virtualtable\"} 0",
-            "workqueue_adds_total{name=\"virtualtable\"} 1",
             "workqueue_retries_total{name=\"virtualtable\"} 1",
             "leader_election_master_status{name=\"vdt-leader\"} 1",
         ] {

@@ -21,6 +21,10 @@ pub(crate) const INSTANCE: &str = "app.kubernetes.io/instance";
 
 /// Annotation of children: SHA-256 of what was applied. Tells a field that is no longer wanted, which a comparison of fields does not.
 pub(crate) const APPLIED: &str = "vdt.io/applied";
+/// Annotation of the ConfigMap that pods read: the operator that acts upon the table, by the namespace and the name of its lease.
+pub(crate) const ACTING: &str = "vdt.io/operator";
+/// Annotation of StatefulSets: the pod template as last rendered, and what it was made from.
+pub(crate) const RENDERED: &str = "vdt.io/rendered";
 /// Annotation of pods: SHA-256 of their template without CPU and memory, which change in place.
 pub(crate) const TEMPLATE_HASH: &str = "vdt.io/template-hash";
 /// Annotation of pods: the CPU and memory that they were last asked for. Tells what is wanted anew from what admission or an autoscaler made of it, and a limit
@@ -81,11 +85,6 @@ pub(crate) fn labels(server: &str) -> Value {
 /// The ConfigMap with the manifests that the pods serve.
 pub(crate) fn config(server: &str) -> String {
     format!("{server}-config-{CONFIG_FORMAT}")
-}
-
-/// The ConfigMap with the last pod template, for this operator only.
-pub(crate) fn template(server: &str) -> String {
-    format!("{server}-template")
 }
 
 /// The headless Service.
@@ -150,7 +149,6 @@ mod tests {
         let longest = "a".repeat(40);
         for name in [
             config(&longest),
-            template(&longest),
             peers(&longest),
             certificate(&longest),
             state_claim(&longest),

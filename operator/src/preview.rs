@@ -22,7 +22,7 @@ use crate::{
         rollout::{self, PodView, Step},
     },
     args::{SERVER_IMAGE, SIDECAR_IMAGE},
-    build::{self, Child, Children, Kind, Shipped},
+    build::{self, Child, Children, Kind, Rendered, Shipped},
     dereference, names, status, validate,
 };
 
@@ -33,8 +33,6 @@ pub struct Live {
     pub stateful_set: Option<Value>,
     /// The ConfigMap [`Live::config_name`].
     pub config: Option<Value>,
-    /// The ConfigMap [`Live::template_name`].
-    pub template: Option<Value>,
     /// Its pods, found by [`Live::selector`].
     pub pods: Vec<Value>,
 }
@@ -46,22 +44,19 @@ impl Live {
         names::config(table)
     }
 
-    /// Name of the ConfigMap with the pod template as last rendered.
-    #[must_use]
-    pub fn template_name(table: &str) -> String {
-        names::template(table)
-    }
-
     /// Selects the pods of a table, as `kubectl --selector` takes it.
     #[must_use]
     pub fn selector(table: &str) -> String {
         names::selector_text(table)
     }
 
+    fn rendered(&self) -> Option<Rendered> {
+        self.stateful_set.as_ref().and_then(Rendered::of)
+    }
+
     /// What the operator brings along, as far as the template that is there tells; `before` is what it was rendered from.
     fn shipped(&self, before: Option<&VirtualTable>) -> Shipped {
-        let template = self.template.as_ref().and_then(build::read_template);
-        let template = template.map(|rendered| rendered.template);
+        let template = self.rendered().map(|rendered| rendered.template);
         let of = |list: &str, name: &str, field: &str| {
             let containers = template.as_ref()?["spec"][list].as_array()?;
             let found = containers.iter().find(|one| one["name"] == name)?;
@@ -82,6 +77,7 @@ impl Live {
             admin_keys: keys.unwrap_or_default().to_owned(),
             // It admits the operator to the pods: a NetworkPolicy's content, which a preview does not show.
             namespace: String::new(),
+            operator: String::new(),
         }
     }
 }
@@ -165,21 +161,21 @@ pub fn preview(before: Option<&VirtualTable>, after: &VirtualTable, live: &Live)
         return refused(refusal);
     }
     let name = after.metadata.name.as_deref().unwrap_or_default();
-    let template = live.template.as_ref();
-    if let Some(refusal) = template.and_then(|last| validate::check_template(name, last)) {
+    let set = live.stateful_set.as_ref();
+    if let Some(refusal) = set.and_then(|last| validate::check_template(name, last)) {
         return refused(refusal);
     }
     let Some(spec) = &after.spec.server else {
         return Preview::default(); // a table that is valid for a cluster has one
     };
-    let set = live.stateful_set.as_ref();
     let replicas = set.and_then(|set| set["spec"]["replicas"].as_u64());
     let replicas_before = replicas.and_then(|replicas| u32::try_from(replicas).ok());
     let has_claims = set
         .and_then(|set| set["spec"]["volumeClaimTemplates"].as_array())
         .is_some_and(|claims| !claims.is_empty());
-    let many = i64::from(replicas_before.unwrap_or_default());
-    if let Some(refusal) = validate::check_caches(spec, has_claims, many) {
+    // Claims are not read here: a table that sleeps may have some.
+    let caches = replicas_before.unwrap_or_default() as usize;
+    if let Some(refusal) = validate::check_caches(spec, has_claims, caches) {
         return refused(refusal);
     }
     let shipped = live.shipped(before);
@@ -256,7 +252,7 @@ fn children(
         spec,
         owner: json!({}),
         shipped,
-        rendered: live.template.as_ref().and_then(build::read_template),
+        rendered: live.rendered(),
     };
     build::build(&server, &[table])
 }

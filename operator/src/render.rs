@@ -22,7 +22,9 @@ pub(crate) fn run(args: &RenderArgs, out: &mut dyn Write) -> anyhow::Result<()> 
     let tables =
         parse::read(&text, Profile::Cluster).with_context(|| format!("{}", args.file.display()))?;
     let keys = "# the operator's public key\n".to_owned();
-    let shipped = args.pods.shipped(keys, "vdt-system".to_owned());
+    let shipped = args
+        .pods
+        .shipped(keys, "vdt-system".to_owned(), String::new());
     for table in &tables {
         if let Some(refusal) = validate::check(table) {
             eprintln!("warning: {}", refusal.message);

@@ -77,12 +77,22 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
             "one namespace: caches of lost nodes are not healed, for Nodes cannot be seen"
         );
     }
+    // Whoever waits for a key or for full stores does not lead either.
+    metrics.lead(&args.lease_name, false);
     let signer = tokio::select! {
         signer = start::key(&client, &args.own_namespace, &args.admin_key_secret) => signer,
         () = cancel.cancelled() => return Ok(()),
         ended = servers.join_next() => return ended_early(ended),
     };
-    let (watches, queue) = Watches::start(&client, &scope, args.secrets_watch, &mut tasks);
+    let defined = start::defined(&client).await;
+    let (watches, queue) = Watches::start(
+        &client,
+        &scope,
+        args.secrets_watch,
+        &defined,
+        metrics.queue.clone(),
+        &mut tasks,
+    );
     tokio::select! {
         () = watches.synced() => {}
         () = cancel.cancelled() => return Ok(()),
@@ -92,14 +102,17 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     tracing::info!(tables = watches.tables.len(), "the stores are full");
 
     let keys = signer.public_pem().to_owned();
-    let shipped = args.pods.shipped(keys, args.own_namespace.clone());
+    let operator = format!("{}/{}", args.own_namespace, args.lease_name);
+    let shipped = args
+        .pods
+        .shipped(keys, args.own_namespace.clone(), operator);
     let reporter = Reporter {
         controller: names::OPERATOR.to_owned(),
         instance: args.identity.clone(),
     };
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
-        defined: start::defined(&client).await,
+        defined,
         client,
         watches,
         pods: Pods::new(args.admin_port),
@@ -114,7 +127,6 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         metrics.lead(&args.lease_name, true);
         return look(context, queue, &cancel, args.concurrency).await;
     }
-    metrics.lead(&args.lease_name, false);
     let identity = start::identity(args.identity.as_deref())?;
     // A connection of its own: what waits elsewhere does not keep the lease waiting.
     let mut config = config;

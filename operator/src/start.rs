@@ -17,9 +17,6 @@ pub(crate) const REQUEST: Duration = Duration::from_secs(15);
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// Kinds of children that not every cluster has.
-const OPTIONAL: [Kind; 2] = [Kind::PodMonitor, Kind::Certificate];
-
 /// Reads the admin key, or makes it. It is needed before anything else, so a cluster that is not there yet is waited for.
 pub(crate) async fn key(client: &Client, namespace: &str, secret: &str) -> Signer {
     let mut pause = PAUSE_MIN;
@@ -52,7 +49,7 @@ pub(crate) async fn defined(client: &Client) -> HashSet<Kind> {
             "cannot ask which kinds the cluster has: the API server does not answer"
         ),
     }
-    OPTIONAL.into()
+    Kind::OPTIONAL.into()
 }
 
 /// Asks which of the kinds that not every cluster has this one does.
@@ -61,8 +58,26 @@ pub(crate) async fn defined(client: &Client) -> HashSet<Kind> {
 /// The API server does not say it.
 pub(crate) async fn optional_kinds(client: &Client) -> Result<Vec<Kind>, kube::Error> {
     let groups = client.list_api_groups().await?.groups;
-    let has = |kind: &Kind| groups.iter().any(|group| group.name == kind.group());
-    Ok(OPTIONAL.into_iter().filter(has).collect())
+    let mut kinds = Vec::new();
+    for kind in Kind::OPTIONAL {
+        let resource = kind.resource();
+        let has_version = groups.iter().flat_map(|group| &group.versions);
+        if !has_version
+            .map(|version| &version.group_version)
+            .any(|version| *version == resource.api_version)
+        {
+            continue;
+        }
+        // Its group may be there without it.
+        let resources = client
+            .list_api_group_resources(&resource.api_version)
+            .await?
+            .resources;
+        if resources.iter().any(|one| one.kind == resource.kind) {
+            kinds.push(kind);
+        }
+    }
+    Ok(kinds)
 }
 
 /// Returns a name that no other competitor for the lease has. `name` is that of the pod, which is started again under the same one; without it there is
@@ -118,11 +133,24 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_cluster_that_does_not_say_what_it_has_may_have_it_all() {
         let (client, _) = played(|_, _| (HANGS, json!(null)));
-        assert_eq!(defined(&client).await, OPTIONAL.into());
-        let groups = json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": [
-            {"name": "cert-manager.io", "versions": [{"groupVersion": "cert-manager.io/v1", "version": "v1"}]},
-        ]});
-        let (client, _) = played(move |_, _| (200, groups.clone()));
+        assert_eq!(defined(&client).await, Kind::OPTIONAL.into());
+        let version = |group: &str| json!({"name": group, "versions": [{"groupVersion": format!("{group}/v1"), "version": "v1"}]});
+        // The other one's group has other kinds.
+        let groups = json!({"kind": "APIGroupList", "apiVersion": "v1",
+            "groups": [version("cert-manager.io"), version("monitoring.coreos.com")]});
+        let resource = json!({"name": "certificates", "singularName": "", "namespaced": true, "kind": "Certificate", "verbs": []});
+        let (client, _) = played(move |_, path| {
+            let group = path.trim_start_matches("/apis/").trim_end_matches('/');
+            let resources = match group {
+                "cert-manager.io/v1" => vec![resource.clone()],
+                "monitoring.coreos.com/v1" => Vec::new(),
+                _ => return (200, groups.clone()),
+            };
+            (
+                200,
+                json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group, "resources": resources}),
+            )
+        });
         assert_eq!(defined(&client).await, [Kind::Certificate].into());
     }
 

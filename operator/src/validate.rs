@@ -3,7 +3,7 @@
 //! The API server has refused most of what is wrong, by the same rules. What remains: objects that were stored by an older definition, what this version
 //! does not build, and what only a cluster knows, such as whether a change would drop caches, or a newer operator rendered the pods.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use vdt_crds::{
     CachePolicy, Profile, Server, VirtualTable, VolumeType, status::reason, unsupported, validate,
 };
@@ -36,39 +36,74 @@ pub(crate) fn check(table: &VirtualTable) -> Option<Refusal> {
     };
     refusal(reason::INVALID_SPEC, validate(table, Profile::Cluster))
         .or_else(|| refusal(reason::UNSUPPORTED, unsupported(table)))
+        .or_else(|| {
+            let unnameable = unnameable("spec", "", &json!(table.spec))?;
+            Some(Refusal {
+                reason: reason::INVALID_SPEC,
+                message: shorten(&unnameable),
+            })
+        })
 }
 
-/// Returns why a change of the cache's volume is refused, if so. `has_claims`: the StatefulSet that exists makes claims for caches.
-pub(crate) fn check_caches(server: &Server, has_claims: bool, replicas: i64) -> Option<Refusal> {
+/// Returns the first reference by a name that no object can have. No API server can be asked for it: the name is part of the request's path.
+fn unnameable(path: &str, field: &str, value: &Value) -> Option<String> {
+    let is_word = |part: &str| {
+        let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let (first, last) = (part.bytes().next(), part.bytes().last());
+        first.is_some_and(is_inner)
+            && last.is_some_and(is_inner)
+            && part.bytes().all(|byte| is_inner(byte) || byte == b'-')
+    };
+    let is_name = |name: &str| name.len() <= 253 && name.split('.').all(is_word);
+    let check = |path: String, name: &str| {
+        (!is_name(name)).then(|| {
+            format!("{path}: no object is called {name:?}: lowercase letters, digits, '-' and '.', the first and the last a letter or digit")
+        })
+    };
+    match value {
+        Value::Object(fields) if ["secretRef", "caBundle"].contains(&field) => {
+            check(format!("{path}.name"), fields.get("name")?.as_str()?)
+        }
+        Value::Object(fields) => fields
+            .iter()
+            .find_map(|(field, value)| unnameable(&format!("{path}.{field}"), field, value)),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .find_map(|(index, item)| unnameable(&format!("{path}[{index}]"), "", item)),
+        Value::String(name) if field == "claimName" => check(path.to_owned(), name),
+        _ => None,
+    }
+}
+
+/// Returns why a change of the cache's volume is refused, if so. `has_claims`: the StatefulSet that exists makes claims for caches; `caches`: how many there
+/// are, also of a table that sleeps.
+pub(crate) fn check_caches(server: &Server, has_claims: bool, caches: usize) -> Option<Refusal> {
     let drops = has_claims && server.cache.disk.volume.kind != VolumeType::PersistentVolumeClaim;
     let preserves = server.rollout.cache_policy == CachePolicy::Preserve;
-    (drops && preserves && replicas > i64::from(server.rollout.max_unavailable)).then(|| Refusal {
+    (drops && preserves && caches > server.rollout.max_unavailable as usize).then(|| Refusal {
         reason: WOULD_DROP_CACHE,
         message: format!(
-            "spec.server.cache.disk.volume.type: changing it drops the caches of all {replicas} pods, more than spec.server.rollout.maxUnavailable; set spec.server.rollout.cachePolicy to Discard, or change it back"
+            "spec.server.cache.disk.volume.type: changing it drops all {caches} caches, more than spec.server.rollout.maxUnavailable; set spec.server.rollout.cachePolicy to Discard, or change it back"
         ),
     })
 }
 
-/// Returns why nothing is done about a server whose pods a newer operator rendered in a format that this one does not read. `config_map` holds the
-/// template as last rendered.
-pub(crate) fn check_template(server: &str, config_map: &Value) -> Option<Refusal> {
-    build::newer_template(config_map).map(|version| Refusal {
+/// Returns why nothing is done about a server whose pods a newer operator rendered in a format that this one does not read.
+pub(crate) fn check_template(server: &str, stateful_set: &Value) -> Option<Refusal> {
+    build::newer_template(stateful_set).map(|version| Refusal {
         reason: reason::UNSUPPORTED,
         message: format!(
-            "operator {version} rendered the pods, in a format that this one ({}) does not read; nothing is changed. Run that version or a later one again, or delete ConfigMap {} to have this one replace the pods",
+            "operator {version} rendered the pods, in a format that this one ({}) does not read; nothing is changed. Run that version or a later one again, or take the annotation {} from StatefulSet {server} to have this one replace the pods",
             env!("CARGO_PKG_VERSION"),
-            names::template(server)
+            names::RENDERED
         ),
     })
 }
 
-/// Cuts a message at a bound, between characters.
+/// Cuts a message at a bound.
 pub(crate) fn shorten(message: &str) -> String {
-    match message.char_indices().nth(MAX_MESSAGE_CHARS) {
-        Some((end, _)) => format!("{}...", &message[..end]),
-        None => message.to_owned(),
-    }
+    vdt_crds::shorten(message, MAX_MESSAGE_CHARS)
 }
 
 #[cfg(test)]
@@ -91,6 +126,26 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_no_object_has_is_refused_before_anybody_is_asked_for_it() {
+        let refused = |name: &str| {
+            let s3 = json!({"bucket": "corp", "credentials": {"secretRef": {"name": name}}});
+            let spec = json!({"sources": [{"name": "Not Looked At", "s3": s3}], "claimName": "a"});
+            unnameable("spec", "", &spec)
+        };
+        for name in ["corp-ro", "a", "0.b-c.d"] {
+            assert_eq!(refused(name), None);
+        }
+        for name in ["Corp RO", "", "a/b", "../x", "-a", "a.", "a..b", "a_b", "ä"] {
+            let message = refused(name).unwrap();
+            assert!(
+                message.starts_with("spec.sources[0].s3.credentials.secretRef.name: "),
+                "{message}"
+            );
+        }
+        assert!(unnameable("spec.file", "", &json!({"claimName": "A"})).is_some());
+    }
+
+    #[test]
     fn dropping_more_caches_than_may_be_unavailable_is_refused() {
         let mut server = Server::default();
         assert_eq!(check_caches(&server, false, 3), None);
@@ -106,12 +161,5 @@ mod tests {
         server.rollout.cache_policy = CachePolicy::Preserve;
         server.cache.disk.volume.kind = VolumeType::PersistentVolumeClaim;
         assert_eq!(check_caches(&server, true, 2), None);
-    }
-
-    #[test]
-    fn messages_are_cut_between_characters() {
-        assert_eq!(shorten("short"), "short");
-        let long = shorten(&"ä".repeat(3000));
-        assert_eq!(long.chars().count(), MAX_MESSAGE_CHARS + 3);
     }
 }

@@ -22,13 +22,14 @@ mod undefined;
 mod tests;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
 
+use futures::FutureExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{
     Api, Client, ResourceExt,
@@ -41,7 +42,7 @@ use kube::{
 use tokio::{sync::mpsc, task::JoinSet};
 use vdt_crds::VirtualTable;
 
-use crate::{build::Kind, names};
+use crate::{build::Kind, metrics::WorkQueue, names};
 
 pub(crate) use kept::unpack;
 pub(crate) use nodes::{Nodes, Place};
@@ -57,7 +58,7 @@ pub(crate) type TableRef = ObjectRef<DynamicObject>;
 pub(crate) struct Watches {
     /// The VirtualTables.
     pub(crate) tables: Store<DynamicObject>,
-    /// Their children that every cluster knows.
+    /// Their children, of the kinds that this cluster has.
     pub(crate) children: HashMap<Kind, Store<DynamicObject>>,
     /// Their pods.
     pub(crate) pods: Store<DynamicObject>,
@@ -104,21 +105,26 @@ pub(crate) fn table_ref(name: &str, namespace: &str) -> TableRef {
 }
 
 impl Watches {
-    /// Starts all watches. They run until `tasks` is dropped. The receiver gets tables once [`Watches::lead`] was called.
+    /// Starts all watches. They run until `tasks` is dropped. The receiver gets tables once [`Watches::lead`] was called. `defined`: kinds of children that
+    /// not every cluster has and this one does; `work` measures the queue.
     pub(crate) fn start(
         client: &Client,
         scope: &Scope,
         secrets: bool,
+        defined: &HashSet<Kind>,
+        work: WorkQueue,
         tasks: &mut JoinSet<()>,
     ) -> (Self, mpsc::UnboundedReceiver<TableRef>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let queue = Queue {
             sender,
             is_leading: Arc::new(AtomicBool::new(false)),
+            work,
         };
         let tables = tables::start(scope.api(client, &table_resource()), queue.clone(), tasks);
         let children = Kind::BUILT_IN
             .into_iter()
+            .chain(defined.iter().copied())
             .map(|kind| {
                 let resource = kind.resource();
                 let api = scope.api(client, &resource);
@@ -158,11 +164,14 @@ impl Watches {
         (watches, receiver)
     }
 
-    /// Returns once every store has seen a whole list.
+    /// Returns once every store has seen a whole list, but for those of kinds that not every cluster has: what may not be listed holds nothing up.
     pub(crate) async fn synced(&self) {
         // An error means that the writer is gone, and with it this process.
         drop(self.tables.wait_until_ready().await);
-        for store in self.children.values() {
+        for store in Kind::BUILT_IN
+            .iter()
+            .filter_map(|kind| self.children.get(kind))
+        {
             drop(store.wait_until_ready().await);
         }
         drop(self.pods.wait_until_ready().await);
@@ -184,11 +193,31 @@ impl Watches {
         self.queue.clone()
     }
 
+    /// Says whether what happens to children of a kind is seen.
+    pub(crate) fn is_watched(&self, kind: Kind) -> bool {
+        let store = self.children.get(&kind);
+        let is_full = |store: &Store<DynamicObject>| {
+            let ready = store.wait_until_ready().now_or_never();
+            ready.is_some_and(|ready| ready.is_ok())
+        };
+        Kind::BUILT_IN.contains(&kind) || store.is_some_and(is_full)
+    }
+
     /// Returns a child as last seen.
     pub(crate) fn child(&self, kind: Kind, name: &str, namespace: &str) -> Option<DynamicObject> {
+        self.metadata(kind, name, namespace)
+            .map(|found| unpack(&found))
+    }
+
+    /// The same without its fields.
+    pub(crate) fn metadata(
+        &self,
+        kind: Kind,
+        name: &str,
+        namespace: &str,
+    ) -> Option<Arc<DynamicObject>> {
         let store = self.children.get(&kind)?;
-        let found = store.get(&ObjectRef::new_with(name, kind.resource()).within(namespace))?;
-        Some(unpack(&found))
+        store.get(&ObjectRef::new_with(name, kind.resource()).within(namespace))
     }
 
     /// Returns the children of a kind that belong to a server, as last seen; of kinds other than claims their metadata.
@@ -221,6 +250,7 @@ fn belongs(object: &DynamicObject, server: &str, namespace: &str) -> bool {
 pub(crate) struct Queue {
     sender: mpsc::UnboundedSender<TableRef>,
     is_leading: Arc<AtomicBool>,
+    work: WorkQueue,
 }
 
 impl Queue {
@@ -233,6 +263,7 @@ impl Queue {
     /// Puts a table into the queue, if this process leads.
     pub(crate) fn send(&self, table: TableRef) {
         if self.is_leading.load(Ordering::SeqCst) {
+            self.work.add(&table);
             // Without a receiver this process is about to end.
             drop(self.sender.send(table));
         }

@@ -7,7 +7,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{ApplyError, Cluster, NAME_TAKEN, drift, preconditions};
+use super::{ApplyError, Cluster, NAME_TAKEN, TABLE, drift, preconditions};
 use crate::{
     build::{Child, Kind},
     names,
@@ -55,7 +55,7 @@ impl Cluster<'_> {
             let uid = live
                 .owner_references()
                 .iter()
-                .any(|owner| owner.kind == "VirtualTable" && owner.name == self.server);
+                .any(|owner| owner.kind == TABLE && owner.name == self.server);
             if uid {
                 // Of a table of the same name that was deleted: the garbage collector is on its way.
                 return Err(ApplyError::Terminating {
@@ -133,7 +133,7 @@ impl Cluster<'_> {
         // It may be this table that leaves it behind: with an owner that is gone it would go too.
         if !self.is_current().await? {
             return Err(ApplyError::Terminating {
-                kind: "VirtualTable",
+                kind: TABLE,
                 name: self.server.to_owned(),
             });
         }

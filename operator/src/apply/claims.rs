@@ -17,6 +17,8 @@ mod pinned;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use k8s_openapi::{
     api::core::v1::{Node, PersistentVolume},
     jiff::Timestamp,
@@ -79,26 +81,8 @@ impl Cluster<'_> {
         let mut result = Claims::default();
         let disk = &spec.cache.disk;
         let is_wanted = disk.volume.kind == VolumeType::PersistentVolumeClaim;
-        let prefix = format!("{}-{}-", names::CACHE_VOLUME, self.server);
-        for claim in
-            self.watches
-                .children_of(Kind::PersistentVolumeClaim, self.server, self.namespace)
-        {
+        for (ordinal, claim) in self.cache_claims() {
             let name = claim.name_any();
-            let is_cache = claim
-                .labels()
-                .get(names::CLAIM)
-                .is_some_and(|holds| holds == names::CLAIM_CACHE);
-            // Claims of ephemeral volumes have other names, and belong to their pod.
-            let Some(ordinal) = name
-                .strip_prefix(&prefix)
-                .and_then(|ordinal| ordinal.parse::<u32>().ok())
-            else {
-                continue;
-            };
-            if !is_cache || claim.metadata.deletion_timestamp.is_some() {
-                continue;
-            }
             let pod = pods.iter().find(|pod| pod.ordinal == ordinal);
             // At 0 replicas the table sleeps, and wakes up warm.
             let is_beyond = spec.replicas > 0 && ordinal >= spec.replicas && pod.is_none();
@@ -123,6 +107,31 @@ impl Cluster<'_> {
             }
         }
         Ok(result)
+    }
+
+    /// How many claims of caches there are.
+    pub(crate) fn caches(&self) -> usize {
+        self.cache_claims().count()
+    }
+
+    /// The claims of caches that stay, with the numbers of their pods.
+    fn cache_claims(&self) -> impl Iterator<Item = (u32, Arc<DynamicObject>)> {
+        let prefix = format!("{}-{}-", names::CACHE_VOLUME, self.server);
+        let claims =
+            self.watches
+                .children_of(Kind::PersistentVolumeClaim, self.server, self.namespace);
+        claims.into_iter().filter_map(move |claim| {
+            let is_cache = claim
+                .labels()
+                .get(names::CLAIM)
+                .is_some_and(|holds| holds == names::CLAIM_CACHE);
+            // Claims of ephemeral volumes have other names, and belong to their pod.
+            let ordinal = claim
+                .name_any()
+                .strip_prefix(&prefix)
+                .and_then(|ordinal| ordinal.parse::<u32>().ok())?;
+            (is_cache && claim.metadata.deletion_timestamp.is_none()).then_some((ordinal, claim))
+        })
     }
 
     /// A pod of an earlier template may still have its claim mounted.

@@ -1,5 +1,9 @@
 //! Why something was not applied.
 
+use vdt_crds::status::reason;
+
+use crate::validate::{Refusal, shorten};
+
 /// Something was not applied.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApplyError {
@@ -35,8 +39,38 @@ pub(crate) enum ApplyError {
     },
 }
 
+/// How an API server begins to say that an apply has a field that its kind does not: with a code of its own failures.
+const NO_SUCH_FIELD: &str = "failed to create typed patch object";
+/// What webhooks and policies of admission say. They change without the resource, so it is tried again.
+const DENIED: [&str; 2] = [" denied the request", " denied request"];
+
 impl ApplyError {
-    pub(super) fn api(
+    /// Says why an object is not taken as it is asked for, where the answer will be the same until somebody asks for something else.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        let Self::Api {
+            verb: "apply",
+            kind,
+            name,
+            source,
+        } = self
+        else {
+            return None;
+        };
+        let kube::Error::Api(status) = &**source else {
+            return None;
+        };
+        let said = &status.message;
+        let is_invalid = [400, 422].contains(&status.code) || said.contains(NO_SUCH_FIELD);
+        let is_denied = DENIED.iter().any(|denied| said.contains(denied));
+        (is_invalid && !is_denied).then(|| Refusal {
+            reason: reason::INVALID_SPEC,
+            message: shorten(&format!(
+                "spec.server: the API server does not take {kind} {name} as it follows from it: {said}"
+            )),
+        })
+    }
+
+    pub(crate) fn api(
         verb: &'static str,
         kind: &'static str,
         name: &str,

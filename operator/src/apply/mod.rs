@@ -33,10 +33,13 @@ use crate::{
 use check::Verdict;
 pub(crate) use check::claim_templates_differ;
 pub(crate) use error::ApplyError;
-pub(crate) use pods::pod_views;
 
 /// Reason: an object of a child's name belongs to somebody else.
 pub(crate) const NAME_TAKEN: &str = "NameTaken";
+
+/// What [`ApplyError::Terminating`] calls the namespace of a table, and a table that leaves its children behind.
+const NAMESPACE: &str = "Namespace";
+const TABLE: &str = "VirtualTable";
 
 /// What was last sent of each child, by kind and name. It spares requests, and is good for nothing else.
 pub(crate) type Sent = HashMap<(Kind, String), Version>;
@@ -59,6 +62,23 @@ pub(crate) struct Applied {
     pub(crate) undefined: Vec<Kind>,
     /// Claims of states that are not as they should be, and stay so.
     pub(crate) claims: Vec<claims::Problem>,
+    /// What is on its way out, and made anew or taken over once it is gone: kind and name.
+    pub(crate) waiting: Vec<(&'static str, String)>,
+}
+
+impl Applied {
+    /// Says whether something is on its way out that pods cannot start without. Those that run are left alone then.
+    pub(crate) fn holds_pods(&self) -> bool {
+        const NEEDED: [Kind; 4] = [
+            Kind::ServiceAccount,
+            Kind::ConfigMap,
+            Kind::PersistentVolumeClaim,
+            Kind::StatefulSet,
+        ];
+        self.waiting.iter().any(|(kind, _)| {
+            [NAMESPACE, TABLE].contains(kind) || NEEDED.iter().any(|one| one.as_str() == *kind)
+        })
+    }
 }
 
 /// The objects of one server in one cluster.
@@ -96,10 +116,10 @@ impl Cluster<'_> {
     }
 
     /// Applies the children that are not as they should be. What was sent and is as the API server answered it is what it should be, whatever admission
-    /// made of it.
+    /// made of it. A child that is on its way out holds up no other.
     ///
     /// # Errors
-    /// The API server does not take one of them. Those before it are applied.
+    /// The API server does not take one of them for now. Those before it are applied.
     pub(crate) async fn apply(
         &self,
         children: &Children,
@@ -107,52 +127,79 @@ impl Cluster<'_> {
     ) -> Result<Result<Applied, Refusal>, ApplyError> {
         let mut applied = Applied::default();
         for child in &children.objects {
-            let is_watched = Kind::BUILT_IN.contains(&child.kind);
-            let hash = child.object["metadata"]["annotations"][names::APPLIED]
-                .as_str()
-                .unwrap_or_default();
-            let key = (child.kind, child.name.clone());
-            let last = sent.get(&key).filter(|last| last.hash == hash);
-            if !is_watched && last.is_some() {
-                continue;
-            }
-            if self.watches.undefined.has(child.kind) {
-                applied.undefined.push(child.kind);
-                continue;
-            }
-            let live = self.watches.child(child.kind, &child.name, self.namespace);
-            let answered = last.and_then(|last| last.answered.clone());
-            let seen = live.as_ref().and_then(ResourceExt::resource_version);
-            if answered.is_some() && answered == seen {
-                continue;
-            }
-            let answered = match self.check(child, live.as_ref()).await? {
-                Verdict::AsApplied if is_watched => continue,
-                Verdict::AsApplied => None,
-                Verdict::Apply => match self.write(child).await {
-                    Ok(answered) => {
-                        let name = format!("{} {}", child.kind.as_str(), child.name);
-                        applied.written.push(name);
-                        answered
+            match self.bring(child, sent, &mut applied).await {
+                Ok(None) => {}
+                Ok(Some(refusal)) => return Ok(Err(refusal)),
+                Err(ApplyError::Terminating { kind, name }) => {
+                    applied.waiting.push((kind, name));
+                    // It takes none of the others either.
+                    if kind == NAMESPACE {
+                        return Ok(Ok(applied));
                     }
-                    Err(ApplyError::Api { source, .. }) if !is_watched && is_not_found(&source) => {
-                        self.watches.undefined.tell(child.kind);
-                        applied.undefined.push(child.kind);
-                        continue;
-                    }
-                    Err(error) => return Err(error),
-                },
-                Verdict::Keep(live) => {
-                    applied.claims.extend(self.keep_state(child, &live).await?);
-                    continue;
                 }
-                Verdict::Taken(refusal) => return Ok(Err(refusal)),
-            };
-            let hash = hash.to_owned();
-            sent.insert(key, Version { hash, answered });
+                Err(error) => match error.refusal() {
+                    Some(refusal) => return Ok(Err(refusal)),
+                    None => return Err(error),
+                },
+            }
         }
         self.sweep(children, sent).await?;
         Ok(Ok(applied))
+    }
+
+    /// Brings one child to what it should be. Returns why that cannot be, if so.
+    async fn bring(
+        &self,
+        child: &Child,
+        sent: &mut Sent,
+        applied: &mut Applied,
+    ) -> Result<Option<Refusal>, ApplyError> {
+        let is_watched = self.watches.is_watched(child.kind);
+        let hash = child.object["metadata"]["annotations"][names::APPLIED]
+            .as_str()
+            .unwrap_or_default();
+        let key = (child.kind, child.name.clone());
+        let last = sent.get(&key).filter(|last| last.hash == hash);
+        if !is_watched && last.is_some() {
+            return Ok(None);
+        }
+        if self.watches.undefined.has(child.kind) {
+            applied.undefined.push(child.kind);
+            return Ok(None);
+        }
+        let live = self.watches.child(child.kind, &child.name, self.namespace);
+        let answered = last.and_then(|last| last.answered.clone());
+        let seen = live.as_ref().and_then(ResourceExt::resource_version);
+        if answered.is_some() && answered == seen {
+            return Ok(None);
+        }
+        let answered = match self.check(child, live.as_ref()).await? {
+            Verdict::AsApplied if is_watched => return Ok(None),
+            Verdict::AsApplied => None,
+            Verdict::Apply => match self.write(child).await {
+                Ok(answered) => {
+                    let name = format!("{} {}", child.kind.as_str(), child.name);
+                    applied.written.push(name);
+                    answered
+                }
+                Err(ApplyError::Api { source, .. })
+                    if Kind::OPTIONAL.contains(&child.kind) && is_not_found(&source) =>
+                {
+                    self.watches.undefined.tell(child.kind);
+                    applied.undefined.push(child.kind);
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            },
+            Verdict::Keep(live) => {
+                applied.claims.extend(self.keep_state(child, &live).await?);
+                return Ok(None);
+            }
+            Verdict::Taken(refusal) => return Ok(Some(refusal)),
+        };
+        let hash = hash.to_owned();
+        sent.insert(key, Version { hash, answered });
+        Ok(None)
     }
 
     /// Sends a child. Returns the version that is answered.
@@ -171,7 +218,7 @@ impl Cluster<'_> {
             .map_err(|error| {
                 if is_namespace_going(&error) {
                     return ApplyError::Terminating {
-                        kind: "Namespace",
+                        kind: NAMESPACE,
                         name: self.namespace.to_owned(),
                     };
                 }
@@ -188,10 +235,8 @@ impl Cluster<'_> {
 
     /// Deletes children that an earlier spec or an earlier operator made and this one does not. Claims are not among them.
     async fn sweep(&self, children: &Children, sent: &mut Sent) -> Result<(), ApplyError> {
-        for kind in Kind::BUILT_IN
-            .into_iter()
-            .filter(|kind| *kind != Kind::PersistentVolumeClaim)
-        {
+        let kinds = Kind::BUILT_IN.into_iter().chain(Kind::OPTIONAL);
+        for kind in kinds.filter(|kind| *kind != Kind::PersistentVolumeClaim) {
             for seen in self.watches.children_of(kind, self.server, self.namespace) {
                 let name = seen.name_any();
                 if children.find(kind, &name).is_none()
@@ -209,7 +254,7 @@ impl Cluster<'_> {
             .collect();
         let (watched, gone): (Vec<_>, Vec<_>) = gone
             .into_iter()
-            .partition(|(kind, _)| Kind::BUILT_IN.contains(kind));
+            .partition(|(kind, _)| self.watches.is_watched(*kind));
         sent.retain(|key, _| !watched.contains(key));
         for (kind, name) in gone {
             let live = self.api(kind).get_opt(&name).await;
@@ -308,13 +353,14 @@ pub(crate) fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.is_not_found())
 }
 
-/// A namespace that is being deleted takes nothing new; its tables go with it.
+/// A namespace that is being deleted takes nothing new; its tables go with it, or are seen a moment longer.
 fn is_namespace_going(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else {
         return false;
     };
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    causes
-        .into_iter()
-        .any(|cause| cause.reason == "NamespaceTerminating")
+    let is_gone = |kind: &str| status.is_not_found() && kind == "namespaces";
+    status.details.iter().any(|details| {
+        let mut causes = details.causes.iter();
+        is_gone(&details.kind) || causes.any(|cause| cause.reason == "NamespaceTerminating")
+    })
 }

@@ -8,8 +8,11 @@ use std::sync::Arc;
 use kube::{
     Api, ResourceExt,
     api::{DynamicObject, ListParams, Patch, PatchParams},
+    core::{Status, response::StatusCause},
 };
 use serde_json::{Value, json};
+
+use vdt_crds::status::reason;
 
 use super::{
     ApplyError, Cluster, delete_if_same, is_not_found,
@@ -18,8 +21,20 @@ use super::{
 use crate::{
     build::{self, Kind},
     names,
+    validate::{Refusal, shorten},
     watches::pod_resource,
 };
+
+/// What an API server says of a resize.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Answer {
+    /// It is taken, or the pod is gone.
+    Taken,
+    /// Not in place: a new pod can have it.
+    NotInPlace,
+    /// No pod can have it. The API server's words.
+    Never(String),
+}
 
 impl Cluster<'_> {
     pub(super) fn pods(&self) -> Api<DynamicObject> {
@@ -34,21 +49,43 @@ impl Cluster<'_> {
             "Pod",
             self.server,
         ))?;
-        Ok(pod_views(
-            self.server,
-            &pods.items.into_iter().map(Arc::new).collect::<Vec<_>>(),
-        ))
+        let pods: Vec<_> = pods.items.into_iter().map(Arc::new).collect();
+        Ok(pod_views(self.server, &pods, self.set_uid().as_deref()))
     }
 
-    /// Does what a roll needs now. Pods whose resize is refused are replaced, as many at once as may be.
+    /// Returns the pods of the server as last seen.
+    pub(crate) fn seen_pods(&self) -> Vec<PodView> {
+        let pods = self.watches.pods_of(self.server, self.namespace);
+        pod_views(self.server, &pods, self.set_uid().as_deref())
+    }
+
+    /// Identity of the StatefulSet, if it is this table's.
+    fn set_uid(&self) -> Option<String> {
+        let kind = Kind::StatefulSet;
+        let set = self.watches.metadata(kind, self.server, self.namespace)?;
+        set.uid().filter(|_| self.is_ours(kind, &set))
+    }
+
+    /// Does what a roll needs now. Pods whose resize is refused are replaced, as many at once as may be; what no pod can have is a refusal, and no pod goes
+    /// for it: its StatefulSet could not make it again.
     ///
     /// # Errors
     /// The API server does not take a step. Those before it are done.
-    pub(crate) async fn roll(&self, target: &Target<'_>) -> Result<Plan, ApplyError> {
+    pub(crate) async fn roll(
+        &self,
+        target: &Target<'_>,
+    ) -> Result<Result<Plan, Refusal>, ApplyError> {
         // What is about to go is decided by what is there, not by what a store remembers.
         let plan = rollout::plan(target, &self.live_pods().await?);
-        if self.step(&plan.steps).await? {
-            return Ok(plan);
+        match self.step(&plan.steps).await? {
+            Answer::Taken => return Ok(Ok(plan)),
+            Answer::NotInPlace => {}
+            Answer::Never(message) => {
+                return Ok(Err(Refusal {
+                    reason: reason::INVALID_SPEC,
+                    message: shorten(&format!("spec.server.resources: {message}")),
+                }));
+            }
         }
         // The pods say by now what was refused.
         let plan = rollout::plan(target, &self.live_pods().await?);
@@ -59,16 +96,19 @@ impl Cluster<'_> {
             .cloned()
             .collect();
         self.step(&replacements).await?;
-        Ok(plan)
+        Ok(Ok(plan))
     }
 
-    /// Takes steps. Returns whether no resize is refused.
-    async fn step(&self, steps: &[Step]) -> Result<bool, ApplyError> {
-        let mut is_taken = true;
+    /// Takes steps, resizes first: what they are answered says whether a pod may go. Returns the worst answer.
+    async fn step(&self, steps: &[Step]) -> Result<Answer, ApplyError> {
+        let mut worst = Answer::Taken;
         if steps.is_empty() || !self.is_current().await? {
-            return Ok(is_taken);
+            return Ok(worst);
         }
-        for step in steps {
+        let (resizes, replacements): (Vec<_>, Vec<_>) = steps
+            .iter()
+            .partition(|step| matches!(step, Step::Resize { .. }));
+        for step in resizes.into_iter().chain(replacements) {
             match step {
                 Step::Replace { name, uid } => {
                     if delete_if_same(&self.pods(), "Pod", name, Some(uid)).await? {
@@ -84,13 +124,17 @@ impl Cluster<'_> {
                     uid,
                     asked,
                     patch,
-                } => is_taken &= self.resize(name, uid, asked, patch).await?,
+                } => match self.resize(name, uid, asked, patch).await? {
+                    Answer::Taken => {}
+                    Answer::NotInPlace => worst = Answer::NotInPlace,
+                    never @ Answer::Never(_) => return Ok(never),
+                },
             }
         }
-        Ok(is_taken)
+        Ok(worst)
     }
 
-    /// Changes CPU and memory of a pod in place. Returns whether the API server takes it.
+    /// Changes CPU and memory of a pod in place, or says why not.
     ///
     /// What is asked for is written down before it is asked, or nobody would miss it once it is no longer wanted; what came of it afterwards, so that an
     /// operator that dies between the two asks again.
@@ -100,10 +144,10 @@ impl Cluster<'_> {
         uid: &str,
         asked: &str,
         patch: &Value,
-    ) -> Result<bool, ApplyError> {
+    ) -> Result<Answer, ApplyError> {
         let before = rollout::asking(asked);
         if !self.annotate(name, uid, names::ASKED, &before).await? {
-            return Ok(true); // gone
+            return Ok(Answer::Taken); // gone
         }
         let params = PatchParams::default();
         let resized = self
@@ -118,7 +162,17 @@ impl Cluster<'_> {
                     "CPU and memory changed in place"
                 );
                 self.annotate(name, uid, names::ASKED, asked).await?;
-                Ok(true)
+                Ok(Answer::Taken)
+            }
+            // It stays asked for: the next look asks again.
+            Err(kube::Error::Api(status)) if status.is_invalid() && !is_about_place(&status) => {
+                tracing::info!(
+                    pod = name,
+                    namespace = self.namespace,
+                    reason = status.message,
+                    "no pod can have this CPU and memory"
+                );
+                Ok(Answer::Never(status.message.clone()))
             }
             // The cluster cannot, or not from this to that (a class of service that would change): a new pod can.
             Err(kube::Error::Api(status))
@@ -132,7 +186,7 @@ impl Cluster<'_> {
                 );
                 let refused = rollout::refused(asked);
                 self.annotate(name, uid, names::ASKED, &refused).await?;
-                Ok(false)
+                Ok(Answer::NotInPlace)
             }
             Err(error) => Err(ApplyError::api("resize", "Pod", name)(error)),
         }
@@ -159,7 +213,9 @@ impl Cluster<'_> {
             Ok(_) => Ok(true),
             Err(error) if is_not_found(&error) => Ok(false),
             // Another one of the name.
-            Err(kube::Error::Api(status)) if status.is_conflict() => Ok(false),
+            Err(kube::Error::Api(status)) if status.is_conflict() || is_of_another(&status) => {
+                Ok(false)
+            }
             Err(error) => Err(ApplyError::api("patch", "Pod", name)(error)),
         }
     }
@@ -210,10 +266,33 @@ impl Cluster<'_> {
     }
 }
 
-/// Reads the pods of a server, in the order of their numbers. What only has their labels is none.
-pub(crate) fn pod_views(server: &str, pods: &[Arc<DynamicObject>]) -> Vec<PodView> {
+/// Says whether every cause of a refusal lies in the change of a pod that is there: what is forbidden to change, or a class of service that no pod leaves.
+/// A new pod has neither. Whatever else is refused, such as a request above its limit, is refused of a new one too.
+fn is_about_place(status: &Status) -> bool {
+    let causes = || status.details.iter().flat_map(|details| &details.causes);
+    let is_place = |cause: &StatusCause| {
+        cause.reason == "FieldValueForbidden" || cause.message.to_lowercase().contains("qos")
+    };
+    causes().next().is_some() && causes().all(is_place)
+}
+
+/// Says whether an API server refuses a patch because it names the identity of another object.
+fn is_of_another(status: &Status) -> bool {
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    status.is_invalid() && causes.any(|cause| cause.field == "metadata.uid")
+}
+
+/// Reads the pods of a server, in the order of their numbers. What only has their labels is none, nor what another StatefulSet than the one of this
+/// identity controls: that of a table of the same name that was deleted, whose pods go after it. Nobody controls those of one that is made anew around them.
+fn pod_views(server: &str, pods: &[Arc<DynamicObject>], set: Option<&str>) -> Vec<PodView> {
+    let is_anothers = |pod: &DynamicObject| {
+        let owners = pod.owner_references().iter();
+        let mut controllers = owners.filter(|owner| owner.controller == Some(true));
+        controllers.any(|owner| Some(owner.uid.as_str()) != set)
+    };
     let mut views: Vec<PodView> = pods
         .iter()
+        .filter(|pod| !is_anothers(pod))
         .filter_map(|pod| PodView::of(server, &json!(**pod)))
         .collect();
     views.sort_by_key(|pod| pod.ordinal);

@@ -98,10 +98,12 @@ pub(crate) struct Target<'a> {
 pub(crate) struct Plan {
     /// What to do now.
     pub(crate) steps: Vec<Step>,
-    /// Pods that are as they should be.
+    /// Pods that are as they should be, and ready.
     pub(crate) updated: u32,
     /// Pods that wait for their turn.
     pub(crate) outdated: u32,
+    /// Names of the pods that were made from the template.
+    pub(crate) latest: Vec<String>,
 }
 
 /// Decides what to do now.
@@ -121,12 +123,16 @@ pub(crate) fn plan(target: &Target<'_>, pods: &[PodView]) -> Plan {
         (serving as u32).saturating_sub(target.replicas.saturating_sub(target.max_unavailable));
     let wanted = amounts(target.resources);
     for pod in pods {
-        let need = match pod.template_hash.as_deref() == Some(target.template_hash) {
+        let is_latest = pod.template_hash.as_deref() == Some(target.template_hash);
+        if is_latest {
+            plan.latest.push(pod.name.clone());
+        }
+        let need = match is_latest {
             true => need(pod, &wanted),
             false => Need::NewPod,
         };
         if need == Need::Nothing {
-            plan.updated += u32::from(!pod.is_terminating);
+            plan.updated += u32::from(pod.is_ready && !pod.is_terminating);
             continue;
         }
         plan.outdated += 1;

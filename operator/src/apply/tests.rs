@@ -1,9 +1,11 @@
 //! Against a played API server: what is asked, in which order, with which preconditions.
 
+mod answers;
+
 use kube::{Api, Client, api::DynamicObject};
 use serde_json::{Value, json};
 
-use super::{ApplyError, Cluster, NAME_TAKEN, Sent, Version, delete_if_same};
+use super::{Cluster, NAME_TAKEN, Sent, Version, delete_if_same};
 use crate::{
     build::{Child, Children, Kind, References},
     played::{Calls, not_found, played, refusal},
@@ -334,9 +336,11 @@ async fn adopt(of: &str, manager: &str, controller: Option<&str>, is_there: bool
         .await;
     let patches = count(&calls, "PATCH");
     let (what, expected) = match applied {
-        Ok(Ok(_)) => ("adopted", 1),
+        Ok(Ok(applied)) => match applied.waiting.first() {
+            Some((kind, _)) => (*kind, 0),
+            None => ("adopted", 1),
+        },
         Ok(Err(refusal)) => (refusal.reason, 0),
-        Err(ApplyError::Terminating { kind, .. }) => (kind, 0),
         Err(other) => panic!("{other}"),
     };
     assert_eq!(patches, expected);

@@ -4,17 +4,13 @@ use serde::Deserialize as _;
 use serde_json::{Value, json};
 use vdt_crds::VirtualTable;
 
-use super::{Child, Kind, Rendered, Server};
+use super::{Child, Kind, Server};
 use crate::names;
 
 /// Key of the manifests.
 pub(crate) const MANIFESTS: &str = "tables.yaml";
 /// Key of the public keys that the admin API trusts.
 pub(crate) const ADMIN_KEYS: &str = "keys.pem";
-/// Key of the rendered template.
-pub(crate) const TEMPLATE: &str = "template.json";
-/// Latest format of the rendered template that this version reads. The first one is written without its number.
-const TEMPLATE_FORMAT: u64 = 1;
 
 /// The manifests of the tables, as `vdt serve` reads them, and the public half of the operator's key. Updated in place; the name carries the version
 /// of the format.
@@ -23,12 +19,17 @@ pub(super) fn config_map(server: &Server<'_>, tables: &[&VirtualTable]) -> Child
         MANIFESTS: manifests(tables),
         ADMIN_KEYS: server.shipped.admin_keys,
     });
-    Child::new(
+    let mut child = Child::new(
         server,
         Kind::ConfigMap,
         names::config(server.name),
         json!({"data": data}),
-    )
+    );
+    let operator = server.shipped.operator.as_str();
+    if !operator.is_empty() {
+        child.object["metadata"]["annotations"][names::ACTING] = operator.into();
+    }
+    child
 }
 
 /// Writes manifests as YAML documents: name, spec, and which edition of the resource it is (uid and generation): pods report
@@ -82,29 +83,6 @@ pub(crate) fn suspended(manifests: &str) -> String {
     }
 }
 
-/// The last rendered template, for the operator itself.
-pub(super) fn template(server: &Server<'_>, rendered: &Rendered) -> Child {
-    let text = json!(rendered).to_string();
-    Child::new(
-        server,
-        Kind::ConfigMap,
-        names::template(server.name),
-        json!({"data": {TEMPLATE: text}}),
-    )
-}
-
-/// Reads what [`template`] wrote, this version's or another one's. What cannot be read is rendered anew.
-pub(crate) fn read_template(config_map: &Value) -> Option<Rendered> {
-    serde_json::from_str(config_map["data"][TEMPLATE].as_str()?).ok()
-}
-
-/// Returns which version of the operator wrote a template in a format later than this one reads, if one did. Rendered anew, it would replace all pods.
-pub(crate) fn newer_template(config_map: &Value) -> Option<String> {
-    let written: Value = serde_json::from_str(config_map["data"][TEMPLATE].as_str()?).ok()?;
-    let version = written["operator"].as_str().unwrap_or("of a later version");
-    (written["format"].as_u64()? > TEMPLATE_FORMAT).then(|| version.to_owned())
-}
-
 /// An identity without rights, unless the user brings one.
 pub(super) fn service_account(server: &Server<'_>) -> Option<Child> {
     server.spec.service_account_name.is_none().then(|| {
@@ -120,18 +98,6 @@ pub(super) fn service_account(server: &Server<'_>) -> Option<Child> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_template_of_a_later_format_is_told_from_one_that_is_damaged() {
-        let of = |text: &str| newer_template(&json!({"data": {TEMPLATE: text}}));
-        assert_eq!(
-            of(r#"{"format": 2, "operator": "9.0.0"}"#).as_deref(),
-            Some("9.0.0")
-        );
-        for text in ["", "{", r#"{"operator": "9.0.0"}"#, r#"{"format": 1}"#] {
-            assert_eq!(of(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn suspending_sets_the_field_wherever_it_stands_and_nothing_else() {

@@ -4,9 +4,8 @@
 //! build(&Server, &[&VirtualTable]) -> Children
 //!   ServiceAccount              without rights, no token mounted
 //!   ConfigMap  NAME-config-v1   the manifests, which the pods follow while they run, and the public half of the operator's key
-//!   ConfigMap  NAME-template    the pod template as last rendered
 //!   Service    NAME, NAME-peers
-//!   StatefulSet NAME            front door as main container, server as native sidecar
+//!   StatefulSet NAME            front door as main container, server as native sidecar; an annotation holds the pod template as last rendered
 //!   PodDisruptionBudget         from two replicas on
 //!   NetworkPolicy, PodMonitor, Certificate   where they are asked for
 //!   PersistentVolumeClaim NAME-state         of state type Claim, without an owner: nothing deletes it
@@ -19,6 +18,7 @@ mod config;
 mod inputs;
 mod network;
 mod pod;
+mod rendered;
 mod volumes;
 mod workload;
 
@@ -26,16 +26,16 @@ mod workload;
 mod tests;
 
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use vdt_crds::VirtualTable;
 
-pub(crate) use config::{ADMIN_KEYS, MANIFESTS, newer_template, read_template, suspended};
+pub(crate) use config::{ADMIN_KEYS, MANIFESTS, suspended};
 pub(crate) use inputs::References;
 pub use network::ADMIN_PORT;
 pub(crate) use network::DATA_PORT;
 pub(crate) use pod::assigns_ids;
+pub(crate) use rendered::{Rendered, newer_template};
 pub(crate) use volumes::mounts_config_map;
 
 use crate::names;
@@ -62,6 +62,8 @@ pub(crate) struct Shipped {
     pub(crate) admin_keys: String,
     /// Namespace of the operator, which a NetworkPolicy admits.
     pub(crate) namespace: String,
+    /// Name of the operator, the same for its replicas and for no other release. Empty where none acts.
+    pub(crate) operator: String,
 }
 
 /// A server: pods that serve tables.
@@ -79,26 +81,6 @@ pub(crate) struct Server<'a> {
     pub(crate) shipped: &'a Shipped,
     /// The template as last rendered, where there is one.
     pub(crate) rendered: Option<Rendered>,
-}
-
-/// A pod template together with what it was made from, so that another operator can keep it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Rendered {
-    /// Hash of everything in the resources that the template depends on.
-    pub(crate) inputs: String,
-    /// Generations of the resources that the template holds for. Hashes are of one version's making, these are not: while they stand, nothing changed,
-    /// whatever another version hashes. Empty of resources that no API server has numbered.
-    pub(crate) generations: Vec<i64>,
-    /// Version of the operator that rendered it.
-    pub(crate) operator: String,
-    /// The pod template.
-    pub(crate) template: Value,
-    /// The claim templates.
-    pub(crate) claims: Value,
-    /// What another version wrote beside these: it stays as long as the template does.
-    #[serde(flatten)]
-    pub(crate) others: Map<String, Value>,
 }
 
 /// Kinds of children.
@@ -135,6 +117,9 @@ impl Kind {
         Self::PodDisruptionBudget,
         Self::StatefulSet,
     ];
+
+    /// Kinds that not every cluster has.
+    pub(crate) const OPTIONAL: [Self; 2] = [Self::PodMonitor, Self::Certificate];
 
     fn group_version_kind(self) -> (&'static str, &'static str, &'static str, &'static str) {
         match self {
@@ -268,7 +253,6 @@ pub(crate) fn build(server: &Server<'_>, tables: &[&VirtualTable]) -> Children {
     let mut objects = Vec::new();
     objects.extend(config::service_account(server));
     objects.push(config);
-    objects.push(config::template(server, &rendered));
     objects.extend(volumes::state_claim(server));
     objects.push(network::peers(server));
     objects.push(network::service(server));

@@ -23,6 +23,7 @@ fn shipped() -> Shipped {
         assign_ids: true,
         admin_keys: "-----BEGIN PUBLIC KEY-----\n".to_owned(),
         namespace: "vdt-system".to_owned(),
+        operator: "vdt-system/vdt".to_owned(),
     }
 }
 
@@ -55,7 +56,7 @@ fn examples() -> Vec<(String, VirtualTable)> {
         })
         .collect();
     examples.sort_by(|(one, _), (other, _)| one.cmp(other));
-    assert_eq!(examples.len(), 18);
+    assert_eq!(examples.len(), 20);
     examples
 }
 
@@ -68,10 +69,8 @@ fn example(name: &str) -> VirtualTable {
 }
 
 fn rendered(children: &Children, name: &str) -> Rendered {
-    let child = children
-        .find(Kind::ConfigMap, &names::template(name))
-        .unwrap();
-    config::read_template(&child.object).unwrap()
+    let child = children.find(Kind::StatefulSet, name).unwrap();
+    Rendered::of(&child.object).unwrap()
 }
 
 #[test]
@@ -347,7 +346,7 @@ fn newer(table: &VirtualTable) -> Rendered {
         inputs: "of another making".to_owned(),
         operator: "9.0.0".to_owned(),
         template,
-        others: Map::from_iter([("later".to_owned(), json!({"than": "this"}))]),
+        others: serde_json::Map::from_iter([("later".to_owned(), json!({"than": "this"}))]),
         ..ours
     }
 }

@@ -98,10 +98,12 @@ pub(super) fn stateful_set(server: &Server<'_>, rendered: &Rendered, template_ha
             "whenScaled": if replicas == 0 { "Retain" } else { "Delete" },
         });
     }
-    Child::new(
+    let mut child = Child::new(
         server,
         Kind::StatefulSet,
         server.name,
         json!({"spec": spec}),
-    )
+    );
+    child.object["metadata"]["annotations"][names::RENDERED] = rendered.text().into();
+    child
 }

@@ -69,7 +69,13 @@ impl Answers {
     }
 
     /// Brings the answers up to date as far as that takes no longer than [`PATIENCE`].
-    pub(super) async fn gather(&mut self, context: &Context, table: &TableRef, pods: &[PodView]) {
+    pub(super) async fn gather(
+        &mut self,
+        context: &Context,
+        table: &TableRef,
+        path: &str,
+        pods: &[PodView],
+    ) {
         if let Some(open) = &mut self.open {
             match open.answer.try_recv() {
                 Ok(answer) => self.take(answer),
@@ -85,7 +91,7 @@ impl Answers {
         };
         if self.open.is_none() && self.at.is_none_or(|at| at.elapsed() >= pause) {
             (self.at, self.of) = (Some(Instant::now()), seen);
-            self.ask(context, table, pods).await;
+            self.ask(context, table, path, pods).await;
         }
         // A pod that was made anew under its name said nothing yet.
         if let Some(reports) = &mut self.reports {
@@ -93,11 +99,15 @@ impl Answers {
         }
     }
 
-    async fn ask(&mut self, context: &Context, table: &TableRef, pods: &[PodView]) {
+    async fn ask(&mut self, context: &Context, table: &TableRef, path: &str, pods: &[PodView]) {
         let namespace = table.namespace.as_deref().unwrap_or_default();
         let audience = format!("{namespace}/{}", table.name);
         let token = context.signer.token(&audience).unwrap_or_default();
-        let mut asking = Box::pin(context.pods.clone().ask(token, pods.to_vec()));
+        let pods = context
+            .pods
+            .clone()
+            .ask(token, path.to_owned(), pods.to_vec());
+        let mut asking = Box::pin(pods);
         let patience = match self.took < PATIENCE {
             true => PATIENCE,
             false => Duration::ZERO,

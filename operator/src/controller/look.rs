@@ -11,10 +11,10 @@ use vdt_crds::{
     ConditionStatus, Server as ServerSpec, VirtualTable, VirtualTableStatus, status::reason,
 };
 
-use super::{Context, LookError, memory::Memory, pace::Next};
+use super::{Context, LookError, memory::Memory, pace::Next, rivals::OVERLAP};
 use crate::{
-    apply::{ApplyError, Cluster, claims, pod_views, rollout},
-    build::{self, Children, Kind},
+    apply::{Cluster, claims, rollout},
+    build::{self, Children, Kind, Rendered},
     dereference::{self, Dereferenced},
     names, status,
     validate::{self, Refusal, shorten},
@@ -44,15 +44,36 @@ pub(super) struct Acted {
     pub(super) others: Vec<(&'static str, ConditionStatus, &'static str, String)>,
     pub(super) claims: Vec<claims::Problem>,
     pub(super) config_hash: Option<String>,
+    /// What is on its way out, and holds up that the rest is as it should be.
+    pub(super) waiting: Option<String>,
     pub(super) wait: Option<Duration>,
     pub(super) is_busy: bool,
+    /// For how long the table is left to another operator, which writes its status too.
+    pub(super) is_anothers: Option<Duration>,
 }
 
 impl Acted {
     /// Says whether the spec got its answer: it was acted upon, or refused. A suspended one asks for just what was done about it; one of a table that is
     /// paused asked for something, and nothing was done.
     pub(super) fn is_complete(&self, held: Option<&'static str>) -> bool {
-        self.failure.is_none() && (held != Some(status::PAUSED) || self.refusal.is_some())
+        self.failure.is_none()
+            && self.waiting.is_none()
+            && (held != Some(status::PAUSED) || self.refusal.is_some())
+    }
+
+    /// Takes down what is on its way out.
+    fn wait_for(&mut self, waiting: &[(&'static str, String)]) {
+        if waiting.is_empty() {
+            return;
+        }
+        let names: Vec<String> = waiting
+            .iter()
+            .map(|(kind, name)| format!("{kind} {name}"))
+            .collect();
+        let verb = if names.len() == 1 { "is" } else { "are" };
+        self.waiting = Some(format!("{} {verb} being deleted", names.join(", ")));
+        self.is_busy = true;
+        self.wait = Some(Duration::from_secs(1));
     }
 }
 
@@ -92,7 +113,10 @@ impl Look<'_> {
                 )
             }
         };
-        memory.generation = self.object.metadata.generation;
+        if let Some(after) = acted.is_anothers {
+            let is_stalled = false;
+            return Ok(Next { after, is_stalled });
+        }
         let spec = table
             .as_ref()
             .and_then(|table| table.spec.server.clone())
@@ -126,7 +150,7 @@ impl Look<'_> {
         }
     }
 
-    fn cluster(&self) -> Cluster<'_> {
+    pub(super) fn cluster(&self) -> Cluster<'_> {
         Cluster {
             client: &self.context.client,
             watches: &self.context.watches,
@@ -141,7 +165,7 @@ impl Look<'_> {
         &self,
         table: &VirtualTable,
         spec: &ServerSpec,
-        template: Option<&DynamicObject>,
+        rendered: Option<Rendered>,
     ) -> Children {
         let server = build::Server {
             namespace: self.namespace,
@@ -149,7 +173,7 @@ impl Look<'_> {
             spec,
             owner: json!(table.controller_owner_ref(&())),
             shipped: &self.context.shipped,
-            rendered: template.and_then(|template| build::read_template(&template.data)),
+            rendered,
         };
         build::build(&server, &[table])
     }
@@ -163,14 +187,7 @@ impl Look<'_> {
     ) -> Acted {
         let mut acted = Acted::default();
         if let Err(error) = self.try_act(table, held, memory, &mut acted).await {
-            // On its way out and made again: not a failure that is worth a warning.
-            if matches!(error, LookError::Apply(ApplyError::Terminating { .. })) {
-                tracing::debug!(namespace = self.namespace, name = self.name, %error, "waiting");
-                acted.is_busy = true;
-                acted.wait = Some(Duration::from_secs(1));
-            } else {
-                acted.failure = Some(error);
-            }
+            acted.failure = Some(error);
         }
         acted
     }
@@ -187,28 +204,28 @@ impl Look<'_> {
         };
         let context = self.context;
         let cluster = self.cluster();
-        let name = names::template(self.name);
-        let template = context
+        let set = context
             .watches
-            .child(Kind::ConfigMap, &name, self.namespace)
+            .child(Kind::StatefulSet, self.name, self.namespace)
             // That of a table of the same name that was deleted says nothing about this one.
-            .filter(|last| cluster.is_ours(Kind::ConfigMap, last));
-        let template = template.as_ref();
-        acted.refusal = template.and_then(|last| validate::check_template(self.name, &last.data));
+            .filter(|set| cluster.is_ours(Kind::StatefulSet, set));
+        let seen_set = json!(set);
+        acted.refusal = validate::check_template(self.name, &seen_set);
         if acted.refusal.is_some() {
             return Ok(());
         }
-        let children = self.build(table, spec, template);
+        let children = self.build(table, spec, Rendered::of(&seen_set));
         let references = dereference::names(&children.references);
         context
             .watches
             .references
             .set(self.name, self.namespace, &references);
-        let afresh = memory.generation != self.object.metadata.generation
-            || context
-                .watches
-                .references
-                .take_changed(self.name, self.namespace);
+        let changed = context
+            .watches
+            .references
+            .changed(self.name, self.namespace);
+        let generation = self.object.metadata.generation;
+        let afresh = memory.generation != generation || changed.is_some();
         acted.dereferenced = dereference::dereference(
             &context.client,
             self.namespace,
@@ -218,10 +235,13 @@ impl Look<'_> {
         )
         .await
         .map_err(|error| LookError::Dereference(Box::new(error)))?;
+        // Not before it is known what they are: a look that fails or ends early is followed by one that asks again.
+        memory.generation = generation;
+        if let Some(seen) = changed {
+            let references = &context.watches.references;
+            references.settle(self.name, self.namespace, seen);
+        }
 
-        let set = context
-            .watches
-            .child(Kind::StatefulSet, self.name, self.namespace);
         let template = children
             .stateful_set()
             .map(|set| set.object["spec"]["template"].clone())
@@ -233,10 +253,7 @@ impl Look<'_> {
             template_hash: &children.template_hash,
             resources: &resources,
         };
-        let seen = pod_views(
-            self.name,
-            &context.watches.pods_of(self.name, self.namespace),
-        );
+        let seen = cluster.seen_pods();
         let plan = rollout::plan(&target, &seen);
         let has_steps = !plan.steps.is_empty();
         acted.plan = Some(plan);
@@ -256,14 +273,19 @@ impl Look<'_> {
             .as_ref()
             .and_then(|set| set.data["spec"]["volumeClaimTemplates"].as_array());
         let has_claims = claims.is_some_and(|claims| !claims.is_empty());
-        let replicas = set
-            .as_ref()
-            .and_then(|set| set.data["spec"]["replicas"].as_i64())
-            .unwrap_or_default();
-        acted.refusal = validate::check_caches(spec, has_claims, replicas);
+        acted.refusal = validate::check_caches(spec, has_claims, cluster.caches());
         if acted.refusal.is_some() {
             return Ok(());
         }
+        acted.is_anothers = self.is_anothers(memory).await?;
+        if acted.is_anothers.is_some() {
+            return Ok(());
+        }
+        acted.others.extend(memory.hold.other().map(|other| {
+            let own = &self.context.shipped.operator;
+            let message = format!("operator {other} acts upon this table as well as {own}, which goes on: their scopes overlap");
+            ("SoleOperator", ConditionStatus::False, OVERLAP, message)
+        }));
         if memory
             .sent_since
             .is_none_or(|since| since.elapsed() > RESYNC)
@@ -274,9 +296,14 @@ impl Look<'_> {
         match cluster.apply(&children, &mut memory.sent).await? {
             Ok(applied) => {
                 acted.is_busy |= !applied.written.is_empty();
+                acted.wait_for(&applied.waiting);
+                let holds_pods = applied.holds_pods();
                 acted.claims = applied.claims;
                 for kind in applied.undefined {
                     acted.others.push(undefined(kind));
+                }
+                if holds_pods {
+                    return Ok(());
                 }
             }
             Err(refusal) => {
@@ -287,7 +314,10 @@ impl Look<'_> {
         acted.config_hash = Some(children.config_hash.clone());
         if has_steps {
             acted.is_busy = true;
-            acted.plan = Some(cluster.roll(&target).await?);
+            match cluster.roll(&target).await? {
+                Ok(plan) => acted.plan = Some(plan),
+                Err(refusal) => acted.refusal = Some(refusal),
+            }
         }
         let told = reload(&children.config_hash);
         cluster.reload(&seen, &told).await?;
@@ -295,7 +325,8 @@ impl Look<'_> {
             memory.reloaded = Some(Instant::now());
         }
         let claims = cluster.tend_claims(spec, &seen, Timestamp::now()).await?;
-        acted.wait = claims.wait_seconds.map(Duration::from_secs);
+        let wait = claims.wait_seconds.map(Duration::from_secs);
+        acted.wait = acted.wait.into_iter().chain(wait).min();
         acted.claims.extend(claims.problems);
         if !claims.healed.is_empty() {
             context.metrics.lose_claims(claims.healed.len());
@@ -358,5 +389,12 @@ mod tests {
             };
             assert_eq!(acted.is_complete(held), is_complete, "{held:?}");
         }
+        let mut acted = Acted::default();
+        acted.wait_for(&[("Service", "manuals".to_owned())]);
+        assert!(!acted.is_complete(None));
+        assert_eq!(
+            acted.waiting.as_deref(),
+            Some("Service manuals is being deleted")
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use tokio::time::Instant;
 
-use super::{Context, answers::Answers};
+use super::{Context, answers::Answers, rivals::Hold};
 use crate::{
     apply::{Sent, Version},
     backoff::Backoff,
@@ -21,6 +21,7 @@ pub(crate) struct Memory {
     /// Whose memory it is: a table of the same name that was made since begins anew.
     uid: Option<String>,
     pub(super) backoff: Backoff,
+    pub(super) hold: Hold,
     pub(super) known: Known,
     pub(super) generation: Option<i64>,
     pub(super) sent: Sent,
@@ -94,8 +95,7 @@ impl Context {
                 memory.conditions.iter().map(String::as_str),
             );
         }
-        self.watches
-            .references
-            .set(&key.name, namespace, &Default::default());
+        self.watches.references.forget(&key.name, namespace);
+        self.metrics.queue.forget(key);
     }
 }

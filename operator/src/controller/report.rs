@@ -22,7 +22,7 @@ use super::{
     told,
 };
 use crate::{
-    apply::{claims, pod_views, rollout::PodView},
+    apply::{claims, rollout::PodView},
     build, names,
     status::{self, Absent, Observed},
     validate::shorten,
@@ -47,13 +47,13 @@ impl Look<'_> {
         memory: &mut Memory,
     ) -> Option<VirtualTableStatus> {
         let context = self.context;
-        let pods = pod_views(
-            self.name,
-            &context.watches.pods_of(self.name, self.namespace),
-        );
-        memory.answers.gather(context, self.table, &pods).await;
-        let absent = absent(self.name, spec.replicas, &pods, memory);
+        let pods = self.cluster().seen_pods();
         let path = table.map(VirtualTable::table_path).unwrap_or_default();
+        memory
+            .answers
+            .gather(context, self.table, &path, &pods)
+            .await;
+        let absent = absent(self.name, spec.replicas, &pods, memory);
         let scheme = if spec.tls.mode == TlsMode::Disabled {
             "http"
         } else {
@@ -70,12 +70,14 @@ impl Look<'_> {
             reports: memory.answers.reports()?,
             updated: acted.plan.as_ref().map(|plan| plan.updated),
             outdated: acted.plan.as_ref().map_or(0, |plan| plan.outdated),
+            latest: acted.plan.as_ref().map_or(&[], |plan| &plan.latest),
             absent: absent.as_deref().map(|pod| Absent {
                 pod,
                 set: self.name,
             }),
             refusal: acted.refusal.as_ref(),
             failure: acted.failure.as_ref().map(|failure| told(failure)),
+            waiting: acted.waiting.as_deref(),
             missing: acted.dereferenced.problem(),
             held,
             others: acted
@@ -125,7 +127,10 @@ impl Look<'_> {
         if status == last {
             return Ok(());
         }
-        if status.version != last.version || status.artifacts != last.artifacts {
+        if status.version != last.version
+            || status.artifacts != last.artifacts
+            || status.sources != last.sources
+        {
             memory.counted = Some(Instant::now());
         }
         let patch = json!({
@@ -167,7 +172,12 @@ impl Look<'_> {
                 .iter()
                 .any(|one| one.type_ == condition::STALLED)
                 || (now == "False"
-                    && ![status::ROLLING_OUT, status::PODS_NOT_READY].contains(&reason.as_str()));
+                    && ![
+                        status::ROLLING_OUT,
+                        status::PODS_NOT_READY,
+                        status::TERMINATING,
+                    ]
+                    .contains(&reason.as_str()));
             let kind = if is_problem {
                 EventType::Warning
             } else {

@@ -41,7 +41,6 @@ fn running(table: &VirtualTable) -> Live {
     };
     Live {
         config: find(Kind::ConfigMap, &Live::config_name(name)),
-        template: find(Kind::ConfigMap, &Live::template_name(name)),
         pods: (0..spec.replicas).map(pod).collect(),
         stateful_set: Some(set),
     }

@@ -8,8 +8,8 @@ use vdt_crds::{
 };
 
 use super::{
-    APPLY_FAILED, Observed, POD_FAILED, PODS_NOT_READY, ROLLING_OUT, SCALED_TO_ZERO, UNKNOWN,
-    UNSCHEDULABLE,
+    APPLY_FAILED, Observed, POD_FAILED, PODS_NOT_READY, REASON_CHARS, ROLLING_OUT, SCALED_TO_ZERO,
+    TERMINATING, UNKNOWN, UNSCHEDULABLE,
     said::{Followed, conditions, followed, table_reports},
 };
 use crate::{apply::rollout::PodView, validate::shorten};
@@ -30,10 +30,15 @@ impl Draft {
         reason: impl Into<String>,
         message: impl Into<String>,
     ) -> Self {
+        let reason = reason.into();
         Self {
             kind,
             status,
-            reason: reason.into(),
+            // A pod may say less than the API server asks for, or more than it takes.
+            reason: match reason.is_empty() {
+                true => UNKNOWN.to_owned(),
+                false => vdt_crds::shorten(&reason, REASON_CHARS),
+            },
             message: shorten(&message.into()),
         }
     }
@@ -47,27 +52,26 @@ pub(super) fn progress(observed: &Observed<'_>) -> Option<(&'static str, String)
     if let Some(failure) = &observed.failure {
         return Some((APPLY_FAILED, failure.clone()));
     }
+    if let Some(waiting) = observed.waiting {
+        return Some((TERMINATING, waiting.to_owned()));
+    }
     let wanted = observed.replicas as usize;
+    let wanted_pods = || observed.pods.iter().filter(|pod| !is_going(observed, pod));
     if observed.outdated > 0 {
-        let message = format!(
+        let roll = format!(
             "{} of {wanted} pods run the latest template{}",
             observed.updated.unwrap_or_default(),
             absent(observed)
         );
-        return Some((ROLLING_OUT, message));
+        // A new pod that does not come keeps the roll from going on. What keeps one of before goes with it.
+        let latest = wanted_pods().filter(|pod| observed.latest.contains(&pod.name));
+        return Some(match stuck(latest) {
+            Some((reason, why)) => (reason, format!("{roll}; {why}")),
+            None => (ROLLING_OUT, roll),
+        });
     }
-    let wanted_pods = || observed.pods.iter().filter(|pod| !is_going(observed, pod));
-    if let Some(waiting) = wanted_pods().find_map(|pod| pod.waiting.as_ref()) {
-        return Some((POD_FAILED, waiting.trim().to_owned()));
-    }
-    if let Some(pod) = wanted_pods().find(|pod| pod.is_unschedulable) {
-        return Some((
-            UNSCHEDULABLE,
-            format!(
-                "no node takes pod {}; kubectl describe pod says why",
-                pod.name
-            ),
-        ));
+    if let Some(stuck) = stuck(wanted_pods()) {
+        return Some(stuck);
     }
     let ready = wanted_pods().filter(|pod| pod.is_ready).count();
     if ready < wanted {
@@ -75,6 +79,19 @@ pub(super) fn progress(observed: &Observed<'_>) -> Option<(&'static str, String)
         return Some((PODS_NOT_READY, message));
     }
     None
+}
+
+/// Why one of these pods does not come by itself, if so.
+fn stuck<'a>(pods: impl Iterator<Item = &'a PodView> + Clone) -> Option<(&'static str, String)> {
+    if let Some(waiting) = pods.clone().find_map(|pod| pod.waiting.as_ref()) {
+        return Some((POD_FAILED, waiting.trim().to_owned()));
+    }
+    let pod = pods.into_iter().find(|pod| pod.is_unschedulable)?;
+    let message = format!(
+        "no node takes pod {}; kubectl describe pod says why",
+        pod.name
+    );
+    Some((UNSCHEDULABLE, message))
 }
 
 /// Says whether a pod is on its way out, or will be: it is not among those that are wanted.

@@ -28,8 +28,10 @@ const CONCURRENCY: usize = 16;
 const SERVERS: usize = 64;
 /// All pods of a server together are given this long: a status that says less is better than one that is not written in time.
 const ALL: Duration = Duration::from_secs(10);
-/// Largest answer that is read, bytes.
-const MAX_BYTES: usize = 4 << 20;
+/// Largest answer about tables that is read, bytes: a server has one table, of at most 32 sources. All that are asked at once fit into the operator's memory.
+const TABLES_BYTES_MAX: usize = 128 << 10;
+/// The same about the cache, which is a few numbers.
+const CACHE_BYTES_MAX: usize = 16 << 10;
 
 /// What one pod said.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,7 +40,7 @@ pub(crate) struct PodReport {
     pub(crate) pod: String,
     /// Its identity.
     pub(crate) uid: String,
-    /// Its tables; None if it did not answer.
+    /// What it says of the table that was asked about; None if it did not answer.
     pub(crate) tables: Option<Vec<TableReport>>,
     /// Its cache; None if it did not answer, or has none.
     pub(crate) cache: Option<CacheReport>,
@@ -98,19 +100,19 @@ impl Pods {
     }
 
     /// Asks all pods of a server, once fewer than [`SERVERS`] are being asked; those that are ready first, for they answer. There is a report of each, also of
-    /// those that there was no time for.
-    pub(crate) async fn ask(self, token: String, pods: Vec<PodView>) -> Answer {
+    /// those that there was no time for. What they say of tables other than that of `path` is dropped.
+    pub(crate) async fn ask(self, token: String, path: String, pods: Vec<PodView>) -> Answer {
         // It is never closed.
         let _turn = self.servers.acquire().await;
         let began = Instant::now();
         let mut reports: Vec<PodReport> = pods.iter().map(PodReport::of).collect();
         let (ready, others): (Vec<_>, Vec<_>) =
             pods.iter().enumerate().partition(|(_, pod)| pod.is_ready);
-        let (this, token) = (&self, &token);
+        let (this, token, path) = (&self, &token, &path);
         let asked: Vec<_> = ready
             .into_iter()
             .chain(others)
-            .map(|(index, pod)| async move { (index, this.ask_one(token, pod).await) })
+            .map(|(index, pod)| async move { (index, this.ask_one(token, path, pod).await) })
             .collect();
         let mut answers = stream::iter(asked).buffer_unordered(CONCURRENCY);
         while let Ok(Some((index, report))) = timeout_at(began + ALL, answers.next()).await {
@@ -124,7 +126,7 @@ impl Pods {
         }
     }
 
-    async fn ask_one(&self, token: &str, pod: &PodView) -> PodReport {
+    async fn ask_one(&self, token: &str, path: &str, pod: &PodView) -> PodReport {
         let mut report = PodReport::of(pod);
         let Some(ip) = pod.ip.as_deref().filter(|_| can_answer(pod)) else {
             return report;
@@ -136,15 +138,24 @@ impl Pods {
         };
         let base = format!("http://{host}:{}/api/v1", self.port);
         let (tables, cache) = tokio::join!(
-            self.get(token, format!("{base}/tables")),
-            self.get(token, format!("{base}/cache")),
+            self.get::<Vec<TableReport>>(token, format!("{base}/tables"), TABLES_BYTES_MAX),
+            self.get(token, format!("{base}/cache"), CACHE_BYTES_MAX),
         );
-        report.tables = tables;
+        report.tables = tables.map(|mut tables| {
+            tables.retain(|table| table.table == path);
+            tables.shrink_to_fit();
+            tables
+        });
         report.cache = cache;
         report
     }
 
-    async fn get<T: DeserializeOwned>(&self, token: &str, url: String) -> Option<T> {
+    async fn get<T: DeserializeOwned>(
+        &self,
+        token: &str,
+        url: String,
+        bytes_max: usize,
+    ) -> Option<T> {
         let request = Request::get(&url)
             .header(header::AUTHORIZATION, format!("Bearer {token}"))
             .header(header::ACCEPT, "application/json")
@@ -160,8 +171,11 @@ impl Pods {
                 );
                 return None;
             }
-            let body = Limited::new(response.into_body(), MAX_BYTES);
-            Some(body.collect().await.ok()?.to_bytes())
+            let body = Limited::new(response.into_body(), bytes_max);
+            let read = body.collect().await.inspect_err(|error| {
+                tracing::debug!(url, error, "a pod's answer was not read to its end")
+            });
+            Some(read.ok()?.to_bytes())
         });
         let bytes = answer.await.ok()??;
         serde_json::from_slice(&bytes)
@@ -172,10 +186,78 @@ impl Pods {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-    use tokio::net::TcpListener;
+    use serde_json::{Value, json};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
 
     use super::*;
+
+    /// A pod that answers with these tables and this cache.
+    async fn answering(tables: Value, cache: Value) -> u16 {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut asked = vec![0; 4096];
+                let read = stream.read(&mut asked).await.unwrap();
+                let asked = String::from_utf8_lossy(&asked[..read]).into_owned();
+                let body = match asked.starts_with("GET /api/v1/tables ") {
+                    true => tables.to_string(),
+                    false => cache.to_string(),
+                };
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                    body.len()
+                );
+                // Who asked may have heard enough.
+                let _ = stream.write_all((head + &body).as_bytes()).await;
+            }
+        });
+        port
+    }
+
+    async fn ask(tables: Value, cache: Value) -> PodReport {
+        let seen = json!({
+            "metadata": {"name": "t-0", "uid": "u"},
+            "status": {"phase": "Running", "podIP": "127.0.0.1"},
+        });
+        let pods = vec![PodView::of("t", &seen).unwrap()];
+        let asker = Pods::new(Some(answering(tables, cache).await));
+        let path = "main/docs/t".to_owned();
+        asker.ask(String::new(), path, pods).await.reports.remove(0)
+    }
+
+    #[tokio::test]
+    async fn what_a_pod_says_of_other_tables_is_dropped() {
+        let tables =
+            json!([{"table": "main/docs/x", "version": 1}, {"table": "main/docs/t", "version": 3}]);
+        let report = ask(tables, json!({})).await;
+        let [table] = &report.tables.as_ref().unwrap()[..] else {
+            panic!("{report:?}")
+        };
+        assert_eq!(
+            (table.table.as_str(), table.version),
+            ("main/docs/t", Some(3))
+        );
+        assert!(report.cache.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_says_too_much_said_nothing() {
+        let name = |length: usize| json!([{"table": "x".repeat(length)}]);
+        let report = ask(name(TABLES_BYTES_MAX - 100), json!({})).await;
+        assert_eq!(report.tables, Some(Vec::new()));
+        let padded = json!({"padding": "x".repeat(CACHE_BYTES_MAX)});
+        let report = ask(name(TABLES_BYTES_MAX), padded).await;
+        assert_eq!(
+            report,
+            PodReport::of(
+                &PodView::of("t", &json!({"metadata": {"name": "t-0", "uid": "u"}})).unwrap()
+            )
+        );
+    }
 
     #[tokio::test]
     async fn many_pods_that_hang_are_given_up_together() {
@@ -192,7 +274,7 @@ mod tests {
             .collect();
         let asker = Pods::new(Some(listener.local_addr().unwrap().port()));
         tokio::time::pause();
-        let Answer { reports, took } = asker.ask(String::new(), pods.clone()).await;
+        let Answer { reports, took } = asker.ask(String::new(), String::new(), pods.clone()).await;
         assert!(took <= ALL + Duration::from_millis(1));
         assert_eq!(reports.len(), 200);
         assert!(

@@ -13,7 +13,7 @@
 //! `observedGeneration` is that of the spec that was acted upon, in the status and in every condition: pods follow most changes while they run, and it
 //! moves when all that answer have said so. Until then the conditions are those of the generation before. While the operator is paused it stays: nothing
 //! is acted upon. With `spec.suspend` it moves, for that is itself what the spec asks for. `lastTransitionTime` moves with a condition's
-//! status alone. Artifacts and version move fast, so they are written at most twice a minute.
+//! status alone. Artifacts, version and messages of sources move fast, so they are written at most twice a minute.
 
 mod conditions;
 pub(crate) mod gather;
@@ -44,6 +44,8 @@ pub(crate) const ROLLING_OUT: &str = "RollingOut";
 pub(crate) const FOLLOWING: &str = "Following";
 /// Reason: pods are not there or not ready yet.
 pub(crate) const PODS_NOT_READY: &str = "PodsNotReady";
+/// Reason: an object of the table is on its way out, and made anew once it is gone.
+pub(crate) const TERMINATING: &str = "Terminating";
 /// Reason: no node takes a pod.
 pub(crate) const UNSCHEDULABLE: &str = "Unschedulable";
 /// Reason: a container does not start by itself.
@@ -56,6 +58,9 @@ pub(crate) const UNKNOWN: &str = "NotReported";
 pub(crate) const PAUSED: &str = "Paused";
 /// Reason: the API server did not take something; it is tried again.
 pub(crate) const APPLY_FAILED: &str = "ApplyFailed";
+
+/// Longest reason of a pod that is written, in characters: far below what the definition takes, and above all that there are.
+const REASON_CHARS: usize = 128;
 
 /// Everything that a status is computed from.
 #[derive(Debug)]
@@ -74,12 +79,16 @@ pub(crate) struct Observed<'a> {
     pub(crate) updated: Option<u32>,
     /// Pods that wait for their turn.
     pub(crate) outdated: u32,
+    /// Names of the pods of the latest template.
+    pub(crate) latest: &'a [String],
     /// A pod that should be there and has not been for a while: its name, and that of the StatefulSet that should make it.
     pub(crate) absent: Option<Absent<'a>>,
     /// Why nothing is acted upon.
     pub(crate) refusal: Option<&'a Refusal>,
     /// Why the last attempt did not go through; it is repeated.
     pub(crate) failure: Option<String>,
+    /// What is on its way out, and holds up that the rest is as it should be.
+    pub(crate) waiting: Option<&'a str>,
     /// A reference that leads nowhere: reason, message.
     pub(crate) missing: Option<(&'static str, String)>,
     /// Changes are stopped: [`reason::SUSPENDED`] or [`PAUSED`].
@@ -92,7 +101,7 @@ pub(crate) struct Observed<'a> {
     pub(crate) selector: String,
     /// What the pods were told.
     pub(crate) config_hash: Option<String>,
-    /// Whether artifacts and version may be written.
+    /// Whether artifacts and version may be written, and what sources say while nothing else of them changes.
     pub(crate) may_count: bool,
 }
 

@@ -59,9 +59,11 @@ fn observed<'a>(pods: &'a [PodView], reports: &'a [PodReport]) -> Observed<'a> {
         reports,
         updated: Some(2),
         outdated: 0,
+        latest: &[],
         absent: None,
         refusal: None,
         failure: None,
+        waiting: None,
         missing: None,
         held: None,
         others: Vec::new(),
@@ -460,4 +462,118 @@ fn a_manifest_that_pods_refuse_stalls_and_names_the_field() {
     let status = compute(&seen, &last, Timestamp::UNIX_EPOCH);
     assert!(lines_of(&status).contains("Reconciling=True/RollingOut"));
     assert!(!lines_of(&status).contains("Stalled"));
+}
+
+#[test]
+fn a_roll_that_a_new_pod_holds_up_says_why() {
+    let reports = [says(ConditionStatus::True)];
+    let stuck = |status: serde_json::Value| {
+        let metadata = json!({"name": "t-2", "uid": "u"});
+        PodView::of("t", &json!({"metadata": metadata, "status": status})).unwrap()
+    };
+    let waiting = json!({"reason": "ImagePullBackOff", "message": "no such image"});
+    let image = stuck(
+        json!({"phase": "Pending", "containerStatuses": [{"name": "sidecar", "state": {"waiting": waiting}}]}),
+    );
+    let node = stuck(
+        json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False"}]}),
+    );
+    let roll = "0 of 3 pods run the latest template";
+    for (held_up, reason, why) in [
+        (
+            image,
+            "PodFailed",
+            "container sidecar of pod t-2: ImagePullBackOff no such image",
+        ),
+        (
+            node,
+            "Unschedulable",
+            "no node takes pod t-2; kubectl describe pod says why",
+        ),
+    ] {
+        let pods = [pod(0, true), pod(1, true), held_up];
+        let mut seen = observed(&pods, &reports);
+        (seen.replicas, seen.outdated, seen.updated) = (3, 2, Some(0));
+        let latest = ["t-2".to_owned()];
+        seen.latest = &latest;
+        let status = compute_new(&seen);
+        assert_eq!(lines(&status)[0], format!("Ready=False/{reason}"));
+        assert_eq!(status.conditions[0].message, format!("{roll}; {why}"));
+        let last = status.conditions.last().unwrap();
+        assert_eq!(
+            (last.type_.as_str(), last.reason.as_str()),
+            ("Reconciling", reason)
+        );
+        // One of the earlier template goes with the roll.
+        seen.latest = &[];
+        let status = compute_new(&seen);
+        assert_eq!(lines(&status)[0], "Ready=False/RollingOut");
+        assert_eq!(status.conditions[0].message, roll);
+    }
+}
+
+/// A report of these sources: name, status, reason and message.
+fn sources_say(sources: &[(&str, ConditionStatus, &str, &str)]) -> PodReport {
+    let mut report = says(ConditionStatus::True);
+    let sources = sources.iter().map(|(name, status, reason, message)| {
+        let source = json!({"name": name, "status": status, "reason": reason, "message": message});
+        serde_json::from_value(source).unwrap()
+    });
+    report.tables.as_mut().unwrap()[0].sources = sources.collect();
+    report
+}
+
+#[test]
+fn what_sources_say_waits_its_turn_unless_they_change() {
+    let pods = [pod(0, true), pod(1, true)];
+    let of = |reports: &[PodReport], last: &VirtualTableStatus, may_count| {
+        let mut seen = observed(&pods, reports);
+        seen.may_count = may_count;
+        compute(&seen, last, Timestamp::UNIX_EPOCH)
+    };
+    let messages = |status: &VirtualTableStatus| -> Vec<String> {
+        let sources = status.sources.iter();
+        sources.map(|one| one.message.clone().unwrap()).collect()
+    };
+    let (yes, no) = (ConditionStatus::True, ConditionStatus::False);
+    let first = [sources_say(&[
+        ("a", yes, "Listed", "1"),
+        ("b", yes, "Listed", "1"),
+    ])];
+    let last = of(&first, &VirtualTableStatus::default(), false);
+    assert_eq!(messages(&last), ["1", "1"]);
+    let later = [sources_say(&[
+        ("a", yes, "Listed", "2"),
+        ("b", no, "AccessDenied", "2"),
+    ])];
+    assert_eq!(messages(&of(&later, &last, false)), ["1", "2"]);
+    assert_eq!(messages(&of(&later, &last, true)), ["2", "2"]);
+}
+
+#[test]
+fn what_pods_say_of_sources_and_conditions_fits_the_definition() {
+    let (pods, yes) = ([pod(0, true), pod(1, true)], ConditionStatus::True);
+    let long = "x".repeat(5000);
+    let mut report = sources_say(&[("a", yes, &long, &long), ("a", yes, "Listed", "twice")]);
+    let table = &mut report.tables.as_mut().unwrap()[0];
+    table.conditions[1].reason = String::new();
+    let status = compute_new(&observed(&pods, &[report]));
+    let [source] = &status.sources[..] else {
+        panic!("{:?}", status.sources)
+    };
+    assert!(source.message.as_ref().unwrap().len() < 4096);
+    assert!(source.reason.as_ref().unwrap().len() < 1100);
+    assert!(status.conditions.iter().all(|one| !one.reason.is_empty()));
+}
+
+#[test]
+fn what_is_on_its_way_out_is_said_and_keeps_a_table_from_being_ready() {
+    let pods = [pod(0, true), pod(1, true)];
+    let reports = [says(ConditionStatus::True)];
+    let mut seen = observed(&pods, &reports);
+    seen.waiting = Some("Service t is being deleted");
+    let lines = lines(&compute_new(&seen));
+    for line in ["Ready=False/Terminating", "Reconciling=True/Terminating"] {
+        assert!(lines.contains(&line.to_owned()), "{lines:?}");
+    }
 }

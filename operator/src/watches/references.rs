@@ -22,8 +22,8 @@ use super::{Queue, Scope, config, table_ref};
 #[derive(Default)]
 pub(crate) struct ReferenceIndex {
     index: Mutex<HashMap<(String, String, String), BTreeSet<String>>>,
-    /// Tables, by namespace and name, of whose references one changed.
-    changed: Mutex<BTreeSet<(String, String)>>,
+    /// Tables, by namespace and name, of whose references one changed, and how often one did.
+    changed: Mutex<HashMap<(String, String), u64>>,
 }
 
 impl ReferenceIndex {
@@ -51,15 +51,33 @@ impl ReferenceIndex {
         }
     }
 
-    /// Says whether something that a table refers to changed since this was last asked.
-    pub(crate) fn take_changed(&self, table: &str, namespace: &str) -> bool {
+    /// Returns how often something that a table refers to has changed since that was last [settled](Self::settle); none if it did not.
+    pub(crate) fn changed(&self, table: &str, namespace: &str) -> Option<u64> {
+        let changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (namespace.to_owned(), table.to_owned());
+        changed.get(&key).copied()
+    }
+
+    /// Takes down that what was changed is known now. What changed since `seen` was asked for is not.
+    pub(crate) fn settle(&self, table: &str, namespace: &str, seen: u64) {
         let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        changed.remove(&(namespace.to_owned(), table.to_owned()))
+        let key = (namespace.to_owned(), table.to_owned());
+        if changed.get(&key) == Some(&seen) {
+            changed.remove(&key);
+        }
+    }
+
+    /// Drops everything about a table.
+    pub(crate) fn forget(&self, table: &str, namespace: &str) {
+        self.set(table, namespace, &BTreeSet::new());
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        changed.remove(&(namespace.to_owned(), table.to_owned()));
     }
 
     fn change(&self, table: &str, namespace: &str) {
         let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        changed.insert((namespace.to_owned(), table.to_owned()));
+        let key = (namespace.to_owned(), table.to_owned());
+        *changed.entry(key).or_default() += 1;
     }
 
     /// Returns the tables that refer to an object.
@@ -110,4 +128,28 @@ pub(super) fn start<K>(
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_stays_until_it_is_known() {
+        let index = ReferenceIndex::default();
+        assert_eq!(index.changed("manuals", "docs"), None);
+        index.change("manuals", "docs");
+        let seen = index.changed("manuals", "docs").unwrap();
+        // Asking failed: it is there the next time.
+        assert_eq!(index.changed("manuals", "docs"), Some(seen));
+        // Another one while the first was asked for.
+        index.change("manuals", "docs");
+        index.settle("manuals", "docs", seen);
+        let seen = index.changed("manuals", "docs").unwrap();
+        index.settle("manuals", "docs", seen);
+        assert_eq!(index.changed("manuals", "docs"), None);
+        index.change("manuals", "docs");
+        index.forget("manuals", "docs");
+        assert_eq!(index.changed("manuals", "docs"), None);
+    }
 }

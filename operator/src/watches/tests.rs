@@ -7,9 +7,11 @@ use super::*;
 /// A store that holds these objects and that nobody fills.
 pub(crate) fn filled(resource: &ApiResource, objects: Vec<DynamicObject>) -> Store<DynamicObject> {
     let mut writer = reflector::store::Writer::new(resource.clone());
+    writer.apply_watcher_event(&Event::Init);
     for object in objects {
-        writer.apply_watcher_event(&Event::Apply(object));
+        writer.apply_watcher_event(&Event::InitApply(object));
     }
+    writer.apply_watcher_event(&Event::InitDone);
     writer.as_reader()
 }
 
@@ -47,5 +49,10 @@ impl Watches {
 pub(super) fn queue() -> (Queue, mpsc::UnboundedReceiver<TableRef>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let is_leading = Arc::new(AtomicBool::new(true));
-    (Queue { sender, is_leading }, receiver)
+    let queue = Queue {
+        sender,
+        is_leading,
+        work: WorkQueue::unread(),
+    };
+    (queue, receiver)
 }

@@ -252,3 +252,29 @@ async fn a_cache_that_lost_its_owner_while_the_table_sleeps_goes_with_the_table(
     // With pods it is the StatefulSet that comes back to its claims.
     assert_eq!(tend(3, &[0, 1, 2], false, 1).await, [""; 0]);
 }
+
+#[tokio::test]
+async fn caches_of_a_table_that_sleeps_are_counted_and_no_other_claims() {
+    let claim = |name: &str, holds: &str| {
+        let labels = json!({"app.kubernetes.io/instance": "manuals", "app.kubernetes.io/managed-by": "vdt-operator", "vdt.io/claim": holds});
+        let metadata = json!({"name": name, "namespace": "docs", "uid": name, "labels": labels});
+        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata})
+    };
+    let mut going = claim("cache-manuals-3", "cache");
+    going["metadata"]["deletionTimestamp"] = "2026-11-24T10:00:00Z".into();
+    let all = [
+        claim("cache-manuals-0", "cache"),
+        claim("cache-manuals-1", "cache"),
+        claim("cache-manuals-2", "cache"),
+        going,
+        claim("manuals-state", "state"),
+        // Of an ephemeral volume.
+        claim("manuals-0-cache", "cache"),
+    ];
+    let watches = Watches::of(
+        all.map(|claim| (Kind::PersistentVolumeClaim, claim))
+            .to_vec(),
+    );
+    let (client, _) = played(|_, _| owner());
+    assert_eq!(cluster(&client, &watches).caches(), 3);
+}

@@ -60,8 +60,32 @@ fn three_pods(resize: (u16, Value)) -> (Client, Calls, There) {
     (client, calls, there)
 }
 
+/// What an API server says of a resize that is invalid for these causes: reason and message of each.
+fn invalid(causes: &[(&str, &str)]) -> (u16, Value) {
+    let (code, mut status) = refusal(422, "Invalid");
+    status["message"] = "Pod \"manuals-2\" is invalid: said so".into();
+    status["details"]["causes"] = causes
+        .iter()
+        .map(|(reason, message)| json!({"reason": reason, "message": message, "field": "spec"}))
+        .collect();
+    (code, status)
+}
+
+/// The class of service would change.
+fn other_class() -> (u16, Value) {
+    let message =
+        "Invalid value: \"Guaranteed\": Pod QOS Class may not change as a result of resizing";
+    invalid(&[("FieldValueInvalid", message)])
+}
+
 /// Does what the three pods need where this much memory is wanted.
 async fn roll(client: &Client, memory: &str) -> Result<Plan, ApplyError> {
+    Ok(try_roll(client, memory)
+        .await?
+        .expect("some pod can have it"))
+}
+
+async fn try_roll(client: &Client, memory: &str) -> Result<Result<Plan, Refusal>, ApplyError> {
     let watches = Watches::of(Vec::new());
     let resources =
         json!({"containers": [{"name": "sidecar", "resources": {"limits": {"memory": memory}}}]});
@@ -76,12 +100,16 @@ async fn roll(client: &Client, memory: &str) -> Result<Plan, ApplyError> {
 
 #[tokio::test]
 async fn a_refused_resize_takes_one_pod_after_the_other() {
-    for (code, reason) in [
-        (422, "Invalid"),
-        (404, "NotFound"),
-        (405, "MethodNotAllowed"),
+    let smaller =
+        "Forbidden: memory limits cannot be decreased unless resizePolicy is RestartContainer";
+    for refused in [
+        other_class(),
+        invalid(&[("FieldValueForbidden", smaller)]),
+        refusal(404, "NotFound"),
+        refusal(405, "MethodNotAllowed"),
     ] {
-        let (client, calls, there) = three_pods(refusal(code, reason));
+        let code = refused.0;
+        let (client, calls, there) = three_pods(refused);
         let resizes = || {
             let calls = calls.lock().unwrap();
             let resizes = calls.iter().filter(|(line, _)| line.ends_with("/resize"));
@@ -108,6 +136,31 @@ async fn a_refused_resize_takes_one_pod_after_the_other() {
             deleted["preconditions"],
             json!({"uid": "u2", "resourceVersion": "7"})
         );
+    }
+}
+
+#[tokio::test]
+async fn what_no_pod_can_have_takes_none() {
+    let above = "Invalid value: \"2Gi\": must be less than or equal to memory limit of 1Gi";
+    let class =
+        "Invalid value: \"Burstable\": Pod QOS Class may not change as a result of resizing";
+    for refused in [
+        invalid(&[("FieldValueInvalid", above)]),
+        invalid(&[("FieldValueInvalid", class), ("FieldValueInvalid", above)]),
+        refusal(422, "Invalid"),
+    ] {
+        let (client, calls, there) = three_pods(refused.clone());
+        // One that only a new pod can do for, and whose turn it is before the others.
+        let other = json!("server.requests.cpu=1,sidecar.limits.memory=2Gi");
+        there.lock().unwrap().insert(2, other);
+        for _ in 0..2 {
+            let refusal = try_roll(&client, "1Gi").await.unwrap().unwrap_err();
+            assert_eq!(refusal.reason, "InvalidSpec");
+            let told = refused.1["message"].as_str().unwrap();
+            assert_eq!(refusal.message, format!("spec.server.resources: {told}"));
+            assert_eq!(count(&calls, "DELETE"), 0);
+            assert_eq!(there.lock().unwrap().len(), 3);
+        }
     }
 }
 
@@ -157,4 +210,37 @@ async fn a_suspend_is_not_written_over_what_it_has_not_seen() {
         json!({"uid": "c", "resourceVersion": "7"})
     );
     assert!(patch["data"].to_string().contains("suspend: true"));
+}
+
+#[test]
+fn pods_of_the_set_of_another_table_are_not_its_pods() {
+    let of = |controller: Option<&str>| {
+        let mut pod = ready_pod(0);
+        if let Some(uid) = controller {
+            pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "manuals", "uid": uid, "controller": true}]);
+        }
+        let pod: DynamicObject = serde_json::from_value(pod).unwrap();
+        let views = |set: Option<&str>| pod_views("manuals", &[Arc::new(pod.clone())], set).len();
+        (views(Some("mine")), views(None))
+    };
+    assert_eq!(of(Some("mine")), (1, 0));
+    // A table of the same name was deleted, and its pods go after it.
+    assert_eq!(of(Some("older")), (0, 0));
+    // The set is made anew around its pods.
+    assert_eq!(of(None), (1, 1));
+}
+
+#[tokio::test]
+async fn a_pod_that_was_made_anew_since_is_not_touched_and_no_failure() {
+    let another = json!({"kind": "Status", "status": "Failure", "reason": "Invalid", "code": 422, "message": "field is immutable",
+        "details": {"causes": [{"reason": "FieldValueInvalid", "message": "field is immutable", "field": "metadata.uid"}]}});
+    for (answer, is_failure) in [((422, another), false), (refusal(422, "Invalid"), true)] {
+        let (client, _) = played(move |_, _| answer.clone());
+        let watches = Watches::of(Vec::new());
+        let cluster = cluster(&client, &watches);
+        let pod = serde_json::from_value(ready_pod(0)).unwrap();
+        let seen = pod_views("manuals", &[Arc::new(pod)], None);
+        let reloaded = cluster.reload(&seen, "hash").await;
+        assert_eq!(reloaded.is_err(), is_failure);
+    }
 }

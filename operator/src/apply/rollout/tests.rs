@@ -67,6 +67,29 @@ fn one_pod_goes_at_a_time_the_highest_first() {
 }
 
 #[test]
+fn a_new_pod_counts_when_it_is_ready_and_is_told_from_the_others_before() {
+    let resources = json!({});
+    let target = Target {
+        replicas: 3,
+        max_unavailable: 1,
+        template_hash: "new",
+        resources: &resources,
+    };
+    let pods = |is_ready| {
+        [
+            pod(0, "old", true),
+            pod(1, "old", false),
+            pod(2, "new", is_ready),
+        ]
+    };
+    for (is_ready, updated) in [(false, 0), (true, 1)] {
+        let plan = plan(&target, &pods(is_ready));
+        assert_eq!((plan.updated, plan.outdated), (updated, 2));
+        assert_eq!(plan.latest, ["t-2"]);
+    }
+}
+
+#[test]
 fn a_single_pod_is_replaced_although_nobody_takes_over() {
     assert_eq!(replaced(1, 1, &[pod(0, "old", true)]), ["t-0"]);
 }

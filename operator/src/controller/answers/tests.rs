@@ -51,6 +51,7 @@ fn context(watches: Watches, port: u16) -> (Arc<Context>, Calls) {
             assign_ids: true,
             admin_keys: String::new(),
             namespace: "vdt-system".to_owned(),
+            operator: "vdt-system/vdt".to_owned(),
         },
         metrics: Metrics::new(&mut Registry::default(), 8),
         ending: CancellationToken::new(),
@@ -115,20 +116,28 @@ async fn silent_pods_are_left_alone_until_one_changes() {
     let table = table_ref("minimal", "docs");
     let mut answers = Answers::default();
     let view = |is_ready| PodView::of("minimal", &pod(is_ready)).unwrap();
-    answers.gather(&context, &table, &[view(false)]).await;
+    answers
+        .gather(&context, &table, "main/docs/t", &[view(false)])
+        .await;
     answers.take(said(false));
     let long_ago = Instant::now().checked_sub(ASK).unwrap();
     answers.at = Some(long_ago);
-    answers.gather(&context, &table, &[view(false)]).await;
+    answers
+        .gather(&context, &table, "main/docs/t", &[view(false)])
+        .await;
     assert_eq!(answers.at, Some(long_ago));
-    answers.gather(&context, &table, &[view(true)]).await;
+    answers
+        .gather(&context, &table, "main/docs/t", &[view(true)])
+        .await;
     assert_ne!(answers.at, Some(long_ago));
     // What a pod said is not what the next one of its name says.
     let mut another = view(true);
     another.uid = "younger".to_owned();
     answers.take(said(true));
     assert_eq!(answers.reports().unwrap().len(), 1);
-    answers.gather(&context, &table, &[another]).await;
+    answers
+        .gather(&context, &table, "main/docs/t", &[another])
+        .await;
     assert!(
         answers
             .reports()
