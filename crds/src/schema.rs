@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     crd::SCHEMA,
+    spec::shapes,
     violation::{Violation, ViolationKind as Kind},
 };
 
@@ -298,7 +299,8 @@ fn collect_patterns(schema: &Value, patterns: &mut BTreeMap<String, Regex>) {
         .for_each(|nested| collect_patterns(nested, patterns));
 }
 
-fn matches(pattern: &str, text: &str) -> bool {
+/// Says whether a text matches a pattern of the schema.
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     PATTERNS
         .get(pattern)
         .is_some_and(|regex| regex.is_match(text))
@@ -307,6 +309,16 @@ fn matches(pattern: &str, text: &str) -> bool {
 /// Says a pattern in words.
 fn in_words(pattern: &str) -> Option<&'static str> {
     Some(match pattern {
+        shapes::OBJECT_NAME => {
+            "write the name of an object: lower-case letters, digits, - and ., with a letter or digit at both ends and around each ."
+        }
+        shapes::DATA_KEY => "write letters, digits, -, _ and .",
+        shapes::QUALIFIED_NAME => {
+            "write letters, digits, -, _ and ., with a letter or digit at both ends; a domain and / may stand before it"
+        }
+        shapes::LABEL_VALUE => {
+            "write letters, digits, -, _ and ., with a letter or digit at both ends, or nothing"
+        }
         r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" => {
             "write lower-case letters, digits and -, with a letter or digit at both ends"
         }

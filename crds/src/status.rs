@@ -81,7 +81,7 @@ impl ConditionStatus {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct VirtualTableStatus {
-    /// conditions: Ready, Available, SourcesReady, SchemaAccepted, CacheReady, and Reconciling or Stalled while true.
+    /// conditions: Ready, Available, SourcesReady, SchemaAccepted, CacheReady; Reconciling or Stalled while true; ClaimsReady, CertificateReady or MonitoringReady while there is a problem with a claim or an object of another operator's kind.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<ConditionShape>", length(max = 16))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

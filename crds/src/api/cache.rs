@@ -24,9 +24,9 @@ pub struct CacheReport {
     pub classes: Vec<ClassReport>,
     /// Lookups that were answered, by tier.
     pub hits: TierCounts,
-    /// Lookups that went to the origin.
+    /// Lookups that went to the origin, and the first one of what was read ahead.
     pub misses: u64,
-    /// Lookups that waited for a fetch that another one had begun (single-flight).
+    /// Lookups that waited for a fetch that another one had begun (single-flight): neither hits nor misses.
     pub joins: u64,
     /// Bytes that were fetched before they were asked for.
     pub read_ahead_bytes: u64,

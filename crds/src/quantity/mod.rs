@@ -20,10 +20,10 @@ use self::reading::Reading;
 pub use self::reading::{is_same, nanos};
 
 /// The pattern of the schema. [`Quantity::from_str`] accepts the same language, of at most [`MAX_CHARS`] characters.
-const PATTERN: &str = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$";
+pub(crate) const PATTERN: &str = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$";
 
 /// Longest text of a quantity, in characters. It also keeps the exact arithmetic below within 128 bits.
-const MAX_CHARS: usize = 32;
+pub(crate) const MAX_CHARS: usize = 32;
 
 /// A number of bytes with its text. Equality is that of the text: `1Gi` and `1024Mi` are two ways to say the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

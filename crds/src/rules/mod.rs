@@ -62,6 +62,7 @@ fn all() -> Rules {
     rules.extend(table::columns());
     rules.extend(table::layout());
     rules.extend(server::server());
+    rules.extend(server::pods());
     rules.extend(server::state());
     rules.extend(server::cache());
     rules
@@ -91,9 +92,11 @@ fn bucket(path: &str) -> Rules {
             sentence::PREFIX_SEGMENTS,
         ),
     ];
+    let mut endpoint = url();
+    endpoint.push(Rule::new("!self.matches('[?#]')", sentence::ENDPOINT_QUERY));
     vec![
         (format!("{path}.prefix"), prefix),
-        (format!("{path}.endpoint"), url()),
+        (format!("{path}.endpoint"), endpoint),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Rule, Rules, anonymous, branch, bucket, quantity};
 use crate::{
-    spec::{StateClaim, StateType},
+    spec::{StateClaim, StateType, shapes},
     validate::sentence,
 };
 
@@ -88,6 +88,35 @@ pub(super) fn server() -> Rules {
 fn restricted(field: &str) -> Rule {
     let rule = format!("!has(self.{field}) || (has(self.mode) && self.mode == 'Restricted')");
     Rule::new(rule, sentence::restricted(field)).at(field)
+}
+
+/// The pods' own: CPU and memory, labels and annotations.
+pub(super) fn pods() -> Rules {
+    let fits = |container: &str| {
+        let rule = Rule::new(
+            "!has(self.requests) || !has(self.limits) || self.requests.all(r, !(r in self.limits) || !isQuantity(self.requests[r]) || !isQuantity(self.limits[r]) || quantity(self.requests[r]).compareTo(quantity(self.limits[r])) <= 0)",
+            sentence::REQUEST_OVER_LIMIT,
+        );
+        let path = format!("spec.server.resources.{container}");
+        (path, vec![rule.at("requests")])
+    };
+    let keys = |path: &str, key: &str| {
+        // A backslash stands for itself in a raw string.
+        let pattern = shapes::QUALIFIED_NAME;
+        let rule = format!("self.all(k, {key}.matches(r'{pattern}'))");
+        let path = format!("spec.server.{path}");
+        (path, vec![Rule::new(rule, sentence::QUALIFIED_KEY)])
+    };
+    vec![
+        fits("server"),
+        fits("sidecar"),
+        keys("networkPolicy.clientLabels", "k"),
+        keys("monitoring.labels", "k"),
+        keys("service.annotations", "k.lowerAscii()"),
+        keys("podTemplate.labels", "k"),
+        keys("podTemplate.annotations", "k.lowerAscii()"),
+        keys("podTemplate.nodeSelector", "k"),
+    ]
 }
 
 pub(super) fn state() -> Rules {

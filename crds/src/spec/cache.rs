@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::shapes;
 use crate::quantity::Quantity;
 
 /// The cache beside each server.
@@ -83,7 +84,7 @@ pub struct CacheVolume {
     pub kind: VolumeType,
     /// storageClassName of the claim, for example a local NVMe class.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = shapes::OBJECT_NAME))]
     pub storage_class_name: Option<String>,
     /// nodeLossGraceSeconds is how long after its Node object has gone a claim is deleted, so that the pod can start cold elsewhere. 0 turns this off; 300 when unset.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -9,7 +9,7 @@ mod columns;
 mod network;
 mod pod;
 mod server;
-mod shapes;
+pub(crate) mod shapes;
 mod source;
 mod table;
 

@@ -21,7 +21,7 @@ pub struct ReaderService {
     pub annotations: BTreeMap<String, String>,
     /// loadBalancerClass of a LoadBalancer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = shapes::QUALIFIED_NAME))]
     pub load_balancer_class: Option<String>,
 }
 
@@ -44,7 +44,7 @@ pub struct Monitoring {
     pub pod_monitor: PodMonitor,
     /// labels of the PodMonitor.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "shapes::strings::<16, 63>")]
+    #[schemars(schema_with = "shapes::labels::<16>")]
     pub labels: BTreeMap<String, String>,
 }
 
@@ -75,7 +75,7 @@ pub struct NetworkPolicy {
     pub mode: NetworkPolicyMode,
     /// clientLabels select the pods that may read, in any namespace.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "shapes::strings::<16, 63>")]
+    #[schemars(schema_with = "shapes::labels::<16>")]
     pub client_labels: BTreeMap<String, String>,
     /// clientCIDRs are addresses that may read as well, for example those of clients or nodes behind a load balancer.
     #[serde(rename = "clientCIDRs", skip_serializing_if = "Vec::is_empty")]
@@ -138,7 +138,7 @@ impl Default for Tls {
 #[serde(rename_all = "camelCase")]
 pub struct IssuerRef {
     /// name of the issuer.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = shapes::OBJECT_NAME))]
     pub name: String,
     /// kind of the issuer.
     pub kind: IssuerKind,

@@ -13,7 +13,7 @@ use super::shapes;
 pub struct PodTemplate {
     /// labels of the pods.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "shapes::strings::<64, 63>")]
+    #[schemars(schema_with = "shapes::labels::<64>")]
     pub labels: BTreeMap<String, String>,
     /// annotations of the pods.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -21,15 +21,15 @@ pub struct PodTemplate {
     pub annotations: BTreeMap<String, String>,
     /// nodeSelector of the pods.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "shapes::strings::<16, 63>")]
+    #[schemars(schema_with = "shapes::labels::<16>")]
     pub node_selector: BTreeMap<String, String>,
     /// priorityClassName of the pods.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = shapes::OBJECT_NAME))]
     pub priority_class_name: Option<String>,
     /// runtimeClassName of the pods.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = shapes::OBJECT_NAME))]
     pub runtime_class_name: Option<String>,
     /// tolerations of the pods.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -51,7 +51,7 @@ pub struct Server {
     pub service: Option<ReaderService>,
     /// serviceAccountName of the pods, for workload identity. The operator creates one without rights when unset.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = shapes::OBJECT_NAME))]
     pub service_account_name: Option<String>,
     /// podTemplate is added to the generated pods.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,7 +104,7 @@ pub struct Rollout {
     /// maxUnavailable is the number of pods that may be missing during a rollout.
     #[schemars(range(min = 1, max = 256))]
     pub max_unavailable: u32,
-    /// drainSeconds a pod goes on serving after it has left the endpoints.
+    /// drainSeconds for responses under way to finish, once a pod has left the endpoints and accepts nothing new.
     #[schemars(range(min = 0, max = 600))]
     pub drain_seconds: u32,
     /// onOperatorUpgrade says whether a new operator may roll pods: OnNextChange waits for the next change of spec.
@@ -179,11 +179,11 @@ pub struct PodResources {
 pub struct ContainerResources {
     /// requests by resource.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "shapes::strings::<8, 32>")]
+    #[schemars(schema_with = "shapes::amounts")]
     pub requests: BTreeMap<String, String>,
     /// limits by resource.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "shapes::strings::<8, 32>")]
+    #[schemars(schema_with = "shapes::amounts")]
     pub limits: BTreeMap<String, String>,
 }
 
@@ -274,14 +274,14 @@ pub struct State {
 pub struct StateClaim {
     /// claimName is an existing claim in the same namespace. When unset, the operator creates one of its own and never deletes it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = shapes::OBJECT_NAME))]
     pub claim_name: Option<String>,
     /// capacity of the claim that the operator creates, 1Gi when unset. It can grow, but not shrink.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Quantity>,
     /// storageClassName of the claim that the operator creates. Immutable.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = shapes::OBJECT_NAME))]
     pub storage_class_name: Option<String>,
 }
 
@@ -318,6 +318,6 @@ pub enum StateType {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 pub struct PullSecret {
     /// name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = shapes::OBJECT_NAME))]
     pub name: String,
 }

@@ -3,11 +3,26 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema, transform::Transform};
 use serde::{Deserialize, Serialize};
 
+use crate::quantity;
+
+/// The name of an object: a DNS-1123 subdomain. What a pod refers to by another name is never found, and the API server tells that only when a pod is made.
+pub(crate) const OBJECT_NAME: &str =
+    r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+
+/// A key of a Secret or ConfigMap.
+pub(crate) const DATA_KEY: &str = "^[-._a-zA-Z0-9]+$";
+
+/// A name with an optional prefix, as `example.com/internal`.
+pub(crate) const QUALIFIED_NAME: &str = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$";
+
+/// The value of a label; it may be empty.
+pub(crate) const LABEL_VALUE: &str = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$";
+
 /// Names an object in the same namespace.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 pub struct NameRef {
     /// name of the object in the same namespace.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub name: String,
 }
 
@@ -15,10 +30,10 @@ pub struct NameRef {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 pub struct KeyRef {
     /// name of the object in the same namespace.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = OBJECT_NAME))]
     pub name: String,
     /// key in the object.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = DATA_KEY))]
     pub key: String,
 }
 
@@ -95,6 +110,22 @@ pub(super) fn ports(_: &mut SchemaGenerator) -> Schema {
 /// A map of at most `MAX` strings of at most `LENGTH` characters.
 pub(super) fn strings<const MAX: u32, const LENGTH: u32>(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "maxProperties": MAX, "additionalProperties": {"type": "string", "maxLength": LENGTH}})
+}
+
+/// At most `MAX` labels. Their names are a rule: a schema has no patterns of keys.
+pub(super) fn labels<const MAX: u32>(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object", "maxProperties": MAX,
+        "additionalProperties": {"type": "string", "maxLength": 63, "pattern": LABEL_VALUE},
+    })
+}
+
+/// Amounts by resource.
+pub(super) fn amounts(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object", "maxProperties": 8,
+        "additionalProperties": {"type": "string", "maxLength": quantity::MAX_CHARS, "pattern": quantity::PATTERN},
+    })
 }
 
 /// An object that is handed on as it is.

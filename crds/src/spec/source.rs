@@ -180,7 +180,7 @@ pub enum ManifestFormat {
 pub struct FileSource {
     /// claimName is a PersistentVolumeClaim in the same namespace, mounted read-only. Required in a cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = shapes::OBJECT_NAME))]
     pub claim_name: Option<String>,
     /// path of the directory below the claim, or below the manifest on a laptop.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -149,7 +149,7 @@ pub struct VirtualTableSpec {
     /// refresh of the table from its sources.
     #[serde(default)]
     pub refresh: Refresh,
-    /// retention of removed files and old versions, for running readers and time travel.
+    /// retention of removed files and old versions, for running readers and time travel. Accepted, no effect yet: nothing is removed.
     #[serde(default)]
     pub retention: Retention,
     /// suspend stops changes by the operator and refreshes. Pods keep serving and status stays fresh.

@@ -8,6 +8,7 @@
 //! for in a cluster only; a directory's `path` is asked for on a laptop only.
 
 mod columns;
+pub(crate) mod constant;
 mod pattern;
 pub(crate) mod sentence;
 mod server;

@@ -24,6 +24,8 @@ pub(crate) const PREFIX_SLASH: &str = "must not start with a slash; keys have no
 pub(crate) const PREFIX_SEGMENTS: &str = "must not contain . or .. segments";
 pub(crate) const URL_SCHEME: &str = "must be an absolute URL with scheme http or https";
 pub(crate) const URL_USER: &str = "must not contain user name or password; use credentials";
+pub(crate) const ENDPOINT_QUERY: &str =
+    "must be scheme, host and port, and a path at most: leave out ? and # and what follows";
 pub(crate) const INVENTORY_URL: &str =
     "must be an http, https, s3, gs or az URL without credentials";
 pub(crate) const ANONYMOUS_CREDENTIALS: &str = "anonymous and credentials exclude each other";
@@ -33,6 +35,14 @@ pub(crate) const ARTIFACTS_OF_SOURCE: &str =
     "artifacts must name a File, S3, GCS, Azure or HTTP source of this table";
 pub(crate) const COLUMN_FROM: &str = "set exactly one of artifact, path, constant and field";
 pub(crate) const COLUMN_TYPE: &str = "type is required, except with from.artifact, which gives it";
+pub(crate) const COLUMN_CONSTANT: &str = "must be a value of the column's type: a whole number, a finite number, true or false, 2024-12-31, 2024-12-31T23:59:59Z";
+pub(crate) const COLUMN_CASE: &str =
+    "is the name of another column already: upper and lower case count as the same, so rename one";
+pub(crate) const COLUMN_NAME_BYTES: &str = "must be at most 255 bytes in UTF-8, so shorten it";
+pub(crate) const COLUMNS_OF_DATA_ALONE: &str =
+    "need a column beside the artifacts themselves to find them by, id or filename for instance";
+pub(crate) const COLUMNS_OF_DATA_TWICE: &str =
+    "hold the artifacts themselves once: leave one column with from.artifact Data";
 pub(crate) const COLUMN_PATH_BINARY: &str = "a part of the path cannot be binary";
 pub(crate) const COLUMN_TYPE_CHANGED: &str =
     "a column cannot change its type: add a column under a new name";
@@ -71,6 +81,8 @@ pub(crate) const LOAD_BALANCER_CLASS_CHANGED: &str =
     "loadBalancerClass of a LoadBalancer cannot change; go through type ClusterIP";
 pub(crate) const OPERATOR_LABELS: &str =
     "labels below app.kubernetes.io/ and vdt.io/ belong to the operator";
+pub(crate) const REQUEST_OVER_LIMIT: &str = "requests must not exceed limits: no pod could be made";
+pub(crate) const QUALIFIED_KEY: &str = "keys must be a name of at most 63 letters, digits, -, _ and . with a letter or digit at both ends; a domain and / may stand before it";
 
 /// A member of a union against its `type`.
 pub(crate) fn branch(member: &str, kind: &str) -> String {

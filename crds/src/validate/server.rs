@@ -1,11 +1,14 @@
 //! Rules of the pods: state, access, cache, network.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{NOTHING, Profile, Rules, sentence, source, table::check_quantity};
-use crate::spec::{
-    Access, AccessMode, Cache, NetworkPolicy, NetworkPolicyMode, Server, ServiceType, State,
-    StateClaim, Tls, TlsMode, VolumeType,
+use crate::{
+    quantity, schema,
+    spec::{
+        Access, AccessMode, Cache, ContainerResources, NetworkPolicy, NetworkPolicyMode, Server,
+        ServiceType, State, StateClaim, Tls, TlsMode, VolumeType, shapes,
+    },
 };
 
 pub(super) fn check(server: &Server, rules: &mut Rules) {
@@ -51,6 +54,11 @@ pub(super) fn check(server: &Server, rules: &mut Rules) {
             sentence::LOAD_BALANCER_CLASS,
         );
     }
+    check_keys(server, rules);
+    if let Some(resources) = &server.resources {
+        check_resources("server", resources.server.as_ref(), rules);
+        check_resources("sidecar", resources.sidecar.as_ref(), rules);
+    }
     if let Some(template) = &server.pod_template {
         for label in template.labels.keys() {
             let is_free = !label.starts_with("app.kubernetes.io/") && !label.starts_with("vdt.io/");
@@ -61,6 +69,48 @@ pub(super) fn check(server: &Server, rules: &mut Rules) {
                 sentence::OPERATOR_LABELS,
             );
         }
+    }
+}
+
+/// A StatefulSet takes a request above its limit, and makes no pod of it. What the operator adds where one of the two is left out fits to the other.
+fn check_resources(container: &str, resources: Option<&ContainerResources>, rules: &mut Rules) {
+    let nanos = |amount: &str| quantity::nanos(amount).unwrap_or(u128::MAX);
+    let Some(ContainerResources { requests, limits }) = resources else {
+        return;
+    };
+    for (name, request) in requests {
+        let limit = limits.get(name);
+        rules.demand(
+            limit.is_none_or(|limit| nanos(request) <= nanos(limit)),
+            format!("spec.server.resources.{container}.requests"),
+            request,
+            sentence::REQUEST_OVER_LIMIT,
+        );
+    }
+}
+
+/// Keys of labels and annotations. The API server reads those of annotations without regard to case.
+fn check_keys(server: &Server, rules: &mut Rules) {
+    let mut check = |path: &str, map: &BTreeMap<String, String>, is_lowered: bool| {
+        for key in map.keys() {
+            let fine = match is_lowered {
+                true => schema::matches(shapes::QUALIFIED_NAME, &key.to_ascii_lowercase()),
+                false => schema::matches(shapes::QUALIFIED_NAME, key),
+            };
+            let path = format!("spec.server.{path}");
+            rules.demand(fine, path, key, sentence::QUALIFIED_KEY);
+        }
+    };
+    let (policy, monitoring) = (&server.network_policy, &server.monitoring);
+    check("networkPolicy.clientLabels", &policy.client_labels, false);
+    check("monitoring.labels", &monitoring.labels, false);
+    if let Some(service) = &server.service {
+        check("service.annotations", &service.annotations, true);
+    }
+    if let Some(template) = &server.pod_template {
+        check("podTemplate.labels", &template.labels, false);
+        check("podTemplate.annotations", &template.annotations, true);
+        check("podTemplate.nodeSelector", &template.node_selector, false);
     }
 }
 

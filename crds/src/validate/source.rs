@@ -136,7 +136,10 @@ fn check_bucket(
         rules.demand(is_plain, &path, prefix, sentence::PREFIX_SEGMENTS);
     }
     if let Some(endpoint) = endpoint {
-        check_url(&format!("{path}.endpoint"), endpoint, rules);
+        let path = format!("{path}.endpoint");
+        check_url(&path, endpoint, rules);
+        let is_plain = !endpoint.contains(['?', '#']);
+        rules.demand(is_plain, path, endpoint, sentence::ENDPOINT_QUERY);
     }
     rules.demand(
         !(anonymous == Some(true) && has_credentials),

@@ -15,7 +15,7 @@ use vdt_crds::{
 #[test]
 fn good_examples_are_accepted_in_a_cluster_and_on_a_laptop() {
     let files = files("good");
-    assert_eq!(files.len(), 18);
+    assert_eq!(files.len(), 20);
     for (name, text) in files {
         for profile in [Profile::Cluster, Profile::Laptop] {
             let tables = parse::read(text.as_bytes(), profile)
@@ -37,7 +37,7 @@ fn good_examples_survive_being_written_and_read_again() {
 #[test]
 fn bad_examples_are_refused_for_the_expected_reason() {
     let files = files("bad");
-    assert_eq!(files.len(), 98);
+    assert_eq!(files.len(), 116);
     let mut said = String::new();
     for (name, text) in &files {
         let expected = expectation(text);
