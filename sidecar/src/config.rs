@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -19,6 +19,8 @@ pub struct Found {
     unreadable: Vec<PathBuf>,
     /// Everything that is wrong, a line each.
     lines: Vec<String>,
+    /// Whether the system did not let some be read.
+    may_pass: bool,
 }
 
 /// Reads every manifest.
@@ -28,7 +30,7 @@ pub fn find(paths: &[PathBuf]) -> Found {
     for path in paths {
         match files(path) {
             Ok(files) => files.into_iter().for_each(|file| found.read(file)),
-            Err(line) => found.unreadable(path.clone(), [line]),
+            Err(unread) => found.unreadable(path.clone(), unread),
         }
     }
     let refused = found.refusals();
@@ -52,6 +54,12 @@ impl Found {
                 lines: self.lines.clone(),
             }),
         }
+    }
+
+    /// Whether something may pass that is wrong, while no file changes: the system did not let one be read.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        self.may_pass
     }
 
     /// Every table that could be read, good or bad.
@@ -93,41 +101,62 @@ impl Found {
     fn read(&mut self, file: PathBuf) {
         match read(&file) {
             Ok(tables) => self.files.push((file, tables)),
-            Err(lines) => self.unreadable(file, lines),
+            Err(unread) => self.unreadable(file, unread),
         }
     }
 
-    fn unreadable(&mut self, path: PathBuf, lines: impl IntoIterator<Item = String>) {
+    fn unreadable(&mut self, path: PathBuf, unread: Unread) {
         self.unreadable.push(path);
-        self.lines.extend(lines);
+        self.may_pass |= unread.may_pass;
+        self.lines.extend(unread.lines);
     }
 }
 
-fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
+/// Why nothing is known of a file or folder.
+struct Unread {
+    lines: Vec<String>,
+    may_pass: bool,
+}
+
+impl Unread {
+    fn io(what: &str, path: &Path, error: &io::Error) -> Self {
+        Self {
+            lines: vec![format!("cannot read {what}{}: {error}", path.display())],
+            may_pass: true,
+        }
+    }
+}
+
+fn files(path: &Path) -> Result<Vec<PathBuf>, Unread> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
-    manifests_in(path)
-        .map_err(|error| format!("cannot read the folder {}: {error}", path.display()))
+    manifests_in(path).map_err(|error| Unread::io("the folder ", path, &error))
 }
 
-fn read(file: &Path) -> Result<Vec<VirtualTable>, Vec<String>> {
+fn read(file: &Path) -> Result<Vec<VirtualTable>, Unread> {
     let shown = file.display();
     let mut text = Vec::new();
     let limit = vdt_crds::parse::MAX_BYTES as u64 + 1;
     fs::File::open(file)
         .and_then(|opened| opened.take(limit).read_to_end(&mut text))
-        .map_err(|error| vec![format!("cannot read {shown}: {error}")])?;
+        .map_err(|error| Unread::io("", file, &error))?;
     // Whether they keep the rules is looked at over all files: what a bad one says of access is known all the same.
     if let Ok(tables) = vdt_crds::parse(&text) {
         return Ok(tables);
     }
-    vdt_crds::parse::read(&text, Profile::Laptop).map_err(|error| match error {
-        ParseError::Invalid(documents) => documents
-            .iter()
-            .flat_map(|document| &document.violations)
-            .map(|violation| format!("{shown}: {violation}"))
-            .collect(),
-        other => vec![format!("{shown}: {other}")],
+    vdt_crds::parse::read(&text, Profile::Laptop).map_err(|error| {
+        let lines = match error {
+            ParseError::Invalid(documents) => documents
+                .iter()
+                .flat_map(|document| &document.violations)
+                .map(|violation| format!("{shown}: {violation}"))
+                .collect(),
+            other => vec![format!("{shown}: {other}")],
+        };
+        Unread {
+            lines,
+            may_pass: false,
+        }
     })
 }

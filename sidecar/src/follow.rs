@@ -6,7 +6,8 @@
 //!
 //! Manifests are followed all or none. Those that are not are told under `/api/v1/tables` and `/readyz`, in the log and by a metric, and the last
 //! good ones stand, but for rights that the new ones do not give, which are taken away at once: a file that cannot be read counts there as it was read
-//! last. What waits for something else, such as a secret that is not there yet, is tried again every second.
+//! last. What waits for something else than a change, such as a secret that is not there yet or a file that the system did not let be read, is tried
+//! again every second.
 
 use std::{
     path::PathBuf,
@@ -55,15 +56,18 @@ impl Follower {
     /// Reads the manifests and follows them, or tells why not. Blocks for a few small files.
     fn take(&self) -> Taken {
         let found = config::find(&self.config);
-        let whole = found.whole();
+        let (whole, may_pass) = (found.whole(), found.may_pass());
         let known = self.remember(found);
         let tables = match whole {
             Ok(tables) => tables,
             Err(bad) => {
                 self.front.narrow(&known);
                 self.refuse(None, reason::INVALID_SPEC, bad.to_string());
-                // It is read again when it changes.
-                return Taken::Whole;
+                return match may_pass {
+                    true => Taken::TryAgain,
+                    // It is read again when it changes.
+                    false => Taken::Whole,
+                };
             }
         };
         if let Err(problems) = self.follow(&tables) {
@@ -327,6 +331,30 @@ mod tests {
         }
         pod.write("one.yaml", &manifest("one", ALICE));
         assert_eq!(pod.principals("one").await, [200, 401]);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_the_system_does_not_let_be_read_is_tried_again() {
+        let pod = Pod::new(&[("papers.yaml", &manifest("papers", BOTH))]);
+        let file = pod.folder.path().join("papers.yaml");
+        let follower = Follower {
+            config: vec![file.clone()],
+            ..pod.follower
+        };
+        let pod = Pod {
+            folder: pod.folder,
+            follower,
+        };
+        std::fs::remove_file(&file).expect("a file");
+        assert_eq!(pod.follower.take(), Taken::TryAgain);
+        assert_eq!(pod.principals("papers").await, [200, 200]);
+        // What is wrong with its text is so until it changes.
+        assert_eq!(pod.write("papers.yaml", "{"), Taken::Whole);
+        assert_eq!(
+            pod.write("papers.yaml", &manifest("papers", ALICE)),
+            Taken::Whole
+        );
+        assert_eq!(pod.principals("papers").await, [200, 401]);
     }
 
     #[tokio::test]

@@ -10,7 +10,8 @@
 //!
 //! A source earns a turn by each request that it answers, and loses one by each that ends without an answer. So a bucket that is read
 //! alone is read by as many requests as before, one that hangs from the start takes a quarter of all, and one that stops in the middle of
-//! a scan leaves an eighth to others. Within a source whoever came first is first. A source of which nothing is under way begins anew.
+//! a scan leaves an eighth to others. Within a source whoever came first is first, but read-ahead leaves half of the turns that a source begins with to
+//! those who ask: a scan that hangs keeps no lookup waiting. A source of which nothing is under way begins anew.
 //!
 //! The state may be asked within a turn of a source, when an object is looked for in its file; no source is asked within one of the state.
 //! So nobody waits for a turn that waits for theirs.
@@ -26,7 +27,7 @@ use std::{
 };
 
 use object_store::path::Path;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// With so many sources known, those of which nothing is under way are forgotten.
 const SOURCES_KNOWN: usize = 64;
@@ -92,7 +93,11 @@ pub(super) struct Asked {
     limit: AtomicUsize,
     own: Arc<Semaphore>,
     all: Arc<Semaphore>,
-    ahead: Semaphore,
+    /// The most for read-ahead, and how many it has.
+    ahead_max: usize,
+    ahead: AtomicUsize,
+    /// Read-ahead may have one more.
+    more_ahead: Notify,
 }
 
 impl Asked {
@@ -102,7 +107,9 @@ impl Asked {
             limit: AtomicUsize::new(bounds.0),
             own: Arc::new(Semaphore::new(bounds.0)),
             all: Arc::clone(all),
-            ahead: Semaphore::new(ahead),
+            ahead_max: ahead,
+            ahead: AtomicUsize::new(0),
+            more_ahead: Notify::new(),
         })
     }
 
@@ -120,8 +127,33 @@ impl Asked {
     }
 
     /// Waits until read-ahead may wait for a turn: it leaves some to those who ask.
-    pub(super) async fn ahead(&self) -> Option<SemaphorePermit<'_>> {
-        self.ahead.acquire().await.ok()
+    pub(super) async fn ahead(self: &Arc<Self>) -> Ahead {
+        loop {
+            if self.more_to_read_ahead() {
+                return Ahead(Arc::clone(self));
+            }
+            // What became free since the look is remembered for it.
+            self.more_ahead.notified().await;
+        }
+    }
+
+    fn more_to_read_ahead(&self) -> bool {
+        let (first, _) = self.bounds;
+        let left = self.limit.load(Relaxed).saturating_sub(first / 2);
+        let most = left.min(self.ahead_max).max(1);
+        let more = |ahead| (ahead < most).then_some(ahead + 1);
+        self.ahead.fetch_update(Relaxed, Relaxed, more).is_ok()
+    }
+}
+
+/// Read-ahead waits for a turn or has it. Dropping it leaves the place to the next.
+#[derive(Debug)]
+pub(super) struct Ahead(Arc<Asked>);
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.0.ahead.fetch_sub(1, Relaxed);
+        self.0.more_ahead.notify_one();
     }
 }
 
@@ -143,6 +175,7 @@ impl Turn {
         let is_first = !std::mem::replace(&mut self.is_answered, true);
         if is_first && limit.fetch_update(Relaxed, Relaxed, more).is_ok() {
             self.asked.own.add_permits(1);
+            self.asked.more_ahead.notify_one();
         }
     }
 
@@ -211,6 +244,35 @@ mod tests {
         }
         drop(held);
         assert_eq!(take(&asked).len(), 16);
+    }
+
+    #[test]
+    fn read_ahead_that_hangs_leaves_turns_to_those_who_ask() {
+        let ahead = |asked: &Arc<Asked>| -> Vec<Ahead> {
+            std::iter::from_fn(|| asked.ahead().now_or_never()).collect()
+        };
+        let turns = Turns::new(64, 32);
+        let asked = source(&turns, "a");
+        let mut hung = ahead(&asked);
+        assert_eq!(hung.len(), 8);
+        let of_ahead: Vec<_> = hung
+            .iter()
+            .map(|_| asked.turn().now_or_never().flatten().unwrap())
+            .collect();
+        assert_eq!(take(&asked).len(), 8);
+        // One that ends leaves its place to one that waits.
+        let waiting = asked.ahead();
+        let mut waiting = std::pin::pin!(waiting);
+        assert!(waiting.as_mut().now_or_never().is_none());
+        hung.pop();
+        assert!(waiting.now_or_never().is_some());
+        drop((hung, of_ahead));
+        // What answers is read ahead by as many as before.
+        for _ in 0..100 {
+            asked.turn().now_or_never().flatten().unwrap().answered();
+        }
+        assert_eq!(ahead(&asked).len(), 32);
+        assert_eq!(ahead(&source(&Turns::new(2, 1), "a")).len(), 1);
     }
 
     #[test]

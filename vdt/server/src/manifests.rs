@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -11,7 +11,7 @@ use vdt_store::SourceEnv;
 
 use vdt_sidecar::{
     exit::BadInput,
-    files::{Manifests, is_manifest, manifests_in},
+    files::{is_manifest, manifests_in},
 };
 
 use crate::{
@@ -128,6 +128,7 @@ pub(crate) fn load_what_can_be(args: &SourceArgs) -> (Vec<Declared>, Vec<Problem
             manifest: given.clone(),
             origin: given,
             message: vdt_crds::chain(error.as_ref()),
+            may_pass: error.chain().any(<dyn std::error::Error>::is::<io::Error>),
         }),
     };
     for given in &args.sources {
@@ -152,6 +153,7 @@ pub(crate) fn load_what_can_be(args: &SourceArgs) -> (Vec<Declared>, Vec<Problem
                 manifest: one.table.table_path(),
                 origin: one.origin,
                 message: lines.join("\n"),
+                may_pass: false,
             }),
         }
     }
@@ -159,10 +161,10 @@ pub(crate) fn load_what_can_be(args: &SourceArgs) -> (Vec<Declared>, Vec<Problem
 }
 
 /// What is looked at again while the process runs: everything in `args` that is a file or a folder of manifests.
-pub(crate) fn watched(args: &SourceArgs) -> Manifests {
+pub(crate) fn watched(args: &SourceArgs) -> Vec<PathBuf> {
     let given = args.sources.iter().map(PathBuf::from);
     let files = given.filter(|path| is_manifest(path));
-    Manifests::new(files.chain(args.manifests.clone()).collect())
+    files.chain(args.manifests.clone()).collect()
 }
 
 /// The manifest files directly in `folder`, by name.
@@ -171,7 +173,8 @@ pub(crate) fn watched(args: &SourceArgs) -> Manifests {
 /// [`BadInput`] when it cannot be read.
 pub(crate) fn manifest_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     manifests_in(folder).map_err(|error| {
-        BadInput::new(format!("cannot read the folder {folder:?}: {error}")).into()
+        let told = BadInput::new(format!("cannot read the folder {folder:?}: {error}"));
+        anyhow::Error::new(error).context(told)
     })
 }
 
@@ -243,7 +246,10 @@ pub(crate) fn parse_file(path: &Path) -> anyhow::Result<Vec<VirtualTable>> {
     } else {
         fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut text))
     };
-    read.map_err(|error| BadInput::new(format!("cannot read {}: {error}", path.display())))?;
+    read.map_err(|error| {
+        let told = BadInput::new(format!("cannot read {}: {error}", path.display()));
+        anyhow::Error::new(error).context(told)
+    })?;
     vdt_crds::parse(&text).map_err(|error| {
         let origin = path.display().to_string();
         let lines = match &error {

@@ -22,6 +22,8 @@ pub(crate) struct Problem {
     pub(crate) origin: String,
     /// Every violation, a line each.
     pub(crate) message: String,
+    /// Whether the system did not let it be read, which may pass while nothing changes.
+    pub(crate) may_pass: bool,
 }
 
 impl Problem {
@@ -238,6 +240,7 @@ mod tests {
             manifest: manifest.to_owned(),
             origin: "b.yaml".to_owned(),
             message: "a typo".to_owned(),
+            may_pass: false,
         };
         let (tables, served) = declared(&["main/docs/a"]);
         served[0].claim(&memory().await, "docs/a").await.unwrap();

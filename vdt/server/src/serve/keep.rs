@@ -5,16 +5,20 @@
 //!   one that says something else its new definition is opened first; then the task that refreshes it is replaced, and it is refreshed at once
 //!   one that says the same       left alone
 //!   one that is gone             not refreshed and not shown any more; its state stays
-//!   one that cannot be used      the last good one stands, and the table says so
+//!   one that cannot be used      the last good one stands, and the table says so; so it does where another file declares the same table
 //!   another resource's           as one that is gone, and one that is new
 //! ```
 //!
 //! Nothing of this interrupts a read: what is committed is served whoever refreshes it. Nothing is served before the claim.
 
+mod fate;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use futures::{StreamExt, future, stream};
 use tokio::{
@@ -27,6 +31,7 @@ use vdt_crds::{api::RefusedManifest, chain, status::reason};
 use vdt_sidecar::files::Taken;
 use vdt_store::{Definition, Origin, StateStore, StoreError, TableRefresh, TableStatus, schedule};
 
+use self::fate::{Fate, by_path, fate};
 use super::{
     clock,
     open::{Opened, as_committed, as_refreshed},
@@ -48,6 +53,8 @@ pub(super) struct Keeper {
     stop: CancellationToken,
     /// By `<catalog>/<schema>/<table>`.
     running: HashMap<String, Running>,
+    /// Let go, their tasks not awaited yet.
+    leaving: Vec<Running>,
 }
 
 /// Where tables are kept.
@@ -90,6 +97,7 @@ impl Keeper {
             tasks,
             stop,
             running: HashMap::new(),
+            leaving: Vec::new(),
         }
     }
 
@@ -111,22 +119,51 @@ impl Keeper {
         }
     }
 
+    /// Lets go what the manifests do not declare any more, or not as that resource's, before anybody is given rights to what they declare in its
+    /// place: from now on nothing of it is shown. Its task is awaited by [`Self::take`].
+    pub(super) fn let_go(&mut self, declared: &[Declared], problems: &[Problem]) {
+        let by_path = by_path(declared);
+        let gone: Vec<Running> = self
+            .running
+            .extract_if(|path, running| {
+                let fate = fate(&running.declared, by_path.get(path).copied(), problems);
+                matches!(fate, Fate::Goes)
+            })
+            .map(|(_, running)| running)
+            .collect();
+        if gone.is_empty() {
+            return;
+        }
+        for running in &gone {
+            running.stop.cancel();
+            running.served.let_go();
+        }
+        // A claim under way may be answered yet: what is not among the tables is not shown whatever comes of it.
+        let is_gone = |served: &Arc<Served>| {
+            let mut gone = gone.iter();
+            gone.any(|running| Arc::ptr_eq(&running.served, served))
+        };
+        let served = self.tables.served();
+        let stay = served.iter().filter(|served| !is_gone(served)).cloned();
+        let problems = self.tables.problems().to_vec();
+        self.tables.declare(stay.collect(), problems);
+        self.leaving.extend(gone);
+    }
+
     /// Does what the manifests say now. `problems` are those that cannot be used.
     pub(super) async fn take(&mut self, declared: Vec<Declared>, problems: Vec<Problem>) -> Taken {
+        self.let_go(&declared, &problems);
+        for running in std::mem::take(&mut self.leaving) {
+            running.end(&self.place.origin).await;
+        }
         let mut taken = Taken::Whole;
+        let stay = self.that_stay(&declared, &problems);
         let mut order: Vec<String> = declared.iter().map(|one| one.table.table_path()).collect();
         for one in declared {
             let path = one.table.table_path();
             let generation = one.table.metadata.generation;
-            let is_of = |running: &Running| running.declared.table.owner() == one.table.owner();
-            if self
-                .running
-                .get(&path)
-                .is_some_and(|running| !is_of(running))
-            {
-                self.end(&path).await;
-            }
             match self.running.get(&path) {
+                Some(_) if stay.contains_key(&path) => {}
                 Some(running) if running.declared.is_same(&one) => {
                     running.served.same(generation);
                 }
@@ -149,47 +186,42 @@ impl Keeper {
                 }
             }
         }
-        let absent: Vec<String> = self
-            .running
-            .keys()
-            .filter(|path| !order.contains(path))
-            .cloned()
-            .collect();
-        for path in absent {
-            let Some(running) = self.running.get(&path) else {
-                continue;
-            };
-            let problem = problems
-                .iter()
-                .find(|problem| problem.manifest == path)
-                .or_else(|| {
-                    problems
-                        .iter()
-                        .find(|problem| covers(problem, &running.declared.origin))
+        for (path, problem) in &stay {
+            if let Some(running) = self.running.get(path) {
+                running.served.refused(RefusedManifest {
+                    generation: None,
+                    reason: reason::INVALID_SPEC.to_owned(),
+                    message: problem.message.clone(),
                 });
-            match problem {
-                Some(problem) => {
-                    running.served.refused(RefusedManifest {
-                        generation: None,
-                        reason: reason::INVALID_SPEC.to_owned(),
-                        message: problem.message.clone(),
-                    });
-                    order.push(path);
-                }
-                None => self.end(&path).await,
+            }
+            if !order.contains(path) {
+                order.push(path.clone());
             }
         }
-        // Told by the table that goes on, where there is one.
-        let others = problems.into_iter().filter(|problem| {
-            !self.running.iter().any(|(path, running)| {
-                problem.manifest == *path || covers(problem, &running.declared.origin)
-            })
-        });
-        let served = order
+        let served: Vec<_> = order
             .iter()
-            .filter_map(|path| Some(Arc::clone(&self.running.get(path)?.served)));
-        self.tables.declare(served.collect(), others.collect());
+            .filter_map(|path| Some(Arc::clone(&self.running.get(path)?.served)))
+            .collect();
+        // What tables that go on tell is told once.
+        let told: Vec<&Problem> = stay.values().collect();
+        let others: Vec<Problem> = problems
+            .into_iter()
+            .filter(|problem| !told.contains(&problem))
+            .collect();
+        self.tables.declare(served, others);
         taken
+    }
+
+    /// Tables that go on as they are, each with the problem that is the reason. By path: what one pod is told first is told first by all.
+    fn that_stay(&self, declared: &[Declared], problems: &[Problem]) -> BTreeMap<String, Problem> {
+        let by_path = by_path(declared);
+        let stay = self.running.iter().filter_map(|(path, running)| {
+            match fate(&running.declared, by_path.get(path).copied(), problems) {
+                Fate::Stays(problem) => Some((path.clone(), problem.clone())),
+                Fate::Declared | Fate::Goes => None,
+            }
+        });
+        stay.collect()
     }
 
     /// Has a table kept by another definition.
@@ -214,21 +246,6 @@ impl Keeper {
         let status = running.served.is_open().then(|| running.served.status());
         self.keep(one, running.served, Some(definition), status);
         Ok(())
-    }
-
-    /// Lets a table go.
-    async fn end(&mut self, path: &str) {
-        if let Some(running) = self.running.remove(path) {
-            running.stop.cancel();
-            if let Ok(Some(definition)) = running.task.await {
-                self.place.origin.replace_sources(&definition.sources, &[]);
-            }
-            running.served.let_go();
-            info!(
-                table = path,
-                "the table is declared no longer; its state stays"
-            );
-        }
     }
 
     fn keep(
@@ -257,10 +274,19 @@ impl Keeper {
     }
 }
 
-/// Whether a problem with a file or a folder hides what `origin` declares.
-fn covers(problem: &Problem, origin: &str) -> bool {
-    problem.manifest == problem.origin
-        && (problem.origin == origin || std::path::Path::new(origin).starts_with(&problem.origin))
+impl Running {
+    /// Awaits the end of its task and lets the table go.
+    async fn end(self, origin: &Origin) {
+        self.stop.cancel();
+        if let Ok(Some(definition)) = self.task.await {
+            origin.replace_sources(&definition.sources, &[]);
+        }
+        self.served.let_go();
+        info!(
+            table = self.served.path,
+            "the table is declared no longer; its state stays"
+        );
+    }
 }
 
 /// Opens what is declared. Folders and secrets are looked at, on file systems that may hang: a thread that serves does not wait for them.

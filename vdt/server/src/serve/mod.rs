@@ -9,6 +9,7 @@
 //! On a laptop whatever is wrong with what was given ends the process with a sentence. In a pod nothing does: the front door serves what it
 //! holds, and needs a server that tries again. The state is consistent wherever the process ends.
 
+mod follow;
 mod keep;
 mod laptop;
 mod open;

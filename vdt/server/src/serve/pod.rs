@@ -6,29 +6,25 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 use vdt_crds::chain;
 use vdt_dialect::{DataSurface, Edge, HttpMetrics, Limits, ServeOptions};
-use vdt_sidecar::{
-    admin::gate,
-    files::{Follow, Manifests, Taken},
-    front::Front,
-    log::Notices,
-    ready::Ready,
-};
+use vdt_sidecar::{admin::gate, files::Manifests, log::Notices, ready::Ready};
 use vdt_store::{Origin, StateStore, StoreError};
 
 use super::{
-    Serving, check_cache, drain, front,
+    Serving, check_cache, drain,
+    follow::{Follower, Rights},
+    front,
     keep::{Keeper, pending},
     open::open_state,
     open_stack, rope_options, serve_data,
 };
 use crate::{
     admin::AdminState,
-    args::{ServeArgs, SourceArgs},
+    args::ServeArgs,
     manifests::{self, Declared},
     metrics::Metrics,
     socket::{self, Late, SocketService, SocketStore},
@@ -43,7 +39,8 @@ const REST_MAX: Duration = Duration::from_secs(900);
 
 pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
     let socket = socket::bind(path).await?;
-    let manifests = manifests::watched(&args.sources);
+    let watched = manifests::watched(&args.sources);
+    let manifests = Manifests::new(watched.clone());
     let (declared, problems) = manifests::load_what_can_be(&args.sources);
     for problem in &problems {
         warn!(
@@ -59,6 +56,9 @@ pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
         }
         None => None,
     };
+    let rights = front
+        .clone()
+        .map(|front| Rights::new(front, watched, &declared));
     let served: Vec<_> = declared.iter().map(|one| Arc::new(pending(one))).collect();
     let (metrics, http_metrics) = Metrics::new(args.listen.0.is_some());
     let metrics = Arc::new(metrics);
@@ -98,7 +98,7 @@ pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
         args.clone(),
         manifests,
         declared.clone(),
-        (tables.clone(), late.clone(), front.clone()),
+        (tables.clone(), late.clone(), rights),
         serving.tables.clone(),
         serving.stop.clone(),
     );
@@ -170,35 +170,6 @@ fn serve_socket(
     )));
 }
 
-/// Reads manifests again when they change.
-struct Follower {
-    sources: SourceArgs,
-    keeper: Keeper,
-    /// Of a data listener of our own, if there is one.
-    front: Option<Arc<Front>>,
-}
-
-impl Follow for Follower {
-    async fn take(&mut self) -> Taken {
-        let (sources, front) = (self.sources.clone(), self.front.clone());
-        let load = move || {
-            let (declared, problems) = manifests::load_what_can_be(&sources);
-            // Rights are followed all or none: a manifest that cannot be read may be the one that asks for keys.
-            if let (Some(front), true) = (front, problems.is_empty()) {
-                let tables: Vec<_> = declared.iter().map(|one| one.table.clone()).collect();
-                for problem in front.redeclare(&tables).err().unwrap_or_default() {
-                    warn!("who may read stays as it was: {problem}");
-                }
-            }
-            (declared, problems)
-        };
-        match spawn_blocking(load).await {
-            Ok((declared, problems)) => self.keeper.take(declared, problems).await,
-            Err(_) => Taken::TryAgain,
-        }
-    }
-}
-
 /// Opens the state, however often that takes. `None` when stopped before.
 async fn open_state_late(
     args: &ServeArgs,
@@ -231,7 +202,7 @@ async fn open_all(
     args: ServeArgs,
     manifests: Manifests,
     declared: Vec<Declared>,
-    (tables, late, front): (Arc<Tables>, Late, Option<Arc<Front>>),
+    (tables, late, rights): (Arc<Tables>, Late, Option<Rights>),
     tasks: TaskTracker,
     stop: CancellationToken,
 ) -> Option<StateStore> {
@@ -250,7 +221,7 @@ async fn open_all(
     let follower = Follower {
         sources: args.sources,
         keeper,
-        front,
+        rights,
     };
     tasks.spawn(manifests.follow(follower, stop));
     Some(state)

@@ -72,12 +72,20 @@ impl Late {
         }
     }
 
+    /// Whether what a listing has is shown. Of what is not known yet no listing is whole: a table that is left out is one that is gone.
+    fn is_shown(&self, location: &Path) -> Result<bool> {
+        match self.permit(location) {
+            Ok(()) => Ok(true),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The origin, to list `prefix`; `None` where nothing is shown.
     fn to_list(&self, prefix: &Path) -> Result<Option<&Arc<Origin>>> {
-        match self.permit(prefix) {
-            Ok(()) => self.need().map(Some),
-            Err(Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
+        match self.is_shown(prefix)? {
+            true => self.need().map(Some),
+            false => Ok(None),
         }
     }
 
@@ -97,9 +105,11 @@ impl Late {
             return listed;
         }
         let this = self.clone();
-        let is_shown = move |meta: &ObjectMeta| this.shows(&meta.location) == Shown::Something;
         listed
-            .try_filter(move |meta| future::ready(is_shown(meta)))
+            .try_filter_map(move |meta| {
+                let is_shown = this.is_shown(&meta.location);
+                future::ready(is_shown.map(|is_shown| is_shown.then_some(meta)))
+            })
             .boxed()
     }
 }
@@ -150,9 +160,18 @@ impl ObjectStore for Late {
             return Ok(nothing());
         };
         let mut listed = origin.list_with_delimiter(prefix).await?;
-        let is_shown = |path: &Path| self.shows(path) == Shown::Something;
-        listed.common_prefixes.retain(is_shown);
-        listed.objects.retain(|meta| is_shown(&meta.location));
+        let prefixes = std::mem::take(&mut listed.common_prefixes);
+        for prefix in prefixes {
+            if self.is_shown(&prefix)? {
+                listed.common_prefixes.push(prefix);
+            }
+        }
+        let objects = std::mem::take(&mut listed.objects);
+        for meta in objects {
+            if self.is_shown(&meta.location)? {
+                listed.objects.push(meta);
+            }
+        }
         Ok(listed)
     }
 
@@ -189,7 +208,7 @@ pub(super) fn read_only(operation: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use object_store::memory::InMemory;
+    use object_store::{ObjectStoreExt, memory::InMemory};
     use vdt_crds::VirtualTable;
     use vdt_store::{OpenMode, Source, SourceEnv, StateStore};
 
@@ -233,5 +252,53 @@ mod tests {
             .await
             .unwrap_err();
         assert!(matches!(error, Error::NotFound { .. }), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_folder_is_listed_whole_or_not_at_all() {
+        let memory = Arc::new(InMemory::new());
+        let state = StateStore::from_store(memory, "memory", OpenMode::ReadWrite);
+        let state = state.await.unwrap();
+        let served: Vec<_> = ["a", "b"]
+            .map(|name| {
+                let path = format!("main/default/{name}");
+                Arc::new(Served::pending(path, name.to_owned(), None))
+            })
+            .into();
+        for (table, owner) in [("a", "default/a"), ("b", "default/b"), ("c", "default/c")] {
+            let table = Path::from(format!("main/default/{table}"));
+            state.claim(&table, owner).await.unwrap();
+            let log = table.join("_delta_log").join("0.json");
+            state.objects().put(&log, "{}".into()).await.unwrap();
+        }
+        let tables = Tables::new(served.clone(), Vec::new());
+        let late = Late::new(Arc::new(tables));
+        late.arrived(Arc::new(Origin::new(state.clone())));
+        served[0].claim(&state, "default/a").await.unwrap();
+
+        let folder = Path::from("log/main/default");
+        let level = async || {
+            let listed = late.list_with_delimiter(Some(&folder)).await?;
+            let tables = listed.common_prefixes.into_iter();
+            Ok::<_, Error>(tables.map(String::from).collect::<Vec<_>>())
+        };
+        let all = async || {
+            let listed = late.list(Some(&folder)).map_ok(|meta| meta.location);
+            listed.try_collect::<Vec<_>>().await
+        };
+        // Whose b is, is not known yet.
+        assert!(matches!(level().await, Err(Error::Generic { .. })));
+        assert!(matches!(all().await, Err(Error::Generic { .. })));
+        served[1].claim(&state, "default/other").await.unwrap_err();
+        assert_eq!(level().await.unwrap(), ["log/main/default/a"]);
+        let is_of_a = |path: &Path| path.as_ref().starts_with("log/main/default/a/");
+        let listed = all().await.unwrap();
+        assert!(
+            !listed.is_empty() && listed.iter().all(is_of_a),
+            "{listed:?}"
+        );
+        served[1].claim(&state, "default/b").await.unwrap();
+        let both = ["log/main/default/a", "log/main/default/b"];
+        assert_eq!(level().await.unwrap(), both);
     }
 }

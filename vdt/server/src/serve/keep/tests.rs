@@ -112,3 +112,77 @@ async fn another_resource_in_its_place_inherits_no_claim() {
     assert_eq!(bed.shown(), Shown::Nothing);
     bed.end().await;
 }
+
+#[tokio::test]
+async fn what_another_resource_takes_the_place_of_is_not_shown_before_anything_is_taken() {
+    let mut bed = Bed::new(&["manuals"]).await;
+    assert_eq!(bed.shown(), Shown::Something);
+    bed.keeper.let_go(&[declared("manuals")], &[]);
+    assert_eq!(bed.shown(), Shown::Something);
+    bed.keeper.let_go(&[declared("copy")], &[]);
+    assert_eq!(bed.shown(), Shown::Nothing);
+    bed.keeper.take(vec![declared("manuals")], Vec::new()).await;
+    tried(&bed.table()).await;
+    assert_eq!(bed.shown(), Shown::Something);
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_table_goes_on_though_another_file_declares_it_too() {
+    let refused = || Problem {
+        manifest: TABLE.to_owned(),
+        origin: "manuals.yaml".to_owned(),
+        message: "declared twice".to_owned(),
+        may_pass: false,
+    };
+    let unreadable = || Problem {
+        manifest: "manuals.yaml".to_owned(),
+        ..refused()
+    };
+    let copy = || declared("copy");
+    let twin = || Declared {
+        origin: "copy.yaml".to_owned(),
+        ..declared("manuals")
+    };
+    for (other, problem) in [
+        (copy(), refused()),
+        (twin(), refused()),
+        (copy(), unreadable()),
+    ] {
+        let mut bed = Bed::new(&["manuals"]).await;
+        let before = bed.table();
+        bed.keeper.take(vec![other], vec![problem]).await;
+        assert!(Arc::ptr_eq(&before, &bed.table()));
+        assert_eq!(
+            (bed.shown(), before.whose()),
+            (Shown::Something, Claim::Ours)
+        );
+        let told = before.manifest().refused.map(|refused| refused.message);
+        assert_eq!(told.as_deref(), Some("declared twice"));
+        assert_eq!(*bed.tables.problems(), []);
+        bed.keeper.take(vec![declared("manuals")], Vec::new()).await;
+        assert_eq!(before.manifest().refused, None);
+        // When it is declared no longer, the other one comes.
+        bed.keeper.take(vec![copy()], Vec::new()).await;
+        assert_eq!(before.whose(), Claim::Unclaimed);
+        bed.end().await;
+    }
+}
+
+#[tokio::test]
+async fn the_problem_of_a_twin_is_told_beside_the_table_that_is_declared() {
+    let mut bed = Bed::new(&["manuals"]).await;
+    let problem = Problem {
+        manifest: TABLE.to_owned(),
+        origin: "z.yaml".to_owned(),
+        message: "declared twice".to_owned(),
+        may_pass: false,
+    };
+    let problems = vec![problem];
+    bed.keeper
+        .take(vec![declared("manuals")], problems.clone())
+        .await;
+    assert_eq!(*bed.tables.problems(), problems);
+    assert_eq!(bed.table().manifest().refused, None);
+    bed.end().await;
+}

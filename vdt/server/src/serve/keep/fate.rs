@@ -1,0 +1,56 @@
+//! What becomes of a table that runs, as the manifests are now. Pure.
+
+use std::{collections::HashMap, path::Path};
+
+use crate::{manifests::Declared, tables::Problem};
+
+/// What becomes of a table that runs.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fate<'a> {
+    /// Its resource declares it, in the same or in other words.
+    Declared,
+    /// It stays as it is, because of a problem: its manifest cannot be used.
+    Stays(&'a Problem),
+    /// It is declared no longer, or is another resource's.
+    Goes,
+}
+
+/// Decides what becomes of a table that is `running`, where `one` is declared in its place. A manifest that is refused, or cannot be read, ends no
+/// table, also where another one declares the same table meanwhile: a mistake in one file takes away nothing that another one gave.
+pub(super) fn fate<'a>(
+    running: &Declared,
+    one: Option<&Declared>,
+    problems: &'a [Problem],
+) -> Fate<'a> {
+    let path = running.table.table_path();
+    let of_table = |problem: &&Problem| problem.manifest == path;
+    let hidden = || {
+        let mut problems = problems.iter();
+        problems.find(|problem| covers(problem, &running.origin))
+    };
+    let problem = match one {
+        None => problems.iter().find(of_table).or_else(hidden),
+        Some(one) => {
+            let is_ours = one.table.owner() == running.table.owner();
+            let mut refused = problems.iter().filter(of_table);
+            let refused = refused.find(|problem| problem.origin == running.origin);
+            if is_ours && (refused.is_none() || one.origin == running.origin) {
+                return Fate::Declared;
+            }
+            refused.or_else(hidden)
+        }
+    };
+    problem.map_or(Fate::Goes, Fate::Stays)
+}
+
+/// What is declared, by `<catalog>/<schema>/<table>`.
+pub(super) fn by_path(declared: &[Declared]) -> HashMap<String, &Declared> {
+    let paths = declared.iter().map(|one| (one.table.table_path(), one));
+    paths.collect()
+}
+
+/// Whether a problem with a file or a folder hides what `origin` declares.
+fn covers(problem: &Problem, origin: &str) -> bool {
+    problem.is_of_file()
+        && (problem.origin == origin || Path::new(origin).starts_with(&problem.origin))
+}
