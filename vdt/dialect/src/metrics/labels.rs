@@ -132,6 +132,29 @@ pub(super) enum Outcome {
     Taken,
     /// What was in use stays in use.
     Refused,
+    /// It waits for another process, and is no fault.
+    RestartNeeded,
+}
+
+impl Outcome {
+    pub(super) fn of(taken: bool) -> Self {
+        match taken {
+            true => Self::Taken,
+            false => Self::Refused,
+        }
+    }
+}
+
+impl ReloadLabels {
+    /// Every one that may be counted: a series that begins with its first event hides that from whoever asks for an increase.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        let whats = [Reloaded::Certificate, Reloaded::Keys, Reloaded::Manifests];
+        whats.into_iter().flat_map(|what| {
+            let waits = matches!(what, Reloaded::Manifests).then_some(Outcome::RestartNeeded);
+            let outcomes = [Outcome::Taken, Outcome::Refused].into_iter().chain(waits);
+            outcomes.map(move |outcome| Self { what, outcome })
+        })
+    }
 }
 
 /// A family of one, so that the gauge is absent until it has a value.

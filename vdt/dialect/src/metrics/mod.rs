@@ -107,6 +107,9 @@ impl HttpMetrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         metrics.families.register(registry);
+        for labels in ReloadLabels::all() {
+            drop(metrics.families.reloads.get_or_create(&labels));
+        }
         metrics
     }
 
@@ -168,12 +171,12 @@ impl HttpMetrics {
 
     /// Counts a certificate that was read again, and taken or not.
     pub fn certificate_reloaded(&self, taken: bool) {
-        self.reloaded(Reloaded::Certificate, taken);
+        self.reloaded(Reloaded::Certificate, Outcome::of(taken));
     }
 
     /// Counts keys that were read again, and taken or not.
     pub fn keys_reloaded(&self, taken: bool) {
-        self.reloaded(Reloaded::Keys, taken);
+        self.reloaded(Reloaded::Keys, Outcome::of(taken));
     }
 
     /// Tells how many principals have no credentials, because their Secrets are missing or of no use.
@@ -184,15 +187,15 @@ impl HttpMetrics {
 
     /// Counts manifests that were read again, and taken or not.
     pub fn manifests_reloaded(&self, taken: bool) {
-        self.reloaded(Reloaded::Manifests, taken);
+        self.reloaded(Reloaded::Manifests, Outcome::of(taken));
     }
 
-    fn reloaded(&self, what: Reloaded, taken: bool) {
-        let outcome = if taken {
-            Outcome::Taken
-        } else {
-            Outcome::Refused
-        };
+    /// Counts manifests that were read again and wait for the process to be started again.
+    pub fn manifests_need_restart(&self) {
+        self.reloaded(Reloaded::Manifests, Outcome::RestartNeeded);
+    }
+
+    fn reloaded(&self, what: Reloaded, outcome: Outcome) {
         let labels = ReloadLabels { what, outcome };
         self.families.reloads.get_or_create(&labels).inc();
     }
@@ -294,7 +297,7 @@ impl Families {
         );
         registry.register(
             "vdt_http_reloads",
-            "Certificates and keys that were read again",
+            "Certificates, keys and manifests that were read again",
             self.reloads.clone(),
         );
         registry.register(
@@ -312,5 +315,33 @@ pub(crate) struct Connected(Gauge);
 impl Drop for Connected {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    #[test]
+    fn what_may_be_refused_is_shown_before_anything_was() {
+        let mut registry = Registry::default();
+        let metrics = HttpMetrics::register(&mut registry);
+        metrics.manifests_need_restart();
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("a String takes everything");
+        for (what, outcome, count) in [
+            ("Certificate", "Refused", 0),
+            ("Keys", "Refused", 0),
+            ("Manifests", "Taken", 0),
+            ("Manifests", "Refused", 0),
+            ("Manifests", "RestartNeeded", 1),
+        ] {
+            let series = format!(
+                "vdt_http_reloads_total{{what=\"{what}\",outcome=\"{outcome}\"}} {count}\n"
+            );
+            assert!(text.contains(&series), "{series} is not in {text}");
+        }
     }
 }
