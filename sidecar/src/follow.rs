@@ -90,7 +90,7 @@ impl Follower {
         self.admin.redeclared(&tables);
         self.gate.redeclare(&audiences(&tables));
         self.notices.set_peers(has_peers(&tables));
-        self.count(true);
+        self.count(|http| http.manifests_reloaded(true));
         info!(tables = tables.len(), "changed manifests are in use");
         Taken::Whole
     }
@@ -122,16 +122,21 @@ impl Follower {
         if !self.admin.refused(refused) {
             return;
         }
-        self.count(false);
         match reason {
-            RESTART_NEEDED => info!("changed manifests wait for a new process: {message}"),
-            _ => error!("changed manifests are not used; what was in use stays in use: {message}"),
+            RESTART_NEEDED => {
+                self.count(HttpMetrics::manifests_need_restart);
+                info!("changed manifests wait for a new process: {message}");
+            }
+            _ => {
+                self.count(|http| http.manifests_reloaded(false));
+                error!("changed manifests are not used; what was in use stays in use: {message}");
+            }
         }
     }
 
-    fn count(&self, taken: bool) {
+    fn count(&self, count: impl FnOnce(&HttpMetrics)) {
         if let Some(http) = &self.http {
-            http.manifests_reloaded(taken);
+            count(http);
         }
     }
 }
@@ -156,6 +161,7 @@ mod tests {
     use bytes::Bytes;
     use http_body_util::Empty;
     use object_store::{ObjectStoreExt, memory::InMemory, path::Path};
+    use prometheus_client::{encoding::text::encode, registry::Registry};
     use tokio::sync::watch;
     use vdt_dialect::{DataSurface, Limits};
 
@@ -265,6 +271,26 @@ mod tests {
         let taken = pod.write("papers.yaml", &manifest("papers", &keys));
         assert_eq!(taken, Taken::Whole);
         assert_eq!(pod.status("papers", None).await, 404);
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_restart_is_counted_as_such_and_not_as_refused() {
+        let mut registry = Registry::default();
+        let mut pod = Pod::new(&[("papers.yaml", &manifest("papers", OPEN))]);
+        pod.follower.http = Some(HttpMetrics::register(&mut registry));
+        let counted = |outcome: &str| {
+            let mut text = String::new();
+            encode(&mut text, &registry).expect("a String takes everything");
+            let series =
+                format!("vdt_http_reloads_total{{what=\"Manifests\",outcome=\"{outcome}\"}} ");
+            let value = text.lines().find_map(|line| line.strip_prefix(&series));
+            value.expect("a series").to_owned()
+        };
+        let cache = format!("{OPEN}\n    cache: {{memory: {{capacity: 64Mi}}}}");
+        pod.write("papers.yaml", &manifest("papers", &cache));
+        assert_eq!([counted("RestartNeeded"), counted("Refused")], ["1", "0"]);
+        pod.write("papers.yaml", "{");
+        assert_eq!([counted("RestartNeeded"), counted("Refused")], ["1", "1"]);
     }
 
     #[tokio::test]
