@@ -27,6 +27,8 @@ pub(crate) struct Cluster {
     pub(crate) client: Client,
     /// The namespace that was asked for, or the context's.
     pub(crate) namespace: String,
+    /// Whether it was asked for.
+    pub(crate) is_asked: bool,
     /// Time for one answer.
     pub(crate) patience: Duration,
     /// What is to be said of a list that went on where it was left off.
@@ -84,6 +86,7 @@ impl Cluster {
         Ok(Self {
             client: Client::try_from(config).context("a client for the cluster")?,
             namespace,
+            is_asked: args.namespace.is_some(),
             patience: args.patience(),
             cut: Arc::default(),
         })
@@ -234,6 +237,7 @@ mod tests {
             let cluster = Cluster {
                 client: Client::new(answer, "docs"),
                 namespace: "docs".to_owned(),
+                is_asked: false,
                 patience: Duration::from_secs(60),
                 cut: Arc::default(),
             };

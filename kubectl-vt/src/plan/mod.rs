@@ -157,10 +157,7 @@ async fn of_manifest(
     let Some(name) = manifest["metadata"]["name"].as_str().map(str::to_owned) else {
         bail!("a VirtualTable without metadata.name");
     };
-    let namespace = manifest["metadata"]["namespace"]
-        .as_str()
-        .unwrap_or(&cluster.namespace)
-        .to_owned();
+    let namespace = namespace_of(&manifest, &cluster.namespace, cluster.is_asked)?;
     if !manifest["metadata"].is_object() {
         bail!("metadata of a VirtualTable is no map");
     }
@@ -186,6 +183,17 @@ async fn of_manifest(
         }
     }
     Ok(plan)
+}
+
+/// The namespace that `kubectl apply` would use: the manifest's, else the one that was asked for, else the context's. The first two have to agree.
+fn namespace_of(manifest: &Value, namespace: &str, is_asked: bool) -> anyhow::Result<String> {
+    match manifest["metadata"]["namespace"].as_str() {
+        Some(written) if is_asked && written != namespace => bail!(
+            "the manifest is of namespace {written}, --namespace says {namespace}: leave --namespace out, or take metadata.namespace out of the manifest"
+        ),
+        Some(written) => Ok(written.to_owned()),
+        None => Ok(namespace.to_owned()),
+    }
 }
 
 async fn of_live(cluster: &Cluster, name: &str) -> anyhow::Result<TablePlan> {
@@ -301,6 +309,22 @@ mod tests {
             .collect();
         assert_eq!(kinds, ["VirtualTable", "Secret", "VirtualTable"]);
         assert!(documents("a: [").is_err());
+    }
+
+    #[test]
+    fn a_namespace_that_is_asked_for_must_be_that_of_the_manifest() {
+        let written = json!({"metadata": {"name": "manuals", "namespace": "docs"}});
+        let plain = json!({"metadata": {"name": "manuals"}});
+        for (manifest, namespace, is_asked, found) in [
+            (&written, "default", false, Some("docs")),
+            (&written, "docs", true, Some("docs")),
+            (&written, "other", true, None),
+            (&plain, "other", true, Some("other")),
+            (&plain, "default", false, Some("default")),
+        ] {
+            let planned = namespace_of(manifest, namespace, is_asked);
+            assert_eq!(planned.ok().as_deref(), found, "{namespace} {is_asked}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{collections::HashMap, process::ExitCode};
 
 use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
-use vdt_crds::{SourceStatus, api::TableReport};
+use vdt_crds::{ConditionStatus, SourceStatus, api::TableReport};
 
 use crate::{
     advice,
@@ -147,11 +147,17 @@ impl TableStatus {
         self.conditions.iter().find(|one| one.r#type == "Ready")
     }
 
-    /// What to do, each thing once: first what Ready says.
-    fn next(&self) -> Vec<&str> {
-        let mut all: Vec<&str> = Vec::new();
+    /// What to do, each thing once: first what Ready says, last what each source says of itself.
+    fn next(&self) -> Vec<String> {
+        let mut all: Vec<String> = Vec::new();
         let conditions = self.ready().into_iter().chain(&self.conditions);
-        for next in conditions.filter_map(|one| one.next.as_deref()) {
+        let of_sources = self.sources.iter().filter_map(|source| {
+            let is_fine = source.status == ConditionStatus::True;
+            let reason = source.reason.as_deref().filter(|_| !is_fine)?;
+            advice::next(reason, &self.namespace, &self.name)
+        });
+        let of_conditions = conditions.filter_map(|one| one.next.clone());
+        for next in of_conditions.chain(of_sources) {
             if !all.contains(&next) {
                 all.push(next);
             }

@@ -44,7 +44,7 @@ pub(super) fn many(all: &[TableStatus], everywhere: bool, wide: bool, paint: Pai
             row.push(plain(or_dash(table.s3.as_ref())));
             row.push(plain(or_dash(table.endpoint.as_ref())));
         }
-        row.push(plain(table.next().first().copied().unwrap_or_default()));
+        row.push(plain(table.next().into_iter().next().unwrap_or_default()));
         columns.row(row);
     }
     columns.render("", paint)
@@ -302,6 +302,16 @@ manuals-0   True    Running   3         12s   -
             next,
             "  create it in the table's namespace; it is seen within seconds\n  wait; kubectl vt status manuals shows how far it is\n"
         );
+    }
+
+    #[test]
+    fn a_source_says_what_to_do_by_its_own_reason() {
+        let mut failed = table(json!([condition("SourcesReady", "False", "SourceFailed")]));
+        failed.sources[0].status = ConditionStatus::False;
+        failed.sources[0].reason = Some("AccessDenied".to_owned());
+        let next = crate::advice::next("AccessDenied", "docs", "manuals").unwrap();
+        let text = one(&failed, Paint(false));
+        assert!(text.ends_with(&format!("\n  {next}\n")), "{text}");
     }
 
     #[test]
