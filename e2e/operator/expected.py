@@ -12,7 +12,7 @@ EXPECTED = [
     Expected(BEHIND_THE_PROXY, "said the proxy|kube_client::client::builder|kube_runtime::watcher", "the proxy refuses"),
     Expected(BEHIND_THE_PROXY, "trying again|a watch failed and is begun again|the lease|the admin key|which kinds", "the proxy refuses, cuts and delays"),
     Expected("b25_one_of_two", "the lease", "one is killed while it leads"),
-    Expected("c36_", "deleted a cache whose node is gone", "that is what is tested"),
+    Expected("c36_|b26_no_granted_verb", "deleted a cache whose node is gone", "that is what is tested"),
     Expected("two_operators_of_one_table", "another operator acts upon a table", "that is what is tested"),
     Expected("a_child_that_does_not_go|a_table_that_is_made_anew", "trying again", "a finalizer holds a child"),
     Expected("what_the_api_server_never_takes", "trying again|failed with status 500", "that is what is tested; a field that it does not know is a failure of its own"),
