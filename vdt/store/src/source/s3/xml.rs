@@ -13,6 +13,8 @@
 use chrono::DateTime;
 use quick_xml::events::Event;
 use quick_xml::reader::Reader;
+use vdt_crds::shorten;
+use vdt_rope::MAX_LENGTH;
 
 use super::failure::{ErrorDocument, Failure};
 use super::writing::Writing;
@@ -84,6 +86,10 @@ impl Written {
         page
     }
 }
+
+/// Most that is kept of what a service says of an error, in characters: it goes into conditions and logs.
+const MESSAGE_CHARS_MAX: usize = 1024;
+const CODE_CHARS_MAX: usize = 128;
 
 /// Reads a page.
 pub(super) fn page(body: &[u8]) -> Result<Written, Failure> {
@@ -273,7 +279,11 @@ impl<'a> Document<'a> {
         object.size = size
             .as_deref()
             .and_then(|size| size.trim().parse().ok())
-            .ok_or_else(|| Failure::Answer(format!("key {:?} has size {size:?}", key())))?;
+            .filter(|size| *size <= MAX_LENGTH)
+            .ok_or_else(|| {
+                let problem = "which is no number of bytes up to 2^63 - 1";
+                Failure::Answer(format!("key {:?} has size {size:?}, {problem}", key()))
+            })?;
         object.last_modified_ms = modified
             .as_deref()
             .and_then(|time| DateTime::parse_from_rfc3339(time.trim()).ok())
@@ -286,8 +296,8 @@ impl<'a> Document<'a> {
         let mut error = ErrorDocument::default();
         while let Child::Element(name) = self.child()? {
             match name.as_str() {
-                "Code" => error.code = self.string()?,
-                "Message" => error.message = self.string()?,
+                "Code" => error.code = shorten(&self.string()?, CODE_CHARS_MAX),
+                "Message" => error.message = shorten(&self.string()?, MESSAGE_CHARS_MAX),
                 "Region" => error.region = Some(self.string()?),
                 _ => self.skip()?,
             }

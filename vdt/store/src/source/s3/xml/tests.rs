@@ -215,3 +215,30 @@ fn what_is_passed_over_may_be_nested_however_deep() {
     );
     assert!(page(body.as_bytes()).unwrap().objects.is_empty());
 }
+
+#[test]
+fn what_a_service_says_of_an_error_is_cut() {
+    let long = "x".repeat(100_000);
+    let body = format!("<Error><Code>{long}</Code><Message>{long}</Message></Error>");
+    let document = error(body.as_bytes()).unwrap();
+    assert_eq!(document.message.len(), MESSAGE_CHARS_MAX + 3);
+    assert_eq!(document.code.len(), CODE_CHARS_MAX + 3);
+}
+
+#[test]
+fn a_size_that_no_object_has_is_refused_with_its_key() {
+    let body = |size: &str| {
+        format!(
+            "<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a/b</Key><Size>{size}</Size>\
+             <LastModified>2026-01-01T00:00:00Z</LastModified></Contents></ListBucketResult>"
+        )
+    };
+    let largest = (i64::MAX as u64).to_string();
+    assert!(page(body(&largest).as_bytes()).is_ok());
+    for size in ["9223372036854775808", "18446744073709551615", "-1", "x"] {
+        let Err(Failure::Answer(told)) = page(body(size).as_bytes()) else {
+            panic!("{size} is taken");
+        };
+        assert!(told.contains("a/b") && told.contains(size), "{told}");
+    }
+}
