@@ -30,7 +30,7 @@ use vdt_dialect::{
 };
 
 use crate::{
-    link::{Forward, LinkState},
+    link::{Forward, LinkState, unavailable},
     process::now_ms,
     stack::Stack,
 };
@@ -284,19 +284,16 @@ async fn cache(State(admin): State<Arc<AdminState>>) -> Response {
 }
 
 /// What the server says of its tables, and of each how the cache is.
-async fn tables(
-    State(admin): State<Arc<AdminState>>,
-    request: Request<axum::body::Body>,
-) -> Response {
+async fn tables(State(admin): State<Arc<AdminState>>) -> Response {
     let cache = admin.stack.get().and_then(Stack::report);
     let (bytes_max, time_max) = SERVER_TABLES;
     let answer = admin
         .forward
         .get("/api/v1/tables", bytes_max, time_max)
         .await;
-    let Ok(answer) = answer else {
-        // With the words that tell who is away.
-        return admin.forward.call(request).await.into_response();
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => return unavailable(&error).into_response(),
     };
     let Ok(mut tables) = serde_json::from_slice::<Vec<TableReport>>(answer.body()) else {
         return (answer.status(), answer.into_body()).into_response();
@@ -379,6 +376,20 @@ mod tests {
         ] {
             assert_eq!(joined(&ours, &servers), expected);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tables_of_a_server_that_hangs_are_unavailable_after_one_wait() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("origin.sock");
+        // Whoever connects waits in its queue for ever.
+        let _listener = tokio::net::UnixListener::bind(&path).expect("a socket");
+        let (_link, seen) = watch::channel(LinkState::default());
+        let admin = AdminState::new(seen, Forward::new(Socket::new(path)), &[]);
+        let began = Instant::now();
+        let answer = tables(State(Arc::new(admin))).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(began.elapsed(), SERVER_TABLES.1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,10 @@ use std::{path::PathBuf, sync::Arc};
 use clap::{Args, ValueHint, builder::FalseyValueParser};
 use object_store::{ObjectStore, path::Path};
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
-use vdt_crds::{Cache, Quantity, VirtualTable, VolumeType, WarmupMode, api::CacheReport};
+use vdt_crds::{
+    Cache, Quantity, VirtualTable, VolumeType, WarmupMode,
+    api::{CacheReport, OriginReport},
+};
 use vdt_rope::{Drift, RopeStore, RopeStoreOptions};
 
 use crate::{
@@ -253,8 +256,12 @@ impl Stack {
     #[must_use]
     pub fn report(&self) -> Option<CacheReport> {
         let mut report = self.cache.as_ref()?.stats();
-        report.origin.up = self.notices.is_origin_up();
-        report.origin.stale_answers = self.log.stale_answers();
+        report.origin = OriginReport {
+            requests: report.origin.requests,
+            bytes: report.origin.bytes,
+            stale_answers: self.log.stale_answers(),
+            ..self.notices.origin()
+        };
         Some(report)
     }
 

@@ -3,7 +3,11 @@
 //! Those who ask are served first: without room nothing is read ahead. What was begun for a scan is wanted until it ends, whether the scan goes on or
 //! not; the room is given back by the last fetch that it was taken for.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    collections::HashSet,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::sync::OwnedSemaphorePermit;
 use vdt_rope::ReadContext;
@@ -16,10 +20,34 @@ use super::{
     run::Cause,
     unit::Unit,
 };
-use crate::tiers::Insert;
+use crate::tiers::{Insert, Key};
 
 /// Bytes of the read-ahead budget, given back by the last fetch that they were taken for.
 pub(super) type Room = Arc<OwnedSemaphorePermit>;
+
+/// Entries known to be read ahead. Scans ask soon: those that are forgotten are of scans that ended.
+const UNASKED_MAX: usize = 16_384;
+
+/// Entries that were read ahead and that nobody has asked for yet. Whoever does so first has missed them, however soon they came.
+#[derive(Debug, Default)]
+pub(super) struct Unasked(Mutex<HashSet<Key>>);
+
+impl Unasked {
+    fn add(&self, key: Key) {
+        // Never held over an await. Every state between two statements is a valid one.
+        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if keys.len() >= UNASKED_MAX {
+            keys.clear();
+        }
+        keys.insert(key);
+    }
+
+    /// Whether the entry was read ahead and this is the first who asks for it.
+    pub(super) fn is_first(&self, key: Key) -> bool {
+        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.remove(&key)
+    }
+}
 
 impl Shared {
     /// Starts to fetch what of a frame is missed in the window, ahead of whoever will ask for it.
@@ -38,6 +66,9 @@ impl Shared {
             context.map.bytes()
         };
         let units = self.missed(&registry, layout, window, end_max);
+        for unit in &units {
+            self.unasked.add(unit.key());
+        }
         let references: usize = units.iter().map(Unit::references).sum();
         let cause = Cause::ahead(how, room);
         let mut bytes = 0;

@@ -63,16 +63,16 @@ impl From<CacheError> for Error {
     }
 }
 
-/// An error of a fetch, which several readers wait for.
+/// An error of what several readers wait for: a fetch, or a snapshot of a log.
 #[derive(Clone, Debug)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     error: Arc<Error>,
     /// Whether reading each object by itself may do better.
     pub(super) is_of_run: bool,
 }
 
 impl Failure {
-    pub(super) fn new(error: impl Into<Error>) -> Self {
+    pub(crate) fn new(error: impl Into<Error>) -> Self {
         Self {
             error: Arc::new(error.into()),
             is_of_run: false,
@@ -84,12 +84,12 @@ impl Failure {
         self
     }
 
-    pub(super) fn error(&self) -> &Error {
+    pub(crate) fn error(&self) -> &Error {
         &self.error
     }
 
     /// The error for one reader: of the same kind, with the same causes.
-    pub(super) fn share(&self) -> Error {
+    pub(crate) fn share(&self) -> Error {
         let source: Box<Shared> = Box::new(Shared(Arc::clone(&self.error)));
         match &*self.error {
             Error::NotFound { path, .. } => Error::NotFound {

@@ -54,12 +54,14 @@ use tokio::{runtime::Handle, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use error::CacheError;
+pub(crate) use error::Failure;
 pub use metrics::CacheMetrics;
 pub use options::CacheOptions;
 pub use warm::{WarmOptions, WarmReport};
 
 use self::{
-    flight::Flights, key::Identity, pack::Layouts, scan::Scans, stats::Counters, turns::Turns,
+    ahead::Unasked, flight::Flights, key::Identity, pack::Layouts, scan::Scans, stats::Counters,
+    turns::Turns,
 };
 use crate::tiers::{Class, Entry, EntryMeta, Insert, Key, Tiers};
 
@@ -82,6 +84,7 @@ struct Shared {
     layouts: Layouts,
     scans: Scans,
     counters: Counters,
+    unasked: Unasked,
     turns: Turns,
     /// Bytes that are read ahead.
     ahead_budget: Arc<Semaphore>,
@@ -138,6 +141,7 @@ impl CacheStore {
             flights: Flights::default(),
             layouts: Layouts::default(),
             counters: Counters::default(),
+            unasked: Unasked::default(),
             tasks: TaskTracker::new(),
             runtime: Handle::current(),
             stop: CancellationToken::new(),

@@ -84,9 +84,23 @@ impl Read {
         found.filter(|entry| entry.bytes.len() as u64 == length)
     }
 
-    fn held(&self, class: Class, entry: Entry, tier: Tier) -> Piece {
-        self.shared.counters.hit(class, tier);
+    fn held(&self, class: Class, key: Key, entry: Entry, tier: Tier) -> Piece {
+        self.hit(class, key, tier);
         Piece::Held(entry.meta, entry.bytes)
+    }
+
+    fn hit(&self, class: Class, key: Key, tier: Tier) {
+        match self.shared.unasked.is_first(key) {
+            true => self.shared.counters.miss(class),
+            false => self.shared.counters.hit(class, tier),
+        }
+    }
+
+    fn joined(&self, class: Class, key: Key) {
+        match self.shared.unasked.is_first(key) {
+            true => self.shared.counters.miss(class),
+            false => self.shared.counters.joined(),
+        }
     }
 
     /// A block of an entry of its own. Missing ones behind it, up to `last`, come with the same request.
@@ -99,19 +113,19 @@ impl Read {
         let key = key_of(block);
         let length = self.span(block).end - self.span(block).start;
         if let Some((entry, tier)) = self.find(class, key, length).await {
-            return Ok(self.held(class, entry, tier));
+            return Ok(self.held(class, key, entry, tier));
         }
         let (fill, range, follower) = {
             let mut registry = shared.flights.lock();
             if let Some(follower) = registry.follow(key) {
                 if block >= self.begun.load(Relaxed) {
-                    shared.counters.joined();
+                    self.joined(class, key);
                 }
                 return Ok(Piece::Flying(follower));
             }
             // It may have become resident since.
             if let Some(entry) = self.find_now(class, key, length) {
-                return Ok(self.held(class, entry, Tier::Memory));
+                return Ok(self.held(class, key, entry, Tier::Memory));
             }
             let end = (last + 1).min(block.saturating_add(shared.options.segment_blocks));
             let behind = (block + 1..end).take_while(|&next| {
@@ -147,12 +161,12 @@ impl Read {
         let key = object.identity.block_key(shared.options.block_bytes, 0);
         if !is_tiny {
             if let Some((entry, tier)) = self.find(Class::Block, key, object.size).await {
-                return Ok(self.held(Class::Block, entry, tier));
+                return Ok(self.held(Class::Block, key, entry, tier));
             }
         } else if self.how == Insert::Resident
             && let Some(entry) = self.find_now(Class::Block, key, object.size)
         {
-            return Ok(self.held(Class::Block, entry, Tier::Memory));
+            return Ok(self.held(Class::Block, key, entry, Tier::Memory));
         }
         // A frame that cannot be read again is no reason to fail: the object is read by itself.
         let Ok(Some(frame)) = context.map.frame(context.at).await else {
@@ -165,7 +179,7 @@ impl Read {
         match shared.fetch_asked(context, &frame, &layout, key, self.how) {
             Some(followed) => {
                 if followed.is_join {
-                    shared.counters.joined();
+                    self.joined(followed.class, followed.key);
                 } else {
                     shared.counters.miss(followed.class);
                 }
@@ -196,31 +210,31 @@ impl Read {
             && let Some((pack, member)) = pack
             && let Some(entry) = shared.tiers.get_memory(Class::Pack, pack.key)
         {
-            shared.counters.hit(Class::Pack, Tier::Memory);
+            self.hit(Class::Pack, pack.key, Tier::Memory);
             return unpack(&entry, member.offset);
         }
         {
             let registry = shared.flights.lock();
             if let Some(follower) = registry.follow(key) {
-                shared.counters.joined();
+                self.joined(Class::Block, key);
                 return Some(Piece::Packed(follower, 0, object.meta()));
             }
             if let Some((pack, member)) = pack
                 && let Some(follower) = registry.follow(pack.key)
             {
-                shared.counters.joined();
+                self.joined(Class::Pack, pack.key);
                 return Some(Piece::Packed(follower, member.offset, object.meta()));
             }
         }
         if let Some((entry, tier)) = self.find(Class::Block, key, object.size).await {
-            return Some(self.held(Class::Block, entry, tier));
+            return Some(self.held(Class::Block, key, entry, tier));
         }
         let (pack, member) = pack?;
         let (entry, tier) = shared
             .tiers
             .get_for(Class::Pack, pack.key, self.how)
             .await?;
-        shared.counters.hit(Class::Pack, tier);
+        self.hit(Class::Pack, pack.key, tier);
         unpack(&entry, member.offset)
     }
 }

@@ -3,14 +3,14 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use vdt_crds::api::{
-    CacheReport, CacheTiers, ClassReport, OriginReport, TierCounts, TierReport, TierState,
+    CacheReport, CacheTiers, ClassReport, OriginReport, TierCounts, TierReport, TierState, time,
 };
 
 use super::CacheStore;
 use crate::tiers::{Class, DiskState, Tier};
 
 impl CacheStore {
-    /// What the cache holds and what it saved. Whether the origin is up is not known here.
+    /// What the cache holds and what it saved. How the origin was last met is not known here.
     pub fn stats(&self) -> CacheReport {
         let (counters, tiers) = (&self.shared.counters, self.shared.tiers.stats());
         let (state, reason) = match &tiers.disk.state {
@@ -39,6 +39,7 @@ impl CacheStore {
             tiers: CacheTiers {
                 memory: TierReport {
                     state: TierState::Ok,
+                    since: Some(time(tiers.memory.since_ms)),
                     capacity: tiers.memory.capacity_bytes,
                     bytes: tiers.memory.bytes,
                     entries: tiers.memory.entries,
@@ -47,6 +48,7 @@ impl CacheStore {
                 },
                 disk: TierReport {
                     state,
+                    since: tiers.disk.since_ms.map(time),
                     capacity: tiers.disk.capacity_bytes,
                     bytes: tiers.disk.bytes,
                     entries: tiers.disk.entries,
@@ -54,7 +56,6 @@ impl CacheStore {
                     dropped_writes: tiers.disk.dropped_writes,
                     reason,
                     message,
-                    ..TierReport::default()
                 },
             },
             classes: Class::ALL.map(class).into(),

@@ -75,6 +75,7 @@ pub(super) struct Followed {
     pub(super) follower: Follower,
     /// Where the object begins in the entry.
     pub(super) base: u64,
+    pub(super) key: Key,
     pub(super) class: Class,
     /// Whether another read had begun it.
     pub(super) is_join: bool,
@@ -171,16 +172,18 @@ impl Shared {
         let mut registry = self.flights.lock();
         let member = layout.find(context.at);
         let follow = |registry: &Registry<'_>, is_join| {
-            let (follower, base, class) = match (registry.follow(key), member) {
-                (Some(follower), _) => (follower, 0, Class::Block),
+            let (follower, base, key, class) = match (registry.follow(key), member) {
+                (Some(follower), _) => (follower, 0, key, Class::Block),
                 (None, Some((pack, member))) => {
-                    (registry.follow(pack.key)?, member.offset, Class::Pack)
+                    let follower = registry.follow(pack.key)?;
+                    (follower, member.offset, pack.key, Class::Pack)
                 }
                 (None, None) => return None,
             };
             Some(Followed {
                 follower,
                 base,
+                key,
                 class,
                 is_join,
             })

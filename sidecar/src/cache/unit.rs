@@ -35,6 +35,14 @@ impl Unit {
         }
     }
 
+    /// Key of the entry.
+    pub(super) fn key(&self) -> Key {
+        match self {
+            Self::Pack(pack) => pack.key,
+            Self::Single { key, .. } => *key,
+        }
+    }
+
     pub(super) fn references(&self) -> usize {
         match self {
             Self::Pack(pack) => pack.members.len(),

@@ -82,7 +82,8 @@ impl Forward {
     }
 }
 
-fn unavailable(error: &SocketError) -> Response<ForwardBody> {
+/// What is answered for a server that does not.
+pub(crate) fn unavailable(error: &SocketError) -> Response<ForwardBody> {
     tracing::debug!(%error, "the server did not answer a request of the admin listener");
     refused(
         StatusCode::SERVICE_UNAVAILABLE,

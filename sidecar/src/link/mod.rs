@@ -28,5 +28,6 @@ pub mod wire;
 pub use client::OriginClient;
 pub use drift::DriftReporter;
 pub use forward::Forward;
+pub(crate) use forward::unavailable;
 pub use pool::{Socket, SocketError};
 pub use watch::{LinkState, Watch};

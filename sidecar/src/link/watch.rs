@@ -55,6 +55,18 @@ enum PollError {
     Answer(#[from] serde_json::Error),
 }
 
+impl PollError {
+    /// For people who ask how the server is: without the place of its socket.
+    fn told(&self) -> String {
+        match self {
+            Self::Socket(SocketError::Connect { source, .. }) => {
+                format!("cannot connect to the server: {source}")
+            }
+            Self::Socket(_) | Self::Status(_) | Self::Answer(_) => self.to_string(),
+        }
+    }
+}
+
 impl Watch {
     /// Follows the server behind `socket` and tells `notices`.
     pub fn new(socket: Socket, notices: Notices) -> (Self, watch::Receiver<LinkState>) {
@@ -85,7 +97,7 @@ impl Watch {
                     } else {
                         tracing::debug!(%error, "the server is still away");
                     }
-                    self.notices.set_origin_up(false);
+                    self.notices.origin_failed(error.told());
                     self.state.send_modify(|state| state.up = false);
                     // The next answer tells everything.
                     (self.seq, self.epoch) = (0, String::new());

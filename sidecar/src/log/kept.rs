@@ -1,18 +1,18 @@
-//! What was taken from the origin last, and whose turn it is to take it again.
+//! What was taken from the origin last, and what is being taken.
 
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use object_store::path::Path;
-use tokio::{sync::MutexGuard, time::Instant};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::notices::Stamp;
+use super::{notices::Stamp, taking::Taking};
 
 /// A value and when it was taken.
 #[derive(Debug)]
@@ -35,23 +35,14 @@ impl<T> Clone for Taken<T> {
     }
 }
 
-/// That the origin did not answer.
-#[derive(Debug, Clone)]
-pub(super) struct Refused {
-    /// When that was clear.
-    pub(super) at: Instant,
-    /// What notices said before it was asked.
-    pub(super) stamp: Stamp,
-    pub(super) message: Arc<str>,
-}
-
 /// One value that is taken again and again.
 #[derive(Debug)]
 pub(super) struct Kept<T> {
     last: Mutex<Option<Taken<T>>>,
-    /// Since what was taken last.
-    refused: Mutex<Option<Refused>>,
-    turn: tokio::sync::Mutex<()>,
+    /// What notices said before the last attempt, if the origin did not answer that.
+    refused: Mutex<Option<Stamp>>,
+    /// The attempt that is under way.
+    taking: Mutex<Option<Taking<T>>>,
     /// Who tries in place of readers. It ends with this.
     trying: Mutex<Option<AbortOnDropHandle<()>>>,
 }
@@ -61,7 +52,7 @@ impl<T> Default for Kept<T> {
         Self {
             last: Mutex::default(),
             refused: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
+            taking: Mutex::default(),
             trying: Mutex::default(),
         }
     }
@@ -76,23 +67,19 @@ impl<T> Kept<T> {
             .clone()
     }
 
-    /// Waits for the turn to take. Whoever gets it looks first at what the one before has taken.
-    pub(super) async fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().await
+    /// The attempt that is under way, locked. What it leaves is there before it is not.
+    pub(super) fn taking(&self) -> MutexGuard<'_, Option<Taking<T>>> {
+        self.taking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The last attempt, if the origin did not answer it.
-    pub(super) fn refused(&self) -> Option<Refused> {
-        self.lock_refused().clone()
+    /// What notices said before the last attempt, if the origin did not answer that.
+    pub(super) fn refused(&self) -> Option<Stamp> {
+        *self.lock_refused()
     }
 
     /// The origin did not answer an attempt, before which notices said `stamp`.
-    pub(super) fn refuse(&self, message: &str, stamp: Stamp) {
-        *self.lock_refused() = Some(Refused {
-            at: Instant::now(),
-            stamp,
-            message: message.into(),
-        });
+    pub(super) fn refuse(&self, stamp: Stamp) {
+        *self.lock_refused() = Some(stamp);
     }
 
     /// The origin has answered.
@@ -105,7 +92,7 @@ impl<T> Kept<T> {
         *self.trying.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
     }
 
-    fn lock_refused(&self) -> std::sync::MutexGuard<'_, Option<Refused>> {
+    fn lock_refused(&self) -> MutexGuard<'_, Option<Stamp>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -173,7 +160,7 @@ impl<T> Shelf<T> {
         self.clock.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Path, (Arc<T>, u64)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Path, (Arc<T>, u64)>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

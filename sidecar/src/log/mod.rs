@@ -9,6 +9,7 @@
 //! log/<catalog>/<schema>/<table>/_delta_log/<n>.crc    the same, and bodies         does not show
 //! log/<catalog>/<schema>/<table>/_delta_log/...        HEAD of what is listed
 //! log/..., any other level                             LIST by level
+//! log/<catalog>/<schema>/<table>                       LIST, flat, made of the level and the log
 //! ```
 //!
 //! There is a `_last_checkpoint` in a log and nowhere else.
@@ -17,7 +18,9 @@
 //! - A snapshot is trusted until a notice for its table, or for [`LogOptions::staleness`]. An answer is never older than that while the origin answers.
 //! - While the origin is away the last snapshot is served, however old, and counted. One reader has waited for it then; the next ones do not. That it
 //!   answers again is noticed within some 10 s, or by a notice.
-//! - One reader takes a snapshot, the others wait for it. A reader that leaves passes the turn on.
+//! - A snapshot is taken once for everybody who wants it, and to its end, whoever leaves.
+//! - A log is append-only: what is listed anew begins at the newest checkpoint. All of it is listed when that is not what it was, when the origin has been
+//!   away, and from time to time: a state may be restored from a backup.
 //! - Memory is bounded: [`TABLES_MAX`] snapshots, levels of at most [`LEVEL_OBJECTS_MAX`] objects.
 //!
 //! It relies on the origin's listing to be complete. It refuses every write.
@@ -27,6 +30,7 @@ mod kept;
 mod metrics;
 mod notices;
 mod snapshot;
+mod taking;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -88,6 +92,8 @@ struct Shared {
     metrics: LogMetrics,
     tables: Shelf<Kept<Snapshot>>,
     levels: Shelf<Kept<ListResult>>,
+    /// Levels that are too large to be kept.
+    large: Shelf<()>,
     checksums: Shelf<Object>,
     /// Where attempts in place of readers run, whichever thread a request is answered on.
     runtime: Handle,
@@ -110,6 +116,7 @@ impl LogStore {
                 metrics,
                 tables: Shelf::new(TABLES_MAX),
                 levels: Shelf::new(LEVELS_MAX),
+                large: Shelf::new(LEVELS_MAX),
                 checksums: Shelf::new(CHECKSUMS_MAX),
                 runtime: Handle::current(),
             }),
@@ -124,6 +131,37 @@ impl LogStore {
             .try_flatten()
             .boxed()
     }
+
+    /// All that is below a table's folder, of what is kept. A folder too large for that is the origin's to list: whoever only wants to know whether there
+    /// is anything gets its first page.
+    fn below_table(&self, folder: Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        if self.shared.large.get(&folder).is_some() {
+            return self.shared.origin.list(Some(&folder));
+        }
+        let store = self.clone();
+        let streams = async move {
+            let ListResult {
+                mut objects,
+                common_prefixes,
+            } = store.shared.level(folder).await?;
+            let mut streams = Vec::new();
+            for child in common_prefixes {
+                let begin = format!("{child}/");
+                let behind =
+                    objects.partition_point(|meta| meta.location.as_ref() < begin.as_str());
+                let later = objects.split_off(behind);
+                streams.push(stream::iter(objects).map(Ok).boxed());
+                let store = store.clone();
+                // Not before it is its turn: whoever wants one object asks for no more.
+                let below = stream::once(async move { store.list(Some(&child)) });
+                streams.push(below.flatten().boxed());
+                objects = later;
+            }
+            streams.push(stream::iter(objects).map(Ok).boxed());
+            Ok::<_, Error>(stream::iter(streams).flatten())
+        };
+        stream::once(streams).try_flatten().boxed()
+    }
 }
 
 impl Shared {
@@ -131,20 +169,21 @@ impl Shared {
     async fn snapshot(self: &Arc<Self>, folder: &Path) -> Result<Arc<Snapshot>> {
         let kept = self.tables.of(folder);
         let (origin, log) = (Arc::clone(&self.origin), folder.clone());
-        let take = move || Snapshot::take(Arc::clone(&origin), log.clone());
+        let take = move |begin| Snapshot::take(Arc::clone(&origin), log.clone(), begin);
         self.fresh(folder, &kept, take).await
     }
 
     async fn level(self: &Arc<Self>, folder: Path) -> Result<ListResult> {
         let kept = self.levels.of(&folder);
         let (origin, level) = (Arc::clone(&self.origin), folder.clone());
-        let take = move || {
+        let take = move |_| {
             let (origin, level) = (Arc::clone(&origin), level.clone());
             async move { origin.list_with_delimiter(Some(&level)).await }
         };
         let listed = self.fresh(&folder, &kept, take).await?;
         if listed.objects.len() + listed.common_prefixes.len() > LEVEL_OBJECTS_MAX {
             self.levels.forget(&folder);
+            self.large.put(&folder, ());
         }
         Ok(ListResult {
             common_prefixes: listed.common_prefixes.clone(),
@@ -229,6 +268,11 @@ fn is_folder(path: &Path) -> bool {
     is_in_log(path) && (path.parts().count() <= 4 || log_folder(path).is_some())
 }
 
+/// Whether `path` is the folder of a table: `log/<catalog>/<schema>/<table>`.
+fn is_table(path: &Path) -> bool {
+    is_in_log(path) && path.parts_count() == 4
+}
+
 /// Whether `path` lies in `log`, so that its level is worth keeping.
 fn is_in_log(path: &Path) -> bool {
     path.parts()
@@ -259,9 +303,10 @@ impl ObjectStore for LogStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        match prefix.and_then(log_folder) {
-            Some(folder) => self.listed(folder.clone(), None),
-            None => self.shared.origin.list(prefix),
+        match prefix {
+            Some(folder) if log_folder(folder).is_some() => self.listed(folder.clone(), None),
+            Some(folder) if is_table(folder) => self.below_table(folder.clone()),
+            _ => self.shared.origin.list(prefix),
         }
     }
 

@@ -8,8 +8,10 @@ use std::{
     },
 };
 
+use chrono::Utc;
 use object_store::path::Path;
 use prometheus_client::metrics::gauge::Gauge;
+use vdt_crds::api::{OriginError, OriginReport, time};
 
 /// Tables whose notices are counted one by one. They are declared ones; with more all are counted as one.
 const TABLES_MAX: usize = 65_536;
@@ -25,8 +27,17 @@ struct Heard {
     tables: Mutex<HashMap<Box<str>, u64>>,
     all: AtomicU64,
     up: AtomicBool,
+    met: Mutex<Met>,
     peers: AtomicBool,
     gauge: Gauge,
+}
+
+/// How the origin was last met.
+#[derive(Debug)]
+struct Met {
+    /// Since when it is up, or not; Unix ms.
+    since_ms: i64,
+    last_error: Option<OriginError>,
 }
 
 /// What had been heard at a moment. Anything heard since makes it another one.
@@ -34,6 +45,13 @@ struct Heard {
 pub(super) struct Stamp {
     all: u64,
     table: u64,
+}
+
+impl Stamp {
+    /// Whether nothing but versions of the table has been heard between the two: not that anything may have happened.
+    pub(super) fn is_of_the_run(self, other: Self) -> bool {
+        self.all == other.all
+    }
 }
 
 impl Default for Notices {
@@ -53,6 +71,10 @@ impl Notices {
                 tables: Mutex::default(),
                 all: AtomicU64::new(0),
                 up: AtomicBool::new(true),
+                met: Mutex::new(Met {
+                    since_ms: Utc::now().timestamp_millis(),
+                    last_error: None,
+                }),
                 peers: AtomicBool::new(false),
                 gauge,
             }),
@@ -79,8 +101,31 @@ impl Notices {
 
     /// Tells whether the origin answers.
     pub fn set_origin_up(&self, up: bool) {
-        self.heard.up.store(up, Ordering::Release);
+        if self.heard.up.swap(up, Ordering::AcqRel) != up {
+            self.met().since_ms = Utc::now().timestamp_millis();
+        }
         self.heard.gauge.set(i64::from(up));
+    }
+
+    /// Tells that the origin does not answer, and in what words.
+    pub fn origin_failed(&self, message: String) {
+        self.set_origin_up(false);
+        self.met().last_error = Some(OriginError {
+            time: time(Utc::now().timestamp_millis()),
+            message,
+        });
+    }
+
+    /// How the origin was last met; what was asked of it is not known here.
+    #[must_use]
+    pub fn origin(&self) -> OriginReport {
+        let met = self.met();
+        OriginReport {
+            up: self.is_origin_up(),
+            since: Some(time(met.since_ms)),
+            last_error: met.last_error.clone(),
+            ..OriginReport::default()
+        }
     }
 
     /// Whether the origin is known to answer, or not known to be away.
@@ -114,10 +159,43 @@ impl Notices {
         }
     }
 
+    fn met(&self) -> std::sync::MutexGuard<'_, Met> {
+        self.heard
+            .met
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Box<str>, u64>> {
         self.heard
             .tables
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_when_the_origin_is_away_and_its_last_words_are_told() {
+        let notices = Notices::new();
+        let came_ms = |ms| notices.met().since_ms = ms;
+        came_ms(0);
+        notices.set_origin_up(true);
+        assert_eq!(notices.origin().since, Some(time(0)));
+        assert_eq!(notices.origin().last_error, None);
+        notices.origin_failed("one".to_owned());
+        let away = notices.origin();
+        assert!(!away.up && away.since > Some(time(0)));
+        came_ms(0);
+        notices.origin_failed("other".to_owned());
+        assert_eq!(notices.origin().since, Some(time(0)), "it is as it was");
+        notices.set_origin_up(true);
+        let back = notices.origin();
+        assert!(back.up && back.since > Some(time(0)));
+        let said = back.last_error.map(|error| error.message);
+        assert_eq!(said.as_deref(), Some("other"), "it is told later too");
     }
 }

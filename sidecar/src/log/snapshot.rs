@@ -4,17 +4,22 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chrono::Utc;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use object_store::{
     Attributes, Error, GetOptions, GetResult, GetResultPayload, ListResult, ObjectMeta,
     ObjectStore, Result, path::Path,
 };
 use serde::Deserialize;
+use tokio::time::Instant;
 use vdt_rope::unquoted;
+
+use super::taking::{Begin, Heard};
 
 const HINT: &str = "_last_checkpoint";
 /// Snapshots tried when the hint names what the listing lacks: a checkpoint was written in between.
 const TRIES: usize = 2;
+/// How long a listing is only added to. What is changed behind the newest checkpoint, which a log's writers never do, is seen after this.
+const ADDED_TO_MAX: Duration = Duration::from_secs(300);
 /// Most bytes of a hint or a checksum file.
 const OBJECT_BYTES_MAX: u64 = 1 << 20;
 
@@ -37,10 +42,10 @@ impl File {
         if name == HINT {
             return Self::Hint;
         }
-        match name.split_once('.') {
-            Some((version, "json")) if is_version(version) => Self::Commit,
-            Some((version, "crc")) if is_version(version) => Self::Checksum,
-            _ => Self::Other,
+        match version_of(location) {
+            Some((_, "json")) => Self::Commit,
+            Some((_, "crc")) => Self::Checksum,
+            Some(_) | None => Self::Other,
         }
     }
 }
@@ -49,7 +54,9 @@ impl File {
 #[derive(Debug)]
 pub(super) struct Snapshot {
     /// In byte order.
-    listing: Vec<ObjectMeta>,
+    listing: Arc<Vec<ObjectMeta>>,
+    /// When all of it was listed.
+    listed_at: Instant,
     hint: Option<Object>,
 }
 
@@ -61,13 +68,18 @@ struct Hint {
 
 impl Snapshot {
     /// Takes a snapshot: the listing, then the hint, which is left out where it goes on to name what the listing lacks.
-    pub(super) async fn take(origin: Arc<dyn ObjectStore>, folder: Path) -> Result<Self> {
-        let mut snapshot = Self::take_once(&origin, &folder).await?;
+    pub(super) async fn take(
+        origin: Arc<dyn ObjectStore>,
+        folder: Path,
+        begin: Begin<Self>,
+    ) -> Result<Self> {
+        let Begin { before, heard } = begin;
+        let mut snapshot = Self::take_once(&origin, &folder, before.as_deref(), &heard).await?;
         for _ in 1..TRIES {
             if snapshot.hint_is_listed(&folder) {
                 return Ok(snapshot);
             }
-            snapshot = Self::take_once(&origin, &folder).await?;
+            snapshot = Self::take_once(&origin, &folder, Some(&snapshot), &heard).await?;
         }
         if !snapshot.hint_is_listed(&folder) {
             // Always right: clients read the listing instead.
@@ -76,16 +88,23 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    async fn take_once(origin: &Arc<dyn ObjectStore>, folder: &Path) -> Result<Self> {
-        let listed: Result<Vec<_>> = origin.list(Some(folder)).try_collect().await;
-        let mut listing = match listed {
-            Ok(listing) => listing,
-            Err(Error::NotFound { .. }) => Vec::new(),
-            Err(error) => return Err(error),
+    async fn take_once(
+        origin: &Arc<dyn ObjectStore>,
+        folder: &Path,
+        before: Option<&Self>,
+        heard: &Heard,
+    ) -> Result<Self> {
+        let added_to = match before {
+            Some(before) => before.added_to(origin, folder, heard).await?,
+            None => None,
         };
-        if !listing.is_sorted_by(|a, b| a.location.as_ref() < b.location.as_ref()) {
-            listing.sort_unstable_by(|a, b| a.location.as_ref().cmp(b.location.as_ref()));
-        }
+        let (listing, listed_at) = match added_to {
+            Some(listed) => listed,
+            None => {
+                let at = Instant::now();
+                (Arc::new(list(origin.list(Some(folder)), heard).await?), at)
+            }
+        };
         // A log without a checkpoint has no hint.
         let hint = match listing.iter().any(|meta| is_checkpoint(&meta.location)) {
             true => match Object::get(origin.as_ref(), &folder.clone().join(HINT)).await {
@@ -95,7 +114,48 @@ impl Snapshot {
             },
             false => None,
         };
-        Ok(Self { listing, hint })
+        Ok(Self {
+            listing,
+            listed_at,
+            hint,
+        })
+    }
+
+    /// The listing with what has been added to it, asked for from the newest checkpoint on; `None` if that, or anything behind it, is not what it was.
+    ///
+    /// Whatever comes late comes behind it: clients and writers begin at a checkpoint, and write none of an older version.
+    async fn added_to(
+        &self,
+        origin: &Arc<dyn ObjectStore>,
+        folder: &Path,
+        heard: &Heard,
+    ) -> Result<Option<(Arc<Vec<ObjectMeta>>, Instant)>> {
+        let is_of_log = |meta: &&ObjectMeta| meta.location.parent().as_ref() == Some(folder);
+        let mut newest_first = self.listing.iter().rev().filter(is_of_log);
+        let newest = newest_first.find_map(|meta| checkpoint_version(&meta.location));
+        let Some(newest) = newest.filter(|_| self.listed_at.elapsed() < ADDED_TO_MAX) else {
+            return Ok(None);
+        };
+        // The files of a version have its number and a dot.
+        let offset = folder.clone().join(newest);
+        let behind = self.listing.partition_point(|meta| meta.location <= offset);
+        let (older, held) = self.listing.split_at(behind);
+        let found = list(origin.list_with_offset(Some(folder), &offset), heard).await?;
+        let is_there = |meta: &ObjectMeta| {
+            let at = found.binary_search_by(|other| other.location.cmp(&meta.location));
+            at.ok().and_then(|at| found.get(at)) == Some(meta)
+        };
+        let mut versions = held
+            .iter()
+            .filter(|meta| version_of(&meta.location).is_some());
+        if !versions.all(is_there) {
+            return Ok(None);
+        }
+        let listing = match found == held {
+            true => Arc::clone(&self.listing),
+            false => Arc::new(older.iter().cloned().chain(found).collect()),
+        };
+        Ok(Some((listing, self.listed_at)))
     }
 
     fn hint_is_listed(&self, folder: &Path) -> bool {
@@ -251,11 +311,41 @@ fn is_version(text: &str) -> bool {
     text.len() == 20 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether a file of a log is a checkpoint, or a part of one.
+/// The version that a file of a log is of, as its name has it, and what follows.
+fn version_of(location: &Path) -> Option<(&str, &str)> {
+    let named = location.filename()?.split_once('.')?;
+    is_version(named.0).then_some(named)
+}
+
+/// The version of a checkpoint, or of a part of one.
+fn checkpoint_version(location: &Path) -> Option<&str> {
+    let (version, kind) = version_of(location)?;
+    kind.starts_with("checkpoint.").then_some(version)
+}
+
 fn is_checkpoint(location: &Path) -> bool {
-    let name = location.filename().unwrap_or_default();
-    name.split_once(".checkpoint.")
-        .is_some_and(|(version, _)| is_version(version))
+    checkpoint_version(location).is_some()
+}
+
+/// All that is listed, in byte order.
+async fn list(
+    mut listed: BoxStream<'static, Result<ObjectMeta>>,
+    heard: &Heard,
+) -> Result<Vec<ObjectMeta>> {
+    let mut listing: Vec<ObjectMeta> = Vec::new();
+    loop {
+        match listed.try_next().await {
+            Ok(Some(meta)) => listing.push(meta),
+            Ok(None) => break,
+            Err(Error::NotFound { .. }) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        }
+        heard.now();
+    }
+    if !listing.is_sorted_by(|a, b| a.location < b.location) {
+        listing.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+    }
+    Ok(listing)
 }
 
 fn empty() -> GetResultPayload {

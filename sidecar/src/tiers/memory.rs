@@ -192,6 +192,7 @@ impl Memory {
             metadata_capacity_bytes: self.metadata.capacity() as u64,
             bytes: pools.iter().map(|pool| pool.usage() as u64).sum(),
             entries: pools.iter().map(|pool| pool.entries() as u64).sum(),
+            ..MemoryStats::default()
         }
     }
 }

@@ -23,6 +23,7 @@ mod stored;
 
 use std::sync::Arc;
 
+use chrono::Utc;
 use prometheus_client::registry::Registry;
 
 use self::{
@@ -45,6 +46,7 @@ pub struct Tiers {
     memory: Arc<Memory>,
     disk: Option<Disk>,
     counters: Arc<Counters>,
+    opened_ms: i64,
 }
 
 impl Tiers {
@@ -79,6 +81,7 @@ impl Tiers {
             memory,
             disk,
             counters,
+            opened_ms: Utc::now().timestamp_millis(),
         })
     }
 
@@ -165,7 +168,10 @@ impl Tiers {
     /// Returns what the tiers hold and did.
     pub fn stats(&self) -> TiersStats {
         TiersStats {
-            memory: self.memory.stats(),
+            memory: MemoryStats {
+                since_ms: self.opened_ms,
+                ..self.memory.stats()
+            },
             disk: self.disk.as_ref().map_or_else(DiskStats::off, Disk::stats),
             classes: self.counters.class_stats(),
         }

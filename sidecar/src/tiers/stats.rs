@@ -22,6 +22,8 @@ pub struct TiersStats {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MemoryStats {
+    /// Since when it works, Unix ms.
+    pub since_ms: i64,
     /// Bytes for entries of every class.
     pub capacity_bytes: u64,
     /// The part of it that only metadata uses, bytes.
@@ -38,6 +40,8 @@ pub struct MemoryStats {
 pub struct DiskStats {
     /// Whether it works.
     pub state: DiskState,
+    /// Since when it does, or does not for the reason that it has; Unix ms.
+    pub since_ms: Option<i64>,
     /// How files are read and written: "io_uring", "psync", or "" without a disk tier.
     pub engine: &'static str,
     /// Bytes asked for.
@@ -77,6 +81,7 @@ impl DiskStats {
     pub(super) fn off() -> Self {
         Self {
             state: DiskState::Off,
+            since_ms: None,
             engine: "",
             wanted_bytes: 0,
             capacity_bytes: 0,

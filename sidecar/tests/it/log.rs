@@ -123,6 +123,27 @@ async fn one_snapshot_answers_everything_that_changes() {
 }
 
 #[tokio::test]
+async fn what_is_below_a_table_is_listed_by_what_is_kept() {
+    let bed = Bed::new(long()).await;
+    let table = Path::from("log/main/docs/t");
+    for file in ["0a.rope", "fa.rope", "_vdt/owner.json"] {
+        bed.put(&Path::parse(format!("{table}/{file}")).unwrap(), "{}")
+            .await;
+    }
+    let there: Vec<_> = bed.origin.list(Some(&table)).try_collect().await.unwrap();
+    for _ in 0..3 {
+        let listed: Vec<_> = bed.store.list(Some(&table)).try_collect().await.unwrap();
+        assert_eq!(listed, there, "in the same order");
+    }
+    // The level, the log, and each time what is neither.
+    assert_eq!(bed.lists(), 2 + 3);
+    bed.notices.set_origin_up(false);
+    let first = bed.store.list(Some(&table)).try_next().await.unwrap();
+    assert_eq!(first.as_ref(), there.first());
+    assert_eq!(bed.lists(), 0);
+}
+
+#[tokio::test]
 async fn checksums_are_read_once() {
     let bed = Bed::new(long()).await;
     let crc = path(&format!("{:020}.crc", 0));

@@ -5,4 +5,5 @@ mod cache;
 mod front;
 mod link;
 mod log;
+mod long_log;
 mod tiers;

@@ -1,10 +1,14 @@
 //! Whether the tier works: it is opened, left when it breaks, and tried again.
 
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::Ordering::{Relaxed, SeqCst},
+    },
     time::Duration,
 };
 
+use chrono::Utc;
 use tokio::{
     task::JoinHandle,
     time::{Instant, MissedTickBehavior, interval, timeout},
@@ -31,7 +35,9 @@ const READ_ERRORS_MAX: u32 = 16;
 
 #[derive(Debug)]
 pub(super) struct Status {
-    pub(super) state: DiskState,
+    state: DiskState,
+    /// Since when, Unix ms.
+    since_ms: i64,
     pub(super) layout: Option<Arc<Layout>>,
     /// Closes what was left.
     pub(super) closing: Option<JoinHandle<()>>,
@@ -49,6 +55,7 @@ impl Status {
         let now = Instant::now();
         Self {
             state: DiskState::Ok,
+            since_ms: Utc::now().timestamp_millis(),
             layout: None,
             closing: None,
             retry_at: now,
@@ -56,6 +63,22 @@ impl Status {
             opened_at: now,
             past_bytes: (0, 0),
         }
+    }
+
+    pub(super) fn state(&self) -> &DiskState {
+        &self.state
+    }
+
+    pub(super) fn since_ms(&self) -> i64 {
+        self.since_ms
+    }
+
+    /// The tier is like this from now on; for the same reason as before it is as it was.
+    fn becomes(&mut self, state: DiskState) {
+        if state.condition().0 != self.state.condition().0 {
+            self.since_ms = Utc::now().timestamp_millis();
+        }
+        self.state = state;
     }
 
     pub(super) fn past_bytes_of(&mut self, opened: &Opened) {
@@ -88,7 +111,7 @@ impl Inner {
                 let mut status = self.status();
                 status.opened_at = Instant::now();
                 status.layout = Some(opened.layout.clone());
-                status.state = if room.usable < room.wanted {
+                let state = if room.usable < room.wanted {
                     let error = TiersError::Smaller {
                         dir: self.options.dir.clone(),
                         wanted_bytes: room.wanted,
@@ -102,6 +125,7 @@ impl Inner {
                 } else {
                     DiskState::Ok
                 };
+                status.becomes(state);
                 drop(status);
                 self.opened.store(Some(Arc::new(opened)));
                 Ok(())
@@ -111,10 +135,10 @@ impl Inner {
                 if first {
                     warn!(reason = fault.reason, error = %fault.message, "disk cache is off");
                 }
-                self.status().state = DiskState::Degraded {
+                self.status().becomes(DiskState::Degraded {
                     reason: fault.reason,
                     message: fault.message,
-                };
+                });
                 Err(error)
             }
         }
@@ -144,10 +168,10 @@ impl Inner {
         self.opened.store(None);
         let mut status = self.status();
         status.past_bytes_of(opened);
-        status.state = DiskState::Degraded {
+        status.becomes(DiskState::Degraded {
             reason: fault.reason,
             message: fault.message.clone(),
-        };
+        });
         status.leave_alone();
         let opened = opened.clone();
         status.closing = Some(tokio::spawn(async move {
@@ -173,9 +197,24 @@ impl Inner {
         if let Some(closing) = closing {
             let _ = closing.await;
         }
+        // Without a turn nothing could be read.
+        if self.hung.load(SeqCst) >= self.budget.reads {
+            self.status().leave_alone();
+            return;
+        }
         match self.open(false).await {
             Ok(()) => info!(dir = %self.options.dir.display(), "disk cache is back"),
             Err(_) => self.status().leave_alone(),
+        }
+    }
+
+    /// Takes note of a read that is late. Until it ends it is counted.
+    pub(super) fn read_hangs(&self, opened: &Arc<Opened>) {
+        let hung = self.hung.fetch_add(1, SeqCst) + 1;
+        let errors = opened.read_errors.fetch_add(1, Relaxed) + 1;
+        if hung >= self.budget.reads || errors >= READ_ERRORS_MAX {
+            let message = "reads of the cache directory do not end.";
+            self.leave(opened, &Fault::new(reason::DISK_FAILED, message));
         }
     }
 
@@ -208,6 +247,25 @@ pub(super) async fn watch(inner: Arc<Inner>, stop: CancellationToken) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn since_when_it_is_so_is_told_by_the_reason_alone() {
+        let degraded = |reason, message: &str| DiskState::Degraded {
+            reason,
+            message: message.to_owned(),
+        };
+        let mut status = Status::new();
+        status.since_ms = 0;
+        status.becomes(DiskState::Ok);
+        assert_eq!(status.since_ms(), 0);
+        status.becomes(degraded(reason::DISK_FAILED, "one"));
+        assert!(status.since_ms() > 0);
+        status.since_ms = 0;
+        status.becomes(degraded(reason::DISK_FAILED, "tried again"));
+        assert_eq!(status.since_ms(), 0);
+        status.becomes(DiskState::Ok);
+        assert!(status.since_ms() > 0);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_tier_that_worked_for_long_is_tried_again_as_soon_as_at_first() {

@@ -1,16 +1,30 @@
 //! Reading an entry of the disk: once for everybody who asks meanwhile.
+//!
+//! Nobody waits long for a disk that hangs. A read that is late is a miss for those who wait. It keeps its turn until the kernel gives it back, for a
+//! thread and a buffer are in it as long; so there are never more of those than turns, whatever the disk does.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::Ordering::{Relaxed, SeqCst},
+    },
+    time::Duration,
+};
 
 use foyer::{Age, Load};
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
+use tokio::time::timeout;
 use tracing::warn;
 
 use super::{Inner, store::Opened};
 use crate::tiers::{Key, entry::Held, key::ByHash};
+
+/// How long a read may take with the wait for its turn, and how long without: the source answers sooner.
+const READ_DEADLINE: Duration = Duration::from_secs(5);
 
 pub(super) type Loading = Shared<BoxFuture<'static, Option<Loaded>>>;
 
@@ -24,17 +38,23 @@ pub(super) struct Loaded {
 /// Loads on a task of its own: it ends whoever leaves, for what is read into must outlive the read. Until then others join it. What nobody
 /// waits for any longer when its turn has come is not read.
 pub(super) fn load(inner: &Arc<Inner>, opened: Arc<Opened>, key: Key) -> Loading {
-    let reader = inner.clone();
-    in_turn(inner, key, async move { read(&reader, &opened, key).await })
+    let (reader, of) = (inner.clone(), opened.clone());
+    in_turn(
+        inner,
+        &opened,
+        key,
+        async move { read(&reader, &of, key).await },
+    )
 }
 
 /// Waits for a turn among the reads, then does one.
 pub(super) fn in_turn(
     inner: &Arc<Inner>,
+    opened: &Arc<Opened>,
     key: Key,
     reading: impl Future<Output = Option<Loaded>> + Send + 'static,
 ) -> Loading {
-    let inner = inner.clone();
+    let (inner, opened) = (inner.clone(), opened.clone());
     let runtime = inner.runtime.clone();
     let task = runtime.spawn(async move {
         let reads = inner.reads.clone();
@@ -48,11 +68,40 @@ pub(super) fn in_turn(
         if !listed.is_wanted() {
             return None;
         }
-        let loaded = reading.await;
+        let mut reading = pin!(reading);
+        let loaded = match timeout(READ_DEADLINE, &mut reading).await {
+            Ok(loaded) => loaded,
+            Err(_) => {
+                let _hung = Hung::begin(&listed.inner, &opened);
+                reading.await
+            }
+        };
         drop(listed);
         loaded
     });
-    async move { task.await.ok().flatten() }.boxed().shared()
+    async move {
+        // One that hangs goes on by itself.
+        let ended = timeout(READ_DEADLINE, task).await;
+        ended.ok()?.ok().flatten()
+    }
+    .boxed()
+    .shared()
+}
+
+/// A read is late, and has its turn still.
+struct Hung(Arc<Inner>);
+
+impl Hung {
+    fn begin(inner: &Arc<Inner>, opened: &Arc<Opened>) -> Self {
+        inner.read_hangs(opened);
+        Self(inner.clone())
+    }
+}
+
+impl Drop for Hung {
+    fn drop(&mut self) {
+        self.0.hung.fetch_sub(1, SeqCst);
+    }
 }
 
 /// Takes a load off the list of those that can be joined when it ends, however it does.

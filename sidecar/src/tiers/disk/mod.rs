@@ -13,7 +13,7 @@
 //! An entry lives on if it is hot: one that a lookup reads from the older half
 //! of the regions is written again, and so is one that memory holds as hot when its region is freed, up to half of that region.
 //!
-//! **Faults.** An entry that does not verify or cannot be read is dropped. A directory that is full, read-only, gone or broken is left: the
+//! **Faults.** An entry that does not verify or cannot be read is dropped. A directory that is full, read-only, gone, broken or does not answer is left: the
 //! tier closes, says why, and is tried again after a while that doubles; a full one comes back smaller. Lookups never see an error.
 //!
 //! **Crash.** What was written before is found again, verified entry by entry as it is read. What waited in the queue is lost.
@@ -143,6 +143,8 @@ struct Inner {
     doorkeeper: Doorkeeper,
     loading: Mutex<HashMap<Key, Loading>>,
     reads: Arc<Semaphore>,
+    /// Reads that are late and have their turns still.
+    hung: AtomicU64,
     /// Where entries are read and decoded, whichever thread asks for them.
     runtime: Handle,
 }
@@ -171,6 +173,7 @@ impl Disk {
             doorkeeper: Doorkeeper::new(options.capacity),
             loading: Mutex::default(),
             reads: Arc::new(Semaphore::new(budget.reads as usize)),
+            hung: AtomicU64::default(),
             runtime: Handle::current(),
         });
         match inner.open(true).await {
@@ -340,7 +343,8 @@ impl Inner {
         let (mut write_bytes, mut read_bytes) = status.past_bytes;
         let counters = &self.counters;
         let mut stats = DiskStats {
-            state: status.state.clone(),
+            state: status.state().clone(),
+            since_ms: Some(status.since_ms()),
             wanted_bytes: self.options.capacity,
             entries_max: self.budget.entries_max(),
             index_bytes_max: self.budget.index_bytes,

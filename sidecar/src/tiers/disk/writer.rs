@@ -21,6 +21,9 @@ use crate::tiers::{Class, key::ByHash, reason};
 /// How long a batch may take. A disk that needs longer for a few megabytes is of no use.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long a look at the directory may take.
+const LOOK_DEADLINE: Duration = Duration::from_secs(5);
+
 /// Writes what comes through the queue, until that is closed and empty.
 pub(super) async fn run(inner: Arc<Inner>) {
     loop {
@@ -182,11 +185,16 @@ impl Inner {
 }
 
 async fn blocking(look: impl FnOnce() -> Result<(), Fault> + Send + 'static) -> Result<(), Fault> {
-    match tokio::task::spawn_blocking(look).await {
-        Ok(found) => found,
-        Err(error) => {
+    // Late, it goes on on its thread. The tier is left then, so there are few of those.
+    match timeout(LOOK_DEADLINE, tokio::task::spawn_blocking(look)).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => {
             warn!(%error, "cache directory cannot be looked at");
             Ok(())
         }
+        Err(_) => Err(Fault::new(
+            reason::DISK_FAILED,
+            "the cache directory does not answer.",
+        )),
     }
 }

@@ -1,7 +1,9 @@
 //! Any interleaving of ranges, evictions, restarts, overwrites and faults gives the origin's bytes or a clean error.
 
 use std::{
+    fs, io,
     ops::Range,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst},
@@ -11,13 +13,19 @@ use std::{
 use futures::{StreamExt, future::join_all};
 use object_store::{ObjectStore, ObjectStoreExt};
 use proptest::prelude::*;
+use tempfile::TempDir;
 use vdt_rope::testing::{Altered, with_body};
 use vdt_sidecar::{
     cache::CacheOptions,
-    tiers::{Tiers, TiersOptions},
+    tiers::{DiskOptions, DiskState, Tiers, TiersOptions},
 };
 
 use super::fixture::{Stack, content, memory, put_artifacts, ranged, read, source_path};
+
+/// Few regions.
+const DISK_BYTES: u64 = 16 << 20;
+/// What the disk takes of it, and room for a few entries: most are read from the disk.
+const MEMORY_BYTES: u64 = (8 << 20) + DISK_BYTES / 8192 * 160 + (256 << 10);
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -25,8 +33,8 @@ enum Step {
     Read(Vec<(u16, u16)>),
     /// What the origin does from now on.
     Fault(u8),
-    /// A new cache on empty memory.
-    Restart,
+    /// A new cache on empty memory, and on the disk as it was closed or, without that, as it lay there.
+    Restart { is_clean: bool },
     /// An artifact is overwritten.
     Overwrite(u8),
     /// Readers that leave after one chunk.
@@ -38,7 +46,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => prop::collection::vec(part, 1..4).prop_map(Step::Read),
         2 => (0u8..5).prop_map(Step::Fault),
-        1 => Just(Step::Restart),
+        1 => any::<bool>().prop_map(|is_clean| Step::Restart { is_clean }),
         1 => (0u8..40).prop_map(Step::Overwrite),
         1 => (0u16..1000).prop_map(Step::Leave),
     ]
@@ -91,11 +99,12 @@ async fn play(sizes: Vec<usize>, steps: Vec<Step>, composed: bool) {
     let base = memory();
     let (path, file) = put_artifacts(&*base, &sizes).await;
     let fault = Arc::new(AtomicU8::new(0));
-    let origin = faulty(Arc::clone(&base) as _, "sources", &fault);
-    let stack = || async {
-        // Room for a few entries: most are evicted.
+    // Sources, ropes, and so the files that are composed of them.
+    let origin = faulty(Arc::clone(&base) as _, "", &fault);
+    let stack = async |dir: &Path| {
         let tiers = TiersOptions {
-            memory_bytes: 256 << 10,
+            memory_bytes: MEMORY_BYTES,
+            disk: Some(DiskOptions::new(dir, DISK_BYTES)),
             ..TiersOptions::default()
         };
         let options = CacheOptions {
@@ -110,9 +119,12 @@ async fn play(sizes: Vec<usize>, steps: Vec<Step>, composed: bool) {
             ..CacheOptions::default()
         };
         let tiers = Arc::new(Tiers::open(tiers).await.unwrap());
-        Stack::over(Arc::clone(&origin), tiers, composed, options)
+        assert_eq!(tiers.stats().disk.state, DiskState::Ok);
+        let stack = Stack::over(Arc::clone(&origin), Arc::clone(&tiers), composed, options);
+        (stack, tiers)
     };
-    let mut now = stack().await;
+    let mut dir = tempfile::tempdir().unwrap();
+    let (mut now, mut tiers) = stack(dir.path()).await;
     let mut is_whole = true;
     let range = |start: u16, length: u16| -> Range<u64> {
         let bytes = file.len() as u64;
@@ -141,9 +153,12 @@ async fn play(sizes: Vec<usize>, steps: Vec<Step>, composed: bool) {
                 now.settle().await;
                 fault.store(kind, SeqCst);
             }
-            Step::Restart => {
+            Step::Restart { is_clean } => {
+                let copied = (!is_clean).then(|| as_it_lies(dir.path()));
                 now.cache.close().await;
-                now = stack().await;
+                tiers.close().await;
+                dir = copied.unwrap_or(dir);
+                (now, tiers) = stack(dir.path()).await;
             }
             Step::Overwrite(number) => {
                 let number = usize::from(number) % sizes.len();
@@ -162,6 +177,29 @@ async fn play(sizes: Vec<usize>, steps: Vec<Step>, composed: bool) {
     }
     now.cache.close().await;
     assert_eq!(now.cache.in_flight(), 0);
+    tiers.close().await;
+}
+
+/// A copy of a folder that is written to meanwhile.
+fn as_it_lies(dir: &Path) -> TempDir {
+    fn copy(from: &Path, to: &Path) {
+        for entry in fs::read_dir(from).unwrap() {
+            let (entry, to) = (
+                entry.as_ref().unwrap(),
+                to.join(entry.as_ref().unwrap().file_name()),
+            );
+            if entry.file_type().unwrap().is_dir() {
+                fs::create_dir(&to).unwrap();
+                copy(&entry.path(), &to);
+            } else if let Err(error) = fs::copy(entry.path(), &to) {
+                // What is looked at may be gone by now.
+                assert_eq!(error.kind(), io::ErrorKind::NotFound);
+            }
+        }
+    }
+    let copied = tempfile::tempdir().unwrap();
+    copy(dir, copied.path());
+    copied
 }
 
 proptest! {

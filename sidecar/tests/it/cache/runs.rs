@@ -265,6 +265,29 @@ async fn misses_are_counted_by_what_is_fetched() {
 }
 
 #[tokio::test]
+async fn what_is_read_ahead_is_missed_by_the_scan_that_it_is_read_for() {
+    for read_ahead_bytes in [0, 8 << 20] {
+        let origin = memory();
+        let (path, file) = put_artifacts(&*origin, &[100_000; 60]).await;
+        let options = CacheOptions {
+            read_ahead_bytes,
+            ..CacheOptions::default()
+        };
+        let stack = Stack::new(origin, false, options).await;
+        let mut told = Vec::new();
+        for _ in 0..2 {
+            check(&stack, &path, &file, 0..file.len() as u64).await;
+            stack.settle().await;
+            let stats = stack.cache.stats();
+            assert_eq!(stats.read_ahead_bytes > 0, read_ahead_bytes > 0);
+            let blocks = stats.classes.iter().find(|it| it.class == "block");
+            told.push(blocks.map(|it| (it.hits.memory, it.misses)).unwrap());
+        }
+        assert_eq!(told, [(0, 60), (60, 60)], "{read_ahead_bytes}");
+    }
+}
+
+#[tokio::test]
 async fn a_changed_neighbour_does_not_spoil_a_run() {
     let origin = memory();
     let (path, file) = put_artifacts(&*origin, &[50_000; 40]).await;

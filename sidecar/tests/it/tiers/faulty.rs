@@ -45,6 +45,8 @@ pub(super) enum Fault {
     Lost,
     /// Only the first half is written, and all is said to be.
     Torn,
+    /// It does not end before the plan has something else for it.
+    Hang,
 }
 
 type Plan = Box<dyn FnMut(Io) -> Fault + Send>;
@@ -118,7 +120,13 @@ struct Behind {
 
 impl Behind {
     fn fault(&self, io: Io) -> Fault {
-        (lock(&self.plan))(io)
+        loop {
+            let fault = (lock(&self.plan))(io);
+            if !matches!(fault, Fault::Hang) {
+                return fault;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn path(&self, ino: INodeNo) -> io::Result<PathBuf> {
@@ -181,7 +189,7 @@ impl Behind {
         let file = self.file(handle)?;
         let middle = data.len() / 2;
         match fault {
-            Fault::None => file.write_all_at(data, offset)?,
+            Fault::None | Fault::Hang => file.write_all_at(data, offset)?,
             Fault::Fail(errno) => return Err(errno),
             Fault::Lost => {}
             Fault::Torn => file.write_all_at(&data[..middle], offset)?,

@@ -1,5 +1,7 @@
 //! Reads and writes of the disk tier that fail, tear and lie.
 
+use std::time::Duration;
+
 use fuser::Errno;
 use vdt_sidecar::tiers::{Class, DiskState, Tiers, reason};
 
@@ -56,6 +58,45 @@ async fn reads_that_fail_or_lie_are_misses() {
         fill(&tiers, 0..60, LENGTH).await;
         assert_eq!(found(&tiers, 0..60, LENGTH).await.len(), 60, "{fault:?}");
     }
+    tiers.close().await;
+}
+
+#[tokio::test]
+async fn reads_that_hang_are_misses_and_the_disk_is_left_until_they_end() {
+    let Some(faulty) = Faulty::mount() else {
+        return;
+    };
+    let tiers = filled(&faulty, MIB, 60).await;
+    assert!(found(&tiers, 0..60, LENGTH).await.len() > 50);
+    faulty.plan(|io| match io {
+        Io::Read => Fault::Hang,
+        _ => Fault::None,
+    });
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    let mut reads = std::pin::pin!(found(&tiers, 0..60, LENGTH));
+    let left = loop {
+        tokio::select! {
+            biased;
+            left = &mut reads => break left,
+            () = tokio::time::advance(Duration::from_millis(500)) => {}
+        }
+    };
+    assert!(left.len() < 10, "memory holds few: {left:?}");
+    // No more than are read at once are waited for, one by one.
+    assert!(began.elapsed() < Duration::from_secs(30));
+    assert_eq!(why(&tiers), reason::DISK_FAILED);
+    faulty.plan(|_| Fault::None);
+    tokio::time::resume();
+    let back = async {
+        while tiers.stats().disk.state != DiskState::Ok {
+            tiers.check_disk().await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(60), back).await;
+    assert!(in_time.is_ok(), "{:?}", tiers.stats().disk);
+    assert!(found(&tiers, 0..60, LENGTH).await.len() > 50);
     tiers.close().await;
 }
 
