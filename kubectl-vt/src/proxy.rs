@@ -12,6 +12,7 @@ use std::net::IpAddr;
 
 use anyhow::Context;
 use http::Uri;
+use ipnet::IpNet;
 use kube::config::{Cluster, KubeConfigOptions, Kubeconfig};
 
 /// The cluster of the kubeconfig that the options choose, if it is one of it.
@@ -100,8 +101,8 @@ fn covers(no_proxy: &str, server: &Uri) -> bool {
         if entry == "*" {
             return true;
         }
-        if let Some((range, length)) = entry.split_once('/') {
-            return address.is_some_and(|address| contains(range, length, address));
+        if let Ok(range) = entry.parse::<IpNet>() {
+            return address.is_some_and(|address| range.contains(&address));
         }
         let (name, only) = split_port(&entry);
         if name.is_empty() || only.is_some_and(|only| only != port) {
@@ -131,24 +132,6 @@ fn split_port(entry: &str) -> (&str, Option<u16>) {
         None => (entry, None),
     };
     (name.trim_matches(['[', ']']), port)
-}
-
-/// Reports whether the range `first/length` contains an address.
-fn contains(first: &str, length: &str, address: IpAddr) -> bool {
-    let (Ok(first), Ok(length)) = (first.parse::<IpAddr>(), length.parse::<u32>()) else {
-        return false;
-    };
-    let (differ, bits) = match (first, address) {
-        (IpAddr::V4(first), IpAddr::V4(address)) => {
-            (u128::from(first.to_bits() ^ address.to_bits()), 32_u32)
-        }
-        (IpAddr::V6(first), IpAddr::V6(address)) => (first.to_bits() ^ address.to_bits(), 128),
-        _ => return false,
-    };
-    let Some(beyond) = bits.checked_sub(length) else {
-        return false;
-    };
-    differ.checked_shr(beyond).unwrap_or_default() == 0
 }
 
 #[cfg(test)]

@@ -1,43 +1,45 @@
-//! Connections to a Unix socket: HTTP/1.1, kept and used again.
+//! Requests over a Unix socket: HTTP/1.1, on connections that hyper-util's client keeps and uses again.
 //!
-//! - A request takes the connection that was used last, or makes one. At most [`OPEN_MAX`] are open; beyond that requests wait a moment and then fail.
-//! - A connection comes back when its body has been read to the end; a body that is dropped before closes it. While as many are open as may be it is
-//!   not kept: a request may wait for its place, and has looked for idle ones already.
-//! - One that the server closed while it was idle costs another connection, not an error: the request has not been sent then.
+//! - At most [`REQUESTS_MAX`] are under way; beyond that a request waits a moment and then fails.
+//! - A connection that the server closed while it was idle costs another connection, not an error: the request has not been sent then.
 //! - Connections live on the runtime that the socket was made in, whichever thread asks: one that a thread of the data listener made would
 //!   wait for the requests of that thread, and end with it.
 //! - Clocks: [`CONNECT_MAX`] to connect, [`ANSWER_MAX`] to an answer's headers, [`SILENCE_MAX`] of silence within a body while its reader waits.
 
 use std::{
-    collections::VecDeque,
+    error::Error,
     io,
     path::{Path, PathBuf},
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{Request, Response, header::HOST};
+use http::{Request, Response, Uri, uri::PathAndQuery};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     body::{Body, Frame, Incoming, SizeHint},
-    client::conn::http1::{self, SendRequest},
+    rt::Executor,
 };
-use hyper_util::rt::TokioIo;
+use hyper_util::{
+    client::legacy::{self, Client},
+    rt::{TokioIo, TokioTimer},
+};
 use tokio::{
     net::UnixStream,
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, Sleep, timeout},
+    time::{Sleep, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
+use tower::Service;
 
-/// Connections at a time: less than the server accepts, and than a soft limit of 4,096 open files leaves beside clients.
-const OPEN_MAX: usize = 1024;
-/// Time to wait for one of them.
-const OPEN_WAIT: Duration = Duration::from_secs(5);
+/// Requests at a time: less than the server accepts connections, and than a soft limit of 4,096 open files leaves beside clients.
+const REQUESTS_MAX: usize = 1024;
+/// Time to wait for one of them to end.
+const TURN_WAIT: Duration = Duration::from_secs(5);
 /// Connections kept while idle: those of a busy second.
 const IDLE_MAX: usize = 128;
 /// How long an idle one is kept: half of what the server allows.
@@ -61,14 +63,14 @@ pub enum SocketError {
         source: io::Error,
     },
     /// Too many requests at once.
-    #[error("{OPEN_MAX} requests wait for the server already")]
+    #[error("{REQUESTS_MAX} requests wait for the server already")]
     Busy,
     /// The server did not answer.
     #[error("the server did not answer within {} s", .0.as_secs())]
     Silent(Duration),
     /// The connection broke, or what came over it was not HTTP.
     #[error("the connection to the server broke")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] Box<dyn Error + Send + Sync>),
     /// The answer is larger than any that is expected.
     #[error("the server's answer has more than {0} bytes")]
     TooLong(usize),
@@ -86,38 +88,32 @@ pub struct Socket {
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
-    idle: Mutex<VecDeque<Idle>>,
-    open: Arc<Semaphore>,
-    runtime: Handle,
-}
-
-#[derive(Debug)]
-struct Connection {
-    sender: SendRequest<Full<Bytes>>,
-    /// Drives it; it ends with the connection.
-    _task: AbortOnDropHandle<()>,
-    _permit: OwnedSemaphorePermit,
-}
-
-#[derive(Debug)]
-struct Idle {
-    connection: Connection,
-    since: Instant,
+    client: Client<Connector, Full<Bytes>>,
+    turns: Arc<Semaphore>,
 }
 
 impl Socket {
     /// The socket at `path`, which need not be there yet. Needs a runtime: connections live on it.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self::of_at_most(OPEN_MAX, path)
+        Self::of_at_most(REQUESTS_MAX, path.into())
     }
 
-    fn of_at_most(open_max: usize, path: impl Into<PathBuf>) -> Self {
+    fn of_at_most(requests_max: usize, path: PathBuf) -> Self {
+        let runtime = Handle::current();
+        let client = Client::builder(On(runtime.clone()))
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIME)
+            .pool_max_idle_per_host(IDLE_MAX)
+            .build(Connector {
+                path: path.as_path().into(),
+                runtime,
+            });
+        let turns = Arc::new(Semaphore::new(requests_max));
         Self {
             shared: Arc::new(Shared {
-                path: path.into(),
-                idle: Mutex::default(),
-                open: Arc::new(Semaphore::new(open_max)),
-                runtime: Handle::current(),
+                path,
+                client,
+                turns,
             }),
         }
     }
@@ -137,30 +133,27 @@ impl Socket {
         answer_max: Duration,
     ) -> Result<Response<SocketBody>, SocketError> {
         let (mut parts, body) = request.into_parts();
-        // Origin form (RFC 9112 3.2.1), and the Host that HTTP/1.1 asks for.
-        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        parts.uri = path
-            .parse()
-            .map_err(|error: http::uri::InvalidUri| SocketError::Request(error.into()))?;
-        parts
-            .headers
-            .entry(HOST)
-            .or_insert(http::HeaderValue::from_static("origin"));
-        let mut request = Request::from_parts(parts, Full::new(body));
+        // The client asks in origin form, and names the authority as Host (RFC 9112 3.2).
+        let path = parts.uri.into_parts().path_and_query;
+        parts.uri = Uri::builder()
+            .scheme("http")
+            .authority("origin")
+            .path_and_query(path.unwrap_or(PathAndQuery::from_static("/")))
+            .build()
+            .map_err(SocketError::Request)?;
+        let request = Request::from_parts(parts, Full::new(body));
         let answer = async {
-            while let Some(mut connection) = self.take_idle().await {
-                match connection.sender.try_send_request(request).await {
-                    Ok(response) => return Ok(self.answer(connection, response)),
-                    Err(mut failed) => match failed.take_message() {
-                        // Closed while it was idle: nothing was sent.
-                        Some(unsent) => request = unsent,
-                        None => return Err(SocketError::Broken(failed.into_error())),
-                    },
-                }
-            }
-            let mut connection = self.connect().await?;
-            let response = connection.sender.send_request(request).await;
-            Ok(self.answer(connection, response.map_err(SocketError::Broken)?))
+            let turns = Arc::clone(&self.shared.turns);
+            let Ok(Ok(turn)) = timeout(TURN_WAIT, turns.acquire_owned()).await else {
+                return Err(SocketError::Busy);
+            };
+            let response = self.shared.client.request(request).await;
+            let response = response.map_err(|error| self.failed(error))?;
+            Ok(response.map(|inner| SocketBody {
+                inner,
+                silence: None,
+                _turn: turn,
+            }))
         };
         match timeout(answer_max, answer).await {
             Ok(answered) => answered,
@@ -202,110 +195,72 @@ impl Socket {
         }
     }
 
-    fn answer(&self, connection: Connection, response: Response<Incoming>) -> Response<SocketBody> {
-        response.map(|inner| SocketBody {
-            inner,
-            connection: Some(connection),
-            pool: self.clone(),
-            silence: None,
-        })
-    }
-
-    /// An idle connection that is still open, the one that was used last.
-    async fn take_idle(&self) -> Option<Connection> {
-        loop {
-            let idle = self.lock().pop_back()?;
-            let mut connection = idle.connection;
-            if idle.since.elapsed() > IDLE_TIME || connection.sender.is_closed() {
-                continue;
-            }
-            // It was put back at the end of a body; the task behind it may not have noticed yet.
-            if connection.sender.ready().await.is_ok() {
-                return Some(connection);
-            }
+    fn failed(&self, error: legacy::Error) -> SocketError {
+        if !error.is_connect() {
+            return SocketError::Broken(error.into());
         }
-    }
-
-    async fn connect(&self) -> Result<Connection, SocketError> {
-        let open = Arc::clone(&self.shared.open);
-        let Ok(Ok(permit)) = timeout(OPEN_WAIT, open.acquire_owned()).await else {
-            return Err(SocketError::Busy);
-        };
-        // Both the stream and what drives it belong to the runtime that they are made on.
-        let connecting = self.shared.runtime.spawn(open_at(self.shared.path.clone()));
-        let connected = AbortOnDropHandle::new(connecting).await;
-        let (sender, task) = connected.map_err(|stopped| SocketError::Connect {
+        let cause = error
+            .source()
+            .and_then(|cause| cause.downcast_ref::<io::Error>());
+        SocketError::Connect {
             path: self.shared.path.clone(),
-            source: io::Error::other(stopped),
-        })??;
-        Ok(Connection {
-            sender,
-            _task: task,
-            _permit: permit,
+            source: match cause {
+                Some(cause) => io::Error::new(cause.kind(), cause.to_string()),
+                None => io::Error::other(error),
+            },
+        }
+    }
+}
+
+/// Connects to the socket, on the runtime that it was made in.
+#[derive(Debug, Clone)]
+struct Connector {
+    path: Arc<Path>,
+    runtime: Handle,
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<UnixStream>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let path = Arc::clone(&self.path);
+        let connecting = self
+            .runtime
+            .spawn(async move { timeout(CONNECT_MAX, UnixStream::connect(path)).await });
+        let connecting = AbortOnDropHandle::new(connecting);
+        Box::pin(async move {
+            let connected = connecting.await.map_err(io::Error::other)?;
+            let stream = connected.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+            stream.map(TokioIo::new)
         })
     }
+}
 
-    fn put_back(&self, connection: Connection) {
-        if self.shared.open.available_permits() == 0 {
-            return;
-        }
-        let since = Instant::now();
-        let mut idle = self.lock();
-        while idle.len() >= IDLE_MAX
-            || idle
-                .front()
-                .is_some_and(|oldest| oldest.since.elapsed() > IDLE_TIME)
-        {
-            idle.pop_front();
-        }
-        idle.push_back(Idle { connection, since });
-    }
+/// What drives connections runs there too.
+#[derive(Debug, Clone)]
+struct On(Handle);
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Idle>> {
-        self.shared
-            .idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+impl<F> Executor<F> for On
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(future);
     }
 }
 
-/// A new connection, and the task that drives it.
-async fn open_at(
-    path: PathBuf,
-) -> Result<(SendRequest<Full<Bytes>>, AbortOnDropHandle<()>), SocketError> {
-    let connecting = timeout(CONNECT_MAX, UnixStream::connect(&path));
-    let connected = connecting.await.map_err(|_| io::ErrorKind::TimedOut.into());
-    let stream = connected
-        .flatten()
-        .map_err(|source| SocketError::Connect { path, source })?;
-    let (sender, connection) = http1::Builder::new()
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(SocketError::Broken)?;
-    let task = tokio::spawn(async move {
-        // Whoever waits for an answer is told; an idle connection ends unseen.
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection to the server ended");
-        }
-    });
-    Ok((sender, AbortOnDropHandle::new(task)))
-}
-
-/// The body of an answer. Read to its end it gives its connection back.
+/// The body of an answer.
 #[derive(Debug)]
 pub struct SocketBody {
     inner: Incoming,
-    connection: Option<Connection>,
-    pool: Socket,
     silence: Option<Pin<Box<Sleep>>>,
-}
-
-impl SocketBody {
-    fn end(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.pool.put_back(connection);
-        }
-    }
+    _turn: OwnedSemaphorePermit,
 }
 
 impl Body for SocketBody {
@@ -320,20 +275,14 @@ impl Body for SocketBody {
         match Pin::new(&mut this.inner).poll_frame(cx) {
             Poll::Ready(frame) => {
                 this.silence = None;
-                match &frame {
-                    None => this.end(),
-                    Some(Ok(_)) if this.inner.is_end_stream() => this.end(),
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) => this.connection = None,
-                }
-                Poll::Ready(frame.map(|frame| frame.map_err(SocketError::Broken)))
+                let broken = |error: hyper::Error| SocketError::Broken(error.into());
+                Poll::Ready(frame.map(|frame| frame.map_err(broken)))
             }
             Poll::Pending => {
                 let silence = this
                     .silence
                     .get_or_insert_with(|| Box::pin(tokio::time::sleep(SILENCE_MAX)));
                 ready!(silence.as_mut().poll(cx));
-                this.connection = None;
                 Poll::Ready(Some(Err(SocketError::Silent(SILENCE_MAX))))
             }
         }
@@ -345,15 +294,6 @@ impl Body for SocketBody {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
-    }
-}
-
-impl Drop for SocketBody {
-    fn drop(&mut self) {
-        // An answer without a body was never polled.
-        if self.inner.is_end_stream() {
-            self.end();
-        }
     }
 }
 
@@ -382,37 +322,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_for_a_place_gets_that_of_a_connection_that_comes_back() {
+    async fn a_request_that_waits_gets_the_turn_of_one_that_ends() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("origin.sock");
         let serving = tokio::spawn(serve(UnixListener::bind(&path).expect("a socket")));
-        let socket = Socket::of_at_most(2, &path);
+        let socket = Socket::of_at_most(2, path);
         let ask = async || {
             let request = Request::get("/").body(Bytes::new()).expect("a request");
             socket.send(request).await
         };
         let (one, two) = (ask().await.expect("one"), ask().await.expect("two"));
-        let three = async {
-            let began = Instant::now();
-            ask().await.expect("three");
-            assert!(began.elapsed() < OPEN_WAIT, "{:?}", began.elapsed());
-        };
-        let come_back = async {
-            // The third looks for an idle one first, and waits.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            one.into_body().collect().await.expect("a body");
-        };
-        tokio::join!(three, come_back);
-        // With room for more, they are kept.
+        let mut three = Box::pin(ask());
+        assert!(futures::poll!(three.as_mut()).is_pending());
+        assert_eq!(socket.shared.turns.available_permits(), 0);
+        one.into_body().collect().await.expect("a body");
+        three.await.expect("three");
+        // What is dropped before its end gives its turn back too.
         drop(two);
-        ask()
-            .await
-            .expect("four")
-            .into_body()
-            .collect()
-            .await
-            .expect("a body");
-        assert_eq!(socket.lock().len(), 1);
+        assert_eq!(socket.shared.turns.available_permits(), 2);
         serving.abort();
     }
 }

@@ -4,12 +4,9 @@
 //! - A valid `traceparent` (W3C Trace Context, section 3.2) is taken up: logs carry its trace id, its span as parent, and a span id of our own.
 //!   Without one a trace begins here.
 //!
-//! Ids are random numbers, not secrets: a counter, hashed with keys that the process drew at its start.
+//! Ids are random numbers, not secrets.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::http::header::{HeaderMap, HeaderName};
 
@@ -58,7 +55,7 @@ impl Ids {
             .get(REQUEST_ID)
             .and_then(|value| value.to_str().ok())
             .filter(|text| is_plain(text))
-            .map_or_else(|| format!("{:016X}", random()), ToOwned::to_owned);
+            .map_or_else(|| format!("{:016X}", fastrand::u64(..)), ToOwned::to_owned);
         let mut parents = headers.get_all(TRACE_PARENT).iter();
         let context = match (parents.next(), parents.next()) {
             (Some(value), None) => value.to_str().ok().and_then(parse),
@@ -66,11 +63,8 @@ impl Ids {
         };
         Self {
             request,
-            trace: context.map_or_else(
-                || TraceId(u128::from(random()) << 64 | u128::from(random())),
-                |(trace, _)| trace,
-            ),
-            span: SpanId(random()),
+            trace: context.map_or_else(|| TraceId(fastrand::u128(1..)), |(trace, _)| trace),
+            span: SpanId(fastrand::u64(1..)),
             parent: context.map(|(_, span)| span),
         }
     }
@@ -102,14 +96,6 @@ fn hex(text: &str, digits: usize) -> Option<u128> {
     (plain && text.len() == digits)
         .then(|| u128::from_str_radix(text, 16).ok())
         .flatten()
-}
-
-/// A number that is not 0.
-fn random() -> u64 {
-    static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    KEYS.hash_one(COUNTER.fetch_add(1, Ordering::Relaxed))
-        .max(1)
 }
 
 #[cfg(test)]

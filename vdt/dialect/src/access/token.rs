@@ -4,6 +4,9 @@
 
 use ::http::HeaderMap;
 use ::http::header::AUTHORIZATION;
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 /// What a request shows.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,7 +34,7 @@ pub(crate) fn presented(headers: &HeaderMap) -> Presented {
         if !scheme.eq_ignore_ascii_case("basic") {
             return None;
         }
-        let text = String::from_utf8(base64(rest)?).ok()?;
+        let text = String::from_utf8(BASE64.decode(rest).ok()?).ok()?;
         let (_, password) = text.split_once(':')?;
         Some(password.to_owned())
     };
@@ -41,32 +44,11 @@ pub(crate) fn presented(headers: &HeaderMap) -> Presented {
     }
 }
 
-/// Decodes base64 (RFC 4648 4), with or without padding.
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let digits = text.trim_end_matches('=').as_bytes();
-    let mut bytes = Vec::with_capacity(digits.len() * 3 / 4);
-    for group in digits.chunks(4) {
-        if group.len() == 1 {
-            return None;
-        }
-        let mut bits = 0_u32;
-        for at in 0..4 {
-            let value = match group.get(at) {
-                None => 0,
-                Some(digit @ b'A'..=b'Z') => digit - b'A',
-                Some(digit @ b'a'..=b'z') => digit - b'a' + 26,
-                Some(digit @ b'0'..=b'9') => digit - b'0' + 52,
-                Some(b'+') => 62,
-                Some(b'/') => 63,
-                Some(_) => return None,
-            };
-            bits = bits << 6 | u32::from(value);
-        }
-        let [_, three @ ..] = bits.to_be_bytes();
-        bytes.extend_from_slice(three.get(..group.len() - 1)?);
-    }
-    Some(bytes)
-}
+/// Base64 (RFC 4648 4), with or without padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 #[cfg(test)]
 mod tests {

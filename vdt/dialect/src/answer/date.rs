@@ -1,54 +1,23 @@
 //! HTTP dates (RFC 9110 5.6.7): written as IMF-fixdate, read in all three forms.
 
-use chrono::{DateTime, Datelike, NaiveDateTime, Timelike, Utc};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+use chrono::{DateTime, Utc};
+use httpdate::fmt_http_date;
 
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+/// 9999-12-31 23:59:59: IMF-fixdate has four digits for the year.
+const SECONDS_MAX: u64 = 253_402_300_799;
 
-/// Writes `at` as an IMF-fixdate, cut to whole seconds.
+/// Writes `at` as an IMF-fixdate, cut to whole seconds; a time outside of the years 1970 to 9999 as the nearest inside.
 pub fn http_date(at: DateTime<Utc>) -> String {
-    // Every answer has one: chrono's own formatting, which parses its pattern each time, was a thirtieth of a small one.
-    let (date, time) = (at.date_naive(), at.time());
-    let mut text = String::with_capacity(32);
-    let pair = |text: &mut String, number: u32| {
-        for digit in [number / 10, number] {
-            text.push(char::from(b'0' + (digit % 10) as u8));
-        }
-    };
-    text.push_str(DAYS[date.weekday().num_days_from_monday() as usize]);
-    text.push_str(", ");
-    pair(&mut text, date.day());
-    text.push(' ');
-    text.push_str(MONTHS[date.month0() as usize]);
-    text.push(' ');
-    // IMF-fixdate has four digits, and nothing else is a date that a store gives.
-    let year = date.year().clamp(0, 9999).unsigned_abs();
-    pair(&mut text, year / 100);
-    pair(&mut text, year);
-    for (before, number) in [
-        (' ', time.hour()),
-        (':', time.minute()),
-        (':', time.second()),
-    ] {
-        text.push(before);
-        pair(&mut text, number);
-    }
-    text.push_str(" GMT");
-    text
+    let seconds = u64::try_from(at.timestamp()).unwrap_or(0).min(SECONDS_MAX);
+    fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
 /// Reads an HTTP date; `None` means that the header is to be ignored.
 pub(crate) fn parse_http_date(text: &str) -> Option<DateTime<Utc>> {
-    const IMF_FIXDATE: &str = "%a, %d %b %Y %H:%M:%S GMT";
-    const RFC_850: &str = "%A, %d-%b-%y %H:%M:%S GMT";
-    const ASCTIME: &str = "%a %b %e %H:%M:%S %Y";
-    [IMF_FIXDATE, RFC_850, ASCTIME]
-        .iter()
-        .find_map(|form| NaiveDateTime::parse_from_str(text.trim(), form).ok())
-        .map(|at| at.and_utc())
+    let at: SystemTime = httpdate::parse_http_date(text.trim()).ok()?;
+    Some(at.into())
 }
 
 #[cfg(test)]
@@ -75,6 +44,17 @@ mod tests {
             let at = DateTime::from_timestamp(second, 999_999_999).expect("in range");
             let expected = at.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
             assert_eq!(http_date(at), expected);
+        }
+    }
+
+    #[test]
+    fn times_that_have_no_date_are_written_as_the_nearest_that_has() {
+        for (second, text) in [
+            (-1, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (253_402_300_800, "Fri, 31 Dec 9999 23:59:59 GMT"),
+        ] {
+            let at = DateTime::from_timestamp(second, 0).expect("in range");
+            assert_eq!(http_date(at), text);
         }
     }
 

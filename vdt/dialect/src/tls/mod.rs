@@ -4,7 +4,7 @@
 //! - A connection keeps what it was made with; the next handshake gets the new certificate.
 //! - TLS 1.2 and 1.3 by rustls with AWS-LC, which encrypts with the widest instructions that the processor has, ALPN `h2` and `http/1.1`. Clients are not asked for certificates.
 
-mod der;
+mod expiry;
 
 use std::sync::{Arc, OnceLock};
 
@@ -204,7 +204,7 @@ fn parse(pair: &PemPair, provider: &CryptoProvider) -> Result<Pair, TlsError> {
     let Some(first) = chain.first() else {
         return Err(TlsError::NoCertificate { name: name() });
     };
-    let not_after = der::not_after(first);
+    let not_after = expiry::not_after(first);
     let key = PrivateKeyDer::from_pem_slice(&pair.key).map_err(|_| TlsError::NoKey {
         name: pair.key_name.clone(),
     })?;
