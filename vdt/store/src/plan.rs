@@ -177,7 +177,7 @@ fn plan_source(
         None => Err(Hold::NotListed),
         Some(listing) => {
             let dropped = count_dropped(&files, &listing);
-            if policy.hold_shrunk && !source.edited && dropped * 2 > known {
+            if policy.hold_shrunk && !source.edited && is_shrunk(dropped, known) {
                 Err(Hold::Shrunk { dropped, known })
             } else {
                 Ok(listing)
@@ -241,6 +241,11 @@ fn keep_or_relay(
     }
     rows.sort_unstable_by(|a, b| a.object.key.cmp(&b.object.key));
     plan.add.extend(groups(context.clone(), rows, layout));
+}
+
+/// Whether a listing lacks so many of the artifacts that were known that it is not believed.
+pub(crate) fn is_shrunk(dropped: u64, known: u64) -> bool {
+    dropped.saturating_mul(2) > known
 }
 
 fn count_dropped(files: &[CommittedFile], listing: &Listing) -> u64 {

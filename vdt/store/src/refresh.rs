@@ -127,7 +127,7 @@ impl TableRefresh {
             }
             if let Some(done) = self.run_listed(snapshot, listings, listed_at).await? {
                 return Ok(RefreshReport {
-                    listing_seconds: listing_time.as_secs_f64(),
+                    listing_seconds: listing_time.as_secs_f64() + done.listing_seconds,
                     seconds: started.elapsed().as_secs_f64(),
                     ..done
                 });

@@ -34,12 +34,14 @@ impl TableRefresh {
             contexts,
             configuration,
             metadata_changed,
+            looking,
         } = planned;
         let changes = plan.changes.clone();
         let artifacts = plan.artifacts();
         let table = self.log.table().to_string();
-        let report = |version: u64, committed: bool, bytes: u64, unparsed: u64| {
-            report(
+        let report = |version: u64, committed: bool, bytes: u64, unparsed: u64| RefreshReport {
+            listing_seconds: looking.as_secs_f64(),
+            ..report(
                 &table,
                 version,
                 committed,

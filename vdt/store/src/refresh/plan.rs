@@ -1,6 +1,10 @@
 //! From listings to a plan: what is edited, what is held, what the next version is made of.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use vdt_table::SourceContext;
 
@@ -12,10 +16,13 @@ use crate::{
     definition::{EDITION_KEY, LAYOUT_KEY, PLACE_KEY, SOURCE_KEY, committed_place},
     error::StoreError,
     log::Snapshot,
-    plan::{Current, Hold, Listed, ListedAt, Plan, Policy, plan},
+    plan::{Current, Hold, Listed, ListedAt, Plan, Policy, is_shrunk, plan},
     rows::read_current,
-    source::{Listing, Source, SourceError},
+    source::{Listing, Look, Source, SourceError},
 };
+
+/// Artifacts that are looked for though the listing that lacks them is not believed either way.
+const IDLE_LOOKS: usize = 1_000;
 
 /// Sources by name, as their rows are laid out in the version that is planned.
 pub(super) type Contexts = BTreeMap<Arc<str>, Arc<SourceContext>>;
@@ -27,6 +34,8 @@ pub(super) struct Planned {
     pub(super) contexts: Contexts,
     pub(super) configuration: BTreeMap<String, String>,
     pub(super) metadata_changed: bool,
+    /// How long what listings lack was looked for.
+    pub(super) looking: Duration,
 }
 
 impl TableRefresh {
@@ -43,7 +52,7 @@ impl TableRefresh {
         };
         let mut configuration = self.definition.configuration();
         let relay = is_edited(snapshot, &configuration, LAYOUT_KEY);
-        let mut outcomes = Vec::new();
+        let (mut outcomes, mut looking) = (Vec::new(), Duration::ZERO);
         let mut listed = Vec::new();
         for (source, listing) in self.definition.sources.iter().zip(listings) {
             let keys = [SOURCE_KEY, PLACE_KEY].map(|prefix| format!("{prefix}{}", source.name()));
@@ -52,7 +61,13 @@ impl TableRefresh {
                 .any(|key| is_edited(snapshot, &configuration, key));
             let mut context = source.context();
             let listing = match listing {
-                Ok(listing) => complete(source, listing, &mut current).await?,
+                Ok(listing) => {
+                    let is_held = self.definition.refresh.hold_shrunk && !edited;
+                    let began = Instant::now();
+                    let whole = complete(source, listing, &mut current, is_held).await?;
+                    looking += began.elapsed();
+                    whole
+                }
                 failed => failed,
             };
             let listing = match listing {
@@ -122,30 +137,44 @@ impl TableRefresh {
             contexts,
             configuration,
             metadata_changed,
+            looking,
         })
     }
 }
 
 /// A listing with the rows of `current` that it lacks although they are there: what is not in it is taken out of the table. Rows
-/// that are laid out for another place than the source's are not its to look for.
+/// that are laid out for another place than the source's are not its to look for. Nor is anything where the source `is_held` when its listing lacks so
+/// much: an emptied folder would be asked for all that it had, again and again.
+///
+/// Cancel: the looks end with the one under way.
 async fn complete(
     source: &Arc<Source>,
     listing: Listing,
     current: &mut Current,
+    is_held: bool,
 ) -> Result<Result<Listing, SourceError>, StoreError> {
     let (source, given) = (source.clone(), std::mem::take(current));
+    // Held for as long as somebody waits for the answer.
+    let awaited = Arc::new(());
+    let is_awaited = Arc::downgrade(&awaited);
     let looking = tokio::task::spawn_blocking(move || {
         let files = given.files.iter();
-        let rows = files
+        let all = files
             .filter(|file| file.source == *source.name())
-            .flat_map(|file| &file.artifacts)
-            .filter(|row| row.object.source == *source.id());
-        let listing = source.complete(listing, rows.map(|row| &*row.object.key));
+            .flat_map(|file| &file.artifacts);
+        let known = all.clone().count() as u64;
+        let rows = all.filter(|row| row.object.source == *source.id());
+        let look = Look {
+            is_idle: &|missing| is_held && missing > IDLE_LOOKS && is_shrunk(missing as u64, known),
+            is_awaited: &|| is_awaited.strong_count() > 0,
+        };
+        let listing = source.complete(listing, rows.map(|row| &*row.object.key), &look);
         (listing, given)
     });
     let (listing, given) = looking
         .await
         .map_err(|source| StoreError::task("a look at what a listing lacks", source))?;
+    drop(awaited);
     *current = given;
     Ok(listing)
 }

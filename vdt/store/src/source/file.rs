@@ -119,13 +119,15 @@ impl FileSource {
         }
     }
 
-    /// Those of `keys` that are files now; see [`lookup`]. Blocks.
+    /// Those of `keys` that are files now and that `listed` has under no other name; see [`lookup`]. Blocks.
     pub(super) fn find<'a>(
         &self,
         context: &SourceContext,
         keys: impl Iterator<Item = &'a str>,
+        listed: &[Entry],
     ) -> Result<Vec<Entry>, SourceError> {
-        lookup::find(context, &self.root, keys)
+        let found = lookup::find(context, &self.root, keys)?;
+        Ok(lookup::without_listed(found, listed))
     }
 
     /// Makes sure that the declared path leads to the folder that was opened.

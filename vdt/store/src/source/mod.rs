@@ -211,7 +211,7 @@ impl Source {
     }
 
     /// `listing` with those of the `known` keys that it lacks although they are there (`file::lookup`). Buckets lack none.
-    /// Blocks, for one look at each key that is missing; `known` may be in any order.
+    /// Blocks, for one look at each key that is missing, as far as `look` allows; `known` may be in any order.
     ///
     /// # Errors
     /// Whatever keeps it from being known whether a key is there.
@@ -219,12 +219,19 @@ impl Source {
         &self,
         listing: Listing,
         known: impl Iterator<Item = &'a str>,
+        look: &Look<'_>,
     ) -> Result<Listing, SourceError> {
         let Place::File(folder) = &self.place else {
             return Ok(listing);
         };
-        let missing = known.filter(|key| !listing.has(key) && self.declared(key));
-        let found = folder.find(&self.context, missing)?;
+        let missing: Vec<&str> = known
+            .filter(|key| !listing.has(key) && self.declared(key))
+            .collect();
+        if (look.is_idle)(missing.len()) {
+            return Ok(listing);
+        }
+        let keys = missing.into_iter().take_while(|_| (look.is_awaited)());
+        let found = folder.find(&self.context, keys, &listing.entries)?;
         Ok(listing.with(found))
     }
 
@@ -235,6 +242,14 @@ impl Source {
             Place::S3(bucket) => bucket.store(),
         }
     }
+}
+
+/// How far it is looked for what a listing lacks.
+pub(crate) struct Look<'a> {
+    /// Whether nothing would come of it to look for so many.
+    pub(crate) is_idle: &'a dyn Fn(usize) -> bool,
+    /// Whether somebody waits for the answer still.
+    pub(crate) is_awaited: &'a dyn Fn() -> bool,
 }
 
 /// Hashes what makes a place itself. Parts are separated by a zero byte, which none of them can hold.

@@ -67,8 +67,13 @@ impl Lab {
 
     /// A refresh with a listing that lacks `key`.
     async fn run_without(&self, key: &str) -> RefreshReport {
+        self.run_with(|entry| &*entry.object.key != key).await
+    }
+
+    /// A refresh with a listing of those that `is_listed`.
+    async fn run_with(&self, is_listed: impl Fn(&Entry) -> bool) -> RefreshReport {
         let mut listing = self.list().await;
-        listing.entries.retain(|entry| &*entry.object.key != key);
+        listing.entries.retain(is_listed);
         let snapshot = self.refresh.log().snapshot().await.expect("the log reads");
         let listed_at = ListedAt {
             began_ms: i64::MAX,
@@ -95,6 +100,7 @@ async fn a_file_that_a_listing_has_missed_keeps_its_row() {
     let missed = lab.run_without("b").await;
     assert!(!missed.committed, "row and id are as they were");
     assert_eq!((missed.artifacts, missed.deleted), (3, 0));
+    assert!(missed.listing_seconds > 0.0, "the look counts");
 
     // What it is now counts.
     fs::write(lab.folder.path().join("b"), "written anew").expect("written");
@@ -109,6 +115,24 @@ async fn a_file_that_a_listing_has_missed_keeps_its_row() {
     fs::create_dir(lab.folder.path().join("b")).expect("a folder of that name is no file");
     let gone = lab.run_without("b").await;
     assert_eq!((gone.artifacts, gone.deleted), (2, 1));
+}
+
+#[tokio::test]
+async fn an_emptied_folder_is_held_without_a_look_at_everything() {
+    let few = Lab::new(&["a", "b", "c"]).await;
+    let found = few.run_with(|_| false).await;
+    assert!(found.sources[0].is_current(), "{:?}", found.sources[0]);
+
+    let names: Vec<String> = (0..1_500).map(|number| number.to_string()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let many = Lab::new(&names).await;
+    let emptied = many.run_with(|_| false).await;
+    assert!(emptied.sources[0].is_held(), "{:?}", emptied.sources[0]);
+    assert_eq!((emptied.artifacts, emptied.deleted), (1_500, 0));
+    // Less than half, which would be deleted.
+    let missed = many.run_with(|entry| entry.object.key.len() > 2).await;
+    assert!(missed.sources[0].is_current());
+    assert_eq!((missed.artifacts, missed.deleted), (1_500, 0));
 }
 
 #[tokio::test]

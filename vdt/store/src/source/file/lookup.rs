@@ -4,6 +4,11 @@
 //! shows only what was there when the reading began, others may pass the name by. A key that a listing lacks is therefore
 //! asked for by itself before it counts as deleted. What is there is listed as it is; what could not be asked for is an error,
 //! as in a walk. Everything here blocks.
+//!
+//! Where names are the same in upper and lower case, a file is found under the name that it had before, too: one that is listed under the same name
+//! in another case is that file, and is listed once.
+
+use std::collections::HashSet;
 
 use rustix::fs::{FileType, OFlags};
 use vdt_table::SourceContext;
@@ -35,6 +40,20 @@ pub(super) fn find<'a>(
     Ok(found)
 }
 
+/// Those of the files `found` that `listed` has not under a name that differs in case alone. Of two hard links with such names the one that a walk
+/// has missed waits for the next walk.
+pub(super) fn without_listed(mut found: Vec<Entry>, listed: &[Entry]) -> Vec<Entry> {
+    // A listing is long, and what it lacks is not.
+    let contents: HashSet<_> = found.iter().map(|one| one.object.etag.clone()).collect();
+    let names: HashSet<_> = listed
+        .iter()
+        .filter(|one| contents.contains(&one.object.etag))
+        .map(|one| (one.object.etag.clone(), one.object.key.to_lowercase()))
+        .collect();
+    found.retain(|one| !names.contains(&(one.object.etag.clone(), one.object.key.to_lowercase())));
+    found
+}
+
 fn see(root: &OpenRoot<'_>, path: &[u8]) -> Result<Option<Seen>, OpenError> {
     match root.open(path, OFlags::PATH) {
         Ok(fd) => Ok(Some(Seen::now(&fd)?)),
@@ -43,5 +62,49 @@ fn see(root: &OpenRoot<'_>, path: &[u8]) -> Result<Option<Seen>, OpenError> {
         }
         Err(error) if is_system_folder(path, &error) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use vdt_rope::SourceObject;
+
+    use super::*;
+
+    fn entries(of: &[(&str, &str)]) -> Vec<Entry> {
+        let entry = |(key, etag): &(&str, &str)| Entry {
+            object: Arc::new(SourceObject {
+                source: "s".into(),
+                key: (*key).into(),
+                size: 1,
+                etag: Some((*etag).into()),
+                last_modified_ms: 0,
+                version: None,
+            }),
+            storage_class: None,
+            archived: false,
+        };
+        of.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn a_file_that_is_listed_in_another_case_is_not_found_in_the_old_one() {
+        let listed = entries(&[("A.pdf", "1"), ("dir/\u{c4}.pdf", "2"), ("b.pdf", "3")]);
+        for (key, etag, is_kept) in [
+            ("a.pdf", "1", false),
+            ("dir/\u{e4}.pdf", "2", false),
+            ("DIR/\u{c4}.pdf", "2", false),
+            // Another file, on a system that tells them apart.
+            ("a.pdf", "4", true),
+            // A hard link, or a file that has moved while the folder was read.
+            ("c.pdf", "3", true),
+            ("b.pdf2", "3", true),
+        ] {
+            let found = entries(&[(key, etag)]);
+            let kept = without_listed(found, &listed);
+            assert_eq!(!kept.is_empty(), is_kept, "{key} {etag}");
+        }
     }
 }
