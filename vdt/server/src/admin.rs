@@ -115,6 +115,10 @@ impl Admin for AdminState {
         }
         let mut reports = Vec::new();
         for served in chosen {
+            if let Some(refused) = served.refusal() {
+                reports.push(report(served, &Err(Arc::new(refused))));
+                continue;
+            }
             reports.push(match wait {
                 false => {
                     served.ask().map_err(unavailable)?;
@@ -254,5 +258,41 @@ fn report(served: &Served, refreshed: &Outcome) -> RefreshReport {
         removed: Some(done.deleted),
         message: (!notes.is_empty()).then(|| notes.join("; ")),
         ..outcome(served, name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+    use vdt_crds::VirtualTable;
+    use vdt_store::{Definition, OpenMode, SourceEnv, TableRefresh, TableStatus, schedule};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_suspended_table_is_not_refreshed_whether_that_is_waited_for_or_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut table = VirtualTable::for_folder(std::path::Path::new("/papers"));
+        table.spec.suspend = true;
+        let env = SourceEnv {
+            base_dir: folder.path().to_owned(),
+            ..SourceEnv::default()
+        };
+        let definition = Arc::new(Definition::open(&table, &env).expect("it opens"));
+        let memory = Arc::new(InMemory::new());
+        let state = StateStore::from_store(memory, "memory", OpenMode::ReadWrite).await;
+        let path = definition.path().to_string();
+        let refresh = TableRefresh::new(definition, state.expect("a state"), Arc::new(now_ms));
+        let (refresher, _task) = schedule(refresh, TableStatus::default());
+        let served = Arc::new(Served::open(path, "papers".to_owned(), refresher));
+        let metrics = Arc::new(Metrics::new(false).0);
+        let tables = Arc::new(Tables::new(vec![served], Vec::new()));
+        let admin = AdminState::new(tables.clone(), Late::new(tables), metrics);
+        for wait in [false, true] {
+            let reports = admin.refresh(None, wait).await.expect("it answers");
+            assert_eq!(reports[0]["outcome"], "Failed", "{reports}");
+            let message = reports[0]["message"].as_str().unwrap_or_default();
+            assert!(message.contains("is suspended"), "{reports}");
+        }
     }
 }

@@ -6,8 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use vdt_crds::{ParseError, Violation, VirtualTable};
-use vdt_store::SourceEnv;
+use vdt_crds::{ParseError, Violation, VirtualTable, chain};
+use vdt_store::{SourceEnv, StoreError};
 
 use vdt_sidecar::{
     exit::BadInput,
@@ -77,6 +77,14 @@ pub(crate) fn load(args: &SourceArgs) -> anyhow::Result<Vec<Declared>> {
     }
     check(&declared)?;
     Ok(declared)
+}
+
+/// What is told where a table cannot be opened. What its manifest says wrongly is bad input.
+pub(crate) fn refused(problem: StoreError) -> anyhow::Error {
+    match problem.is_of_manifest() {
+        true => BadInput::new(chain(&problem)).into(),
+        false => problem.into(),
+    }
 }
 
 /// Has the tables of folders and buckets follow them as `given` says.

@@ -124,7 +124,7 @@ impl Metrics {
         );
         registry.register(
             "vdt_refresh_last_success_timestamp_seconds",
-            "When the last refresh succeeded, Unix time",
+            "When the last refresh ended that shows every source as it was listed, Unix time",
             self.last_success.clone(),
         );
         registry.register(
@@ -230,9 +230,15 @@ impl Metrics {
         self.artifacts
             .get_or_create(&labels)
             .set(to_gauge(last.artifacts));
-        self.artifact_bytes
-            .get_or_create(&labels)
-            .set(to_gauge(last.artifact_bytes));
+        if let Some(bytes) = last.artifact_bytes {
+            self.artifact_bytes
+                .get_or_create(&labels)
+                .set(to_gauge(bytes));
+        }
+        if last.sources.is_empty() {
+            // As committed: no refresh has told anything yet.
+            return;
+        }
         self.unsettled
             .get_or_create(&labels)
             .set(to_gauge(last.unsettled));
@@ -291,5 +297,34 @@ mod tests {
         let (laptop, _) = Metrics::new(true);
         let laptops = series(&laptop.encode(&[], SourceReads::default()));
         assert!(doors.iter().all(|one| laptops.contains(one)));
+    }
+
+    #[test]
+    fn of_a_table_as_it_was_committed_only_what_is_known_is_shown() {
+        let (metrics, _) = Metrics::new(false);
+        let served = Served::pending("c/s/t".to_owned(), "t".to_owned(), None);
+        served.stands(vdt_store::RefreshReport {
+            artifacts: 7,
+            ..vdt_store::RefreshReport::of_version("c/s/t", 3)
+        });
+        let text = metrics.encode(&[Arc::new(served)], SourceReads::default());
+        for shown in ["vdt_table_version", "vdt_table_artifacts"] {
+            assert!(
+                text.contains(&format!("\n{shown}{{table=\"c/s/t\"}} ")),
+                "{text}"
+            );
+        }
+        assert!(
+            text.contains("vdt_table_artifacts{table=\"c/s/t\"} 7\n"),
+            "{text}"
+        );
+        for unknown in [
+            "vdt_table_artifacts_bytes{",
+            "vdt_table_unsettled_artifacts{",
+            "vdt_refresh_duration_seconds{",
+            "vdt_refresh_last_success_timestamp_seconds{",
+        ] {
+            assert!(!text.contains(unknown), "{text}");
+        }
     }
 }

@@ -71,7 +71,8 @@ pub(crate) async fn run(args: PlanArgs) -> anyhow::Result<()> {
 }
 
 async fn plan_table(declared: &Declared, rows: u64) -> anyhow::Result<TablePlan> {
-    let definition = Definition::open(&declared.table, &declared.env)?;
+    let definition =
+        Definition::open(&declared.table, &declared.env).map_err(manifests::refused)?;
     let began_ms = now_ms();
     let mut listed = Vec::new();
     let mut skipped: BTreeMap<String, u64> = BTreeMap::new();

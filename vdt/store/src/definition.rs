@@ -105,13 +105,14 @@ impl Definition {
             .map(|spec| Source::open(spec, env).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         sources.sort_by(|a, b| a.name().cmp(b.name()));
+        let columns = columns(table)?;
         Ok(Self {
             catalog: table.catalog().to_owned(),
             schema: table.schema_name().to_owned(),
             name: table.table_name().to_owned(),
             owner: table.owner(),
-            columns: columns(table)?,
-            layout: layout(table),
+            layout: layout(table).for_columns(&columns),
+            columns,
             sources,
             refresh: refresh(table),
             suspend: table.spec.suspend,
@@ -337,6 +338,89 @@ mod tests {
                 (FORM_KEY.to_owned(), "2".to_owned()),
             ])
         );
+    }
+
+    #[test]
+    fn constants_that_validation_accepts_are_those_that_make_a_table() {
+        let texts = [
+            "",
+            "x",
+            "0",
+            "-0",
+            "+7",
+            "007",
+            "1.5",
+            ".5",
+            "1.",
+            "1e3",
+            "1e400",
+            "inf",
+            "NaN",
+            "true",
+            "FALSE",
+            "yes",
+            "2147483647",
+            "2147483648",
+            "9223372036854775808",
+            "2000-02-29",
+            "1900-02-29",
+            "19700102",
+            "2024-0101",
+            "2024-00-10",
+            "0000-01-01",
+            "9999-12-31",
+            "2024-04-31",
+            "2024-01-01T",
+            "2024-01-01T00:00",
+            "2024-01-01 23:59:59.5+0130",
+            "20240101T235959,123456789Z",
+            "2024-01-01T0000",
+            "2024-01-01t00:00z",
+            "2024-01-01T24:00",
+            "2024-01-01T00:60",
+            "2024-01-01T00:00:60",
+            "2024-01-01T00:00:00.",
+            "2024-01-01T00:0000",
+            "2024-01-01T00:00+24:00",
+            "2024-01-01T00:00+01:60",
+            "2024-01-01T00:00-01",
+            "2024-01-01T00",
+            "2024-01-01T00:00:00.1234567890",
+            "2024-01-01T00:00 Z",
+            " 1",
+            "1 ",
+            "٣",
+        ];
+        let kinds = [
+            "long",
+            "integer",
+            "double",
+            "boolean",
+            "date",
+            "timestamp",
+            "string",
+            "binary",
+        ];
+        for (kind, text) in kinds.iter().flat_map(|kind| texts.map(|text| (kind, text))) {
+            let manifest = json!({
+                "apiVersion": "vdt.io/v1alpha1",
+                "kind": "VirtualTable",
+                "metadata": {"name": "one"},
+                "spec": {
+                    "sources": [{"name": "here", "type": "File", "file": {"path": "."}}],
+                    "schema": {"columns": [{"name": "c", "type": kind, "from": {"constant": text}}]},
+                },
+            });
+            let table = vdt_crds::parse(manifest.to_string().as_bytes());
+            let table = table.expect("it parses").remove(0);
+            let refused = vdt_crds::validate(&table, vdt_crds::Profile::Laptop);
+            let made = columns(&table);
+            assert_eq!(
+                refused.is_empty(),
+                made.is_ok(),
+                "{kind} {text:?}: {refused:?} {made:?}"
+            );
+        }
     }
 
     #[test]

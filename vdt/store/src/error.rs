@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf};
 
 use object_store::path::Path;
+use vdt_rope::stored::StoredError;
 
 use crate::source::SourceError;
 
@@ -63,7 +64,9 @@ pub enum StoreError {
         held_by: String,
     },
     /// The state directory cannot be used.
-    #[error("state directory {path:?}")]
+    #[error(
+        "state directory {path:?} cannot be used; see that it may be written, and that its disk is neither full nor failing"
+    )]
     Directory {
         /// The directory.
         path: PathBuf,
@@ -71,7 +74,9 @@ pub enum StoreError {
         source: io::Error,
     },
     /// The state store failed.
-    #[error("state store {location}")]
+    #[error(
+        "state store {location} failed; it is tried again, see that it can be reached, read and written"
+    )]
     State {
         /// Directory, URL or object.
         location: String,
@@ -79,7 +84,9 @@ pub enum StoreError {
         source: Box<object_store::Error>,
     },
     /// A stored JSON document is not what it should be.
-    #[error("stored document {path}")]
+    #[error(
+        "stored document {path} is damaged; restore it from a backup, or give another --state, where the table begins anew"
+    )]
     Json {
         /// The object.
         path: String,
@@ -87,7 +94,9 @@ pub enum StoreError {
         source: serde_json::Error,
     },
     /// The Delta log cannot be read.
-    #[error("delta log of {table}")]
+    #[error(
+        "delta log of {table} cannot be read; if it is damaged, restore its _delta_log from a backup"
+    )]
     Log {
         /// `<catalog>/<schema>/<table>`.
         table: String,
@@ -95,7 +104,7 @@ pub enum StoreError {
         source: Box<deltalake::DeltaTableError>,
     },
     /// A stored rope cannot be read.
-    #[error("rope {path}")]
+    #[error("rope {path} cannot be read; if it is damaged, restore it from a backup")]
     Rope {
         /// The object.
         path: String,
@@ -134,6 +143,16 @@ pub enum StoreError {
     /// The manifest asks for what cannot be served.
     #[error("{0}")]
     Manifest(String),
+    /// A refresh panicked, which is a defect of vdt. The next one tries again.
+    #[error(
+        "a refresh of {table} ended early: {message}; it is tried again, please report it with the log's lines before this one"
+    )]
+    Panicked {
+        /// `<catalog>/<schema>/<table>`.
+        table: String,
+        /// What the panic said.
+        message: String,
+    },
     /// A task of ours ended early: it panicked, which is a defect of vdt, or the process is going down.
     #[error("{task} ended early; please report it with the log's lines before this one")]
     Task {
@@ -180,13 +199,31 @@ impl StoreError {
             Self::Unconditional { .. } | Self::Directory { .. } | Self::State { .. } => {
                 "StateUnavailable"
             }
+            Self::Rope { source, .. } if is_newer(source.as_ref()) => "StateNewer",
             Self::Json { .. } | Self::Log { .. } | Self::Rope { .. } => "StateCorrupt",
             Self::Layout { .. } => "LayoutFailed",
             Self::Contended { .. } => "Contended",
             Self::Suspended { .. } => "Suspended",
             Self::Source(error) => error.reason(),
             Self::Manifest(_) => "ManifestInvalid",
-            Self::Task { .. } => "Cancelled",
+            Self::Panicked { .. } | Self::Task { .. } => "Cancelled",
         }
     }
+
+    /// Whether the manifest is at fault, and not what it names.
+    pub fn is_of_manifest(&self) -> bool {
+        matches!(
+            self,
+            Self::Manifest(_)
+                | Self::Source(SourceError::Invalid { .. } | SourceError::Unsupported { .. })
+        )
+    }
+}
+
+/// Whether a newer version wrote what a rope cannot be read of.
+pub(crate) fn is_newer(error: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(
+        error.downcast_ref::<StoredError>(),
+        Some(StoredError::Version { .. })
+    )
 }

@@ -94,6 +94,12 @@ impl Snapshot {
             .collect()
     }
 
+    /// Rows of all files.
+    pub fn rows(&self) -> u64 {
+        let rows = self.files.iter().filter_map(|file| file.rows);
+        rows.fold(0, u64::saturating_add)
+    }
+
     /// Id of the table, and when it was made in Unix time in milliseconds, by default `now_ms`.
     pub(crate) fn identity(&self, now_ms: i64) -> (String, i64) {
         let id = self.metadata.get("id").and_then(Value::as_str);

@@ -20,23 +20,23 @@ mod plan;
 mod report;
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
-use futures::future;
+use futures::{FutureExt, future};
 use serde_json::Value;
 use vdt_table::delta;
 
 pub use self::report::{RefreshReport, SourceOutcome};
 
-use self::{mirror::Mirror, report::report};
+use self::mirror::Mirror;
 use crate::{
     definition::Definition,
     error::StoreError,
     log::{Snapshot, TableLog},
-    plan::{Changes, ListedAt, is_settled},
-    rows::read_current,
+    plan::{ListedAt, is_settled},
     source::{Listing, SourceError},
     state::StateStore,
 };
@@ -101,8 +101,22 @@ impl TableRefresh {
     ///
     /// # Errors
     /// Those of the state store; those of a source only while there is no version yet, since the first one needs every
-    /// source. Later a source that cannot be listed is in the report and stays at its last state.
+    /// source. Later a source that cannot be listed is in the report and stays at its last state. A panic is an error as well: who
+    /// refreshes a table goes on doing so.
     pub async fn run(&self, progress: Option<Progress>) -> Result<RefreshReport, StoreError> {
+        // What outlives a refresh are handles, and facts that hold whenever they are written.
+        let done = AssertUnwindSafe(self.run_to_end(progress).boxed()).catch_unwind();
+        done.await.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<&str>().copied();
+            let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            Err(StoreError::Panicked {
+                table: self.log.table().to_string(),
+                message: text.unwrap_or("no message").to_owned(),
+            })
+        })
+    }
+
+    async fn run_to_end(&self, progress: Option<Progress>) -> Result<RefreshReport, StoreError> {
         let started = Instant::now();
         self.state
             .claim(self.log.table(), &self.definition.owner)
@@ -110,7 +124,7 @@ impl TableRefresh {
         let mut waited = false;
         for _ in 0..ATTEMPTS {
             let snapshot = self.log.snapshot().await?;
-            if let Some(report) = self.superseded(snapshot.as_ref()).await? {
+            if let Some(report) = self.superseded(snapshot.as_ref()) {
                 return Ok(report);
             }
             let (began, began_ms) = (Instant::now(), (self.clock)());
@@ -189,7 +203,7 @@ impl TableRefresh {
                             return;
                         };
                         total.0 += artifacts.saturating_sub(last.0);
-                        total.1 += bytes.saturating_sub(last.1);
+                        total.1 = total.1.saturating_add(bytes.saturating_sub(last.1));
                         *last = (artifacts, bytes);
                         progress(total.0, total.1);
                     })
@@ -231,32 +245,18 @@ impl TableRefresh {
 
     /// The report of a table that a newer edition of its resource, or a newer vdt, has edited: it is served as committed, and its
     /// next version is theirs to write.
-    async fn superseded(
-        &self,
-        snapshot: Option<&Snapshot>,
-    ) -> Result<Option<RefreshReport>, StoreError> {
-        let Some((snapshot, why)) = snapshot
-            .and_then(|snapshot| Some((snapshot, self.definition.superseded_by(snapshot)?)))
-        else {
-            return Ok(None);
-        };
-        let current = read_current(&self.state, &self.log, snapshot).await?;
-        let rows = current.files.iter().flat_map(|file| &file.artifacts);
-        let (artifacts, bytes) = rows.fold((0, 0), |(count, bytes), row| {
-            (count + 1, bytes + row.object.size)
-        });
+    fn superseded(&self, snapshot: Option<&Snapshot>) -> Option<RefreshReport> {
+        let snapshot = snapshot?;
+        let why = self.definition.superseded_by(snapshot)?;
         let outcomes = self
             .definition
             .sources
             .iter()
             .map(|source| report::superseded(source.name(), &why));
-        Ok(Some(report(
-            self.log.table().as_ref(),
-            snapshot.version,
-            false,
-            (artifacts, bytes, 0),
-            Changes::default(),
-            outcomes.collect(),
-        )))
+        // The ropes may be of a form that only the newer one reads.
+        Some(RefreshReport {
+            sources: outcomes.collect(),
+            ..RefreshReport::of_snapshot(self.log.table().as_ref(), snapshot)
+        })
     }
 }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStoreExt;
-use vdt_rope::{FileName, stored};
+use vdt_rope::{FileName, Rope, stored};
 use vdt_table::{Artifact, FileGroup, SourceContext, read_rows};
 
 use crate::{
-    error::StoreError,
+    error::{StoreError, is_newer},
     log::{APP_ID, AddedFile, Snapshot, TableLog},
     plan::{CommittedFile, Current},
     state::StateStore,
@@ -48,29 +49,10 @@ async fn read_file(
             source: "the log names a file that is none of vdt's".into(),
         });
     };
-    let path = log.table().clone().join(name.rope_file());
-    let stored = state
-        .objects()
-        .get(&path)
-        .await
-        .map_err(|source| StoreError::object(&path, source))?
-        .bytes()
-        .await
-        .map_err(|source| StoreError::object(&path, source))?;
-    let decoded = tokio::task::spawn_blocking(move || {
-        let found = name_of(&stored)?;
-        if found != name {
-            return Err(format!("it is the rope of {found}, and not of {name}").into());
-        }
-        let (rope, annotation) = stored::decode(&stored).map_err(boxed)?;
+    let rows = read_rope(state, log, name, |rope, annotation| {
         read_rows(&rope, &annotation).map_err(boxed)
     })
-    .await
-    .map_err(|source| StoreError::task("reading of a rope", source))?;
-    let rows = decoded.map_err(|source| StoreError::Rope {
-        path: path.to_string(),
-        source,
-    })?;
+    .await?;
     Ok(CommittedFile {
         path: file.path,
         size: file.size,
@@ -79,8 +61,71 @@ async fn read_file(
     })
 }
 
+/// How many ropes of `snapshot` are missing, or are not what they are called.
+///
+/// # Errors
+/// Those of the state store, and of a rope that a newer version wrote.
+pub(crate) async fn count_lost(
+    state: &StateStore,
+    log: &TableLog,
+    snapshot: &Snapshot,
+) -> Result<usize, StoreError> {
+    let looks = stream::iter(snapshot.files.iter().cloned()).map(|file| is_lost(state, log, file));
+    let mut looks = looks.buffer_unordered(CONCURRENT_ROPES);
+    let mut lost = 0;
+    while let Some(is_lost) = looks.try_next().await? {
+        lost += usize::from(is_lost);
+    }
+    Ok(lost)
+}
+
+async fn is_lost(state: &StateStore, log: &TableLog, file: AddedFile) -> Result<bool, StoreError> {
+    let Some(name) = FileName::parse_parquet_file(&file.path) else {
+        return Ok(true);
+    };
+    match read_rope(state, log, name, |_, _| Ok(())).await {
+        Ok(()) => Ok(false),
+        Err(StoreError::Rope { source, .. }) if !is_newer(source.as_ref()) => Ok(true),
+        Err(StoreError::State { source, .. })
+            if matches!(*source, object_store::Error::NotFound { .. }) =>
+        {
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+type Boxed = Box<dyn std::error::Error + Send + Sync>;
+
+/// Reads the rope of the file `name`, makes sure that it is the one that is called so, and has `decode` take it on a blocking thread.
+async fn read_rope<T: Send + 'static>(
+    state: &StateStore,
+    log: &TableLog,
+    name: FileName,
+    decode: impl FnOnce(Rope, Bytes) -> Result<T, Boxed> + Send + 'static,
+) -> Result<T, StoreError> {
+    let path = log.table().clone().join(name.rope_file());
+    let failed = |source| StoreError::object(&path, source);
+    let stored = state.objects().get(&path).await.map_err(failed)?;
+    let stored = stored.bytes().await.map_err(failed)?;
+    let decoded = tokio::task::spawn_blocking(move || {
+        let found = name_of(&stored)?;
+        if found != name {
+            return Err(format!("it is the rope of {found}, and not of {name}").into());
+        }
+        let (rope, annotation) = stored::decode(&stored).map_err(boxed)?;
+        decode(rope, annotation)
+    })
+    .await
+    .map_err(|source| StoreError::task("reading of a rope", source))?;
+    decoded.map_err(|source| StoreError::Rope {
+        path: path.to_string(),
+        source,
+    })
+}
+
 /// The name that a stored rope, given whole, has by itself.
-fn name_of(stored: &[u8]) -> Result<FileName, Box<dyn std::error::Error + Send + Sync>> {
+fn name_of(stored: &[u8]) -> Result<FileName, Boxed> {
     match stored::Index::parse(stored, stored.len() as u64).map_err(boxed)? {
         stored::Tail::Index(index) => Ok(index.name()),
         stored::Tail::NeedMore { bytes } => {
@@ -89,9 +134,7 @@ fn name_of(stored: &[u8]) -> Result<FileName, Box<dyn std::error::Error + Send +
     }
 }
 
-fn boxed<E: std::error::Error + Send + Sync + 'static>(
-    error: E,
-) -> Box<dyn std::error::Error + Send + Sync> {
+fn boxed<E: std::error::Error + Send + Sync + 'static>(error: E) -> Boxed {
     Box::new(error)
 }
 
@@ -129,7 +172,8 @@ impl Rows {
     /// Bytes of all artifacts.
     pub(crate) fn artifact_bytes(&self) -> u64 {
         let artifacts = self.groups.iter().flat_map(|group| &group.artifacts);
-        artifacts.map(|artifact| artifact.object.size).sum()
+        let sizes = artifacts.map(|artifact| artifact.object.size);
+        sizes.fold(0, u64::saturating_add)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Requests that arrive while a refresh runs share the next one. A listing costs money, so the timer leaves at least ten
 //! times the last listing's time between two; requests do not wait for it. Changed sources ask for a refresh a second after the last one,
-//! or as the timer would where the last one that they asked for changed nothing. A suspended table is not refreshed at all. Shutdown ends the task between two steps; what is committed is whole.
+//! or as the timer would where the last one that they asked for changed nothing. A refresh that failed, or that could not list a source, is
+//! tried again with growing pauses. A suspended table is not refreshed at all. Shutdown ends the task between two steps; what is committed is whole.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -25,7 +26,8 @@ const QUEUE: usize = 256;
 const DRIFT_GAP: Duration = Duration::from_secs(1);
 /// Multiple of the last listing's time that the timer leaves between two listings.
 const LISTING_COST: u32 = 10;
-/// Longest wait after a failure; it doubles from a second up to here, or to the interval if that is longer.
+/// Longest wait after a failure; it doubles from a second up to here, or to the interval if that is longer. Without an interval also the
+/// least one between refreshes that changed sources ask for in vain.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
 /// Why a refresh was asked for.
@@ -45,7 +47,7 @@ pub type Outcome = Result<Arc<RefreshReport>, Arc<StoreError>>;
 pub struct TableStatus {
     /// The last refresh that succeeded.
     pub last: Option<Arc<RefreshReport>>,
-    /// When it ended, Unix time in milliseconds.
+    /// When the last one ended that left every source shown as it was listed, Unix time in milliseconds.
     pub last_success_ms: Option<i64>,
     /// Why the newest refresh failed, if it did: reason and message.
     pub error: Option<(&'static str, String)>,
@@ -135,6 +137,11 @@ impl Refresher {
         interval(&self.definition, listing_time(&self.status.borrow()))
     }
 
+    /// Why no refresh is made whoever asks, if so.
+    pub fn refusal(&self) -> Option<StoreError> {
+        refusal(&self.definition)
+    }
+
     fn send(&self, request: Request) -> Result<(), RequestError> {
         self.requests
             .try_send(request)
@@ -151,7 +158,7 @@ impl RefreshTask {
         let span = info_span!("refresh", table = %self.refresh.log().table());
         async {
             tokio::pin!(shutdown);
-            let mut failures = 0_u32;
+            let mut failures = u32::from(self.status.borrow().has_failed());
             let mut last_end = Instant::now();
             let (mut drift_gap, mut drift_due) = (DRIFT_GAP, None);
             loop {
@@ -176,8 +183,11 @@ impl RefreshTask {
                     }
                 }
                 let is_drift = drift_due.take().is_some();
-                if self.refresh.definition().suspend {
-                    self.refuse(waiting);
+                if let Some(refused) = refusal(self.refresh.definition()) {
+                    let refused = Arc::new(refused);
+                    for reply in waiting {
+                        drop(reply.send(Err(refused.clone())));
+                    }
                     continue;
                 }
                 let outcome = tokio::select! {
@@ -185,13 +195,12 @@ impl RefreshTask {
                     outcome = self.refresh.run(None) => outcome.map(Arc::new).map_err(Arc::new),
                 };
                 last_end = Instant::now();
-                failures = if outcome.is_ok() {
-                    0
-                } else {
-                    failures.saturating_add(1)
-                };
                 record(&self.status, &outcome, clock());
-                drift_gap = gap_after(is_drift, &outcome, listing_time(&self.status.borrow()));
+                failures = match self.status.borrow().has_failed() {
+                    true => failures.saturating_add(1),
+                    false => 0,
+                };
+                drift_gap = self.gap_after(is_drift, &outcome);
                 for reply in waiting {
                     drop(reply.send(outcome.clone()));
                 }
@@ -201,17 +210,9 @@ impl RefreshTask {
         .await;
     }
 
-    /// A suspended table is not refreshed, whoever asks.
-    fn refuse(&self, waiting: Vec<oneshot::Sender<Outcome>>) {
-        let table = self.refresh.log().table().to_string();
-        let refused = Arc::new(StoreError::Suspended { table });
-        for reply in waiting {
-            drop(reply.send(Err(refused.clone())));
-        }
-    }
-
     /// When the timer fires: after the interval; sooner while artifacts settle or after a failure. Without an interval it finishes what
-    /// was asked for: artifacts that were held back are shown once they have settled, and what failed is tried again.
+    /// was asked for: artifacts that were held back are shown once they have settled, and what failed is tried again. Where one source
+    /// failed the others are listed again with it, which costs what it costs.
     fn due(&self, last_end: Instant, failures: u32) -> Option<Instant> {
         let definition = self.refresh.definition();
         if definition.suspend {
@@ -219,31 +220,36 @@ impl RefreshTask {
         }
         let status = self.status.borrow();
         let listing_time = listing_time(&status);
-        let interval = interval(definition, listing_time);
+        let cost = listing_time * LISTING_COST;
+        let mut wait = interval(definition, listing_time);
         if failures > 0 {
             let backoff = Duration::from_secs(1) * 2_u32.saturating_pow(failures.min(16) - 1);
-            let most = interval.map_or(BACKOFF_MAX, |interval| interval.max(BACKOFF_MAX));
-            return Some(last_end + backoff.min(most));
+            let most = wait.map_or(BACKOFF_MAX, |interval| interval.max(BACKOFF_MAX));
+            let backoff = backoff.min(most);
+            if status.error.is_some() {
+                return Some(last_end + backoff);
+            }
+            wait = Some(backoff.max(cost));
         }
         let is_settling = status
             .last
             .as_ref()
             .is_some_and(|report| report.unsettled > 0);
-        let cost = listing_time * LISTING_COST;
         let settling = is_settling.then(|| definition.refresh.settle.max(cost).max(DRIFT_GAP));
-        let wait = interval.into_iter().chain(settling).min()?;
+        let wait = wait.into_iter().chain(settling).min()?;
         Some(last_end + wait)
     }
-}
 
-/// Least time until a changed source may ask again. One that a refresh does not cure (a reader stays with an old version, an artifact is
-/// written all the time) is looked at no more often than the timer would.
-fn gap_after(is_drift: bool, outcome: &Outcome, listing_time: Duration) -> Duration {
-    let is_cured = outcome.as_ref().is_ok_and(|report| report.committed);
-    if is_drift && !is_cured {
-        DRIFT_GAP.max(listing_time * LISTING_COST)
-    } else {
-        DRIFT_GAP
+    /// Least time until a changed source may ask again. One that a refresh does not cure (a reader stays with an old version, an artifact is
+    /// written all the time) is looked at no more often than the timer would.
+    fn gap_after(&self, is_drift: bool, outcome: &Outcome) -> Duration {
+        let is_cured = outcome.as_ref().is_ok_and(|report| report.committed);
+        if !is_drift || is_cured {
+            return DRIFT_GAP;
+        }
+        let cost = listing_time(&self.status.borrow()) * LISTING_COST;
+        let declared = self.refresh.definition().refresh.interval;
+        declared.unwrap_or(BACKOFF_MAX).max(cost)
     }
 }
 
@@ -290,7 +296,9 @@ fn record(status: &watch::Sender<TableStatus>, outcome: &Outcome, now_ms: i64) {
                     }
                 }
                 status.last = Some(report.clone());
-                status.last_success_ms = Some(now_ms);
+                if report.is_current() {
+                    status.last_success_ms = Some(now_ms);
+                }
                 status.error = None;
             }
             Err(error) => {
@@ -308,6 +316,13 @@ fn record(status: &watch::Sender<TableStatus>, outcome: &Outcome, now_ms: i64) {
     });
 }
 
+/// A suspended table is not refreshed, whoever asks.
+fn refusal(definition: &Definition) -> Option<StoreError> {
+    definition.suspend.then(|| StoreError::Suspended {
+        table: definition.path().to_string(),
+    })
+}
+
 async fn wait_for(due: Option<Instant>) {
     match due {
         Some(due) => sleep_until(due).await,
@@ -319,8 +334,8 @@ impl TableStatus {
     /// The status after a first refresh.
     pub fn after(report: RefreshReport, now_ms: i64) -> Self {
         Self {
+            last_success_ms: report.is_current().then_some(now_ms),
             last: Some(Arc::new(report)),
-            last_success_ms: Some(now_ms),
             error: None,
             since_ms: Some(now_ms),
             refreshes: 1,
@@ -331,28 +346,12 @@ impl TableStatus {
     /// Whether the newest version shows every source as it was last listed.
     pub fn is_current(&self) -> bool {
         let last = self.last.as_ref();
-        self.error.is_none()
-            && last.is_some_and(|last| last.sources.iter().all(|source| source.is_current()))
+        self.error.is_none() && last.is_some_and(|last| last.is_current())
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn drift_that_a_refresh_does_not_cure_waits_as_the_timer_does() {
-        let unchanged = Arc::new(RefreshReport::of_version("main/default/papers", 3));
-        let committed = Arc::new(RefreshReport {
-            committed: true,
-            ..(*unchanged).clone()
-        });
-        let listing_time = Duration::from_secs(30);
-        let gap = |is_drift, report: &Arc<RefreshReport>| {
-            gap_after(is_drift, &Ok(report.clone()), listing_time)
-        };
-        assert_eq!(gap(true, &unchanged), Duration::from_secs(300));
-        assert_eq!(gap(true, &committed), DRIFT_GAP);
-        assert_eq!(gap(false, &unchanged), DRIFT_GAP);
+    /// Whether the newest refresh failed, or could not list a source.
+    fn has_failed(&self) -> bool {
+        let last = self.last.as_ref();
+        self.error.is_some() || last.is_some_and(|last| last.has_failed())
     }
 }

@@ -10,10 +10,14 @@
 
 mod credentials;
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
 pub(crate) use self::credentials::SecretCredentials;
+
+/// Bytes of one file, as at the front door: a Secret has at most 1 MiB, a bundle of certificates a few hundred kB.
+const FILE_BYTES_MAX: u64 = 256 << 10;
 
 /// One Secret or ConfigMap.
 #[derive(Clone, Debug)]
@@ -75,7 +79,10 @@ impl SecretFiles {
             let problem = "no folder of secrets is given; name one with --secrets-dir";
             return Err(self.unusable(key, problem.to_owned()));
         };
-        let problem = match std::fs::read(&file) {
+        let problem = match read(&file) {
+            Ok(value) if value.len() as u64 > FILE_BYTES_MAX => {
+                format!("has more than {FILE_BYTES_MAX} bytes; write the value alone into it")
+            }
             Ok(value) if !value.trim_ascii().is_empty() => return Ok(value),
             Ok(_) => "is empty; write the value into it".to_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -111,6 +118,14 @@ impl SecretFiles {
             problem,
         }
     }
+}
+
+/// Reads a file as far as its first byte too many.
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let mut value = Vec::new();
+    let file = File::open(file)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut value)?;
+    Ok(value)
 }
 
 /// Whether a name is one word, which does not lead out of the folder of secrets, or of claims.
@@ -167,14 +182,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("empty"), "\n").unwrap();
         std::fs::create_dir(folder.path().join("folder")).unwrap();
+        std::fs::write(folder.path().join("long"), vec![b'x'; (256 << 10) + 1]).unwrap();
+        std::fs::write(folder.path().join("longest"), vec![b'x'; 256 << 10]).unwrap();
         let secret = SecretFiles::secret_in(folder.path().to_owned());
         for (key, expected) in [
             ("empty", "is empty; write the value into it"),
             ("folder", "cannot be read: Is a directory"),
             ("../up", "a key is one word"),
+            ("long", "has more than 262144 bytes"),
         ] {
             let told = secret.bytes(key).unwrap_err().to_string();
             assert!(told.contains(expected), "{told}");
         }
+        assert_eq!(secret.bytes("longest").unwrap().len(), 256 << 10);
     }
 }

@@ -5,6 +5,7 @@
 //! every row group: so not at less.
 
 use crate::artifact::Artifact;
+use crate::schema::TableSchema;
 
 /// Largest artifact that can be inline, whatever the layout says: bytes.
 pub const INLINE_MAX_BYTES: u64 = 2_147_475_392;
@@ -26,6 +27,12 @@ const DATA_CHUNK_LIMIT_BYTES: u64 = (1 << 31) - (8 << 10);
 const PAGED_ROWS_MAX: u64 = 8_000;
 /// A page of `data` is at most this much longer than its artifact: header, definition level, length.
 pub(crate) const PAGE_OVERHEAD_BYTES: u64 = 40;
+
+/// Most bytes that the small columns of a file may come to. It is laid out in memory, a few files at a time; and where they were
+/// gigabytes, [`LITERAL_CUTS_MAX`] row groups would not hold them at [`LITERAL_TARGET_BYTES`] each.
+const FILE_LITERALS_MAX: u64 = 512 << 20;
+/// Longest key of a bucket: what a column that is made from it may take.
+const KEY_BYTES_MAX: u64 = 1024;
 
 /// What the `checksum` column tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +76,19 @@ impl Default for Layout {
 }
 
 impl Layout {
+    /// Returns the layout with so few rows a file that the small columns of `schema` are bounded. Only with dozens of columns from
+    /// keys, or constants of tens of kilobytes a row, is it another one.
+    #[must_use]
+    pub fn for_columns(self, schema: &TableSchema) -> Self {
+        let row_bytes = schema.constant_bytes() as u64 + KEY_BYTES_MAX * schema.key_columns();
+        let rows = FILE_LITERALS_MAX / row_bytes.max(1);
+        let rows = usize::try_from(rows).unwrap_or(usize::MAX).max(1);
+        Self {
+            max_rows_per_file: self.max_rows_per_file.min(rows),
+            ..self
+        }
+    }
+
     /// Returns the bytes an artifact has in the `data` column, `None` where it is null there.
     pub fn inlined_bytes(&self, artifact: &Artifact) -> Option<u64> {
         let size = artifact.object.size;

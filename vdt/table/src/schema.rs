@@ -282,6 +282,17 @@ impl TableSchema {
         self.origins.iter().map(bytes).sum()
     }
 
+    /// Returns the number of columns that are made from an artifact's key.
+    pub(crate) fn key_columns(&self) -> u64 {
+        let is_of_key = |column: &&Column| {
+            matches!(
+                column.from,
+                ColumnFrom::Path(_) | ColumnFrom::Attribute(Attribute::Filename | Attribute::Url)
+            )
+        };
+        self.columns.iter().filter(is_of_key).count() as u64
+    }
+
     /// Returns the columns in their order.
     pub fn columns(&self) -> &[Column] {
         &self.columns

@@ -16,7 +16,7 @@ pub(super) fn table(
     started_ms: i64,
 ) -> TableReport {
     let last = status.last.as_deref();
-    // A version that stands without a listing says nothing about artifacts.
+    // A version that stands without a listing says nothing about sources.
     let listed = last.filter(|last| !last.sources.is_empty());
     let (ready, why, message) = sources_ready(status);
     let mut conditions = vec![
@@ -39,7 +39,7 @@ pub(super) fn table(
     TableReport {
         table: path.to_owned(),
         version: last.and_then(|last| i64::try_from(last.version).ok()),
-        artifacts: listed.map(|last| last.artifacts),
+        artifacts: last.map(|last| last.artifacts),
         lag_seconds: status
             .last_success_ms
             .map(|success| now_ms.saturating_sub(success).max(0).unsigned_abs() / 1000),
@@ -78,7 +78,7 @@ fn sources_ready(status: &TableStatus) -> (ConditionStatus, &'static str, String
         let message = "the first listing is under way".to_owned();
         return (ConditionStatus::Unknown, reason::LISTING, message);
     };
-    if status.last_success_ms.is_none() {
+    if last.sources.is_empty() {
         let message = format!("nothing is listed; version {} stands", last.version);
         return (ConditionStatus::Unknown, reason::SUSPENDED, message);
     }

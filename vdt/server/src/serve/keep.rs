@@ -21,6 +21,7 @@ use std::{
 };
 
 use futures::{StreamExt, future, stream};
+use object_store::path::Path;
 use tokio::{
     task::{JoinHandle, spawn_blocking},
     time::sleep,
@@ -29,7 +30,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 use vdt_crds::{api::RefusedManifest, chain, status::reason};
 use vdt_sidecar::files::Taken;
-use vdt_store::{Definition, Origin, StateStore, StoreError, TableRefresh, TableStatus, schedule};
+use vdt_store::{
+    Definition, Origin, RefreshReport, StateStore, StoreError, TableRefresh, TableStatus,
+    log::TableLog, schedule,
+};
 
 use self::fate::{Fate, by_path, fate};
 use super::{
@@ -80,6 +84,26 @@ pub(super) fn pending(declared: &Declared) -> Served {
         table.table_name().to_owned(),
         table.metadata.generation,
     )
+}
+
+/// Keeps one table alone until `stop`: opens it, however often that takes, and refreshes it from then on.
+pub(super) fn keep(
+    declared: Declared,
+    served: Arc<Served>,
+    state: &StateStore,
+    origin: &Arc<Origin>,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + Send + use<> {
+    let kept = Kept {
+        declared,
+        served,
+        definition: None,
+        place: Place {
+            state: state.clone(),
+            origin: origin.clone(),
+        },
+    };
+    async move { drop(kept.run(None, stop).await) }
 }
 
 impl Keeper {
@@ -328,7 +352,7 @@ impl Kept {
         };
         let is_still = opened.definition.suspend;
         // As committed: the sources have not been asked yet, or not for this definition.
-        let is_old = opened.status.last_success_ms.is_none() && !is_still;
+        let is_old = opened.status.refreshes == 0 && !is_still;
         let (refresher, task) = schedule(opened.refresh, status.unwrap_or(opened.status));
         if is_old {
             // The queue is new, so there is room.
@@ -347,7 +371,13 @@ impl Kept {
         let definition = match &self.definition {
             Some(definition) => definition.clone(),
             None => {
-                let opened = open_definition(&self.declared).await?;
+                let opened = match open_definition(&self.declared).await {
+                    Ok(opened) => opened,
+                    Err(error) => {
+                        self.stand().await;
+                        return Err(error);
+                    }
+                };
                 origin.replace_sources(&[], &opened.sources);
                 self.definition.insert(opened).clone()
             }
@@ -355,9 +385,19 @@ impl Kept {
         let refresh = TableRefresh::new(definition.clone(), state.clone(), clock());
         if let Some(snapshot) = refresh.log().snapshot().await? {
             let status = TableStatus::default();
-            return Ok(as_committed(definition, refresh, snapshot.version, status));
+            return Ok(as_committed(definition, refresh, &snapshot, status));
         }
         let report = refresh.run(None).await?;
         Ok(as_refreshed(definition, refresh, report))
+    }
+
+    /// Has the table say which version of it stands while it cannot be opened.
+    async fn stand(&self) {
+        let path = Path::from(self.served.path.as_str());
+        let log = TableLog::new(self.place.state.clone(), path);
+        if let Ok(Some(snapshot)) = log.snapshot().await {
+            let report = RefreshReport::of_snapshot(&self.served.path, &snapshot);
+            self.served.stands(report);
+        }
     }
 }

@@ -10,11 +10,12 @@ use vdt_sidecar::{
     log::Notices,
     ready::{Ready, ReadyTable},
 };
-use vdt_store::{Origin, schedule};
+use vdt_store::{Origin, RefreshReport, schedule};
 
 use super::{
     Serving, check_cache, clock, drain, front,
-    open::{Opened, open_state, open_tables},
+    keep::{keep, pending},
+    open::{Shown, open_state, open_tables},
     open_stack, serve_data,
 };
 use crate::{
@@ -40,13 +41,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let origin = Arc::new(Origin::new(state.clone()));
     let opened = open_tables(&declared, &state, &origin).await?;
     // What is not served is nobody's to read: it may be the table of somebody else, which lies in the state under the same name.
-    let paths: Vec<_> = opened.iter().map(|one| one.definition.path()).collect();
-    let is_open = |table: &VirtualTable| {
-        let path = table.table_path();
-        paths.iter().any(|open| open.as_ref() == path)
-    };
-    let tables = declared.iter().map(|one| &one.table);
-    let shown: Vec<_> = tables.filter(|table| is_open(table)).cloned().collect();
+    let shown: Vec<_> = opened.iter().map(|(one, _)| one.table.clone()).collect();
     front.narrow(&shown);
 
     let (metrics, http_metrics) = Metrics::new(args.listen.0.is_some());
@@ -60,17 +55,28 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     };
     let mut ready = Vec::new();
     let mut served = Vec::new();
-    for table in opened {
-        ready.push(ready_table(&table, scheme, listen));
-        let (refresher, task) = schedule(table.refresh, table.status);
-        served.push(Arc::new(Served::open(
-            table.definition.path().to_string(),
-            table.definition.name.clone(),
-            refresher,
-        )));
-        serving
-            .tasks
-            .spawn(task.run(clock(), serving.stop.clone().cancelled_owned()));
+    for (one, table) in opened {
+        ready.push(ready_table(&one.table, table.report(), scheme, listen));
+        let stop = serving.stop.clone();
+        served.push(match table {
+            Shown::Opened(table) => {
+                let (refresher, task) = schedule(table.refresh, table.status);
+                serving
+                    .tasks
+                    .spawn(task.run(clock(), stop.cancelled_owned()));
+                let path = table.definition.path().to_string();
+                Arc::new(Served::open(path, table.definition.name.clone(), refresher))
+            }
+            Shown::Standing(table) => {
+                let standing = Arc::new(pending(one));
+                standing.claim(&state, &one.table.owner()).await?;
+                standing.stands(table.report);
+                standing.failed(table.reason, table.message);
+                let kept = keep(one.clone(), standing.clone(), &state, &origin, stop);
+                serving.tasks.spawn(kept);
+                standing
+            }
+        });
     }
     let tables = Arc::new(Tables::new(served, Vec::new()));
     tables.opened(state.clone());
@@ -137,18 +143,23 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     serving.until_signal(&args, &document).await
 }
 
-fn ready_table(table: &Opened, scheme: &str, listen: Option<SocketAddr>) -> ReadyTable {
-    let path = table.definition.path();
+fn ready_table(
+    table: &VirtualTable,
+    shown: Option<&RefreshReport>,
+    scheme: &str,
+    listen: Option<SocketAddr>,
+) -> ReadyTable {
+    let path = table.table_path();
     ReadyTable {
-        catalog: table.definition.catalog.clone(),
-        schema: table.definition.schema.clone(),
-        name: table.definition.name.clone(),
+        catalog: table.catalog().to_owned(),
+        schema: table.schema_name().to_owned(),
+        name: table.table_name().to_owned(),
         s3: format!("s3://{path}"),
         http: listen.map_or_else(String::new, |listen| {
             format!("{scheme}://{listen}/v1/{path}")
         }),
-        version: table.version,
-        artifacts: table.artifacts,
+        version: shown.map_or(0, |report| report.version),
+        artifacts: shown.map_or(0, |report| report.artifacts),
     }
 }
 

@@ -1,14 +1,16 @@
 //! One table of this process: whose it is, how it is doing, and which manifest it is served by.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use object_store::path::Path;
 use tracing::warn;
 use vdt_crds::api::{ManifestReport, RefusedManifest};
-use vdt_store::{Outcome, Refresher, RequestError, StateStore, StoreError, TableStatus};
+use vdt_store::{
+    Outcome, RefreshReport, Refresher, RequestError, StateStore, StoreError, TableStatus,
+};
 
 /// Whose a table is, as far as its state has said. Whatever else fails says nothing about it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -179,6 +181,11 @@ impl Served {
         state.manifest.clone()
     }
 
+    /// The version that is shown as long as the table is not open.
+    pub(crate) fn stands(&self, report: RefreshReport) {
+        self.lock().pending.last = Some(Arc::new(report));
+    }
+
     /// The table could not be opened. As long as it never was, that is what comes of its manifest.
     pub(crate) fn failed(&self, reason: &'static str, message: String) {
         let mut state = self.lock();
@@ -187,12 +194,11 @@ impl Served {
         pending.failures += 1;
         let news = (reason, message);
         if pending.error.as_ref() != Some(&news) {
-            warn!(
-                table = self.path,
-                reason = news.0,
-                "not served yet: {}",
-                news.1
-            );
+            let shown = match pending.last {
+                Some(_) => "served as it was committed",
+                None => "not served yet",
+            };
+            warn!(table = self.path, reason = news.0, "{shown}: {}", news.1);
         }
         pending.error = Some(news);
         if state.refresher.is_none() {
@@ -213,6 +219,11 @@ impl Served {
     /// Whether it is refreshed by somebody.
     pub(crate) fn is_open(&self) -> bool {
         self.lock().refresher.is_some()
+    }
+
+    /// Why no refresh is made whoever asks, if so.
+    pub(crate) fn refusal(&self) -> Option<StoreError> {
+        self.refresher()?.1.refusal()
     }
 
     /// Asks for a refresh. A table that is not open yet is tried again anyway.
@@ -265,8 +276,6 @@ impl Served {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use object_store::{ObjectStoreExt, memory::InMemory};
     use vdt_store::OpenMode;
 

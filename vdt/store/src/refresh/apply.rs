@@ -45,7 +45,7 @@ impl TableRefresh {
                 &table,
                 version,
                 committed,
-                (artifacts, bytes, unparsed),
+                (artifacts, Some(bytes), unparsed),
                 changes.clone(),
                 outcomes.clone(),
             )

@@ -2,14 +2,12 @@
 //!
 //! Its files are a pure function of the rows of `t`, so the mirror of a version is the same whoever makes it and however often.
 //! The `txn` action `vdt-of` holds the version of `t` that is mirrored: a mirror that is behind is made again, one that is
-//! ahead is left alone. Ropes that were lost are looked for once, by the first refresh that finds nothing to do, and put again.
+//! ahead is left alone. Ropes that were lost or damaged are looked for once, by the first refresh that finds nothing to do, and put again.
 
 use std::{collections::BTreeSet, sync::atomic::Ordering::Relaxed};
 
 use futures::stream;
-use object_store::ObjectStore;
 use tokio::sync::mpsc;
-use vdt_rope::FileName;
 use vdt_table::{VirtualFile, meta_files};
 
 use super::{
@@ -19,8 +17,8 @@ use super::{
 };
 use crate::{
     error::StoreError,
-    log::{APP_ID_META, AddedFile, Snapshot},
-    rows::Rows,
+    log::{APP_ID_META, Snapshot},
+    rows::{Rows, count_lost},
 };
 
 /// Files laid out ahead of the puts.
@@ -87,27 +85,17 @@ impl TableRefresh {
         })
     }
 
-    /// Whether a rope of `snapshot` is missing or empty. Looks until it has looked once.
+    /// Whether a rope of `snapshot` is missing or damaged. Looks until all were whole once.
     async fn has_lost_ropes(&self, snapshot: Option<&Snapshot>) -> Result<bool, StoreError> {
         let Some(snapshot) = snapshot.filter(|_| !self.is_mirror_seen.load(Relaxed)) else {
             return Ok(false);
         };
         let table = self.meta_log.table();
-        let listed = self.state.objects().list_with_delimiter(Some(table)).await;
-        let listed = listed.map_err(|source| StoreError::object(table, source))?;
-        let there = listed.objects.iter().filter(|object| object.size > 0);
-        let there: BTreeSet<_> = there
-            .filter_map(|object| object.location.filename())
-            .collect();
-        let is_lost = |file: &&AddedFile| {
-            FileName::parse_parquet_file(&file.path)
-                .is_none_or(|name| !there.contains(name.rope_file().as_str()))
-        };
-        let lost = snapshot.files.iter().filter(is_lost).count();
+        let lost = count_lost(&self.state, &self.meta_log, snapshot).await?;
         if lost == 0 {
             self.is_mirror_seen.store(true, Relaxed);
         } else {
-            tracing::warn!(%table, lost, "ropes were lost, they are made again");
+            tracing::warn!(%table, lost, "ropes are lost or damaged, they are made again");
         }
         Ok(lost > 0)
     }

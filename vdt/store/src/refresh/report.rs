@@ -6,6 +6,7 @@ use serde::Serialize;
 use vdt_crds::chain;
 
 use crate::{
+    log::Snapshot,
     plan::Changes,
     source::{Listing, SourceError},
 };
@@ -53,8 +54,8 @@ pub struct RefreshReport {
     pub committed: bool,
     /// Artifacts in it.
     pub artifacts: u64,
-    /// Bytes of those artifacts.
-    pub artifact_bytes: u64,
+    /// Bytes of those artifacts, where they are known: a version that was not read tells its rows alone.
+    pub artifact_bytes: Option<u64>,
     /// New artifacts.
     pub new: u64,
     /// Changed artifacts.
@@ -74,16 +75,36 @@ pub struct RefreshReport {
 }
 
 impl RefreshReport {
-    /// The report of a table that is served as it was committed, without a refresh of this process.
+    /// The report of a version of which nothing else is known.
     pub fn of_version(table: &str, version: u64) -> Self {
         report(
             table,
             version,
             false,
-            (0, 0, 0),
+            (0, None, 0),
             Changes::default(),
             Vec::new(),
         )
+    }
+
+    /// The report of a table that is served as it was committed, without a refresh of this process.
+    pub fn of_snapshot(table: &str, snapshot: &Snapshot) -> Self {
+        Self {
+            artifacts: snapshot.rows(),
+            ..Self::of_version(table, snapshot.version)
+        }
+    }
+
+    /// Whether the table shows every source as it was listed.
+    pub fn is_current(&self) -> bool {
+        self.sources.iter().all(SourceOutcome::is_current)
+    }
+
+    /// Whether a source could not be listed. One that is held was, and of one that is superseded another process decides.
+    pub fn has_failed(&self) -> bool {
+        let settled = [LISTED, SHRUNK, SUPERSEDED];
+        let mut sources = self.sources.iter();
+        sources.any(|source| !settled.contains(&source.reason))
     }
 }
 
@@ -130,7 +151,7 @@ pub(super) fn report(
     table: &str,
     version: u64,
     committed: bool,
-    (artifacts, artifact_bytes, unparsed): (u64, u64, u64),
+    (artifacts, artifact_bytes, unparsed): (u64, Option<u64>, u64),
     changes: Changes,
     sources: Vec<SourceOutcome>,
 ) -> RefreshReport {

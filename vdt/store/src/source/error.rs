@@ -96,7 +96,10 @@ pub enum SourceError {
         problem: String,
     },
     /// The service answered what a listing cannot be.
-    #[error("source {name}: {endpoint} does not list as S3 does: {problem}")]
+    #[error(
+        "source {name}: {endpoint} does not list as S3 does: {problem}; see that the endpoint is an S3 service and no proxy alters \
+         its answers, or update the service"
+    )]
     Protocol {
         /// Source.
         name: Arc<str>,
@@ -106,7 +109,9 @@ pub enum SourceError {
         problem: String,
     },
     /// The folder could not be read.
-    #[error("source {name}: cannot read {}", path.display())]
+    #[error(
+        "source {name}: cannot read {}; it is tried again, see that its file system is mounted and not failing", path.display()
+    )]
     Io {
         /// Source.
         name: Arc<str>,

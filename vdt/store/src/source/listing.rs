@@ -178,7 +178,7 @@ impl Listing {
             excluded,
             requests,
         } = part;
-        self.bytes += entries.iter().map(|entry| entry.object.size).sum::<u64>();
+        self.bytes = self.bytes.saturating_add(bytes(&entries));
         self.entries.extend(entries);
         self.excluded += excluded;
         self.requests += requests;
@@ -227,10 +227,15 @@ impl Listing {
         self.entries
             .dedup_by(|later, kept| later.object.key == kept.object.key);
         self.entries.shrink_to_fit();
-        self.bytes = self.entries.iter().map(|entry| entry.object.size).sum();
+        self.bytes = bytes(&self.entries);
         self.elapsed = elapsed;
         self
     }
+}
+
+fn bytes(entries: &[Entry]) -> u64 {
+    let sizes = entries.iter().map(|entry| entry.object.size);
+    sizes.fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]
@@ -271,6 +276,19 @@ mod tests {
         let keys: Vec<_> = objects.map(|it| (&*it.key, it.size)).collect();
         assert_eq!(keys, [("a b", 4), ("a/x", 1), ("b", 3)]);
         assert_eq!((listing.bytes, listing.requests), (8, 2));
+    }
+
+    #[test]
+    fn sizes_that_no_number_holds_together_end_at_the_largest() {
+        let mut listing = Listing::default();
+        for key in ["a", "b", "c"] {
+            listing.add(Part {
+                entries: vec![entry(key, i64::MAX as u64, 5)],
+                ..Part::default()
+            });
+        }
+        assert_eq!(listing.bytes, u64::MAX);
+        assert_eq!(listing.finish(Duration::ZERO).bytes, u64::MAX);
     }
 
     #[test]

@@ -9,6 +9,8 @@
 //! The kernel tells each descriptor once of what it could not write. So all flushes go through one that is as old as the
 //! store, and who put anything before a flush that failed has failed too ([`PutsSince`]).
 
+mod staged;
+
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Write},
@@ -100,7 +102,7 @@ impl DirStore {
             flushes: Arc::default(),
         };
         if mode == OpenMode::ReadWrite && path.join(super::STORE_FILE).is_file() {
-            remove_staged(&store.root, 4).map_err(failed)?;
+            staged::remove(&store.root).map_err(failed)?;
         }
         Ok(store)
     }
@@ -132,10 +134,7 @@ impl DirStore {
     }
 
     fn staged(&self, target: &FsPath) -> PathBuf {
-        let counter = self.counter.fetch_add(1, Ordering::Relaxed);
-        let mut name = target.file_name().unwrap_or_default().to_os_string();
-        name.push(format!("#{counter}"));
-        target.with_file_name(name)
+        staged::beside(target, self.counter.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -157,33 +156,6 @@ fn lock(path: &FsPath) -> Result<File, StoreError> {
         }),
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
-}
-
-/// What names of ours end in.
-const ENDINGS: [&str; 4] = [".rope", ".json", ".crc", ".parquet"];
-
-/// Removes what a killed process had staged, and nothing else. Runs under the lock, in a directory that is a state store.
-/// `depth` bounds the walk: nothing is nested deeper.
-fn remove_staged(folder: &FsPath, depth: usize) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            if depth > 0 {
-                remove_staged(&entry.path(), depth - 1)?;
-            }
-        } else if entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.rsplit_once('#'))
-            .is_some_and(|(name, counter)| {
-                counter.parse::<u64>().is_ok()
-                    && ENDINGS.iter().any(|ending| name.ends_with(ending))
-            })
-        {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 /// Makes `folder` and those above it, and syncs those that they are entered in.

@@ -46,6 +46,13 @@ pub struct StoreInfo {
     pub store_id: Uuid,
 }
 
+/// What every version of `store.json` says.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Format {
+    format_version: u32,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Owner {
     owner: String,
@@ -172,34 +179,47 @@ impl StateStore {
     /// [`StoreError::OtherOwner`] when somebody else's resource wrote the table.
     pub async fn claim(&self, table: &Path, owner: &str) -> Result<(), StoreError> {
         let path = table.clone().join("_vdt").join("owner.json");
-        let body = serde_json::to_vec(&Owner {
-            owner: owner.to_owned(),
-        })
-        .map_err(|source| StoreError::json(&path, source))?;
-        match put_new(self.store.as_ref(), &path, body).await {
-            Ok(true) => Ok(()),
-            Ok(false) => {
-                let held = self
-                    .store
-                    .get(&path)
-                    .await
-                    .map_err(|source| StoreError::state(&self.location, source))?
-                    .bytes()
-                    .await
-                    .map_err(|source| StoreError::state(&self.location, source))?;
-                let held: Owner = serde_json::from_slice(&held)
-                    .map_err(|source| StoreError::json(&path, source))?;
-                if held.owner == owner {
-                    return Ok(());
-                }
-                Err(StoreError::OtherOwner {
-                    table: table.to_string(),
+        // Looked at before it is put: a table that is claimed already costs a read, and no write, at each refresh.
+        let held = match self.owner(&path).await? {
+            Some(held) => Some(held),
+            None => {
+                let body = serde_json::to_vec(&Owner {
                     owner: owner.to_owned(),
-                    held_by: held.owner,
                 })
+                .map_err(|source| StoreError::json(&path, source))?;
+                let put = put_new(self.store.as_ref(), &path, body).await;
+                match put.map_err(|source| StoreError::state(&self.location, source))? {
+                    true => return Ok(()),
+                    // Somebody was first.
+                    false => self.owner(&path).await?,
+                }
             }
-            Err(source) => Err(StoreError::state(&self.location, source)),
+        };
+        match held {
+            Some(held) if held.owner == owner => Ok(()),
+            Some(held) => Err(StoreError::OtherOwner {
+                table: table.to_string(),
+                owner: owner.to_owned(),
+                held_by: held.owner,
+            }),
+            None => Err(StoreError::Contended {
+                table: table.to_string(),
+                attempts: 1,
+            }),
         }
+    }
+
+    /// Who has claimed a table; `path` is that of its owner's document.
+    async fn owner(&self, path: &Path) -> Result<Option<Owner>, StoreError> {
+        let failed = |source| StoreError::state(&self.location, source);
+        let held = match self.store.get(path).await {
+            Ok(held) => held.bytes().await.map_err(failed)?,
+            Err(ObjectError::NotFound { .. }) => return Ok(None),
+            Err(source) => return Err(failed(source)),
+        };
+        let held = serde_json::from_slice(&held);
+        held.map(Some)
+            .map_err(|source| StoreError::json(path, source))
     }
 }
 
@@ -267,14 +287,17 @@ async fn read_info(
         Err(ObjectError::NotFound { .. }) => return Ok(None),
         Err(source) => return Err(failed(source)),
     };
-    let info: StoreInfo =
+    // The version alone: what else a newer one holds is not known.
+    let Format { format_version } =
         serde_json::from_slice(&body).map_err(|source| StoreError::json(path, source))?;
-    if info.format_version > FORMAT_VERSION {
+    if format_version > FORMAT_VERSION {
         return Err(StoreError::NewerState {
             location: location.to_owned(),
-            found: info.format_version,
+            found: format_version,
             known: FORMAT_VERSION,
         });
     }
-    Ok(Some(info))
+    let info = serde_json::from_slice(&body);
+    info.map(Some)
+        .map_err(|source| StoreError::json(path, source))
 }

@@ -5,7 +5,7 @@ use std::{fs, sync::Arc};
 use deltalake::DeltaTableBuilder;
 use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory, path::Path};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use url::Url;
 use vdt_crds::VirtualTable;
@@ -108,7 +108,10 @@ async fn a_table_is_created_without_reading_an_artifact() {
     let lab = Lab::new().await;
     (0..50).for_each(|number| lab.put(&format!("{number:02}.pdf"), 10_000));
     let report = lab.refresh().await;
-    assert_eq!((report.artifacts, report.artifact_bytes), (50, 500_000));
+    assert_eq!(
+        (report.artifacts, report.artifact_bytes),
+        (50, Some(500_000))
+    );
     assert_eq!(lab.origin.source_reads().bytes, 0);
     assert_eq!(lab.origin.source_reads().requests, 0);
 }
@@ -342,4 +345,128 @@ async fn the_stores_own_files_are_hidden() {
             "{hidden}"
         );
     }
+}
+
+/// What a commit says, without what differs between runs: hashes, sizes of literals, and times of the machine's files.
+fn masked(line: &str) -> Value {
+    let mut action: Value = serde_json::from_str(line).expect("JSON");
+    for pointer in [
+        "/metaData/id",
+        "/metaData/schemaString",
+        "/metadata/id",
+        "/metadata/schemaString",
+        "/add/path",
+        "/add/size",
+        "/add/stats",
+        "/remove/path",
+        "/remove/size",
+        "/commitInfo/operationMetrics/numOutputBytes",
+        "/tableSizeBytes",
+    ] {
+        if let Some(value) = action.pointer_mut(pointer) {
+            *value = match value {
+                Value::String(_) => "text".into(),
+                Value::Number(_) => 0.into(),
+                other => panic!("{pointer} is {other}"),
+            };
+        }
+    }
+    for pointer in ["/metaData/configuration", "/metadata/configuration"] {
+        let entries = action.pointer_mut(pointer).and_then(Value::as_object_mut);
+        for value in entries.into_iter().flat_map(|entries| entries.values_mut()) {
+            assert!(value.is_string(), "Delta's values are texts: {value}");
+            *value = "text".into();
+        }
+    }
+    action
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_and_its_checksum_say_this_and_no_more() {
+    const AT: i64 = 1_900_000_000_000;
+    let lab = Lab::new().await;
+    lab.put("a.pdf", 10);
+    lab.refresh().await;
+    lab.put("a.pdf", 20);
+    lab.refresh().await;
+    let log = "main/default/papers/_delta_log";
+    let commit = async |version: u64| {
+        let text = lab.read(&format!("{log}/{version:020}.json")).await;
+        let text = String::from_utf8(text).expect("text");
+        assert!(text.ends_with('\n'), "a line an action");
+        text.lines().map(masked).collect::<Vec<_>>()
+    };
+    let metadata = json!({
+        "id": "text",
+        "format": {"provider": "parquet", "options": {}},
+        "schemaString": "text",
+        "partitionColumns": [],
+        "configuration": {
+            "vdt.layout": "text",
+            "vdt.layoutForm": "text",
+            "vdt.place.folder": "text",
+            "vdt.source.folder": "text",
+        },
+        "createdTime": AT,
+    });
+    let info = |operation: &str, removed: &str| {
+        json!({"commitInfo": {
+            "timestamp": AT,
+            "operation": operation,
+            "operationParameters": {"mode": "Append", "partitionBy": "[]"},
+            "operationMetrics": {
+                "numFiles": "1",
+                "numRemovedFiles": removed,
+                "numOutputRows": "1",
+                "numOutputBytes": "text",
+            },
+            "engineInfo": concat!("vdt/", env!("CARGO_PKG_VERSION")),
+        }})
+    };
+    let protocol = json!({"minReaderVersion": 1, "minWriterVersion": 2});
+    let next_id = json!({"txn": {"appId": "vdt", "version": 1, "lastUpdated": AT}});
+    let add = json!({"add": {
+        "path": "text",
+        "partitionValues": {},
+        "size": 0,
+        "modificationTime": AT,
+        "dataChange": true,
+        "stats": "text",
+    }});
+    let remove = json!({"remove": {
+        "path": "text",
+        "deletionTimestamp": AT,
+        "dataChange": true,
+        "extendedFileMetadata": true,
+        "partitionValues": {},
+        "size": 0,
+    }});
+    let first = [
+        info("CREATE TABLE", "0"),
+        json!({"protocol": &protocol}),
+        json!({"metaData": &metadata}),
+        next_id.clone(),
+        add.clone(),
+    ];
+    assert_eq!(commit(0).await, first);
+    assert_eq!(
+        commit(1).await,
+        [info("REPLACE FILES", "1"), next_id, remove, add]
+    );
+    // Of a later version the metadata is that of the snapshot, which names what it does not have.
+    let mut metadata = metadata;
+    metadata["name"] = Value::Null;
+    metadata["description"] = Value::Null;
+    let checksum = lab.read(&format!("{log}/{:020}.crc", 1)).await;
+    assert_eq!(
+        masked(str::from_utf8(&checksum).expect("text")),
+        json!({
+            "tableSizeBytes": 0,
+            "numFiles": 1,
+            "numMetadata": 1,
+            "numProtocol": 1,
+            "metadata": metadata,
+            "protocol": protocol,
+        })
+    );
 }

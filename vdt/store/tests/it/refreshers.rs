@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
+use bytes::Bytes;
 use futures::TryStreamExt;
-use object_store::memory::InMemory;
+use object_store::{ObjectStoreExt, memory::InMemory, path::Path as StatePath};
 use tempfile::TempDir;
 use vdt_rope::testing::{Recording, Request};
 use vdt_store::{
@@ -51,6 +52,24 @@ fn refresh(definition: Definition, state: &StateStore) -> TableRefresh {
 
 async fn run(refresh: &TableRefresh) -> RefreshReport {
     refresh.run(None).await.expect("it refreshes")
+}
+
+async fn ropes(state: &StateStore) -> Vec<(StatePath, Bytes)> {
+    let listed = state.objects().list(None);
+    let listed: Vec<_> = listed.try_collect().await.expect("it lists");
+    let mut ropes = Vec::new();
+    for meta in listed {
+        if meta.location.as_ref().ends_with(".rope") {
+            let found = state.objects().get(&meta.location).await.expect("there");
+            ropes.push((meta.location, found.bytes().await.expect("it reads")));
+        }
+    }
+    ropes
+}
+
+async fn put(state: &StateStore, path: &StatePath, rope: Bytes) {
+    let put = state.objects().put(path, rope.into());
+    put.await.expect("put");
 }
 
 fn write(folder: &TempDir, names: &[&str]) {
@@ -109,8 +128,20 @@ async fn an_older_edition_serves_what_a_newer_one_committed() {
     assert!(edited.committed);
 
     write(&folder, &["c.pdf"]);
+    // What a newer vdt lays out may be in a form that this one does not read.
+    let ropes = ropes(&state).await;
+    for (path, rope) in &ropes {
+        let mut newer = rope.to_vec();
+        *newer.last_mut().expect("a version") += 1;
+        put(&state, path, newer.into()).await;
+    }
     let superseded = run(&old).await;
     assert!(!superseded.committed);
+    let error = new.run(None).await.expect_err("it needs the rows");
+    assert_eq!(error.reason(), "StateNewer", "{error}");
+    for (path, rope) in ropes {
+        put(&state, &path, rope).await;
+    }
     assert_eq!(
         (superseded.version, superseded.artifacts),
         (edited.version, 2)

@@ -210,7 +210,7 @@ async fn a_rope_under_the_name_of_another_is_refused() {
 }
 
 #[tokio::test]
-async fn a_rope_of_the_table_without_data_that_was_lost_is_made_again() {
+async fn a_rope_of_the_table_without_data_that_was_lost_or_damaged_is_made_again() {
     let lab = Lab::new(&["a", "b"]).await;
     let meta = TableLog::new(lab.state.clone(), lab.refresh.definition().meta_path());
     let snapshot = async || meta.snapshot().await.expect("it reads").expect("a version");
@@ -223,7 +223,11 @@ async fn a_rope_of_the_table_without_data_that_was_lost_is_made_again() {
         found.bytes().await.expect("it reads")
     };
     let stored = read().await;
-    for damage in [None, Some("")] {
+    let (whole, middle) = (stored.to_vec(), stored.len() / 2);
+    let mut flipped = whole.clone();
+    flipped[middle] ^= 1;
+    let short = whole[..middle].to_vec();
+    for damage in [None, Some(Vec::new()), Some(flipped), Some(short)] {
         objects.delete(&rope).await.expect("deleted");
         if let Some(left) = damage {
             objects.put(&rope, left.into()).await.expect("put");

@@ -30,6 +30,7 @@ const BEGAN_MS: u64 = 1_900_000_000_000;
 struct Table {
     folder: TempDir,
     is_failing: Arc<AtomicBool>,
+    is_panicking: Arc<AtomicBool>,
     asking: Refresher,
     _stop: oneshot::Sender<()>,
     task: Option<JoinHandle<()>>,
@@ -65,8 +66,10 @@ impl Table {
             ..Definition::open(&table, &env).expect("the manifest is valid")
         };
         let is_failing = Arc::new(AtomicBool::new(false));
-        let fails = is_failing.clone();
+        let is_panicking = Arc::new(AtomicBool::new(false));
+        let (fails, panics) = (is_failing.clone(), is_panicking.clone());
         let store = Altered::new(Arc::new(InMemory::new()), "main").failing(move |_, _| {
+            assert!(!panics.load(SeqCst), "a defect");
             let error = Error::Generic {
                 store: "test",
                 source: "away".into(),
@@ -84,6 +87,7 @@ impl Table {
         Self {
             folder,
             is_failing,
+            is_panicking,
             asking,
             _stop: stop,
             task: Some(task),
@@ -189,6 +193,86 @@ async fn without_a_timer_what_failed_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_source_that_cannot_be_listed_is_tried_again_as_what_failed() {
+    for interval in [0, 3600] {
+        let table = Table::start(interval, false).await;
+        let first = table.asking.ask_and_wait().await.expect("taken");
+        first.expect("it refreshes");
+        let listed_ms = table.asking.status().last_success_ms;
+        sleep(Duration::from_secs(1)).await;
+        let (there, away) = (
+            table.folder.path().to_owned(),
+            tempfile::tempdir().expect("a folder"),
+        );
+        let away = away.path().join("away");
+        fs::rename(&there, &away).expect("moved");
+        let second = table.asking.ask_and_wait().await.expect("taken");
+        let report = second.expect("the version stands");
+        assert_eq!(report.sources[0].reason, "SourceNotFound");
+        let status = table.asking.status();
+        assert_eq!((status.failures, status.is_current()), (0, false));
+        assert_eq!(status.last_success_ms, listed_ms, "nothing was shown anew");
+        assert_eq!(table.refreshes_after(900).await, 2);
+        assert_eq!(table.refreshes_after(2_600).await, 4, "after 1 and 3 s");
+        fs::rename(&away, &there).expect("moved");
+        assert_eq!(table.refreshes_after(4_000).await, 5);
+        assert!(table.asking.status().is_current());
+        assert!(table.asking.status().last_success_ms > listed_ms);
+        assert_eq!(table.refreshes_after(600_000).await, 5, "and then no more");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_failed_before_the_task_began_is_tried_again_without_a_timer() {
+    let first = TableStatus {
+        error: Some(("SourceNotFound", "away".to_owned())),
+        ..TableStatus::default()
+    };
+    let table = Table::with(0, 0, false, first).await;
+    assert_eq!(table.refreshes_after(1_100).await, 1);
+    assert!(table.asking.status().is_current());
+}
+
+#[tokio::test(start_paused = true)]
+async fn changed_sources_that_no_refresh_cures_wait_as_the_timer_does() {
+    for (interval, seconds) in [(30, 30), (0, 60)] {
+        let table = Table::start(interval, false).await;
+        let first = table.asking.ask_and_wait().await.expect("taken");
+        assert!(first.expect("it refreshes").committed);
+        // A reader stays with what was overwritten.
+        let mut ended = Vec::new();
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(3 * seconds) {
+            table.asking.drift();
+            let before = table.asking.status().refreshes;
+            if table.refreshes_after(500).await > before {
+                ended.push(began.elapsed().as_secs());
+            }
+        }
+        assert_eq!(ended, [1, seconds + 1, 2 * seconds + 1], "{interval}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_panics_is_told_and_tried_again() {
+    let table = Table::start(0, false).await;
+    let first = table.asking.ask_and_wait().await.expect("taken");
+    first.expect("it refreshes");
+    table.is_panicking.store(true, SeqCst);
+    let told = table.asking.ask_and_wait().await.expect("answered");
+    let error = told.expect_err("it panicked");
+    assert!(
+        error.to_string().contains("ended early: a defect"),
+        "{error}"
+    );
+    let status = table.asking.status();
+    assert_eq!(status.error.expect("told").0, "Cancelled");
+    table.is_panicking.store(false, SeqCst);
+    assert_eq!(table.refreshes_after(1_100).await, 3);
+    assert!(table.asking.status().is_current());
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_asks_at_once_shares_a_refresh_and_too_many_are_told() {
     let table = Table::start(0, false).await;
     let outcomes = join_all((0..200).map(|_| table.asking.ask_and_wait())).await;
@@ -206,6 +290,9 @@ async fn who_asks_at_once_shares_a_refresh_and_too_many_are_told() {
 #[tokio::test(start_paused = true)]
 async fn a_suspended_table_is_not_refreshed_whoever_asks() {
     let mut table = Table::start(5, true).await;
+    let refusal = table.asking.refusal().expect("it says so before");
+    assert!(matches!(refusal, StoreError::Suspended { .. }), "{refusal}");
+    assert!(Table::start(5, false).await.asking.refusal().is_none());
     table.asking.drift();
     let refused = table.asking.ask_and_wait().await.expect("it answers");
     let error = refused.expect_err("it does not refresh");

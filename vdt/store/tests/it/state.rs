@@ -40,17 +40,21 @@ async fn the_store_id_stays() {
 #[tokio::test]
 async fn a_newer_state_is_refused_and_left_alone() {
     let folder = TempDir::new().expect("a folder");
-    let newer = r#"{"formatVersion":999,"storeId":"6f9619ff-8b86-d011-b42d-00c04fc964ff"}"#;
-    fs::write(folder.path().join("store.json"), newer).expect("written");
-    let opened = StateStore::open_directory(folder.path(), OpenMode::ReadWrite).await;
-    assert!(matches!(
-        opened,
-        Err(StoreError::NewerState { found: 999, .. })
-    ));
-    assert_eq!(
-        fs::read_to_string(folder.path().join("store.json")).expect("reads"),
-        newer
-    );
+    for newer in [
+        r#"{"formatVersion":999,"storeId":"6f9619ff-8b86-d011-b42d-00c04fc964ff"}"#,
+        r#"{"formatVersion":999,"stores":["another form"]}"#,
+    ] {
+        fs::write(folder.path().join("store.json"), newer).expect("written");
+        let opened = StateStore::open_directory(folder.path(), OpenMode::ReadWrite).await;
+        assert!(matches!(
+            opened,
+            Err(StoreError::NewerState { found: 999, .. })
+        ));
+        assert_eq!(
+            fs::read_to_string(folder.path().join("store.json")).expect("reads"),
+            newer
+        );
+    }
 }
 
 #[tokio::test]
@@ -79,6 +83,21 @@ async fn a_table_has_one_owner() {
         panic!("another owner got it: {other:?}");
     };
     assert_eq!(held_by, "default/papers");
+}
+
+#[tokio::test]
+async fn who_has_claimed_a_table_claims_it_again_without_a_write() {
+    let folder = TempDir::new().expect("a folder");
+    let open = |mode| StateStore::open_directory(folder.path(), mode);
+    let table = Path::from("main/default/papers");
+    let state = open(OpenMode::ReadWrite).await.expect("opens");
+    state.claim(&table, "default/papers").await.expect("free");
+    let reader = open(OpenMode::ReadOnly).await.expect("opens");
+    reader.claim(&table, "default/papers").await.expect("ours");
+    let other = reader.claim(&table, "docs/papers").await;
+    assert!(matches!(other, Err(StoreError::OtherOwner { .. })));
+    let free = reader.claim(&Path::from("main/default/free"), "x").await;
+    assert!(matches!(free, Err(StoreError::State { .. })));
 }
 
 #[tokio::test]
@@ -111,30 +130,51 @@ async fn create_is_put_if_absent_and_staged_files_are_hidden_and_removed() {
         .await
         .expect("reads");
     assert_eq!(&body[..], b"one");
-    let staged = folder
-        .path()
-        .join("main/default/t/_delta_log/00000000000000000001.json#7");
-    fs::write(&staged, "half").expect("written");
+    let rope = format!("{}-5.rope", "0123456789abcdef".repeat(2));
+    let staged = [
+        "store.json#0".to_owned(),
+        "main/default/t/_vdt/owner.json#1".to_owned(),
+        format!("main/default/t/{rope}#2"),
+        "main/default/t/_delta_log/00000000000000000001.json#7".to_owned(),
+        "main/default/t/_delta_log/00000000000000000001.checkpoint.parquet#8".to_owned(),
+    ];
+    let staged = staged.map(|name| folder.path().join(name));
+    for path in &staged {
+        fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        fs::write(path, "half").expect("written");
+    }
     drop(state);
     StateStore::open_directory(folder.path(), OpenMode::ReadWrite)
         .await
         .expect("opens");
-    assert!(!staged.exists());
+    for path in &staged {
+        assert!(!path.exists(), "{}", path.display());
+    }
 }
 
 #[tokio::test]
 async fn a_folder_that_becomes_a_state_directory_keeps_its_files() {
     let folder = TempDir::new().expect("a folder");
-    let theirs = ["Invoice #12", "notes.json#1"].map(|name| folder.path().join(name));
+    let theirs = [
+        "Invoice #12",
+        "notes.json#1",
+        "papers/report.json#1",
+        "papers/2024/x.parquet#7",
+        "papers/2024/q1/y.rope#3",
+        "papers/2024/q1/_delta_log/notes.json#4",
+    ];
+    let theirs = theirs.map(|name| folder.path().join(name));
     for path in &theirs {
+        fs::create_dir_all(path.parent().expect("a folder")).expect("made");
         fs::write(path, "theirs").expect("written");
     }
     let open = || StateStore::open_directory(folder.path(), OpenMode::ReadWrite);
-    drop(open().await.expect("opens"));
-    assert!(theirs.iter().all(|path| path.exists()));
-    // It is ours now: what looks staged by us goes, the rest stays.
-    drop(open().await.expect("opens"));
-    assert!(theirs[0].exists() && !theirs[1].exists());
+    for _ in 0..2 {
+        drop(open().await.expect("opens"));
+        for path in &theirs {
+            assert!(path.exists(), "{}", path.display());
+        }
+    }
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use vdt_rope::{Index, Segment, Tail};
 use vdt_table::{
-    FileGroup, INLINE_MAX_BYTES, Layout, LayoutError, ROW_GROUPS_MAX, TableSchema, VirtualFile,
-    groups, lay_out,
+    Column, ColumnFrom, ColumnType, FileGroup, INLINE_MAX_BYTES, Layout, LayoutError,
+    ROW_GROUPS_MAX, TableSchema, VirtualFile, groups, lay_out,
 };
 
 use crate::support::{artifact, group, source, tail};
@@ -192,4 +192,23 @@ fn groups_that_are_none_are_refused() {
         refuse(&with(&["q/a"])),
         LayoutError::Foreign { .. }
     ));
+}
+
+#[test]
+fn only_the_widest_rows_make_files_of_fewer_rows() {
+    let constants = |count: usize, bytes: usize| {
+        let column = |number| Column {
+            name: format!("c{number}"),
+            column_type: ColumnType::String,
+            from: ColumnFrom::Constant("x".repeat(bytes)),
+            description: None,
+        };
+        let columns = (0..count).map(column).collect();
+        TableSchema::new(columns, None).unwrap()
+    };
+    let rows = |schema| Layout::default().for_columns(&schema).max_rows_per_file;
+    assert_eq!(rows(TableSchema::artifacts()), 16_000);
+    assert_eq!(rows(constants(32, 1024)), 16_000);
+    // 512 KiB a row.
+    assert_eq!(rows(constants(512, 1024)), 1_024);
 }

@@ -1,9 +1,16 @@
 //! What a user is told when a bucket cannot be listed.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use object_store::ObjectStoreExt;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::{self, pki_types::PrivateKeyDer};
+use vdt_crds::KeyRef;
 use vdt_store::source::{Source, SourceEnv, SourceError};
 
-use super::bucket_spec;
-use super::server::{Answer, Server};
+use super::server::{Answer, Lister, Server};
+use super::{bucket, bucket_spec, keys, list};
 
 async fn error_at(endpoint: &str) -> SourceError {
     let source = Source::open(&bucket_spec(endpoint, "", false), &SourceEnv::default()).unwrap();
@@ -183,4 +190,76 @@ fn a_missing_secret_names_the_file_expected() {
     );
     let none = Source::open(&spec, &SourceEnv::default()).unwrap_err();
     assert!(none.to_string().contains("--secrets-dir"), "{none}");
+}
+
+#[tokio::test]
+async fn a_certificate_is_trusted_by_its_bundle_alone() {
+    // As the process does: two providers are linked in.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let lister = Lister::new(["a".to_owned()]);
+    let tls = TlsAcceptor::from(Arc::new(config));
+    let server = Server::start_with(Some(tls), move |request| lister.answer(request)).await;
+
+    let error = error_at(&server.url).await;
+    assert_eq!(error.reason(), "TlsFailed", "{error}");
+    assert!(error.to_string().contains("caBundle"), "{error}");
+    assert!(server.seen().is_empty(), "nothing was sent");
+
+    let secrets = tempfile::tempdir().unwrap();
+    let roots = secrets.path().join("configmap-roots");
+    std::fs::create_dir(&roots).unwrap();
+    std::fs::write(roots.join("ca.crt"), made.cert.pem()).unwrap();
+    let mut spec = bucket_spec(&server.url, "", false);
+    spec.s3.as_mut().unwrap().ca_bundle = Some(KeyRef {
+        name: "roots".to_owned(),
+        key: "ca.crt".to_owned(),
+    });
+    let env = SourceEnv {
+        secrets_dir: Some(secrets.path().to_owned()),
+        ..SourceEnv::default()
+    };
+    let source = Source::open(&spec, &env).unwrap();
+    assert_eq!(keys(&list(&source).await), ["a"]);
+}
+
+#[tokio::test]
+async fn what_may_be_listed_and_not_read_is_listed_and_the_read_is_refused() {
+    let lister = Lister::new(["a".to_owned()]);
+    let server = Server::start(move |request| match request.query("list-type") {
+        "" => Answer::error(403, "AccessDenied", "Access Denied"),
+        _ => lister.answer(request),
+    })
+    .await;
+    let source = bucket(&server.url, "");
+    assert_eq!(keys(&list(&source).await), ["a"]);
+    let read = source.store().get(&"a".into()).await.unwrap_err();
+    assert!(
+        matches!(read, object_store::Error::PermissionDenied { .. }),
+        "{read:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_endpoint_that_comes_back_is_listed_again_by_the_same_source() {
+    let is_down = Arc::new(AtomicBool::new(false));
+    let down = is_down.clone();
+    let lister = Lister::new(["a".to_owned()]);
+    let server = Server::start(move |request| match down.load(SeqCst) {
+        true => Answer::error(503, "ServiceUnavailable", "down"),
+        false => lister.answer(request),
+    })
+    .await;
+    let source = bucket(&server.url, "");
+    assert_eq!(keys(&list(&source).await), ["a"]);
+    is_down.store(true, SeqCst);
+    let error = source.list(&|_, _| {}).await.unwrap_err();
+    assert_eq!(error.reason(), "SourceUnreachable", "{error}");
+    is_down.store(false, SeqCst);
+    assert_eq!(keys(&list(&source).await), ["a"]);
 }
