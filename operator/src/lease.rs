@@ -109,7 +109,7 @@ impl Election {
                 Ok(false) => {}
                 Err(error) => {
                     tracing::warn!(
-                        error = &error as &dyn std::error::Error,
+                        error = vdt_crds::chain(&error),
                         "cannot compete for the lease"
                     );
                     sleep(pause).await;
@@ -170,10 +170,9 @@ impl Election {
                     return true;
                 }
                 Ok(Some(Ok(true))) => {}
-                Ok(Some(Err(error))) => tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot renew the lease"
-                ),
+                Ok(Some(Err(error))) => {
+                    tracing::warn!(error = vdt_crds::chain(&error), "cannot renew the lease")
+                }
                 // Somebody else has it, or will soon: an answer that is still under way comes too late.
                 Ok(Some(Ok(false))) | Err(_) => return false,
             }
@@ -286,7 +285,7 @@ impl Election {
         match given_up.await {
             Ok(()) => tracing::info!(lease = self.name, "gave the lease up"),
             Err(error) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
+                error = vdt_crds::chain(&error),
                 "cannot give the lease up; it runs out"
             ),
         }

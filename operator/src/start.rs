@@ -23,10 +23,9 @@ pub(crate) async fn key(client: &Client, namespace: &str, secret: &str) -> Signe
     loop {
         match timeout(REQUEST, Signer::load(client, namespace, secret)).await {
             Ok(Ok(signer)) => return signer,
-            Ok(Err(error)) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "waiting for the admin key"
-            ),
+            Ok(Err(error)) => {
+                tracing::warn!(error = vdt_crds::chain(&error), "waiting for the admin key")
+            }
             Err(_) => tracing::warn!(
                 secret,
                 waited_ms = u64::try_from(REQUEST.as_millis()).unwrap_or(u64::MAX),
@@ -43,7 +42,10 @@ pub(crate) async fn key(client: &Client, namespace: &str, secret: &str) -> Signe
 pub(crate) async fn defined(client: &Client) -> HashSet<Kind> {
     match timeout(REQUEST, optional_kinds(client)).await {
         Ok(Ok(kinds)) => return kinds.into_iter().collect(),
-        Ok(Err(error)) => tracing::warn!(%error, "cannot ask which kinds the cluster has"),
+        Ok(Err(error)) => tracing::warn!(
+            error = vdt_crds::chain(&error),
+            "cannot ask which kinds the cluster has"
+        ),
         Err(_) => tracing::warn!(
             waited_ms = u64::try_from(REQUEST.as_millis()).unwrap_or(u64::MAX),
             "cannot ask which kinds the cluster has: the API server does not answer"

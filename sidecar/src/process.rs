@@ -114,6 +114,10 @@ pub fn block_on(task: impl Future<Output = anyhow::Result<()>>) -> anyhow::Resul
         .build()
         .context("starting the runtime")?;
     let ended = runtime.block_on(task);
+    // A thread that waits for a task of the runtime panics when the runtime ends (the Delta kernel's do): that is how it is cut off, and no news.
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::debug!(%panic, "a thread was cut off by the end of the process");
+    }));
     runtime.shutdown_timeout(LEFT_BEHIND);
     ended
 }

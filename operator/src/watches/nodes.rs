@@ -145,7 +145,11 @@ pub(super) fn start(
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    tracing::warn!(kind = "Node", %error, "a watch failed and is begun again")
+                    tracing::warn!(
+                        kind = "Node",
+                        error = vdt_crds::chain(&error),
+                        "a watch failed and is begun again"
+                    )
                 }
             }
         }

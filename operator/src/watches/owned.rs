@@ -55,7 +55,11 @@ pub(super) fn start(
                 // A new list: what went while nobody watched is not in it, and no event says so.
                 Ok(Event::InitDone) => queue.send_all(&tables),
                 Ok(Event::Init | Event::InitApply(_)) => {}
-                Err(error) => tracing::warn!(kind = resource.kind, %error, "a watch failed and is begun again"),
+                Err(error) => tracing::warn!(
+                    kind = resource.kind,
+                    error = vdt_crds::chain(&error),
+                    "a watch failed and is begun again"
+                ),
             }
         }
     });

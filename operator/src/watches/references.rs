@@ -124,7 +124,7 @@ pub(super) fn start<K>(
                 }
                 Ok(Some(Event::Init | Event::InitDone)) => {}
                 Ok(None) => break,
-                Err(error) => tracing::warn!(%kind, %error, "a watch failed and is begun again"),
+                Err(error) => tracing::warn!(%kind, error = vdt_crds::chain(&error), "a watch failed and is begun again"),
             }
         }
     });

@@ -43,7 +43,11 @@ pub(super) fn start(
         while let Some(event) = stream.next().await {
             match event {
                 Ok(event) => acted_upon.heed(event, &all, &queue),
-                Err(error) => tracing::warn!(kind = "VirtualTable", %error, "a watch failed and is begun again"),
+                Err(error) => tracing::warn!(
+                    kind = "VirtualTable",
+                    error = vdt_crds::chain(&error),
+                    "a watch failed and is begun again"
+                ),
             }
         }
     });
