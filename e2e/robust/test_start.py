@@ -10,7 +10,7 @@ import pytest
 from lib import artifacts, manifest
 from lib.clients import place_of
 from lib.process import free_ports, wait_until
-from lib.vdt import Vdt, binary, run
+from lib.vdt import Vdt, binary, http, run
 
 FAILURE, USAGE = 1, 2
 LOOPBACK = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
@@ -158,6 +158,50 @@ def test_state_of_a_newer_version(tmp_path, folder, serve):
     refused(FAILURE, "serve", folder, "--state", tmp_path / "state", *LOOPBACK, says=["999"])
     store.write_text(text)
     serve(folder).stop()
+
+
+def test_source_inside_of_the_state_is_refused_and_kept(tmp_path):
+    papers = tmp_path / "all" / "papers"
+    papers.mkdir(parents=True)
+    names = ["report.json#1", "x.parquet#7"]
+    for name in names:
+        (papers / name).write_text(name)
+    for _ in range(2):
+        refused(USAGE, "serve", papers, "--state", tmp_path / "all", *LOOPBACK, says=["--state", papers])
+    assert sorted(p.name for p in papers.iterdir()) == names
+    assert [p.name for p in (tmp_path / "all").iterdir()] == ["papers"]
+
+
+def test_a_known_table_is_served_while_its_folder_is_away(tmp_path, folder, serve):
+    path = manifest.write(tmp_path / "t.yaml", manifest.virtual_table("files", [manifest.folder("files")]))
+    before = serve(path)
+    known = before.ready["tables"][0]
+    before.stop()
+    away = folder.rename(tmp_path / "elsewhere")
+    vdt = serve(path)
+    shown = vdt.ready["tables"][0]
+    assert [shown[key] for key in ("version", "artifacts")] == [known[key] for key in ("version", "artifacts")]
+    condition = vdt.tables()[0]["conditions"][0]
+    assert (condition["status"], condition["reason"]) == ("False", "SourceNotFound"), condition
+    assert http("GET", f"{vdt.table('files').http}/_delta_log/00000000000000000000.json")[0] == 200
+    away.rename(folder)
+    wait_until("its folder is listed", lambda: vdt.tables()[0]["conditions"][0]["status"] == "True", 70)
+
+
+@pytest.mark.parametrize(
+    "columns, says",
+    [
+        ([{"name": "n", "type": "long", "from": {"constant": "abc"}}], "columns[0].from.constant"),
+        ([{"name": n, "from": {"artifact": "Id"}} for n in ("ID", "id")], "columns[1].name"),
+        ([{"name": "data", "from": {"artifact": "Data"}}], "columns: need a column beside"),
+        ([{"name": "ü" * 200, "from": {"artifact": "Id"}}], "columns[0].name"),
+    ],
+)
+def test_columns_that_make_no_table_are_refused_by_validate_and_serve_alike(tmp_path, folder, columns, says):
+    table = manifest.virtual_table("files", [manifest.folder("files")], schema={"columns": columns})
+    path = manifest.write(tmp_path / "t.yaml", table)
+    refused(USAGE, "validate", path, says=[says])
+    refused(USAGE, "serve", path, "--state", tmp_path / "state", *LOOPBACK, says=[says])
 
 
 def test_state_inside_of_the_source_is_refused(folder):
