@@ -55,7 +55,7 @@ pub(super) struct Standing {
 /// A table with a version to show.
 pub(super) enum Shown {
     /// It is refreshed from now on.
-    Opened(Opened),
+    Opened(Box<Opened>),
     /// It is as it was committed until it can be opened.
     Standing(Standing),
 }
@@ -194,7 +194,7 @@ fn real(path: &FsPath) -> std::io::Result<PathBuf> {
             (Ok(found), _) => {
                 let missing = given.strip_prefix(existing).unwrap_or(FsPath::new(""));
                 // Part by part: an empty rest would end the path with a slash.
-                return Ok(found.into_iter().chain(missing).collect());
+                return Ok(found.iter().chain(missing).collect());
             }
             (Err(_), Some(above)) => existing = above,
             (Err(error), None) => return Err(error),
@@ -252,7 +252,7 @@ async fn open_table(
         );
         let status = TableStatus::default();
         let opened = as_committed(definition, refresh, &snapshot, status);
-        return Ok(Shown::Opened(opened));
+        return Ok(Shown::Opened(Box::new(opened)));
     }
     let before = origin.source_reads().bytes;
     let outcome = {
@@ -263,7 +263,8 @@ async fn open_table(
         Ok(report) => {
             let read = origin.source_reads().bytes - before;
             print_report(&report, read, declared.table.spec.given.is_some())?;
-            Ok(Shown::Opened(as_refreshed(definition, refresh, report)))
+            let opened = as_refreshed(definition, refresh, report);
+            Ok(Shown::Opened(Box::new(opened)))
         }
         Err(problem) => match refresh.log().snapshot().await {
             Ok(Some(snapshot)) => {
@@ -277,7 +278,7 @@ async fn open_table(
                     ..TableStatus::default()
                 };
                 let opened = as_committed(definition, refresh, &snapshot, status);
-                Ok(Shown::Opened(opened))
+                Ok(Shown::Opened(Box::new(opened)))
             }
             _ => Err(problem.into()),
         },
