@@ -13,6 +13,7 @@ mod follow;
 mod keep;
 mod laptop;
 mod open;
+mod overlap;
 mod pod;
 
 use std::{
