@@ -40,10 +40,10 @@ pub struct TableReport {
     /// Artifacts in that version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<u64>,
-    /// Seconds since the sources were last known to be as served.
+    /// Seconds since every source was last listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag_seconds: Option<u64>,
-    /// End of the last refresh that succeeded.
+    /// End of the last refresh that listed every source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_success: Option<Time>,
     /// Conditions, as in the resource's status.

@@ -124,7 +124,7 @@ impl Metrics {
         );
         registry.register(
             "vdt_refresh_last_success_timestamp_seconds",
-            "When the last refresh ended that shows every source as it was listed, Unix time",
+            "When the last refresh ended that listed every source, Unix time",
             self.last_success.clone(),
         );
         registry.register(

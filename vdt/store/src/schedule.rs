@@ -47,7 +47,7 @@ pub type Outcome = Result<Arc<RefreshReport>, Arc<StoreError>>;
 pub struct TableStatus {
     /// The last refresh that succeeded.
     pub last: Option<Arc<RefreshReport>>,
-    /// When the last one ended that left every source shown as it was listed, Unix time in milliseconds.
+    /// When the last one ended that listed every source, Unix time in milliseconds.
     pub last_success_ms: Option<i64>,
     /// Why the newest refresh failed, if it did: reason and message.
     pub error: Option<(&'static str, String)>,
@@ -195,12 +195,13 @@ impl RefreshTask {
                     outcome = self.refresh.run(None) => outcome.map(Arc::new).map_err(Arc::new),
                 };
                 last_end = Instant::now();
+                let before = version_of(&self.status.borrow());
                 record(&self.status, &outcome, clock());
                 failures = match self.status.borrow().has_failed() {
                     true => failures.saturating_add(1),
                     false => 0,
                 };
-                drift_gap = self.gap_after(is_drift, &outcome);
+                drift_gap = self.gap_after(is_drift, before, &outcome);
                 for reply in waiting {
                     drop(reply.send(outcome.clone()));
                 }
@@ -229,7 +230,7 @@ impl RefreshTask {
             if status.error.is_some() {
                 return Some(last_end + backoff);
             }
-            wait = Some(backoff.max(cost));
+            wait = Some(wait.map_or(backoff, |timer| timer.min(backoff)).max(cost));
         }
         let is_settling = status
             .last
@@ -242,8 +243,11 @@ impl RefreshTask {
 
     /// Least time until a changed source may ask again. One that a refresh does not cure (a reader stays with an old version, an artifact is
     /// written all the time) is looked at no more often than the timer would.
-    fn gap_after(&self, is_drift: bool, outcome: &Outcome) -> Duration {
-        let is_cured = outcome.as_ref().is_ok_and(|report| report.committed);
+    /// `before` is the version that was known: another process may have committed the cure.
+    fn gap_after(&self, is_drift: bool, before: Option<u64>, outcome: &Outcome) -> Duration {
+        let is_cured = outcome
+            .as_ref()
+            .is_ok_and(|report| report.committed || Some(report.version) > before);
         if !is_drift || is_cured {
             return DRIFT_GAP;
         }
@@ -251,6 +255,11 @@ impl RefreshTask {
         let declared = self.refresh.definition().refresh.interval;
         declared.unwrap_or(BACKOFF_MAX).max(cost)
     }
+}
+
+/// The version that the last refresh left.
+fn version_of(status: &TableStatus) -> Option<u64> {
+    status.last.as_ref().map(|report| report.version)
 }
 
 /// How long the last listing that succeeded took; a day at most.
@@ -296,7 +305,7 @@ fn record(status: &watch::Sender<TableStatus>, outcome: &Outcome, now_ms: i64) {
                     }
                 }
                 status.last = Some(report.clone());
-                if report.is_current() {
+                if !report.has_failed() {
                     status.last_success_ms = Some(now_ms);
                 }
                 status.error = None;
@@ -334,7 +343,7 @@ impl TableStatus {
     /// The status after a first refresh.
     pub fn after(report: RefreshReport, now_ms: i64) -> Self {
         Self {
-            last_success_ms: report.is_current().then_some(now_ms),
+            last_success_ms: (!report.has_failed()).then_some(now_ms),
             last: Some(Arc::new(report)),
             error: None,
             since_ms: Some(now_ms),

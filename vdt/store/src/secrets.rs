@@ -16,8 +16,8 @@ use std::path::{Component, Path, PathBuf};
 
 pub(crate) use self::credentials::SecretCredentials;
 
-/// Bytes of one file, as at the front door: a Secret has at most 1 MiB, a bundle of certificates a few hundred kB.
-const FILE_BYTES_MAX: u64 = 256 << 10;
+/// Bytes of one file: as many as a Secret or a ConfigMap can have. Bundles of authorities have hundreds of kB.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// One Secret or ConfigMap.
 #[derive(Clone, Debug)]
@@ -182,18 +182,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("empty"), "\n").unwrap();
         std::fs::create_dir(folder.path().join("folder")).unwrap();
-        std::fs::write(folder.path().join("long"), vec![b'x'; (256 << 10) + 1]).unwrap();
-        std::fs::write(folder.path().join("longest"), vec![b'x'; 256 << 10]).unwrap();
+        std::fs::write(folder.path().join("long"), vec![b'x'; (1 << 20) + 1]).unwrap();
+        std::fs::write(folder.path().join("longest"), vec![b'x'; 1 << 20]).unwrap();
         let secret = SecretFiles::secret_in(folder.path().to_owned());
         for (key, expected) in [
             ("empty", "is empty; write the value into it"),
             ("folder", "cannot be read: Is a directory"),
             ("../up", "a key is one word"),
-            ("long", "has more than 262144 bytes"),
+            ("long", "has more than 1048576 bytes"),
         ] {
             let told = secret.bytes(key).unwrap_err().to_string();
             assert!(told.contains(expected), "{told}");
         }
-        assert_eq!(secret.bytes("longest").unwrap().len(), 256 << 10);
+        assert_eq!(secret.bytes("longest").unwrap().len(), 1 << 20);
     }
 }

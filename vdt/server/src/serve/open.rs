@@ -183,6 +183,10 @@ async fn standing(
     state: &StateStore,
     problem: StoreError,
 ) -> anyhow::Result<Shown> {
+    // What is wrong with what was given is told at once: a laptop does not read it again.
+    if problem.is_of_manifest() {
+        return Err(manifests::refused(problem));
+    }
     let path = Path::from(declared.table.table_path());
     let Some(snapshot) = TableLog::new(state.clone(), path.clone())
         .snapshot()

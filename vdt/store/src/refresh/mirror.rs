@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, sync::atomic::Ordering::Relaxed};
 
 use futures::stream;
 use tokio::sync::mpsc;
+use vdt_crds::chain;
 use vdt_table::{VirtualFile, meta_files};
 
 use super::{
@@ -91,7 +92,14 @@ impl TableRefresh {
             return Ok(false);
         };
         let table = self.meta_log.table();
-        let lost = count_lost(&self.state, &self.meta_log, snapshot).await?;
+        let lost = match count_lost(&self.state, &self.meta_log, snapshot).await {
+            Ok(lost) => lost,
+            // `t` is whole: a look that fails is made again by the next refresh, and fails none.
+            Err(error) => {
+                tracing::warn!(%table, error = chain(&error), "ropes cannot be looked at");
+                return Ok(false);
+            }
+        };
         if lost == 0 {
             self.is_mirror_seen.store(true, Relaxed);
         } else {

@@ -193,6 +193,19 @@ async fn without_a_timer_what_failed_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_source_that_cannot_be_listed_does_not_hold_up_the_timer() {
+    let table = Table::start(5, false).await;
+    assert_eq!(table.refreshes_after(5_100).await, 1);
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let (there, away) = (table.folder.path(), elsewhere.path().join("away"));
+    fs::rename(there, &away).expect("moved");
+    // Other sources of the table may be well: they are listed in their interval.
+    let refreshes = table.refreshes_after(600_000).await;
+    assert!(refreshes >= 100, "{refreshes}");
+    fs::rename(&away, there).expect("moved");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_source_that_cannot_be_listed_is_tried_again_as_what_failed() {
     for interval in [0, 3600] {
         let table = Table::start(interval, false).await;
