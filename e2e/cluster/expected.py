@@ -8,6 +8,8 @@ EXPECTED = [
     Expected("", "did not end in time|did not close in time|was not flushed in time|warm-up is not finished", "two cores carry three suites"),
     Expected("", "because it is being terminated|namespaces .* not found", "the namespace of the test before is still on its way out"),
     Expected("", "metadata.uid: Invalid value|Operation cannot be fulfilled|the object has been modified", "changed or made anew since it was read: it is tried again"),
+    Expected("", r"lease .* is forbidden", "a release is uninstalled: its rights go before its pods have ended"),
+    Expected("", r"storage is \(re\)initializing", "the definition has just been made or changed"),
     Expected("b19-", "vdt_store::schedule: source bucket", "a secret is missing, or wrong"),
     Expected("scenario-3-a-bucket", "vdt_store::schedule|read failed", "the bucket is gone"),
     Expected("scenario-5-", "the server is away", "the server is killed"),
