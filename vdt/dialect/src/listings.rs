@@ -1,7 +1,7 @@
 //! Listings: turns at them, and whether there is anything to list.
 //!
 //! A listing holds what the store says of a whole folder, and the store may take its time. So there are few at a time, and of these one folder has a
-//! quarter at most: what hangs in one table leaves turns to listings of the others, many of which are answered from memory.
+//! quarter, or four if that is more: what hangs in one table leaves turns to listings of the others, many of which are answered from memory.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -22,6 +22,9 @@ const WAIT: Duration = Duration::from_secs(5);
 /// Answers to listings that are sent while they are written, at a time. What the store says of such a folder is held for as long as its client reads,
 /// and a slow one keeps nobody from listings of the usual length.
 const LONG: usize = 4;
+
+/// Turns that one folder has at least: a deployment may have one table alone.
+const SHARE_MIN: usize = 4;
 
 /// Segments of a path that tell folders apart: those of a table's log, or of a table where a bucket holds catalogs.
 const FOLDER_PARTS: usize = 4;
@@ -53,7 +56,7 @@ impl Listings {
     pub(crate) fn new(dialect: DialectLabel, at_once: usize, gate: Gate) -> Self {
         Self {
             turns: Semaphore::new(at_once),
-            share: (at_once / 4).max(1),
+            share: (at_once / 4).max(SHARE_MIN).min(at_once),
             folders: Mutex::default(),
             long: Arc::new(Semaphore::new(LONG)),
             dialect,

@@ -203,7 +203,7 @@ async fn listings_are_written_a_few_at_a_time() {
     };
     let mut hanging: Vec<_> = (0..8)
         .map(|number| {
-            // One folder has a quarter of all.
+            // One folder has half of all at most.
             let path = format!("/v1/main/{}/hangs/", number / 2);
             let list = &list;
             Box::pin(async move { list(&path, "1").await })

@@ -1,4 +1,4 @@
-//! Bodies that keep their request open, and over HTTP/2 are cut into pieces with clocks of their own.
+//! Bodies that keep their request open, and over HTTP/2 are cut into pieces, of which their clocks are told.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

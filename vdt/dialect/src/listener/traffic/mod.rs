@@ -8,8 +8,9 @@
 //!
 //! - `Watched` counts the time in which a client that is owed bytes takes none; every [`PROGRESS_BYTES`](super::PROGRESS_BYTES) that it takes give it a new start.
 //! - Over HTTP/2 one stream can be held up while the socket is not, so there bodies are cut into pieces of
-//!   [`PROGRESS_BYTES`](super::PROGRESS_BYTES), each with a clock of its own, and the same pace is asked of every body. A piece's clock runs until
-//!   the piece is gone: hyper lets go of a body when it has its last piece, and the client's windows may keep that back.
+//!   [`PROGRESS_BYTES`](super::PROGRESS_BYTES), and each body has a clock that runs while any piece of it is on its way: hyper lets go of a body when
+//!   it has its last piece, and the client's windows may keep that back. Each piece that is gone gives its body a new start. Streams share the
+//!   line, so while a piece of one is sent the clocks of the others run slower, by the number of those that wait.
 
 mod body;
 mod socket;
@@ -46,7 +47,7 @@ pub(super) struct Traffic {
     stalled_since: AtomicU64,
     /// Milliseconds of earlier stalls since the last progress.
     stalled_before: AtomicU64,
-    /// Over HTTP/2: pieces of bodies that are on their way.
+    /// Over HTTP/2: bodies of which pieces are on their way.
     handed: Mutex<Handed>,
     /// Whether one connection carries many requests at a time.
     multiplexed: AtomicBool,
@@ -113,9 +114,9 @@ impl Traffic {
         self.holder.as_ref().is_some_and(|holder| holder.holds())
     }
 
-    /// Since when the oldest piece is on its way that has a clock of its own.
+    /// Since when the client has taken nothing of the body that waits longest.
     fn oldest_handed(&self) -> Option<u64> {
-        self.handed().since.values().copied().min()
+        self.handed().bodies.values().map(|body| body.since).min()
     }
 
     fn handed(&self) -> MutexGuard<'_, Handed> {
@@ -127,8 +128,13 @@ impl Traffic {
         self.requests.fetch_add(1, Ordering::AcqRel);
         self.served.store(true, Ordering::Relaxed);
         self.head_since.store(0, Ordering::Relaxed);
+        let mut handed = self.handed();
+        handed.next += 1;
+        let number = handed.next;
+        drop(handed);
         RequestGuard {
             traffic: Arc::clone(self),
+            number,
         }
     }
 
@@ -211,21 +217,63 @@ impl Traffic {
     }
 }
 
-/// Since when pieces are on their way, by their number.
+/// Bodies of which pieces are on their way, by the number of their request.
 #[derive(Debug, Default)]
 struct Handed {
     next: u64,
-    since: HashMap<u64, u64>,
+    bodies: HashMap<u64, Waiting>,
+    /// When a piece of any body was gone last.
+    gone_at: u64,
+}
+
+/// A body of which pieces are on their way.
+#[derive(Debug)]
+struct Waiting {
+    pieces: usize,
+    /// Since when the client has taken nothing of it. Later than that by what the line was given to others.
+    since: u64,
+}
+
+impl Handed {
+    /// A piece of a body is on its way.
+    fn piece(&mut self, number: u64, now: u64) {
+        let body = self.bodies.entry(number).or_insert(Waiting {
+            pieces: 0,
+            since: now,
+        });
+        body.pieces += 1;
+    }
+
+    /// A piece of a body is gone. It is no more progress of the others than their share of the line is smaller: a client that takes one body must not
+    /// keep another for ever.
+    fn gone(&mut self, number: u64, now: u64) {
+        let sharing = self.bodies.len() as u64;
+        let Some(body) = self.bodies.get_mut(&number) else {
+            return;
+        };
+        let begun = body.since.max(self.gone_at);
+        body.since = now;
+        body.pieces = body.pieces.saturating_sub(1);
+        if body.pieces == 0 {
+            self.bodies.remove(&number);
+        }
+        self.gone_at = now;
+        for (_, other) in self.bodies.iter_mut().filter(|(of, _)| **of != number) {
+            let both = now.saturating_sub(begun.max(other.since));
+            other.since += both - both / sharing;
+        }
+    }
 }
 
 /// One request of a connection; dropping it ends it.
 #[derive(Debug)]
 pub(super) struct RequestGuard {
     traffic: Arc<Traffic>,
+    number: u64,
 }
 
 impl RequestGuard {
-    /// Whether bodies are cut into pieces that have clocks of their own.
+    /// Whether bodies are cut into pieces and have clocks of their own.
     fn cuts(&self) -> bool {
         self.traffic.multiplexed.load(Ordering::Relaxed)
     }
@@ -238,20 +286,16 @@ impl RequestGuard {
         }
     }
 
-    /// Starts the clock of a piece, which runs until nobody has it any more.
+    /// Starts the clock of the body, unless it runs; it runs until nobody has a piece of it any more.
     fn hand(&self, bytes: Bytes) -> Bytes {
         if bytes.is_empty() {
             return bytes;
         }
         let traffic = Arc::clone(&self.traffic);
-        let mut handed = traffic.handed();
-        handed.next += 1;
-        let number = handed.next;
-        handed.since.insert(number, traffic.now());
-        drop(handed);
+        traffic.handed().piece(self.number, traffic.now());
         Bytes::from_owner(Piece {
             bytes,
-            number,
+            number: self.number,
             traffic,
         })
     }
@@ -265,7 +309,7 @@ impl Drop for RequestGuard {
     }
 }
 
-/// A piece of a body over HTTP/2, with its clock.
+/// A piece of a body over HTTP/2, and the number of its request.
 struct Piece {
     bytes: Bytes,
     number: u64,
@@ -280,7 +324,8 @@ impl AsRef<[u8]> for Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        self.traffic.handed().since.remove(&self.number);
+        let now = self.traffic.now();
+        self.traffic.handed().gone(self.number, now);
         self.traffic.rests();
     }
 }

@@ -157,3 +157,34 @@ async fn over_http2_each_body_has_its_clock() {
     drop(second);
     assert_eq!(traffic.overdue(&limits), None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_of_many_bodies_over_http2_is_not_cut() {
+    let (traffic, limits) = (Arc::new(Traffic::new(None)), limits());
+    traffic.ready(true);
+    let piece = |request: &RequestGuard| request.hand(Bytes::from_static(b"a piece"));
+    let requests: Vec<_> = (0..16).map(|_| traffic.begin()).collect();
+    // All of it is handed on at once, and each body gets its turn once in 64 s.
+    let mut ahead: Vec<Vec<Bytes>> = requests
+        .iter()
+        .map(|request| (0..6).map(|_| piece(request)).collect())
+        .collect();
+    for _ in 0..6 {
+        for body in &mut ahead {
+            advance(4 * SECOND).await;
+            assert_eq!(traffic.overdue(&limits), None);
+            body.pop();
+        }
+    }
+    assert_eq!(traffic.oldest_handed(), None);
+    // What is taken of one body does not keep another for ever.
+    let _kept = piece(&requests[0]);
+    let mut seconds = 0;
+    while traffic.overdue(&limits).is_none() {
+        let taken = piece(&requests[1]);
+        advance(SECOND).await;
+        drop(taken);
+        seconds += 1;
+    }
+    assert_eq!(seconds, 60);
+}
