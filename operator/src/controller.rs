@@ -14,7 +14,7 @@ use std::{
     collections::{HashMap, HashSet},
     convert::Infallible,
     panic::AssertUnwindSafe,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -59,6 +59,8 @@ pub(crate) struct Context {
     pub(crate) recorder: Recorder,
     /// Counts.
     pub(crate) metrics: Metrics,
+    /// How long the lease of the operator runs.
+    pub(crate) lease: Duration,
     /// Kinds of children that not every cluster has and this one does.
     pub(crate) defined: HashSet<Kind>,
     /// Says that the process ends: pods are not waited for any more.
@@ -121,11 +123,8 @@ async fn after(
     let memory = context.memory_of(key, name, object.uid());
     let mut memory = memory.lock().await;
     let generation = object.metadata.generation;
-    if let Some(left) = memory.backoff.remaining(generation) {
-        return left;
-    }
+    let left = memory.backoff.remaining(generation);
     let began = Instant::now();
-    context.metrics.begin();
     let unpacked = unpack(object);
     let look = Look {
         context,
@@ -133,7 +132,13 @@ async fn after(
         object: &unpacked,
         namespace,
         name,
+        unseen_set: OnceLock::new(),
     };
+    // An operator that asks for the table is answered: it would take it over.
+    if let Some(left) = left.filter(|_| !look.is_contested()) {
+        return left;
+    }
+    context.metrics.begin();
     let looked = caught(timeout(LOOK, Box::pin(look.run(&mut memory)))).await;
     let result = match looked {
         Some(Ok(result)) => result,

@@ -120,6 +120,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         shipped,
         metrics: metrics.clone(),
         ending: cancel.clone(),
+        lease: args.lease_duration(),
         memory: std::sync::Mutex::new(HashMap::new()),
     });
 

@@ -34,16 +34,13 @@ impl Cluster<'_> {
         let live = match live {
             Some(live) => live,
             // It has not our label, the store is behind, or the kind is not watched: ask.
-            None => {
-                let read = self.api(child.kind).get_opt(&child.name).await;
-                match read.map_err(ApplyError::api("get", kind, &child.name))? {
-                    Some(live) => {
-                        found = live;
-                        &found
-                    }
-                    None => return Ok(Verdict::Apply),
+            None => match self.live(child.kind, &child.name).await? {
+                Some(live) => {
+                    found = live;
+                    &found
                 }
-            }
+                None => return Ok(Verdict::Apply),
+            },
         };
         if live.metadata.deletion_timestamp.is_some() {
             return Err(ApplyError::Terminating {
@@ -123,8 +120,7 @@ impl Cluster<'_> {
             return Ok(false);
         }
         // A store does not keep who wrote what.
-        let live = self.api(child.kind).get_opt(&child.name).await;
-        let live = live.map_err(ApplyError::api("get", child.kind.as_str(), &child.name))?;
+        let live = self.live(child.kind, &child.name).await?;
         let is_ours =
             |entry: &ManagedFieldsEntry| entry.manager.as_deref() == Some(names::FIELD_MANAGER);
         if !live.is_some_and(|live| says_so(&live) && live.managed_fields().iter().any(is_ours)) {

@@ -44,6 +44,11 @@ const NO_SUCH_FIELD: &str = "failed to create typed patch object";
 /// What webhooks and policies of admission say. They change without the resource, so it is tried again.
 const DENIED: [&str; 2] = [" denied the request", " denied request"];
 
+/// Says whether admission refuses something.
+pub(super) fn is_denied(said: &str) -> bool {
+    DENIED.iter().any(|denied| said.contains(denied))
+}
+
 impl ApplyError {
     /// Says why an object is not taken as it is asked for, where the answer will be the same until somebody asks for something else.
     pub(super) fn refusal(&self) -> Option<Refusal> {
@@ -61,8 +66,7 @@ impl ApplyError {
         };
         let said = &status.message;
         let is_invalid = [400, 422].contains(&status.code) || said.contains(NO_SUCH_FIELD);
-        let is_denied = DENIED.iter().any(|denied| said.contains(denied));
-        (is_invalid && !is_denied).then(|| Refusal {
+        (is_invalid && !is_denied(said)).then(|| Refusal {
             reason: reason::INVALID_SPEC,
             message: shorten(&format!(
                 "spec.server: the API server does not take {kind} {name} as it follows from it: {said}"

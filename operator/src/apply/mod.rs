@@ -95,11 +95,23 @@ pub(crate) struct Cluster<'a> {
     pub(crate) uid: &'a str,
     /// Generation of the owner that is acted upon.
     pub(crate) generation: Option<i64>,
+    /// Uid of its StatefulSet, where it was read because no store has it.
+    pub(crate) unseen_set: Option<&'a str>,
 }
 
 impl Cluster<'_> {
     fn api(&self, kind: Kind) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), self.namespace, &kind.resource())
+    }
+
+    /// Reads a child live.
+    pub(crate) async fn live(
+        &self,
+        kind: Kind,
+        name: &str,
+    ) -> Result<Option<DynamicObject>, ApplyError> {
+        let live = self.api(kind).get_opt(name).await;
+        live.map_err(ApplyError::api("get", kind.as_str(), name))
     }
 
     /// Says whether the owner still is what is acted upon. Asked live before anything is deleted: a store may be old, and with it the whole plan.
@@ -127,13 +139,17 @@ impl Cluster<'_> {
     ) -> Result<Result<Applied, Refusal>, ApplyError> {
         let mut applied = Applied::default();
         for child in &children.objects {
+            // Its pods would start with what is on its way out, or without it.
+            if child.kind == Kind::StatefulSet && applied.holds_pods() && self.set_uid().is_none() {
+                continue;
+            }
             match self.bring(child, sent, &mut applied).await {
                 Ok(None) => {}
                 Ok(Some(refusal)) => return Ok(Err(refusal)),
                 Err(ApplyError::Terminating { kind, name }) => {
                     applied.waiting.push((kind, name));
-                    // It takes none of the others either.
-                    if kind == NAMESPACE {
+                    // It takes none of the others either: what is owned by a table that is gone goes too.
+                    if [NAMESPACE, TABLE].contains(&kind) {
                         return Ok(Ok(applied));
                     }
                 }

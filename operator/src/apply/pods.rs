@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use vdt_crds::status::reason;
 
 use super::{
-    ApplyError, Cluster, delete_if_same, is_not_found,
+    ApplyError, Cluster, delete_if_same,
+    error::is_denied,
+    is_not_found,
     rollout::{self, Plan, PodView, Step, Target},
 };
 use crate::{
@@ -60,10 +62,12 @@ impl Cluster<'_> {
     }
 
     /// Identity of the StatefulSet, if it is this table's.
-    fn set_uid(&self) -> Option<String> {
+    pub(super) fn set_uid(&self) -> Option<String> {
         let kind = Kind::StatefulSet;
-        let set = self.watches.metadata(kind, self.server, self.namespace)?;
-        set.uid().filter(|_| self.is_ours(kind, &set))
+        match self.watches.metadata(kind, self.server, self.namespace) {
+            Some(set) => set.uid().filter(|_| self.is_ours(kind, &set)),
+            None => self.unseen_set.map(str::to_owned),
+        }
     }
 
     /// Does what a roll needs now. Pods whose resize is refused are replaced, as many at once as may be; what no pod can have is a refusal, and no pod goes
@@ -165,7 +169,11 @@ impl Cluster<'_> {
                 Ok(Answer::Taken)
             }
             // It stays asked for: the next look asks again.
-            Err(kube::Error::Api(status)) if status.is_invalid() && !is_about_place(&status) => {
+            Err(kube::Error::Api(status))
+                if status.is_invalid()
+                    && !is_about_place(&status)
+                    && !is_denied(&status.message) =>
+            {
                 tracing::info!(
                     pod = name,
                     namespace = self.namespace,
@@ -174,7 +182,7 @@ impl Cluster<'_> {
                 );
                 Ok(Answer::Never(status.message.clone()))
             }
-            // The cluster cannot, or not from this to that (a class of service that would change): a new pod can.
+            // The cluster cannot, or not from this to that (a class of service that would change), or a policy does not let pods be changed: a new pod can.
             Err(kube::Error::Api(status))
                 if status.is_invalid() || status.is_not_found() || status.code == 405 =>
             {

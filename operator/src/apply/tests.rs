@@ -140,6 +140,7 @@ pub(super) fn cluster<'a>(client: &'a Client, watches: &'a Watches) -> Cluster<'
         server: "manuals",
         uid: "owner",
         generation: Some(1),
+        unseen_set: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The stages of a look in their order, from the object as it is stored to what was done about it. What fails ends the look's acting, not the look: the
 //! status is written in any case, and says what failed beside what was found out before.
 
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt, api::DynamicObject, runtime::events::EventType};
@@ -13,7 +13,7 @@ use vdt_crds::{
 
 use super::{Context, LookError, memory::Memory, pace::Next, rivals::OVERLAP};
 use crate::{
-    apply::{Cluster, claims, rollout},
+    apply::{ApplyError, Cluster, claims, rollout},
     build::{self, Children, Kind, Rendered},
     dereference::{self, Dereferenced},
     names, status,
@@ -31,6 +31,8 @@ pub(super) struct Look<'a> {
     pub(super) object: &'a DynamicObject,
     pub(super) namespace: &'a str,
     pub(super) name: &'a str,
+    /// Identity of a StatefulSet of the table that no store has seen.
+    pub(super) unseen_set: OnceLock<String>,
 }
 
 /// What acting upon a table came to.
@@ -48,8 +50,6 @@ pub(super) struct Acted {
     pub(super) waiting: Option<String>,
     pub(super) wait: Option<Duration>,
     pub(super) is_busy: bool,
-    /// For how long the table is left to another operator, which writes its status too.
-    pub(super) is_anothers: Option<Duration>,
 }
 
 impl Acted {
@@ -84,6 +84,16 @@ impl Look<'_> {
         let last: VirtualTableStatus =
             serde_json::from_value(value["status"].clone()).unwrap_or_default();
         let held = self.held(value["spec"]["suspend"] == true);
+        // The other one writes the status too, whatever there is to tell.
+        if let Some(after) = self.is_anothers(held, memory).await? {
+            let shown = std::mem::take(&mut memory.conditions);
+            let shown = shown.iter().map(String::as_str);
+            self.context
+                .metrics
+                .forget(self.namespace, self.name, shown);
+            let is_stalled = false;
+            return Ok(Next { after, is_stalled });
+        }
         let (table, mut acted) = match serde_json::from_value::<VirtualTable>(value) {
             Ok(table) => match validate::check(&table) {
                 Some(refusal) => (
@@ -113,10 +123,6 @@ impl Look<'_> {
                 )
             }
         };
-        if let Some(after) = acted.is_anothers {
-            let is_stalled = false;
-            return Ok(Next { after, is_stalled });
-        }
         let spec = table
             .as_ref()
             .and_then(|table| table.spec.server.clone())
@@ -158,7 +164,25 @@ impl Look<'_> {
             server: self.name,
             uid: self.object.metadata.uid.as_deref().unwrap_or_default(),
             generation: self.object.metadata.generation,
+            unseen_set: self.unseen_set.get().map(String::as_str),
         }
+    }
+
+    /// Returns the StatefulSet of the table. One that is in no store may have lost the label that it is found by: it is read, or its template would be rendered
+    /// anew and all pods be those of another one.
+    async fn stateful_set(&self) -> Result<Option<DynamicObject>, ApplyError> {
+        let (kind, cluster) = (Kind::StatefulSet, self.cluster());
+        // That of a table of the same name that was deleted says nothing about this one.
+        let is_ours = |set: &DynamicObject| cluster.is_ours(kind, set);
+        let seen = self.context.watches.child(kind, self.name, self.namespace);
+        if seen.is_some() {
+            return Ok(seen.filter(is_ours));
+        }
+        let live = cluster.live(kind, self.name).await?.filter(is_ours);
+        if let Some(uid) = live.as_ref().and_then(ResourceExt::uid) {
+            self.unseen_set.get_or_init(|| uid);
+        }
+        Ok(live)
     }
 
     fn build(
@@ -203,12 +227,8 @@ impl Look<'_> {
             return Ok(()); // a validated table has one
         };
         let context = self.context;
+        let set = self.stateful_set().await?;
         let cluster = self.cluster();
-        let set = context
-            .watches
-            .child(Kind::StatefulSet, self.name, self.namespace)
-            // That of a table of the same name that was deleted says nothing about this one.
-            .filter(|set| cluster.is_ours(Kind::StatefulSet, set));
         let seen_set = json!(set);
         acted.refusal = validate::check_template(self.name, &seen_set);
         if acted.refusal.is_some() {
@@ -275,10 +295,6 @@ impl Look<'_> {
         let has_claims = claims.is_some_and(|claims| !claims.is_empty());
         acted.refusal = validate::check_caches(spec, has_claims, cluster.caches());
         if acted.refusal.is_some() {
-            return Ok(());
-        }
-        acted.is_anothers = self.is_anothers(memory).await?;
-        if acted.is_anothers.is_some() {
             return Ok(());
         }
         acted.others.extend(memory.hold.other().map(|other| {

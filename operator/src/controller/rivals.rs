@@ -23,13 +23,14 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{LookError, look::Look, memory::Memory};
-use crate::{apply::ApplyError, build::Kind, names};
+use crate::{apply::ApplyError, build::Kind, names, status::PAUSED};
 
 /// Reason: another operator acts upon the table too.
 pub(super) const OVERLAP: &str = "OperatorsOverlap";
 
-/// An operator that lives puts its name back within this: drift is repaired in less than a second.
-const ANSWER: Duration = Duration::from_secs(10);
+/// An operator that lives puts its name back within this, or within [`answer`] where leases run longer: drift is repaired in less than a second, but one that
+/// crashed is followed by its next replica only when its lease has run out.
+const ANSWER: Duration = Duration::from_secs(60);
 /// Whether a store has seen what was just written is looked at again after this.
 const SOON: Duration = Duration::from_secs(1);
 /// One that gave way asks again after this.
@@ -81,6 +82,11 @@ enum Turn {
     GiveWay,
 }
 
+/// How long the other one is waited for. Its lease is not known; it is taken to be no longer than twice the own one.
+fn answer(lease: Duration) -> Duration {
+    ANSWER.max(lease * 2)
+}
+
 impl Hold {
     /// Returns another operator that acts upon the table too.
     pub(super) fn other(&self) -> Option<&str> {
@@ -88,11 +94,11 @@ impl Hold {
         (at.elapsed() < TOLD).then_some(other)
     }
 
-    fn turn(&mut self, own: &str, seen: Option<Name>) -> Turn {
+    fn turn(&mut self, own: &str, answer: Duration, seen: Option<Name>) -> Turn {
         let now = Instant::now();
         let Some(other) = seen.filter(|seen| seen.operator != own) else {
             if let State::Asked(at, _) = self.state
-                && let Some(left) = ANSWER.checked_sub(now - at)
+                && let Some(left) = answer.checked_sub(now - at)
                 && !left.is_zero()
             {
                 return Turn::Wait(left);
@@ -142,20 +148,27 @@ impl Look<'_> {
     /// Returns how long the table is left alone, if another operator acts upon it or may do so.
     pub(super) async fn is_anothers(
         &self,
+        held: Option<&'static str>,
         memory: &mut Memory,
     ) -> Result<Option<Duration>, LookError> {
         let own = self.context.shipped.operator.as_str();
         let name = names::config(self.name);
-        let kind = Kind::ConfigMap;
-        let config = self.context.watches.metadata(kind, &name, self.namespace);
-        let config = config.filter(|config| self.cluster().is_ours(kind, config));
-        let seen = config.as_ref().and_then(|config| {
-            let operator = config.annotations().get(names::ACTING)?.clone();
-            let version = config.resource_version();
-            Some(Name { operator, version })
-        });
-        match memory.hold.turn(own, seen) {
-            Turn::Act => Ok(None),
+        let seen = self.name_seen();
+        let version = seen.as_ref().and_then(|seen| seen.version.clone());
+        let is_contested = seen.as_ref().is_some_and(|seen| seen.operator != own);
+        // Nothing of a table that is paused is written: who is named there has it.
+        if held == Some(PAUSED) {
+            return Ok(is_contested.then_some(RETRY));
+        }
+        let answer = answer(self.context.lease);
+        match memory.hold.turn(own, answer, seen) {
+            Turn::Act => {
+                // At once: a look that ends before it applies would be no answer.
+                if is_contested {
+                    self.ask(&name, own, version).await?;
+                }
+                Ok(None)
+            }
             Turn::Wait(left) => Ok(Some(left)),
             Turn::GiveWay => {
                 let other = memory.hold.other().unwrap_or_default();
@@ -172,7 +185,6 @@ impl Look<'_> {
                 Ok(Some(RETRY))
             }
             Turn::Ask => {
-                let version = config.and_then(|config| config.resource_version());
                 let asked = self.ask(&name, own, version).await;
                 if !matches!(asked, Ok(true)) {
                     memory.hold.state = State::Unknown;
@@ -180,6 +192,24 @@ impl Look<'_> {
                 asked.map(|_| Some(SOON))
             }
         }
+    }
+
+    /// Says whether another operator is named at the table: it waits for an answer.
+    pub(super) fn is_contested(&self) -> bool {
+        self.name_seen()
+            .is_some_and(|seen| seen.operator != self.context.shipped.operator)
+    }
+
+    fn name_seen(&self) -> Option<Name> {
+        let (kind, name) = (Kind::ConfigMap, names::config(self.name));
+        let config = self.context.watches.metadata(kind, &name, self.namespace)?;
+        if !self.cluster().is_ours(kind, &config) {
+            return None;
+        }
+        Some(Name {
+            operator: config.annotations().get(names::ACTING)?.clone(),
+            version: config.resource_version(),
+        })
     }
 
     /// Writes the own name over another one, if it still is there in this version. Returns whether it was.
@@ -228,7 +258,7 @@ mod tests {
                 operator: operator.clone(),
                 version: Some(self.version.to_string()),
             };
-            let turn = hold.turn(own, self.operator.as_ref().map(name));
+            let turn = hold.turn(own, ANSWER, self.operator.as_ref().map(name));
             let writes = match turn {
                 Turn::Ask => true,
                 Turn::Act => self.operator.as_deref() != Some(own),
@@ -267,6 +297,14 @@ mod tests {
         assert_eq!(b.other(), None);
     }
 
+    #[test]
+    fn a_lease_runs_out_before_its_holder_is_given_up() {
+        for (lease, waits) in [(15, 60), (30, 60), (300, 600)] {
+            let waited = answer(Duration::from_secs(lease));
+            assert_eq!(waited, Duration::from_secs(waits));
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_a_store_has_not_seen_yet_is_no_answer() {
         let mut b = Hold::default();
@@ -274,10 +312,10 @@ mod tests {
             let (operator, version) = (operator.to_owned(), Some(version.to_owned()));
             Some(Name { operator, version })
         };
-        assert_eq!(b.turn("b", name("a", "1")), Turn::Ask);
-        assert_eq!(b.turn("b", name("a", "1")), Turn::Wait(SOON));
-        assert_eq!(b.turn("b", name("b", "2")), Turn::Wait(ANSWER));
-        assert_eq!(b.turn("b", name("a", "3")), Turn::GiveWay);
+        assert_eq!(b.turn("b", ANSWER, name("a", "1")), Turn::Ask);
+        assert_eq!(b.turn("b", ANSWER, name("a", "1")), Turn::Wait(SOON));
+        assert_eq!(b.turn("b", ANSWER, name("b", "2")), Turn::Wait(ANSWER));
+        assert_eq!(b.turn("b", ANSWER, name("a", "3")), Turn::GiveWay);
     }
 
     #[tokio::test(start_paused = true)]

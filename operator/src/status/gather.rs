@@ -28,8 +28,9 @@ const CONCURRENCY: usize = 16;
 const SERVERS: usize = 64;
 /// All pods of a server together are given this long: a status that says less is better than one that is not written in time.
 const ALL: Duration = Duration::from_secs(10);
-/// Largest answer about tables that is read, bytes: a server has one table, of at most 32 sources. All that are asked at once fit into the operator's memory.
-const TABLES_BYTES_MAX: usize = 128 << 10;
+/// Largest answer about tables that is read, bytes: a server has one table, of at most 32 sources, each of which may tell
+/// its message twice.
+const TABLES_BYTES_MAX: usize = 512 << 10;
 /// The same about the cache, which is a few numbers.
 const CACHE_BYTES_MAX: usize = 16 << 10;
 

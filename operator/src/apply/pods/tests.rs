@@ -71,6 +71,14 @@ fn invalid(causes: &[(&str, &str)]) -> (u16, Value) {
     (code, status)
 }
 
+/// A policy of admission lets nobody change a pod.
+fn denied() -> (u16, Value) {
+    let message = "ValidatingAdmissionPolicy 'a' with binding 'b' denied request: no";
+    let (code, mut status) = invalid(&[("Invalid", message)]);
+    status["message"] = message.into();
+    (code, status)
+}
+
 /// The class of service would change.
 fn other_class() -> (u16, Value) {
     let message =
@@ -107,6 +115,7 @@ async fn a_refused_resize_takes_one_pod_after_the_other() {
         invalid(&[("FieldValueForbidden", smaller)]),
         refusal(404, "NotFound"),
         refusal(405, "MethodNotAllowed"),
+        denied(),
     ] {
         let code = refused.0;
         let (client, calls, there) = three_pods(refused);
@@ -228,6 +237,21 @@ fn pods_of_the_set_of_another_table_are_not_its_pods() {
     assert_eq!(of(Some("older")), (0, 0));
     // The set is made anew around its pods.
     assert_eq!(of(None), (1, 1));
+}
+
+#[tokio::test]
+async fn pods_of_a_set_that_no_store_has_are_seen_once_it_was_read() {
+    let mut pod = ready_pod(0);
+    pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "manuals", "uid": "mine", "controller": true}]);
+    pod["metadata"]["labels"][names::INSTANCE] = "manuals".into();
+    let (client, _) = played(|_, _| refusal(404, "NotFound"));
+    let mut watches = Watches::of(Vec::new());
+    let pods = vec![serde_json::from_value(pod).unwrap()];
+    watches.pods = crate::watches::filled(&pod_resource(), pods);
+    let mut cluster = cluster(&client, &watches);
+    assert_eq!(cluster.seen_pods().len(), 0);
+    cluster.unseen_set = Some("mine");
+    assert_eq!(cluster.seen_pods().len(), 1);
 }
 
 #[tokio::test]

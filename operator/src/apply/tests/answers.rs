@@ -134,3 +134,48 @@ async fn a_namespace_that_is_gone_or_goes_takes_nothing_and_is_no_failure() {
         assert_eq!(count(&calls, "PATCH"), 1);
     }
 }
+
+#[tokio::test]
+async fn a_table_that_leaves_its_children_behind_makes_no_other_one() {
+    let mut left = service("u");
+    left["metadata"]["labels"] = json!({"app.kubernetes.io/instance": "manuals", "app.kubernetes.io/managed-by": "vdt-operator"});
+    left["metadata"]["managedFields"] =
+        json!([{"manager": "vdt-operator", "operation": "Apply", "apiVersion": "v1"}]);
+    let seen = left.clone();
+    let (client, calls) = played(move |method, path| match method {
+        "GET" if path.ends_with("/services/manuals") => (200, left.clone()),
+        "GET" => not_found(),
+        _ => (200, service("u")),
+    });
+    let watches = Watches::of(vec![(Kind::Service, seen)]);
+    let wanted = [Kind::Service, Kind::StatefulSet];
+    let wanted = wanted.map(|kind| (kind, "manuals", json!({"spec": {}})));
+    let wanted = children(wanted.into());
+    let cluster = cluster(&client, &watches);
+    let applied = cluster.apply(&wanted, &mut Sent::new()).await;
+    let waiting = applied.unwrap().unwrap().waiting;
+    assert_eq!(waiting, [("VirtualTable", "manuals".to_owned())]);
+    assert_eq!(count(&calls, "PATCH"), 0);
+}
+
+#[tokio::test]
+async fn a_set_is_not_made_beside_a_config_that_is_on_its_way_out() {
+    let owners = json!([{"apiVersion": "vdt.io/v1alpha1", "kind": "VirtualTable", "name": "manuals", "uid": "owner"}]);
+    let going = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "manuals", "namespace": "docs",
+        "uid": "u", "resourceVersion": "7", "deletionTimestamp": "2026-01-01T00:00:00Z", "ownerReferences": owners}});
+    let (client, calls) = played(|method, _| match method {
+        "GET" => not_found(),
+        _ => (200, service("u")),
+    });
+    let watches = Watches::of(vec![(Kind::ConfigMap, going)]);
+    let wanted = [Kind::ConfigMap, Kind::Service, Kind::StatefulSet];
+    let wanted = wanted.map(|kind| (kind, "manuals", json!({"spec": {}})));
+    let wanted = children(wanted.into());
+    let mut cluster = cluster(&client, &watches);
+    for (set, patches) in [(None, 1), (Some("there"), 3)] {
+        cluster.unseen_set = set;
+        let applied = cluster.apply(&wanted, &mut Sent::new()).await;
+        assert!(applied.unwrap().unwrap().holds_pods());
+        assert_eq!(count(&calls, "PATCH"), patches);
+    }
+}

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    build::Shipped,
+    build::{Kind, Shipped},
     controller::reconcile,
     metrics::Metrics,
     names,
@@ -33,8 +33,14 @@ fn pod(is_ready: bool) -> Value {
 
 /// Looks at a table with one pod, whose admin API has this port, and an API server that takes everything and has nothing else.
 fn context(watches: Watches, port: u16) -> (Arc<Context>, Calls) {
-    let (client, calls) = played_with(|method, _, sent| match method {
-        "GET" => not_found(),
+    context_with(watches, port, None)
+}
+
+/// The same where there is a StatefulSet.
+fn context_with(watches: Watches, port: u16, set: Option<Value>) -> (Arc<Context>, Calls) {
+    let (client, calls) = played_with(move |method, path, sent| match (method, &set) {
+        ("GET", Some(set)) if path.ends_with("/statefulsets/minimal") => (200, set.clone()),
+        ("GET", _) => not_found(),
         _ => (200, sent.clone()),
     });
     let context = Context {
@@ -55,6 +61,7 @@ fn context(watches: Watches, port: u16) -> (Arc<Context>, Calls) {
         },
         metrics: Metrics::new(&mut Registry::default(), 8),
         ending: CancellationToken::new(),
+        lease: Duration::from_secs(15),
         memory: std::sync::Mutex::new(HashMap::new()),
     };
     (Arc::new(context), calls)
@@ -105,6 +112,74 @@ async fn a_look_does_not_wait_for_pods_that_hang_and_is_repeated_when_they_are_g
     reconcile(table(), context.clone()).await.unwrap();
     assert!(began.elapsed() <= SILENT_MIN + Duration::from_millis(1));
     assert_eq!(queued.recv().await.unwrap().name, "minimal");
+}
+
+fn lines(calls: &Calls, verb: &str) -> Vec<String> {
+    let calls = calls.lock().unwrap();
+    let lines = calls.iter().map(|(line, _)| line.clone());
+    lines.filter(|line| line.starts_with(verb)).collect()
+}
+
+/// Who owns what is of the table.
+fn owners() -> Value {
+    json!([{"apiVersion": "vdt.io/v1alpha1", "kind": "VirtualTable", "name": "minimal", "uid": "owner", "controller": true}])
+}
+
+#[tokio::test]
+async fn a_set_that_lost_its_label_is_read_before_its_template_is_rendered() {
+    let rendered = json!({"format": 99, "operator": "9.0.0"}).to_string();
+    let set = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "minimal", "namespace": "docs", "uid": "s",
+        "resourceVersion": "7", "ownerReferences": owners(), "annotations": {names::RENDERED: rendered}}});
+    let (context, calls) = context_with(Watches::of(Vec::new()), 1, Some(set));
+    reconcile(table(), context).await.unwrap();
+    let patches = lines(&calls, "PATCH");
+    assert!(
+        !patches.iter().any(|line| line.contains("statefulsets")),
+        "{patches:?}"
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_written_of_a_paused_table_of_another_operator() {
+    for (operator, is_written) in [("vdt-system/vdt", true), ("other/vdt", false)] {
+        let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": names::config("minimal"), "namespace": "docs",
+            "uid": "c", "resourceVersion": "7", "ownerReferences": owners(), "annotations": {names::ACTING: operator}}});
+        let watches = Watches::of(vec![(Kind::ConfigMap, config)]);
+        let (context, calls) = context(watches, 1);
+        let mut paused = (*table()).clone();
+        let annotations = [(names::PAUSED.to_owned(), "true".to_owned())];
+        paused.metadata.annotations = Some(annotations.into());
+        reconcile(Arc::new(paused), context).await.unwrap();
+        assert_eq!(!lines(&calls, "PATCH").is_empty(), is_written, "{operator}");
+    }
+}
+
+#[tokio::test]
+async fn an_operator_that_waits_after_a_failure_answers_one_that_asks() {
+    let config = |operator: &str, version: &str| {
+        let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": names::config("minimal"), "namespace": "docs",
+            "uid": "c", "resourceVersion": version, "ownerReferences": owners(), "annotations": {names::ACTING: operator}}});
+        Watches::of(vec![(Kind::ConfigMap, config)])
+    };
+    let (mut context, calls) = context(config("vdt-system/vdt", "7"), 1);
+    reconcile(table(), context.clone()).await.unwrap();
+    let table_ref = table_ref("minimal", "docs");
+    let memory = context.memory_of(&table_ref, "minimal", Some("owner".to_owned()));
+    memory.lock().await.backoff.fail(Some(1), u32::MAX);
+    calls.lock().unwrap().clear();
+    reconcile(table(), context.clone()).await.unwrap();
+    assert_eq!(lines(&calls, "PATCH"), [""; 0]);
+    Arc::get_mut(&mut context).unwrap().watches = config("other/vdt", "8");
+    reconcile(table(), context.clone()).await.unwrap();
+    let (asked, sent) = calls.lock().unwrap()[0].clone();
+    assert!(
+        asked.starts_with("PATCH") && asked.contains("/configmaps/"),
+        "{asked}"
+    );
+    assert_eq!(
+        sent["metadata"]["annotations"][names::ACTING],
+        "vdt-system/vdt"
+    );
 }
 
 #[tokio::test]
