@@ -95,11 +95,21 @@ impl Follower {
         Taken::Whole
     }
 
-    /// Remembers what was found, and returns the tables of every file as it was read last.
+    /// Remembers what was found, and returns the tables of every file as it was read last. What was kept of tables that are another resource's now is
+    /// not served any more: the next thing is that others have rights to it.
     fn remember(&self, found: Found) -> Vec<VirtualTable> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = known.tables();
         *known = found.or_as(&known);
-        known.tables()
+        let tables = known.tables();
+        for table in &tables {
+            let (path, owner) = (table.table_path(), table.owner());
+            let is_it = |was: &VirtualTable| was.table_path() == path && was.owner() == owner;
+            if !before.iter().any(is_it) {
+                self.notices.changed_hands(&path);
+            }
+        }
+        tables
     }
 
     fn follow(&self, tables: &[VirtualTable]) -> Result<(), Vec<Problem>> {

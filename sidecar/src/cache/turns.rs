@@ -129,11 +129,13 @@ impl Asked {
     /// Waits until read-ahead may wait for a turn: it leaves some to those who ask.
     pub(super) async fn ahead(self: &Arc<Self>) -> Ahead {
         loop {
+            // Before the look: of two places that become free after it, with two who wait, only one would be remembered.
+            let mut more = std::pin::pin!(self.more_ahead.notified());
+            more.as_mut().enable();
             if self.more_to_read_ahead() {
                 return Ahead(Arc::clone(self));
             }
-            // What became free since the look is remembered for it.
-            self.more_ahead.notified().await;
+            more.await;
         }
     }
 

@@ -6,6 +6,8 @@
 //! Nobody waits twice for an origin that does not answer. The reader who found it so has waited; from then on what is kept is served at once, and a task
 //! tries in place of readers, after pauses that grow. A notice ends that: who tells of a version has heard from the origin, so the next reader tries.
 //! The task ends with the first answer, and with what it tries for.
+//!
+//! An attempt that hangs is in nobody's way: after a notice, or in the end without one, another takes its place, and what either brings is kept.
 
 use std::{
     sync::{Arc, Weak},
@@ -18,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Shared,
-    kept::Kept,
+    kept::{Kept, Taken},
     taking::{Begin, Heard, Taking},
 };
 use crate::cache::Failure;
@@ -27,6 +29,8 @@ use crate::cache::Failure;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Silence after which an attempt ends: longer than the clocks of whatever the origin asks, so that its own words are heard.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// Age of a silent attempt at which another one takes its place.
+const SILENT_AGE: Duration = Duration::from_secs(10);
 /// The first pause between attempts at an origin that does not answer, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
@@ -54,7 +58,7 @@ impl Shared {
                 Found::AtHand(value) => return Ok(value),
                 Found::Taking(taking) => taking,
             };
-            let ended = match kept.last() {
+            let ended = match self.last(folder, kept) {
                 None => taking.end().await,
                 Some(_) => taking.end_or_silence(PATIENCE).await,
             };
@@ -70,14 +74,21 @@ impl Shared {
                 Ok(_) | Err(_) => {}
             }
         };
-        let last = kept.last().ok_or_else(|| failure.share())?;
+        let last = self.last(folder, kept);
+        let last = last.ok_or_else(|| failure.share())?;
         self.metrics.stale_answer();
         Ok(last.value)
     }
 
+    /// What is kept, if it was taken of the table of whoever has it now.
+    fn last<T>(&self, folder: &Path, kept: &Kept<T>) -> Option<Taken<T>> {
+        let stamp = self.notices.stamp(folder);
+        kept.last().filter(|last| last.stamp.is_of_the_owner(stamp))
+    }
+
     /// What is kept, if that is the answer: it is trusted, or there is nothing newer to be had.
     fn at_hand<T>(&self, folder: &Path, kept: &Kept<T>) -> Option<Arc<T>> {
-        let last = kept.last()?;
+        let last = self.last(folder, kept)?;
         let (stamp, is_up) = (self.notices.stamp(folder), self.notices.is_origin_up());
         if is_up && last.stamp == stamp && last.at.elapsed() < self.options.staleness {
             return Some(last.value);
@@ -100,15 +111,37 @@ impl Shared {
         F: Future<Output = Result<T>> + Send + 'static,
     {
         // Under the lock: an attempt that has just ended has left what it took.
-        let mut taking = kept.taking();
-        match self.at_hand(folder, kept) {
-            Some(value) => Found::AtHand(value),
-            None => Found::Taking(
-                taking
-                    .get_or_insert_with(|| self.begin(folder, kept, take, true))
-                    .clone(),
-            ),
+        let mut slot = kept.taking();
+        if let Some(value) = self.at_hand(folder, kept) {
+            return Found::AtHand(value);
         }
+        let (taking, silent) = self.in_slot(&mut slot, folder, kept, take, true);
+        drop(slot);
+        if let Some(silent) = silent {
+            kept.replaced(silent);
+        }
+        Found::Taking(taking)
+    }
+
+    /// The attempt that is under way, or that begins now, and the silent one whose place it takes.
+    fn in_slot<T, F>(
+        self: &Arc<Self>,
+        slot: &mut Option<Taking<T>>,
+        folder: &Path,
+        kept: &Arc<Kept<T>>,
+        take: &(impl Fn(Begin<T>) -> F + Clone + Send + Sync + 'static),
+        is_first: bool,
+    ) -> (Taking<T>, Option<Taking<T>>)
+    where
+        T: Send + Sync + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let silent = slot.take_if(|taking| {
+            let is_old = taking.at.elapsed() >= SILENT_AGE;
+            taking.is_silent(PATIENCE) && (is_old || taking.stamp != self.notices.stamp(folder))
+        });
+        let taking = slot.get_or_insert_with(|| self.begin(folder, kept, take, is_first));
+        (taking.clone(), silent)
     }
 
     /// Begins to ask the origin. Where it does not answer, `is_first` has a task try again.
@@ -125,7 +158,7 @@ impl Shared {
     {
         // Before the first request: a notice that comes meanwhile makes what is taken stale at once.
         let (stamp, at) = (self.notices.stamp(folder), Instant::now());
-        let heard = Heard::new(at);
+        let (heard, number) = (Heard::new(at), kept.next_attempt());
         self.metrics.snapshot_taken();
         let last = kept.last().filter(|last| last.stamp.is_of_the_run(stamp));
         let asking = take(Begin {
@@ -137,7 +170,7 @@ impl Shared {
         let task = self.runtime.spawn(async move {
             // Ends last: whoever finds no attempt finds what it left. Made here and not before: a task that never runs is dropped by
             // whoever holds the lock.
-            let _under_way = UnderWay(Weak::clone(&kept));
+            let _under_way = UnderWay(Weak::clone(&kept), number);
             let taken = tokio::select! {
                 biased;
                 taken = asking => taken,
@@ -149,11 +182,13 @@ impl Shared {
                 return Err(Failure::new(away("the log is not served any longer")));
             };
             let error = match taken {
-                Ok(value) => return Ok(kept.put(value, stamp, at)),
+                Ok(value) => return Ok(kept.put(value, stamp, at, number)),
                 Err(error) => error,
             };
             tracing::debug!(%folder, %error, "the origin has nothing newer");
-            if !is_away(&error) {
+            if !kept.is_newest(number) {
+                // What the origin says now is for the one to find that has taken its place.
+            } else if !is_away(&error) {
                 kept.answered();
             } else {
                 kept.refuse(stamp);
@@ -166,7 +201,7 @@ impl Shared {
             }
             Err(Failure::new(error))
         });
-        Taking::new(stamp, at, heard, AbortOnDropHandle::new(task))
+        Taking::new(number, stamp, at, heard, AbortOnDropHandle::new(task))
     }
 
     /// Asks again and again, in place of readers, until the origin answers anybody.
@@ -194,13 +229,14 @@ impl Shared {
                 if !shared.notices.is_origin_up() {
                     continue;
                 }
-                let taking = kept
-                    .taking()
-                    .get_or_insert_with(|| shared.begin(&folder, &kept, &take, false))
-                    .clone();
+                let (taking, silent) =
+                    shared.in_slot(&mut kept.taking(), &folder, &kept, &take, false);
+                if let Some(silent) = silent {
+                    kept.replaced(silent);
+                }
                 drop((shared, kept));
                 // What it says is kept, whatever it is.
-                let _ = taking.end().await;
+                let _ = taking.end_or_silence(SILENT_AGE).await;
             }
         });
         kept.tried_by(AbortOnDropHandle::new(trying));
@@ -208,14 +244,12 @@ impl Shared {
 }
 
 /// An attempt is under way until this is dropped.
-struct UnderWay<T>(Weak<Kept<T>>);
+struct UnderWay<T>(Weak<Kept<T>>, u64);
 
 impl<T> Drop for UnderWay<T> {
     fn drop(&mut self) {
         if let Some(kept) = self.0.upgrade() {
-            let ended = kept.taking().take();
-            // Without the lock: it may be the last that holds the attempt.
-            drop(ended);
+            kept.ended(self.1);
         }
     }
 }
@@ -236,5 +270,61 @@ pub(super) fn away(message: &str) -> Error {
     Error::Generic {
         store: "LogStore",
         source: message.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+    use futures::future;
+    use object_store::memory::InMemory;
+
+    use super::*;
+    use crate::log::{LogMetrics, LogOptions, LogStore, Notices};
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_hangs_is_in_nobodys_way() {
+        let (notices, metrics) = (Notices::new(), LogMetrics::default());
+        let origin = Arc::new(InMemory::new());
+        let store = LogStore::new(origin, LogOptions::default(), notices.clone(), metrics);
+        let (folder, kept) = (Path::from("log/c/s/t/_delta_log"), Arc::default());
+        let (hang, attempts) = (Arc::new(AtomicBool::new(false)), AtomicUsize::new(0));
+        let (hangs, attempts) = (Arc::clone(&hang), Arc::new(attempts));
+        // Says the number of the attempt.
+        let take = move |_: Begin<usize>| {
+            let (number, hangs) = (attempts.fetch_add(1, Relaxed), hangs.load(Relaxed));
+            async move {
+                if hangs {
+                    future::pending::<()>().await;
+                }
+                Ok(number)
+            }
+        };
+        let read = async || {
+            *store
+                .shared
+                .fresh(&folder, &kept, take.clone())
+                .await
+                .unwrap()
+        };
+        assert_eq!(read().await, 0);
+        let next = async || {
+            hang.store(true, Relaxed);
+            sleep(Duration::from_secs(2)).await;
+            read().await
+        };
+        assert_eq!(next().await, 0, "one hangs");
+        hang.store(false, Relaxed);
+        notices.committed("c/s/t", 1);
+        assert_eq!(read().await, 2, "a notice is worth another one");
+        assert_eq!(next().await, 2, "one hangs");
+        hang.store(false, Relaxed);
+        sleep(SILENT_AGE).await;
+        assert_eq!(read().await, 4, "it has hung for long enough");
+        notices.set_origin_up(false);
+        assert_eq!(read().await, 4, "the last one while the origin is away");
+        notices.changed_hands("c/s/t");
+        assert_eq!(read().await, 5, "what was another's is not served");
     }
 }

@@ -1,7 +1,7 @@
 //! What was taken from the origin last, and what is being taken.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -14,6 +14,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{notices::Stamp, taking::Taking};
 
+/// Attempts at an origin that is silent that go on beside the newest: it may take longer to answer than readers wait.
+const SILENT_MAX: usize = 8;
+
 /// A value and when it was taken.
 #[derive(Debug)]
 pub(super) struct Taken<T> {
@@ -22,6 +25,8 @@ pub(super) struct Taken<T> {
     pub(super) stamp: Stamp,
     /// When taking it began.
     pub(super) at: Instant,
+    /// Of the attempt that took it.
+    pub(super) number: u64,
 }
 
 // Derived, it would ask for T: Clone.
@@ -31,6 +36,7 @@ impl<T> Clone for Taken<T> {
             value: Arc::clone(&self.value),
             stamp: self.stamp,
             at: self.at,
+            number: self.number,
         }
     }
 }
@@ -43,6 +49,10 @@ pub(super) struct Kept<T> {
     refused: Mutex<Option<Stamp>>,
     /// The attempt that is under way.
     taking: Mutex<Option<Taking<T>>>,
+    /// Attempts before it at an origin that is silent, which may be answered yet, oldest first. Those that are one too many end.
+    silent: Mutex<VecDeque<Taking<T>>>,
+    /// Attempts that have begun.
+    attempts: AtomicU64,
     /// Who tries in place of readers. It ends with this.
     trying: Mutex<Option<AbortOnDropHandle<()>>>,
 }
@@ -53,6 +63,8 @@ impl<T> Default for Kept<T> {
             last: Mutex::default(),
             refused: Mutex::default(),
             taking: Mutex::default(),
+            silent: Mutex::default(),
+            attempts: AtomicU64::new(0),
             trying: Mutex::default(),
         }
     }
@@ -70,6 +82,42 @@ impl<T> Kept<T> {
     /// The attempt that is under way, locked. What it leaves is there before it is not.
     pub(super) fn taking(&self) -> MutexGuard<'_, Option<Taking<T>>> {
         self.taking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of an attempt that begins.
+    pub(super) fn next_attempt(&self) -> u64 {
+        self.attempts.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether no attempt has begun after this one.
+    pub(super) fn is_newest(&self, number: u64) -> bool {
+        self.attempts.load(Ordering::Relaxed) == number + 1
+    }
+
+    /// Has an attempt go on that another one has taken the place of.
+    pub(super) fn replaced(&self, taking: Taking<T>) {
+        let mut silent = self.lock_silent();
+        silent.push_back(taking);
+        let gone = (silent.len() > SILENT_MAX).then(|| silent.pop_front());
+        // Without the lock, which the end of an attempt takes.
+        drop(silent);
+        drop(gone);
+    }
+
+    /// An attempt has ended.
+    pub(super) fn ended(&self, number: u64) {
+        let is_it = |taking: &mut Taking<T>| taking.number == number;
+        let under_way = self.taking().take_if(is_it);
+        let mut silent = self.lock_silent();
+        let at = silent.iter().position(|taking| taking.number == number);
+        let replaced = at.and_then(|at| silent.remove(at));
+        // Without the locks: these may be the last that hold the attempt.
+        drop(silent);
+        drop((under_way, replaced));
+    }
+
+    fn lock_silent(&self) -> MutexGuard<'_, VecDeque<Taking<T>>> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What notices said before the last attempt, if the origin did not answer that.
@@ -96,16 +144,20 @@ impl<T> Kept<T> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps what was taken.
-    pub(super) fn put(&self, value: T, stamp: Stamp, at: Instant) -> Arc<T> {
+    /// Keeps what an attempt took, unless one that began later has left something.
+    pub(super) fn put(&self, value: T, stamp: Stamp, at: Instant, number: u64) -> Arc<T> {
         let value = Arc::new(value);
         let taken = Taken {
             value: Arc::clone(&value),
             stamp,
             at,
+            number,
         };
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
-        self.answered();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_ref().is_none_or(|last| last.number < number) {
+            *last = Some(taken);
+            self.answered();
+        }
         value
     }
 }
@@ -176,6 +228,17 @@ impl<T: Default> Shelf<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::Notices;
+
+    #[test]
+    fn what_an_older_attempt_took_does_not_overwrite_what_a_newer_one_did() {
+        let kept = Kept::default();
+        let stamp = Notices::default().stamp(&Path::from("log/c/s/t"));
+        let (old, new) = (kept.next_attempt(), kept.next_attempt());
+        kept.put("new", stamp, Instant::now(), new);
+        kept.put("old", stamp, Instant::now(), old);
+        assert_eq!(*kept.last().unwrap().value, "new");
+    }
 
     #[test]
     fn the_value_used_longest_ago_goes_first() {

@@ -25,6 +25,8 @@ pub struct Notices {
 #[derive(Debug)]
 struct Heard {
     tables: Mutex<HashMap<Box<str>, u64>>,
+    /// How often tables have changed hands, of those that have.
+    hands: Mutex<HashMap<Box<str>, u64>>,
     all: AtomicU64,
     up: AtomicBool,
     met: Mutex<Met>,
@@ -45,12 +47,18 @@ struct Met {
 pub(super) struct Stamp {
     all: u64,
     table: u64,
+    hands: u64,
 }
 
 impl Stamp {
     /// Whether nothing but versions of the table has been heard between the two: not that anything may have happened.
     pub(super) fn is_of_the_run(self, other: Self) -> bool {
-        self.all == other.all
+        self.all == other.all && self.is_of_the_owner(other)
+    }
+
+    /// Whether the table has not changed hands between the two.
+    pub(super) fn is_of_the_owner(self, other: Self) -> bool {
+        self.hands == other.hands
     }
 }
 
@@ -69,6 +77,7 @@ impl Notices {
         Self {
             heard: Arc::new(Heard {
                 tables: Mutex::default(),
+                hands: Mutex::default(),
                 all: AtomicU64::new(0),
                 up: AtomicBool::new(true),
                 met: Mutex::new(Met {
@@ -92,6 +101,12 @@ impl Notices {
         } else {
             self.invalidate_all();
         }
+    }
+
+    /// Tells that `table` is another resource's from now on, or nobody's: what was taken of it is not for the readers of the next one, also while the
+    /// origin does not answer.
+    pub fn changed_hands(&self, table: &str) {
+        *self.hands().entry(table.into()).or_default() += 1;
     }
 
     /// Tells that anything may have happened.
@@ -156,7 +171,13 @@ impl Notices {
         Stamp {
             all: self.heard.all.load(Ordering::Acquire),
             table: self.lock().get(table.as_ref()).copied().unwrap_or(0),
+            hands: self.hands().get(table.as_ref()).copied().unwrap_or(0),
         }
+    }
+
+    fn hands(&self) -> std::sync::MutexGuard<'_, HashMap<Box<str>, u64>> {
+        let hands = self.heard.hands.lock();
+        hands.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn met(&self) -> std::sync::MutexGuard<'_, Met> {

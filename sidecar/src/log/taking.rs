@@ -30,6 +30,12 @@ impl Heard {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
+    /// Whether nothing has been heard for so long.
+    fn is_silent(&self, silence: Duration) -> bool {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.elapsed() >= silence
+    }
+
     /// Waits until nothing has been heard for so long.
     pub(super) async fn silence(&self, silence: Duration) {
         loop {
@@ -53,6 +59,8 @@ pub(super) struct Begin<T> {
 
 /// An attempt that is under way. Clones are one; it ends with the last of them.
 pub(super) struct Taking<T> {
+    /// Of the attempts at one value those that began later have higher ones.
+    pub(super) number: u64,
     /// What notices said before it began.
     pub(super) stamp: Stamp,
     /// When it began.
@@ -65,6 +73,7 @@ pub(super) struct Taking<T> {
 impl<T> Clone for Taking<T> {
     fn clone(&self) -> Self {
         Self {
+            number: self.number,
             stamp: self.stamp,
             at: self.at,
             heard: self.heard.clone(),
@@ -84,6 +93,7 @@ impl<T> fmt::Debug for Taking<T> {
 
 impl<T: Send + Sync + 'static> Taking<T> {
     pub(super) fn new(
+        number: u64,
         stamp: Stamp,
         at: Instant,
         heard: Heard,
@@ -94,11 +104,17 @@ impl<T: Send + Sync + 'static> Taking<T> {
             ended.unwrap_or_else(|error| Err(Failure::new(away(&error.to_string()))))
         };
         Self {
+            number,
             stamp,
             at,
             heard,
             done: done.boxed().shared(),
         }
+    }
+
+    /// Whether the origin has been silent for so long.
+    pub(super) fn is_silent(&self, silence: Duration) -> bool {
+        self.heard.is_silent(silence)
     }
 
     /// What it took, however long that lasts.
