@@ -11,7 +11,7 @@ use vdt_crds::{
     ConditionStatus, Server as ServerSpec, VirtualTable, VirtualTableStatus, status::reason,
 };
 
-use super::{Context, LookError, memory::Memory, pace::Next, rivals::OVERLAP};
+use super::{Context, LookError, memory::Memory, pace::Next, report::undefined, rivals::OVERLAP};
 use crate::{
     apply::{ApplyError, Cluster, claims, rollout},
     build::{self, Children, Kind, Rendered},
@@ -354,27 +354,6 @@ impl Look<'_> {
         }
         Ok(())
     }
-}
-
-/// A condition about a kind that the cluster does not have.
-fn undefined(kind: Kind) -> (&'static str, ConditionStatus, &'static str, String) {
-    let (condition, field) = match kind {
-        Kind::Certificate => ("CertificateReady", "spec.server.tls.mode: CertManager"),
-        _ => (
-            "MonitoringReady",
-            "spec.server.monitoring.podMonitor: Enabled",
-        ),
-    };
-    let message = format!(
-        "{field} needs the definitions of {}, which this cluster does not have",
-        kind.group()
-    );
-    (
-        condition,
-        ConditionStatus::False,
-        "DefinitionMissing",
-        message,
-    )
 }
 
 #[cfg(test)]

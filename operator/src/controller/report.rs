@@ -23,7 +23,8 @@ use super::{
 };
 use crate::{
     apply::{claims, rollout::PodView},
-    build, names,
+    build::{self, Kind},
+    names,
     status::{self, Absent, Observed},
     validate::shorten,
     watches::table_resource,
@@ -214,6 +215,27 @@ fn absent(server: &str, replicas: u32, pods: &[PodView], memory: &mut Memory) ->
     }
     let (name, since) = memory.absent.as_ref()?;
     (since.elapsed() >= ABSENT).then(|| name.clone())
+}
+
+/// A condition about a kind that the cluster does not have.
+pub(super) fn undefined(kind: Kind) -> (&'static str, ConditionStatus, &'static str, String) {
+    let (condition, field) = match kind {
+        Kind::Certificate => ("CertificateReady", "spec.server.tls.mode: CertManager"),
+        _ => (
+            "MonitoringReady",
+            "spec.server.monitoring.podMonitor: Enabled",
+        ),
+    };
+    let message = format!(
+        "{field} needs the definitions of {}, which this cluster does not have",
+        kind.group()
+    );
+    (
+        condition,
+        ConditionStatus::False,
+        "DefinitionMissing",
+        message,
+    )
 }
 
 /// A condition about claims that are not as they should be.
