@@ -9,6 +9,7 @@ LEFTOVERS = "because it is being terminated|namespaces .* not found|404 page not
 EXPECTED = [
     Expected("", LEFTOVERS, "the namespace and the definitions of the test before are still on their way out"),
     Expected("", MEANWHILE, "an object was changed or made anew since it was read, and what was asked is tried again"),
+    Expected("", "a watch failed and is begun again.*connection closed before message completed", "the API server ends watches when their time is over, and under load without a word"),
     Expected(BEHIND_THE_PROXY, "said the proxy|kube_client::client|kube_runtime::watcher", "the proxy refuses and cuts"),
     Expected(BEHIND_THE_PROXY, "trying again|a watch failed and is begun again|the lease|the admin key|which kinds", "the proxy refuses, cuts and delays"),
     Expected("b25_one_of_two", "the lease", "one is killed while it leads"),
