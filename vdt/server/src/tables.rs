@@ -78,20 +78,30 @@ impl Tables {
 
     /// Whether anything is shown at `path`: it lies in a table of ours or in its twin without data, or is a folder that one of them lies in.
     pub(crate) fn shows(&self, path: &str) -> Shown {
-        let served = self.served();
-        let mut known = served
-            .iter()
-            .filter(|table| meets(&table.path, path))
-            .peekable();
-        if known.peek().is_none() && self.may_declare(path) {
-            return Shown::NotYet;
+        match self.declared_at(path) {
+            Some(shown) => shown,
+            None if self.may_declare(path) => Shown::NotYet,
+            None => Shown::Nothing,
         }
-        let mut shown = Shown::Nothing;
-        for table in known {
+    }
+
+    /// The same in a listing of a folder above tables, which has nothing of what no manifest declares: one that cannot be read would else fail the
+    /// listings of all tables, for as long as a state has any folder of others.
+    pub(crate) fn lists(&self, path: &str) -> Shown {
+        self.declared_at(path).unwrap_or(Shown::Nothing)
+    }
+
+    /// What is shown at `path` of tables that are declared; `None` if there are none.
+    fn declared_at(&self, path: &str) -> Option<Shown> {
+        let served = self.served();
+        let mut shown = None;
+        for table in served.iter().filter(|table| meets(&table.path, path)) {
             match table.whose() {
-                Claim::Ours => return Shown::Something,
-                Claim::Unclaimed => shown = Shown::NotYet,
-                Claim::OfAnother => {}
+                Claim::Ours => return Some(Shown::Something),
+                Claim::Unclaimed => shown = Some(Shown::NotYet),
+                Claim::OfAnother => {
+                    shown.get_or_insert(Shown::Nothing);
+                }
             }
         }
         shown

@@ -19,6 +19,7 @@ use vdt_sidecar::{
     config::{self, Found},
     files::{Follow, Taken},
     front::Front,
+    log::Notices,
 };
 
 use super::keep::Keeper;
@@ -43,7 +44,12 @@ impl Follow for Follower {
         let Ok((declared, problems)) = spawn_blocking(load).await else {
             return Taken::TryAgain;
         };
-        self.keeper.let_go(&declared, &problems);
+        let gone = self.keeper.let_go(&declared, &problems);
+        if let Some(rights) = &self.rights {
+            for path in &gone {
+                rights.notices.changed_hands(path);
+            }
+        }
         let mut taken = match &self.rights {
             Some(rights) => rights.clone().follow(&declared, problems.is_empty()).await,
             None => Taken::Whole,
@@ -62,6 +68,8 @@ impl Follow for Follower {
 #[derive(Clone)]
 pub(super) struct Rights {
     front: Arc<Front>,
+    /// Told of tables that change hands.
+    notices: Notices,
     /// Manifests, and folders of them.
     watched: Vec<PathBuf>,
     seen: Arc<Mutex<Seen>>,
@@ -80,11 +88,17 @@ struct Seen {
 
 impl Rights {
     /// Those that `front` has by what is `declared`, partly by files that are `watched`.
-    pub(super) fn new(front: Arc<Front>, watched: Vec<PathBuf>, declared: &[Declared]) -> Self {
+    pub(super) fn new(
+        front: Arc<Front>,
+        notices: Notices,
+        watched: Vec<PathBuf>,
+        declared: &[Declared],
+    ) -> Self {
         let mut seen = Seen::default();
         seen.see(&watched, declared);
         Self {
             front,
+            notices,
             watched,
             seen: Arc::new(Mutex::new(seen)),
         }

@@ -144,8 +144,8 @@ impl Keeper {
     }
 
     /// Lets go what the manifests do not declare any more, or not as that resource's, before anybody is given rights to what they declare in its
-    /// place: from now on nothing of it is shown. Its task is awaited by [`Self::take`].
-    pub(super) fn let_go(&mut self, declared: &[Declared], problems: &[Problem]) {
+    /// place: from now on nothing of it is shown. Its task is awaited by [`Self::take`]. Returns the paths of what was let go now.
+    pub(super) fn let_go(&mut self, declared: &[Declared], problems: &[Problem]) -> Vec<String> {
         let by_path = by_path(declared);
         let gone: Vec<Running> = self
             .running
@@ -156,7 +156,7 @@ impl Keeper {
             .map(|(_, running)| running)
             .collect();
         if gone.is_empty() {
-            return;
+            return Vec::new();
         }
         for running in &gone {
             running.stop.cancel();
@@ -171,7 +171,12 @@ impl Keeper {
         let stay = served.iter().filter(|served| !is_gone(served)).cloned();
         let problems = self.tables.problems().to_vec();
         self.tables.declare(stay.collect(), problems);
+        let paths = gone
+            .iter()
+            .map(|running| running.declared.table.table_path());
+        let paths = paths.collect();
         self.leaving.extend(gone);
+        paths
     }
 
     /// Does what the manifests say now. `problems` are those that cannot be used.

@@ -56,9 +56,10 @@ pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
         }
         None => None,
     };
+    let notices = Notices::new();
     let rights = front
         .clone()
-        .map(|front| Rights::new(front, watched, &declared));
+        .map(|front| Rights::new(front, notices.clone(), watched, &declared));
     let served: Vec<_> = declared.iter().map(|one| Arc::new(pending(one))).collect();
     let (metrics, http_metrics) = Metrics::new(args.listen.0.is_some());
     let metrics = Arc::new(metrics);
@@ -113,7 +114,6 @@ pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
                 },
                 signal = vdt_sidecar::process::wait_for_signal() => return signal,
             };
-            let notices = Notices::new();
             serving.follow(&state, notices.clone());
             let stack = metrics
                 .with_registry(async |registry| {

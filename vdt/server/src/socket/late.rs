@@ -57,33 +57,27 @@ impl Late {
             .ok_or_else(|| later("the state store is not open yet"))
     }
 
-    /// What is shown of `location`, whose first segment is the bucket.
-    fn shows(&self, location: &Path) -> Shown {
-        let inside = location.as_ref().split_once('/');
-        self.tables.shows(inside.map_or("", |(_, inside)| inside))
-    }
-
     /// Refuses what is not shown.
     pub(super) fn permit(&self, location: &Path) -> Result<()> {
-        match self.shows(location) {
-            Shown::Something => Ok(()),
-            Shown::NotYet => Err(later("whose the table is, is not known yet; ask again")),
-            Shown::Nothing => Err(not_found(location)),
+        match known(self.tables.shows(inside(location)))? {
+            true => Ok(()),
+            false => Err(not_found(location)),
         }
     }
 
-    /// Whether what a listing has is shown. Of what is not known yet no listing is whole: a table that is left out is one that is gone.
-    fn is_shown(&self, location: &Path) -> Result<bool> {
-        match self.permit(location) {
-            Ok(()) => Ok(true),
-            Err(Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+    /// Whether what a listing of `folder` has is shown. Without a table that is declared and not known yet no listing is whole: one that is left out is
+    /// one that is gone.
+    fn is_listed(&self, folder: &Path, location: &Path) -> Result<bool> {
+        let inside = inside(location);
+        known(match folder.parts().count() < TABLE_PARTS {
+            true => self.tables.lists(inside),
+            false => self.tables.shows(inside),
+        })
     }
 
     /// The origin, to list `prefix`; `None` where nothing is shown.
     fn to_list(&self, prefix: &Path) -> Result<Option<&Arc<Origin>>> {
-        match self.is_shown(prefix)? {
+        match known(self.tables.shows(inside(prefix)))? {
             true => self.need().map(Some),
             false => Ok(None),
         }
@@ -107,8 +101,8 @@ impl Late {
         let this = self.clone();
         listed
             .try_filter_map(move |meta| {
-                let is_shown = this.is_shown(&meta.location);
-                future::ready(is_shown.map(|is_shown| is_shown.then_some(meta)))
+                let is_listed = this.is_listed(&folder, &meta.location);
+                future::ready(is_listed.map(|is_listed| is_listed.then_some(meta)))
             })
             .boxed()
     }
@@ -156,19 +150,20 @@ impl ObjectStore for Late {
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        let Some(origin) = self.to_list(prefix.unwrap_or(&Path::default()))? else {
+        let folder = prefix.cloned().unwrap_or_default();
+        let Some(origin) = self.to_list(&folder)? else {
             return Ok(nothing());
         };
         let mut listed = origin.list_with_delimiter(prefix).await?;
         let prefixes = std::mem::take(&mut listed.common_prefixes);
         for prefix in prefixes {
-            if self.is_shown(&prefix)? {
+            if self.is_listed(&folder, &prefix)? {
                 listed.common_prefixes.push(prefix);
             }
         }
         let objects = std::mem::take(&mut listed.objects);
         for meta in objects {
-            if self.is_shown(&meta.location)? {
+            if self.is_listed(&folder, &meta.location)? {
                 listed.objects.push(meta);
             }
         }
@@ -176,6 +171,21 @@ impl ObjectStore for Late {
     }
 
     vdt_rope::refuse_writes!(read_only);
+}
+
+/// A path without its first segment, the bucket.
+fn inside(location: &Path) -> &str {
+    let inside = location.as_ref().split_once('/');
+    inside.map_or("", |(_, inside)| inside)
+}
+
+/// Whether it is shown, if that is known.
+fn known(shown: Shown) -> Result<bool> {
+    match shown {
+        Shown::Something => Ok(true),
+        Shown::Nothing => Ok(false),
+        Shown::NotYet => Err(later("whose the table is, is not known yet; ask again")),
+    }
 }
 
 /// What is not there yet and may come.
@@ -213,7 +223,7 @@ mod tests {
     use vdt_store::{OpenMode, Source, SourceEnv, StateStore};
 
     use super::*;
-    use crate::tables::Served;
+    use crate::tables::{Problem, Served};
 
     #[tokio::test]
     async fn what_a_table_that_is_not_open_yet_may_declare_is_not_gone() {
@@ -300,5 +310,19 @@ mod tests {
         served[1].claim(&state, "default/b").await.unwrap();
         let both = ["log/main/default/a", "log/main/default/b"];
         assert_eq!(level().await.unwrap(), both);
+        // A manifest that cannot be read may be that of c, and no reason to list nothing.
+        let broken = Problem {
+            manifest: "c.yaml".to_owned(),
+            origin: "c.yaml".to_owned(),
+            message: "a typo".to_owned(),
+            may_pass: false,
+        };
+        late.tables.declare(served, vec![broken]);
+        assert_eq!(level().await.unwrap(), both);
+        let c = Path::from("log/main/default/c");
+        let listed = all().await.unwrap();
+        assert!(listed.iter().all(|path| !path.prefix_matches(&c)));
+        let own = late.list_with_delimiter(Some(&c)).await;
+        assert!(matches!(own, Err(Error::Generic { .. })), "{own:?}");
     }
 }

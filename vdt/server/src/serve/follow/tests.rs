@@ -52,7 +52,12 @@ impl Bed {
             ..FrontOptions::default()
         };
         let front = Arc::new(Front::load(&tables, &options).unwrap());
-        let rights = Rights::new(front, manifests::watched(&sources), &declared);
+        let rights = Rights::new(
+            front,
+            Notices::new(),
+            manifests::watched(&sources),
+            &declared,
+        );
         Self {
             folder,
             sources,
