@@ -98,12 +98,21 @@ pub(crate) struct Target<'a> {
 pub(crate) struct Plan {
     /// What to do now.
     pub(crate) steps: Vec<Step>,
-    /// Pods that are as they should be, and ready.
-    pub(crate) updated: u32,
+    /// Names of the pods that are as they should be.
+    pub(crate) done: Vec<String>,
     /// Pods that wait for their turn.
     pub(crate) outdated: u32,
     /// Names of the pods that were made from the template.
     pub(crate) latest: Vec<String>,
+}
+
+impl Plan {
+    /// How many pods are as they should be and serve, of `pods` as they are now: they may have become ready since the plan was made.
+    pub(crate) fn updated(&self, pods: &[PodView]) -> u32 {
+        let serves = |pod: &&PodView| pod.is_ready && !pod.is_terminating;
+        let updated = pods.iter().filter(serves);
+        updated.filter(|pod| self.done.contains(&pod.name)).count() as u32
+    }
 }
 
 /// Decides what to do now.
@@ -132,7 +141,7 @@ pub(crate) fn plan(target: &Target<'_>, pods: &[PodView]) -> Plan {
             false => Need::NewPod,
         };
         if need == Need::Nothing {
-            plan.updated += u32::from(pod.is_ready && !pod.is_terminating);
+            plan.done.push(pod.name.clone());
             continue;
         }
         plan.outdated += 1;

@@ -69,7 +69,7 @@ impl Look<'_> {
             replicas: spec.replicas,
             pods: &pods,
             reports: memory.answers.reports()?,
-            updated: acted.plan.as_ref().map(|plan| plan.updated),
+            updated: acted.plan.as_ref().map(|plan| plan.updated(&pods)),
             outdated: acted.plan.as_ref().map_or(0, |plan| plan.outdated),
             latest: acted.plan.as_ref().map_or(&[], |plan| &plan.latest),
             absent: absent.as_deref().map(|pod| Absent {

@@ -83,8 +83,9 @@ fn a_new_pod_counts_when_it_is_ready_and_is_told_from_the_others_before() {
         ]
     };
     for (is_ready, updated) in [(false, 0), (true, 1)] {
-        let plan = plan(&target, &pods(is_ready));
-        assert_eq!((plan.updated, plan.outdated), (updated, 2));
+        // It counts when it serves, also where that is seen after the plan was made.
+        let plan = plan(&target, &pods(false));
+        assert_eq!((plan.updated(&pods(is_ready)), plan.outdated), (updated, 2));
         assert_eq!(plan.latest, ["t-2"]);
     }
 }
@@ -143,7 +144,7 @@ fn step(wanted: &Value, pods: &[PodView]) -> &'static str {
     let plan = plan(&to(wanted), pods);
     match &plan.steps[..] {
         [] => {
-            assert_eq!((plan.updated, plan.outdated), (3, 0));
+            assert_eq!((plan.updated(pods), plan.outdated), (3, 0));
             "nothing"
         }
         [Step::Replace { uid, .. }] if uid == "u2" => "replace",
@@ -156,7 +157,10 @@ fn step(wanted: &Value, pods: &[PodView]) -> &'static str {
 fn other_resources_are_changed_in_place_in_all_pods_at_once() {
     let wanted = with_memory("2Gi");
     let plan = plan(&to(&wanted), &three(&with_memory("1Gi")));
-    assert_eq!((plan.updated, plan.outdated, plan.steps.len()), (0, 3, 3));
+    assert_eq!(
+        (plan.done.len(), plan.outdated, plan.steps.len()),
+        (0, 3, 3)
+    );
     let Step::Resize {
         uid, asked, patch, ..
     } = &plan.steps[0]
