@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # All tests of the operator and the chart, three suites side by side, for most of their time is waiting: without nodes, and on two
 # clusters of this machine. Each one's output is shown when it ends and kept in target/e2e/NAME.log. Where nothing failed but tests that are marked
-# as contended (lib/contended.py: they assert a time of seconds), these are run once more without the other suites, and said; what fails then too
-# fails all.
+# as contended (they assert a time of seconds) and at most two others (lib/contended.py), these are run once more without the other suites, and said;
+# what fails then too fails all.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)

@@ -26,6 +26,7 @@ from harness.node import Node  # noqa: E402
 from harness.settings import Settings, binaries  # noqa: E402
 from kube import Kube, keep, namespace, until  # noqa: E402
 from lib.artifacts import papers  # noqa: E402
+from lib.complaints import fail  # noqa: E402
 from lib.seaweed import SeaweedFS  # noqa: E402
 from logs import Logs  # noqa: E402
 from measured import ARTIFACTS, NUMBERS, Numbers  # noqa: E402
@@ -79,8 +80,7 @@ def logs(own_machine) -> Iterator[Logs]:
     logs = Logs([own_machine.node(name) for name in own_machine.settings.names()] if own_machine else [])
     try:
         yield logs
-        found = logs.complaints()
-        assert not found, "unexpected lines of logs, by namespace:\n" + "\n".join(f"{where}: {line}" for where, lines in found.items() for line in lines)
+        fail(logs.complaints())
     finally:
         logs.stop()
 

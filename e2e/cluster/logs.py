@@ -34,7 +34,11 @@ class Logs:
 
     def _link(self) -> None:
         for folder in self.folders:
-            for file in folder.glob("pods/e2e-*/*/*.log"):
+            try:
+                files = list(folder.glob("pods/e2e-*/*/*.log"))
+            except FileNotFoundError:
+                continue  # a folder went while it was listed: the next look sees the others
+            for file in files:
                 kept = folder / self.kept / file.relative_to(folder / "pods")
                 if kept.exists():
                     continue

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from control_plane import BIN, ControlPlane, free_port, process, wait
 from expected import EXPECTED
-from lib.complaints import complaints
+from lib.complaints import complaints, fail
 from lib.process import Process
 from measured import NUMBERS
 from pods import Pods
@@ -107,7 +107,7 @@ def complaints_are_expected(request, tmp_path):
     yield
     name = request.node.name.removeprefix("test_")
     found = [line for one in STARTED for line in complaints(name, one.output().splitlines(), EXPECTED)]
-    assert not found, "\n".join(["unexpected lines of logs:", *found])
+    fail({name: found})
 
 
 class Operator:

@@ -162,4 +162,5 @@ def test_two_operators_of_one_table_do_not_write_without_end(api, operator, name
     operator.start(name="three", lease="other")
     wait("it is handed over", lambda: config()["annotations"]["vdt.io/operator"] == "vdt-system/other", SOON_SECONDS)
     api.delete("PodDisruptionBudget", "manuals", namespace)
-    wait("it acts upon it", lambda: api.get("PodDisruptionBudget", "manuals", namespace), 30)
+    # The other one has a minute to say that it is still there.
+    wait("it acts upon it", lambda: api.get("PodDisruptionBudget", "manuals", namespace), 150)

@@ -10,6 +10,7 @@ pytest_plugins = ["pytester"]
 TESTS = {
     "late": "@pytest.mark.contended(reason='a second')\ndef test_late(): assert False",
     "wrong": "def test_wrong(): assert False",
+    "worse": "@pytest.mark.parametrize('one', [1, 2, 3])\ndef test_worse(one): assert False",
     "good": "@pytest.mark.contended(reason='a second')\ndef test_good(): pass",
     "setup": "@pytest.mark.contended(reason='a second')\ndef test_setup(absent): pass",
 }
@@ -27,7 +28,11 @@ def test_what_is_marked_is_run_once_more(pytester, monkeypatch):
     assert again(pytester, monkeypatch, "good", "late") == ["test_some.py::test_late"]
 
 
-@pytest.mark.parametrize("other", ["wrong", "setup"])
+def test_of_those_that_are_not_marked_a_few_are(pytester, monkeypatch):
+    assert again(pytester, monkeypatch, "late", "wrong") == ["test_some.py::test_late", "test_some.py::test_wrong"]
+
+
+@pytest.mark.parametrize("other", ["worse", "setup"])
 def test_nothing_is_where_something_else_failed_too(pytester, monkeypatch, other):
     assert again(pytester, monkeypatch, "late", other) == []
 
