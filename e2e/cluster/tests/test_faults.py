@@ -102,7 +102,7 @@ def test_scenario_3_a_restart_of_the_api_server_stops_no_reader(table, readers, 
     until("the API server answers", lambda: table.kube.try_get("vt", "scans"), seconds=60)
     until("a change goes through", lambda: changed(table))
     until("the operator acts", lambda: (table.kube.try_get("pdb", "scans") or {}).get("spec", {}).get("maxUnavailable") == 2, seconds=60)
-    # A kubelet that has just lost its watch brings the manifests in its own time, a minute and a half at most.
+    # A kubelet that has just lost its watch does not hear that it is to bring the manifests at once: it does when it looks by itself.
     table.ready(seconds=180)
     assert table.uids() == uids
     window.is_clean()

@@ -111,6 +111,19 @@ async fn a_kind_that_not_every_cluster_has_is_put_back_where_it_is_watched() {
     }
 }
 
+/// What an apply of a Service and a StatefulSet waits for: kind and name.
+async fn waiting(client: &Client, watches: &Watches) -> Vec<(&'static str, String)> {
+    let wanted = [Kind::Service, Kind::StatefulSet];
+    let wanted = children(
+        wanted
+            .map(|kind| (kind, "manuals", json!({"spec": {}})))
+            .into(),
+    );
+    let cluster = cluster(client, watches);
+    let applied = cluster.apply(&wanted, &mut Sent::new()).await;
+    applied.unwrap().unwrap().waiting
+}
+
 #[tokio::test]
 async fn a_namespace_that_is_gone_or_goes_takes_nothing_and_is_no_failure() {
     let gone = json!({"code": 404, "reason": "NotFound", "details": {"name": "docs", "kind": "namespaces"}});
@@ -124,12 +137,7 @@ async fn a_namespace_that_is_gone_or_goes_takes_nothing_and_is_no_failure() {
             _ => (code, answer.clone()),
         });
         let watches = Watches::of(Vec::new());
-        let wanted = [Kind::Service, Kind::StatefulSet];
-        let wanted = wanted.map(|kind| (kind, "manuals", json!({"spec": {}})));
-        let wanted = children(wanted.into());
-        let cluster = cluster(&client, &watches);
-        let applied = cluster.apply(&wanted, &mut Sent::new()).await;
-        let waiting = applied.unwrap().unwrap().waiting;
+        let waiting = waiting(&client, &watches).await;
         assert_eq!(waiting, [("Namespace", "docs".to_owned())]);
         assert_eq!(count(&calls, "PATCH"), 1);
     }
@@ -148,12 +156,7 @@ async fn a_table_that_leaves_its_children_behind_makes_no_other_one() {
         _ => (200, service("u")),
     });
     let watches = Watches::of(vec![(Kind::Service, seen)]);
-    let wanted = [Kind::Service, Kind::StatefulSet];
-    let wanted = wanted.map(|kind| (kind, "manuals", json!({"spec": {}})));
-    let wanted = children(wanted.into());
-    let cluster = cluster(&client, &watches);
-    let applied = cluster.apply(&wanted, &mut Sent::new()).await;
-    let waiting = applied.unwrap().unwrap().waiting;
+    let waiting = waiting(&client, &watches).await;
     assert_eq!(waiting, [("VirtualTable", "manuals".to_owned())]);
     assert_eq!(count(&calls, "PATCH"), 0);
 }
