@@ -9,6 +9,7 @@
 //! - [`FileName`]: the hash of a stored rope and the size of its file. A file's name *is* its content, so a virtual
 //!   path, once served, always has the same bytes.
 //! - [`stored`]: the stored form, framed so that a reader fetches by range only what a request touches.
+//! - [`varint`]: what it is written in.
 //! - `store` (feature `store`): `RopeStore`, the `ObjectStore` that shows `<name>.parquet` where the store below it
 //!   holds `<name>.rope`.
 //!
@@ -19,6 +20,7 @@ mod name;
 mod rope;
 mod segment;
 pub mod stored;
+pub mod varint;
 
 #[cfg(feature = "store")]
 pub mod store;
@@ -33,7 +35,7 @@ pub use segment::{MAX_OBJECT_TEXT_BYTES, Reference, Segment, SourceObject};
 #[cfg(feature = "store")]
 pub use store::{
     Drift, DriftReason, FileMap, Frame, ReadContext, Reread, RopeStore, RopeStoreError,
-    RopeStoreOptions, unquoted,
+    RopeStoreOptions, requested_range, unquoted,
 };
 pub use stored::{
     Compression, Encoder, Index, Numbered, Sequence, StoredError, StoredRope, Tail, decode, encode,

@@ -84,11 +84,8 @@ impl ChunkValues {
             Bounds::None => None,
             Bounds::Double(min, max) => Some((put(&min.to_le_bytes()), put(&max.to_le_bytes()))),
             Bounds::Integer(min, max) => {
-                let width = match self.column_type {
-                    ColumnType::Boolean => 1,
-                    ColumnType::Integer | ColumnType::Date => 4,
-                    _ => 8,
-                };
+                let width = self.column_type.value_bytes();
+                let width = width.expect("numbers of a type are of one width");
                 let (min, max) = (min.to_le_bytes(), max.to_le_bytes());
                 Some((put(&min[..width]), put(&max[..width])))
             }

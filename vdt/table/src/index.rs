@@ -60,14 +60,9 @@ impl<'a> OffsetIndex<'a> {
 
 /// Calls `each` with the PLAIN bytes of every value of a chunk without nulls.
 pub(crate) fn for_each_value<'a>(chunk: &'a ChunkValues, mut each: impl FnMut(&'a [u8])) {
-    let mut rest = chunk.values();
+    let (mut rest, width) = (chunk.values(), chunk.column_type().value_bytes());
     for _ in 0..chunk.rows() {
-        let length = match chunk.column_type() {
-            ColumnType::Boolean => 1,
-            ColumnType::Integer | ColumnType::Date => 4,
-            ColumnType::Long | ColumnType::Double | ColumnType::Timestamp => 8,
-            ColumnType::String | ColumnType::Binary => 4 + length_prefix(rest),
-        };
+        let length = width.unwrap_or_else(|| length_prefixed(rest));
         let (value, tail) = rest.split_at(length);
         each(value);
         rest = tail;
@@ -76,14 +71,10 @@ pub(crate) fn for_each_value<'a>(chunk: &'a ChunkValues, mut each: impl FnMut(&'
 
 /// Bytes of the first of the PLAIN values `rest`, which are of a type whose values tell their length.
 pub(crate) fn length_prefixed(rest: &[u8]) -> usize {
-    4 + length_prefix(rest)
-}
-
-fn length_prefix(value: &[u8]) -> usize {
-    let prefix = value
+    let prefix = rest
         .first_chunk::<4>()
         .expect("a value of bytes begins with its length");
-    u32::from_le_bytes(*prefix) as usize
+    4 + u32::from_le_bytes(*prefix) as usize
 }
 
 /// Returns a value as statistics hold it: without the length of bytes.

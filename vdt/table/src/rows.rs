@@ -21,6 +21,7 @@
 
 use std::sync::Arc;
 
+use vdt_rope::varint::{Cursor, Syntax};
 use vdt_rope::{Rope, Segment, SourceObject};
 
 use crate::artifact::{Artifact, FileGroup};
@@ -44,12 +45,12 @@ pub enum RowsError {
         found: u8,
     },
     /// Cut short, or not what it should be.
-    #[error("the annotation is damaged at byte {at}: {expected} expected")]
+    #[error("the annotation is damaged at byte {at}: {reason}")]
     Damaged {
         /// Where, in bytes from the start.
         at: usize,
-        /// What should be there.
-        expected: &'static str,
+        /// What is wrong.
+        reason: &'static str,
     },
     /// Fewer or more references than rows that need one.
     #[error("the rope has {found} references to whole objects, its annotation tells of {expected}")]
@@ -59,6 +60,12 @@ pub enum RowsError {
         /// References that the rows need.
         expected: usize,
     },
+}
+
+impl From<Syntax> for RowsError {
+    fn from((at, reason): Syntax) -> Self {
+        Self::Damaged { at, reason }
+    }
 }
 
 /// The rows of a file.
@@ -89,7 +96,7 @@ pub(crate) fn annotate(group: &FileGroup, is_referenced: impl Fn(&Artifact) -> b
         }
         if !is_referenced(artifact) {
             tag |= INLINE;
-            object(&mut inline, &artifact.object);
+            push_object(&mut inline, &artifact.object);
         }
         match runs.last_mut() {
             Some((count, last)) if *last == tag => *count += 1,
@@ -127,7 +134,7 @@ fn class_tag<'a>(classes: &mut Vec<&'a Arc<str>>, class: Option<&'a Arc<str>>) -
     place as u64 + 1
 }
 
-fn object(out: &mut Vec<u8>, object: &SourceObject) {
+fn push_object(out: &mut Vec<u8>, object: &SourceObject) {
     binary(out, object.key.as_bytes());
     varint(out, object.size);
     varint(out, zigzag(object.last_modified_ms));
@@ -145,46 +152,37 @@ fn object(out: &mut Vec<u8>, object: &SourceObject) {
 ///
 /// When the annotation is not one, is of a later version or damaged, or does not fit the rope.
 pub fn read_rows(rope: &Rope, annotation: &[u8]) -> Result<FileRows, RowsError> {
-    let mut scan = Scan {
-        bytes: annotation,
-        at: 0,
-    };
-    if scan.take(4, "magic").ok() != Some(MAGIC) {
+    let mut cursor = Cursor::new(annotation);
+    if cursor.take(4).ok() != Some(MAGIC) {
         return Err(RowsError::Magic);
     }
-    match scan.take(1, "version")? {
-        [VERSION] => {}
-        found => return Err(RowsError::Version { found: found[0] }),
+    match cursor.u8()? {
+        VERSION => {}
+        found => return Err(RowsError::Version { found }),
     }
-    let source_name = scan.text()?.into();
-    let source_id: Arc<str> = scan.text()?.into();
+    let source_name = cursor.counted_text()?.into();
+    let source_id: Arc<str> = cursor.counted_text()?.into();
     let mut classes: Vec<Arc<str>> = Vec::new();
-    for _ in 0..scan.count()? {
-        classes.push(scan.text()?.into());
+    for _ in 0..cursor.count()? {
+        classes.push(cursor.counted_text()?.into());
     }
-    let rows = scan.count()?;
+    let rows = cursor.count()?;
     let mut ids = Vec::with_capacity(rows);
     let mut id = 0_i64;
     for _ in 0..rows {
-        id = id.wrapping_add(scan.signed()?);
+        id = id.wrapping_add(cursor.signed()?);
         ids.push(id);
     }
     let mut tags = Vec::with_capacity(rows);
     while tags.len() < rows {
-        let at = scan.at;
-        let count = scan.varint()?;
+        let at = cursor.position();
+        let count = cursor.varint()?;
         if count == 0 || count > (rows - tags.len()) as u64 {
-            return Err(RowsError::Damaged {
-                at,
-                expected: "a run of the rows left",
-            });
+            return Err((at, "a run of more rows than are left, or of none").into());
         }
-        let tag = scan.varint()?;
+        let tag = cursor.varint()?;
         if tag >> 2 > classes.len() as u64 {
-            return Err(RowsError::Damaged {
-                at,
-                expected: "a storage class",
-            });
+            return Err((at, "an unknown storage class").into());
         }
         tags.extend(std::iter::repeat_n(tag, count as usize));
     }
@@ -194,7 +192,7 @@ pub fn read_rows(rope: &Rope, annotation: &[u8]) -> Result<FileRows, RowsError> 
     let mut artifacts = Vec::with_capacity(rows);
     for (id, tag) in ids.into_iter().zip(tags) {
         let object = if tag & INLINE != 0 {
-            Arc::new(scan.object(&source_id)?)
+            Arc::new(parse_object(&mut cursor, &source_id)?)
         } else if let Some(object) = references.next() {
             Arc::clone(object)
         } else {
@@ -220,11 +218,8 @@ pub fn read_rows(rope: &Rope, annotation: &[u8]) -> Result<FileRows, RowsError> 
             expected: found + missing - left,
         });
     }
-    if scan.at != annotation.len() {
-        return Err(RowsError::Damaged {
-            at: scan.at,
-            expected: "the end",
-        });
+    if cursor.remaining() != 0 {
+        return Err((cursor.position(), "bytes after the last row").into());
     }
     Ok(FileRows {
         source_name,
@@ -243,92 +238,24 @@ fn whole_objects(rope: &Rope) -> impl Iterator<Item = &Arc<SourceObject>> {
     })
 }
 
-/// What is left of an annotation.
-struct Scan<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Scan<'a> {
-    fn damaged(&self, expected: &'static str) -> RowsError {
-        RowsError::Damaged {
-            at: self.at,
-            expected,
-        }
-    }
-
-    fn take(&mut self, count: usize, expected: &'static str) -> Result<&'a [u8], RowsError> {
-        let end = self
-            .at
-            .checked_add(count)
-            .ok_or_else(|| self.damaged(expected))?;
-        let taken = self
-            .bytes
-            .get(self.at..end)
-            .ok_or_else(|| self.damaged(expected))?;
-        self.at = end;
-        Ok(taken)
-    }
-
-    fn varint(&mut self) -> Result<u64, RowsError> {
-        let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.take(1, "a number")?[0];
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
-                break;
-            }
-            value |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Ok(value);
-            }
-        }
-        Err(self.damaged("a number of 64 bits"))
-    }
-
-    fn signed(&mut self) -> Result<i64, RowsError> {
-        let value = self.varint()?;
-        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
-    }
-
-    /// A count of things that take at least a byte each: what memory is set aside for is bounded by what is there.
-    fn count(&mut self) -> Result<usize, RowsError> {
-        let count = self.varint()?;
-        let left = self.bytes.len() - self.at;
-        usize::try_from(count)
-            .ok()
-            .filter(|&c| c <= left)
-            .ok_or_else(|| self.damaged("a count"))
-    }
-
-    fn text(&mut self) -> Result<&'a str, RowsError> {
-        let length = self.count()?;
-        let bytes = self.take(length, "text")?;
-        std::str::from_utf8(bytes).map_err(|_| self.damaged("UTF-8"))
-    }
-
-    fn object(&mut self, source: &Arc<str>) -> Result<SourceObject, RowsError> {
-        let key = self.text()?.into();
-        let size = self.varint()?;
-        let last_modified_ms = self.signed()?;
-        let texts = self.take(1, "flags")?[0];
-        let etag = if texts & 1 != 0 {
-            Some(self.text()?.into())
-        } else {
-            None
-        };
-        let version = if texts & 2 != 0 {
-            Some(self.text()?.into())
-        } else {
-            None
-        };
-        Ok(SourceObject {
-            source: Arc::clone(source),
-            key,
-            size,
-            etag,
-            last_modified_ms,
-            version,
-        })
-    }
+/// Reads what [`push_object`] has written.
+fn parse_object(cursor: &mut Cursor<'_>, source: &Arc<str>) -> Result<SourceObject, Syntax> {
+    let key = cursor.counted_text()?.into();
+    let size = cursor.varint()?;
+    let last_modified_ms = cursor.signed()?;
+    let texts = cursor.u8()?;
+    let mut text = |flag| -> Result<Option<Box<str>>, Syntax> {
+        let is_there = texts & flag != 0;
+        is_there
+            .then(|| cursor.counted_text().map(Into::into))
+            .transpose()
+    };
+    Ok(SourceObject {
+        source: Arc::clone(source),
+        key,
+        size,
+        etag: text(1)?,
+        last_modified_ms,
+        version: text(2)?,
+    })
 }

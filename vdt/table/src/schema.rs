@@ -51,6 +51,17 @@ impl ColumnType {
             Self::Binary => "binary",
         }
     }
+
+    /// Returns the bytes of a value at hand, PLAIN but for booleans, which have a byte each; `None` where each value begins with
+    /// its length.
+    pub(crate) fn value_bytes(self) -> Option<usize> {
+        match self {
+            Self::Boolean => Some(1),
+            Self::Integer | Self::Date => Some(4),
+            Self::Long | Self::Double | Self::Timestamp => Some(8),
+            Self::String | Self::Binary => None,
+        }
+    }
 }
 
 /// Where the values of a column come from.

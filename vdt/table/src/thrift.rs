@@ -14,6 +14,8 @@
 //!
 //! See "Thrift compact protocol encoding" of Apache Thrift and `parquet.thrift`.
 
+use vdt_rope::varint::encode;
+pub(crate) use vdt_rope::varint::zigzag;
 use vdt_rope::{Numbered, Sequence};
 
 /// Types of the compact protocol.
@@ -56,28 +58,16 @@ impl Out for Numbered {
 }
 
 /// Appends an unsigned LEB128 integer.
-pub(crate) fn varint(out: &mut impl Out, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
+pub(crate) fn varint(out: &mut impl Out, value: u64) {
+    encode(value, |byte| out.push(byte));
 }
 
 /// Writes an unsigned LEB128 integer at a place of a buffer that has room for it, and moves the place on.
-pub(crate) fn put_varint(bytes: &mut [u8], at: &mut usize, mut value: u64) {
-    while value >= 0x80 {
-        bytes[*at] = (value & 0x7f) as u8 | 0x80;
-        value >>= 7;
+pub(crate) fn put_varint(bytes: &mut [u8], at: &mut usize, value: u64) {
+    encode(value, |byte| {
+        bytes[*at] = byte;
         *at += 1;
-    }
-    bytes[*at] = value as u8;
-    *at += 1;
-}
-
-/// Maps small magnitudes of either sign to small numbers.
-pub(crate) fn zigzag(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)) as u64
+    });
 }
 
 /// Writes the fields of one struct, in order of their ids.

@@ -1,10 +1,16 @@
 //! Dates and times without a clock: days and milliseconds since 1970-01-01 UTC in the proleptic Gregorian calendar,
 //! read from text and written as Delta's statistics want them.
 //!
-//! Only the years 1 to 9999 exist here: every client can parse those, and microseconds of them fit an `i64`.
+//! Only the years 1 to 9999 exist here: every client can parse those, and microseconds of them fit an `i64`. The calendar is
+//! jiff's. The texts are stricter than its own parsers, which know leap seconds, years of six digits and names of zones.
 
-/// Milliseconds of a day.
-const DAY_MS: i64 = 86_400_000;
+use std::str::FromStr;
+
+use jiff::SignedDuration;
+use jiff::civil::{Date, DateTime, Time};
+
+/// What days and milliseconds are counted from.
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 /// First and last millisecond that has a text form.
 const RANGE_MS: std::ops::RangeInclusive<i64> = -62_135_596_800_000..=253_402_300_799_999;
 
@@ -13,67 +19,25 @@ pub(crate) fn is_representable(unix_ms: i64) -> bool {
     RANGE_MS.contains(&unix_ms)
 }
 
-/// Returns the days since 1970-01-01 of a date that exists.
-fn days_from_civil(year: i64, month: i64, day: i64) -> Option<i64> {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let length = match month {
-        2 => 28 + i64::from(leap),
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => return None,
-    };
-    if !(1..=9999).contains(&year) || !(1..=length).contains(&day) {
-        return None;
-    }
-    // Years start in March, so that the leap day is the last of its year.
-    let year = year - i64::from(month <= 2);
-    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    Some(era * 146_097 + day_of_era - 719_468)
-}
-
-/// Returns (year, month, day) of a day since 1970-01-01.
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    (
-        era * 400 + year_of_era + i64::from(month <= 2),
-        month,
-        day_of_year - (153 * shifted + 2) / 5 + 1,
-    )
-}
-
 /// Writes a day since 1970-01-01 as `YYYY-MM-DD`.
 pub(crate) fn format_date(days: i32) -> String {
-    let (year, month, day) = civil_from_days(i64::from(days));
-    format!("{year:04}-{month:02}-{day:02}")
+    let since = SignedDuration::from_hours(24 * i64::from(days));
+    EPOCH.date().saturating_add(since).to_string()
 }
 
 /// Writes Unix milliseconds as `YYYY-MM-DDTHH:MM:SS.sssZ`, the form of Delta's timestamp statistics.
 pub(crate) fn format_timestamp(unix_ms: i64) -> String {
-    let (year, month, day) = civil_from_days(unix_ms.div_euclid(DAY_MS));
-    let ms = unix_ms.rem_euclid(DAY_MS);
-    let (hour, minute) = (ms / 3_600_000, ms / 60_000 % 60);
-    let (second, millis) = (ms / 1_000 % 60, ms % 1_000);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+    let since = SignedDuration::from_millis(unix_ms);
+    format!("{:.3}Z", EPOCH.saturating_add(since))
 }
 
 /// Reads `YYYY-MM-DD` or `YYYYMMDD` as days since 1970-01-01.
 pub(crate) fn parse_date(text: &str) -> Option<i32> {
-    let mut scan = Scan(text.as_bytes());
-    let days = scan.date()?;
-    scan.at_end().then_some(())?;
-    i32::try_from(days).ok()
+    let mut scan = Scan(text);
+    let date = scan.date()?;
+    scan.end()?;
+    let hours = date.duration_since(EPOCH.date()).as_hours();
+    i32::try_from(hours / 24).ok()
 }
 
 /// Reads an ISO 8601 date and time as Unix milliseconds; digits below the millisecond are cut off.
@@ -81,89 +45,96 @@ pub(crate) fn parse_date(text: &str) -> Option<i32> {
 /// Either form of [`parse_date`], then optionally `T` or a space, `HH:MM[:SS[.f]]` or `HHMM[SS[.f]]`, then optionally `Z` or
 /// an offset `+HH:MM`, `+HHMM`, `+HH`. Without a zone the time is UTC.
 pub(crate) fn parse_timestamp(text: &str) -> Option<i64> {
-    let mut scan = Scan(text.as_bytes());
-    let mut ms = scan.date()? * DAY_MS;
-    if !scan.at_end() {
-        scan.any_of(b"Tt ")?;
-        ms += scan.time_of_day_ms()?;
-        ms -= scan.offset_ms()?;
+    let mut scan = Scan(text);
+    let date = scan.date()?;
+    let (mut time, mut offset) = (Time::midnight(), SignedDuration::ZERO);
+    if scan.end().is_none() {
+        scan.accept(&['T', 't', ' '])?;
+        time = scan.time_of_day()?;
+        offset = scan.offset()?;
     }
-    (scan.at_end() && is_representable(ms)).then_some(ms)
+    scan.end()?;
+    let since = date.to_datetime(time).duration_since(EPOCH) - offset;
+    i64::try_from(since.as_millis())
+        .ok()
+        .filter(|ms| is_representable(*ms))
 }
 
 /// What is left of the text.
-struct Scan<'a>(&'a [u8]);
+struct Scan<'a>(&'a str);
 
 impl Scan<'_> {
-    fn at_end(&self) -> bool {
-        self.0.is_empty()
+    fn end(&self) -> Option<()> {
+        self.0.is_empty().then_some(())
     }
 
-    fn any_of(&mut self, bytes: &[u8]) -> Option<u8> {
-        let (&first, rest) = self.0.split_first()?;
-        bytes.contains(&first).then(|| {
-            self.0 = rest;
-            first
-        })
+    /// Takes the next character if it is one of these.
+    fn accept(&mut self, characters: &[char]) -> Option<char> {
+        let next = self.0.chars().next().filter(|it| characters.contains(it))?;
+        self.0 = &self.0[next.len_utf8()..];
+        Some(next)
     }
 
-    fn digits(&mut self, count: usize) -> Option<i64> {
-        let (head, rest) = self.0.split_at_checked(count)?;
-        let value = head.iter().try_fold(0, |n, b| {
-            b.is_ascii_digit().then(|| n * 10 + i64::from(b - b'0'))
-        })?;
+    /// Takes a number of so many digits.
+    fn digits<T: FromStr>(&mut self, count: usize) -> Option<T> {
+        let (digits, rest) = self.0.split_at_checked(count)?;
+        let number = digits.bytes().all(|byte| byte.is_ascii_digit());
+        let number = number.then(|| digits.parse().ok())??;
         self.0 = rest;
-        Some(value)
+        Some(number)
     }
 
-    fn date(&mut self) -> Option<i64> {
+    fn date(&mut self) -> Option<Date> {
         let year = self.digits(4)?;
-        let dashed = self.any_of(b"-").is_some();
+        let has_dashes = self.accept(&['-']).is_some();
         let month = self.digits(2)?;
-        if dashed {
-            self.any_of(b"-")?;
+        if has_dashes {
+            self.accept(&['-'])?;
         }
-        days_from_civil(year, month, self.digits(2)?)
+        let date = Date::new(year, month, self.digits(2)?).ok();
+        date.filter(|date| date.year() > 0)
     }
 
-    fn time_of_day_ms(&mut self) -> Option<i64> {
+    /// Without what is below the millisecond.
+    fn time_of_day(&mut self) -> Option<Time> {
         let hour = self.digits(2)?;
-        let colons = self.any_of(b":").is_some();
+        let has_colons = self.accept(&[':']).is_some();
         let minute = self.digits(2)?;
-        let mut second = 0;
-        let mut millis = 0;
-        if if colons {
-            self.any_of(b":").is_some()
-        } else {
-            self.0.first().is_some_and(u8::is_ascii_digit)
-        } {
+        let has_seconds = match has_colons {
+            true => self.accept(&[':']).is_some(),
+            false => self.0.starts_with(|next: char| next.is_ascii_digit()),
+        };
+        let (mut second, mut millisecond) = (0, 0);
+        if has_seconds {
             second = self.digits(2)?;
-            if self.any_of(b".,").is_some() {
-                let count = self.0.iter().take_while(|b| b.is_ascii_digit()).count();
-                let (fraction, rest) = self.0.split_at(count);
-                (1..=9).contains(&count).then_some(())?;
-                millis = (0..3).fold(0, |n, i| {
-                    n * 10 + fraction.get(i).map_or(0, |b| i64::from(b - b'0'))
-                });
-                self.0 = rest;
+            if self.accept(&['.', ',']).is_some() {
+                millisecond = self.fraction_ms()?;
             }
         }
-        let valid = hour < 24 && minute < 60 && second < 60;
-        valid.then_some(((hour * 60 + minute) * 60 + second) * 1_000 + millis)
+        Time::new(hour, minute, second, millisecond * 1_000_000).ok()
     }
 
-    fn offset_ms(&mut self) -> Option<i64> {
-        if self.at_end() || self.any_of(b"Zz").is_some() {
-            return Some(0);
-        }
-        let sign = if self.any_of(b"+-")? == b'-' { -1 } else { 1 };
-        let hour = self.digits(2)?;
-        let minute = match self.any_of(b":") {
-            Some(_) => self.digits(2)?,
-            None if self.at_end() => 0,
-            None => self.digits(2)?,
+    /// One to nine digits behind a point.
+    fn fraction_ms(&mut self) -> Option<i32> {
+        let digits = self.0.bytes().take_while(u8::is_ascii_digit).count();
+        let nanosecond = match digits {
+            1..=9 => self.digits::<i32>(digits)? * 10_i32.pow(9 - digits as u32),
+            _ => return None,
         };
-        (hour < 24 && minute < 60).then_some(sign * (hour * 60 + minute) * 60_000)
+        Some(nanosecond / 1_000_000)
+    }
+
+    fn offset(&mut self) -> Option<SignedDuration> {
+        if self.end().is_some() || self.accept(&['Z', 'z']).is_some() {
+            return Some(SignedDuration::ZERO);
+        }
+        let is_behind = self.accept(&['+', '-'])? == '-';
+        let hour = self.digits(2)?;
+        let has_minute = self.accept(&[':']).is_some() || self.end().is_none();
+        let minute = if has_minute { self.digits(2)? } else { 0 };
+        let ahead = Time::new(hour, minute, 0, 0).ok()?;
+        let ahead = ahead.duration_since(Time::midnight());
+        Some(if is_behind { -ahead } else { ahead })
     }
 }
 
@@ -223,6 +194,66 @@ mod tests {
             ("1970-01-01T", None),
             ("0001-01-01T00:00:00+01:00", None),
             ("1970-01-01T00:00:00ZZ", None),
+        ] {
+            assert_eq!(parse_timestamp(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn odd_days_are_those_of_the_proleptic_gregorian_calendar() {
+        for (text, day) in [
+            ("0001-01-01", -719_162),
+            ("0001-12-31", -718_798),
+            ("0004-02-29", -718_008),
+            ("0100-03-01", -682_944),
+            ("0400-02-29", -573_372),
+            ("1582-10-04", -141_438),
+            ("1582-10-15", -141_427),
+            ("1600-02-29", -135_081),
+            ("1700-02-28", -98_557),
+            ("1900-03-01", -25_508),
+            ("1969-12-31", -1),
+            ("1970-03-01", 59),
+            ("2000-12-31", 11_322),
+            ("2100-02-28", 47_540),
+            ("2100-03-01", 47_541),
+            ("2400-02-29", 157_113),
+            ("9996-02-29", 2_931_495),
+            ("9999-12-31", 2_932_896),
+        ] {
+            assert_eq!(parse_date(text), Some(day), "{text}");
+            assert_eq!(parse_date(&text.replace('-', "")), Some(day), "{text}");
+            assert_eq!(format_date(day), text);
+        }
+    }
+
+    #[test]
+    fn odd_times_are_read_as_they_were() {
+        for (text, expected) in [
+            ("0001-01-01T00:00:00-01:00", Some(-62_135_593_200_000)),
+            ("0001-01-01T00:00:00+00:01", None),
+            ("9999-12-31T23:59:59.999999999Z", Some(253_402_300_799_999)),
+            ("9999-12-31T23:59-00:01", None),
+            ("9999-12-31T23:59:00+23:59", Some(253_402_214_400_000)),
+            // Cut off, and not rounded to zero.
+            ("1969-12-31T23:59:59.9999Z", Some(-1)),
+            ("1969-12-31T23:59:59.0001Z", Some(-1_000)),
+            ("16000229T1230+2359", Some(-11_671_039_740_000)),
+            ("2000-02-29t00:00:00,1+0530", Some(951_762_600_100)),
+            ("1900-02-28 23:59:59.12", Some(-2_203_891_200_880)),
+            ("1970-01-01T00:00-00:00", Some(0)),
+            ("1970-01-01T235959Z", Some(86_399_000)),
+            // What a calendar knows and a client may not.
+            ("-0001-01-01", None),
+            ("+002024-01-01", None),
+            ("2016-12-31T23:59:60Z", None),
+            ("2024-01-01T00:00:00[UTC]", None),
+            ("2024-01-01T00:00+01:00:30", None),
+            ("2024-W01-1", None),
+            ("2024-01-01T00", None),
+            ("2024-01-01T00:00:00.1234567890", None),
+            ("2024-01-01T00:00+24:00", None),
+            ("２０２４-01-01", None),
         ] {
             assert_eq!(parse_timestamp(text), expected, "{text}");
         }

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use futures::Stream;
 use object_store::{Error, Result};
 
-use super::ahead::Share;
+use super::budget::Share;
 use super::compose::RopeFile;
 use super::context::ReadContext;
 use super::frames::Frames;
@@ -78,7 +78,7 @@ impl Body {
             options.read_ahead_bytes.max(1),
         );
         let frames = Frames::new(&file, range.clone());
-        let share = Share::new(&file.reader.shared.ahead);
+        let share = Share::new(&file.reader.shared.budget);
         Self {
             file,
             asked: range,
@@ -155,7 +155,7 @@ impl Body {
 
     /// Tells what is held behind the piece that is passed on. Reads buffer no more than may be read ahead, however long
     /// the last one of them is.
-    fn settle(&mut self) {
+    fn update_share(&mut self) {
         let front = match self.queue.front() {
             Some(Piece::Reading(read)) => read.left(),
             Some(Piece::Literal(_) | Piece::Zeros(_) | Piece::Waiting(..)) | None => 0,
@@ -175,14 +175,14 @@ impl Body {
             if !self.frames.fetch(&self.file, has_room) {
                 break;
             }
-            self.settle();
+            self.update_share();
             let Poll::Ready(frames) = self.frames.poll_fetched(cx) else {
                 break;
             };
             for frame in frames? {
                 self.literals += self.frames.enqueue(&frame, &mut self.queue);
             }
-            self.settle();
+            self.update_share();
         }
         Ok(())
     }
@@ -214,7 +214,7 @@ impl Body {
             };
             self.ahead += length;
             self.started += 1;
-            self.settle();
+            self.update_share();
         }
     }
 
@@ -251,13 +251,13 @@ impl Body {
         });
     }
 
-    /// Lets go of all that is held, after a failure.
-    fn let_go(&mut self) {
+    /// Drops all that is held, after a failure.
+    fn release(&mut self) {
         self.queue.clear();
         self.active.clear();
         self.frames.stop_fetching();
         (self.literals, self.reading) = (0, 0);
-        self.settle();
+        self.update_share();
     }
 
     /// The next chunk at hand.
@@ -302,7 +302,7 @@ impl Body {
             self.front += 1;
             self.started -= 1;
         }
-        self.settle();
+        self.update_share();
         Emit::Chunk(chunk)
     }
 }
@@ -332,7 +332,7 @@ impl Stream for Body {
             Emit::Wait => Poll::Pending,
             Emit::Fail(error) => {
                 this.is_over = true;
-                this.let_go();
+                this.release();
                 Poll::Ready(Some(Err(error)))
             }
             Emit::End => {

@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::mem::size_of;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use object_store::ObjectMeta;
 use object_store::path::Path;
+use parking_lot::Mutex;
 
 use super::context::Frame;
 use crate::name::FileName;
@@ -53,6 +54,7 @@ impl Weigh for Arc<KnownRope> {
 #[derive(Debug)]
 pub(super) struct Lru<K, V> {
     bytes_max: usize,
+    /// Every state between two statements is a valid one.
     state: Mutex<State<K, V>>,
 }
 
@@ -78,7 +80,7 @@ impl<K: Clone + Eq + Hash, V: Clone + Weigh> Lru<K, V> {
     }
 
     pub(super) fn find(&self, key: &K) -> Option<V> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let (last, now) = (state.uses, state.uses + 1);
         let (used, value) = state.entries.get_mut(key)?;
         let value = value.clone();
@@ -99,7 +101,7 @@ impl<K: Clone + Eq + Hash, V: Clone + Weigh> Lru<K, V> {
         if bytes > self.bytes_max {
             return;
         }
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.remove(&key);
         let now = state.tick();
         state.bytes += bytes;
@@ -114,12 +116,7 @@ impl<K: Clone + Eq + Hash, V: Clone + Weigh> Lru<K, V> {
     }
 
     pub(super) fn remove(&self, key: &K) {
-        self.state().remove(key);
-    }
-
-    /// Every state between two statements is a valid one, so a panic elsewhere does not spoil it.
-    fn state(&self) -> MutexGuard<'_, State<K, V>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().remove(key);
     }
 }
 
@@ -160,10 +157,10 @@ mod tests {
             (Some("aaa"), Some("ccc"))
         );
         cache.insert('c', "cc");
-        assert_eq!(cache.state().bytes, 5);
+        assert_eq!(cache.state.lock().bytes, 5);
         cache.remove(&'a');
         cache.remove(&'c');
-        let state = cache.state();
+        let state = cache.state.lock();
         assert_eq!(
             (state.bytes, state.entries.len(), state.by_use.len()),
             (0, 0, 0)

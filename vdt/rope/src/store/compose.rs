@@ -52,7 +52,7 @@ async fn answer(file: RopeFile, location: &Path, options: GetOptions) -> Result<
     let name = file.known.index.name();
     let meta = paths::shown_meta(location.clone(), name, &file.known.meta);
     options.check_preconditions(&meta)?;
-    let range = requested(&options, meta.size)?;
+    let range = requested_range(&options, meta.size, STORE)?;
     let mut body = Body::new(Arc::clone(&file), range.clone());
     poll_fn(|cx| body.poll_primed(cx)).await?;
     Ok(GetResult {
@@ -66,7 +66,7 @@ async fn answer(file: RopeFile, location: &Path, options: GetOptions) -> Result<
 /// Answers a HEAD.
 pub(super) fn without_body(meta: ObjectMeta, options: &GetOptions) -> Result<GetResult> {
     options.check_preconditions(&meta)?;
-    let range = requested(options, meta.size)?;
+    let range = requested_range(options, meta.size, STORE)?;
     let payload = GetResultPayload::Stream(stream::empty().boxed());
     Ok(GetResult {
         payload,
@@ -76,11 +76,14 @@ pub(super) fn without_body(meta: ObjectMeta, options: &GetOptions) -> Result<Get
     })
 }
 
-/// The half-open range that a request asks for.
-fn requested(options: &GetOptions, size: u64) -> Result<Range<u64>> {
+/// The half-open range of an object of `size` bytes that a request to `store` asks for.
+///
+/// # Errors
+/// [`Error::Generic`] when it begins past the end.
+pub fn requested_range(options: &GetOptions, size: u64, store: &'static str) -> Result<Range<u64>> {
     match &options.range {
         Some(range) => range.as_range(size).map_err(|error| Error::Generic {
-            store: STORE,
+            store,
             source: Box::new(error),
         }),
         None => Ok(0..size),

@@ -12,6 +12,7 @@ use object_store::Error;
 use object_store::path::Path;
 
 use super::STORE;
+use crate::name::{FileName, PARQUET_SUFFIX, ROPE_SUFFIX};
 use crate::segment::SourceObject;
 use crate::stored::StoredError;
 
@@ -139,7 +140,10 @@ pub enum RopeStoreError {
         key: String,
     },
     /// A stored rope is damaged.
-    #[error("the rope of {location} is damaged")]
+    #[error(
+        "the rope of {location} is damaged; restore {} of the state from a backup",
+        stored_at(location)
+    )]
     Damaged {
         /// The virtual file, as shown.
         location: Path,
@@ -147,12 +151,15 @@ pub enum RopeStoreError {
         source: StoredError,
     },
     /// A stored rope is another one than its name says.
-    #[error("the rope of {location} is that of {found}")]
+    #[error(
+        "the rope of {location} is that of {found}; restore {} of the state from a backup",
+        stored_at(location)
+    )]
     Misnamed {
         /// The virtual file, as shown.
         location: Path,
         /// Name by the rope's trailer.
-        found: crate::FileName,
+        found: FileName,
     },
     /// The origin answered with other bytes of a rope than it was asked for.
     #[error("the rope of {location} was read at {found:?} where {expected:?} was asked for")]
@@ -180,6 +187,13 @@ impl RopeStoreError {
             source,
         }
     }
+}
+
+/// Where the rope of a virtual file is stored.
+fn stored_at(location: &Path) -> String {
+    let path = location.as_ref();
+    let stem = path.strip_suffix(PARQUET_SUFFIX).unwrap_or(path);
+    format!("{stem}{ROPE_SUFFIX}")
 }
 
 impl From<RopeStoreError> for Error {
@@ -215,5 +229,26 @@ pub(super) fn relocate(error: Error, location: &Path) -> Error {
         Error::PermissionDenied { source, .. } => Error::PermissionDenied { path, source },
         Error::Unauthenticated { source, .. } => Error::Unauthenticated { path, source },
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_rope_is_told_with_its_place_and_a_remedy() {
+        let name = "abababababababababababababababab-1234";
+        let location = Path::from(format!("main/docs/t/{name}.parquet"));
+        let damaged = RopeStoreError::Damaged {
+            location,
+            source: StoredError::TooShort { bytes: 3 },
+        };
+        assert_eq!(
+            damaged.to_string(),
+            format!(
+                "the rope of main/docs/t/{name}.parquet is damaged; restore main/docs/t/{name}.rope of the state from a backup"
+            )
+        );
     }
 }

@@ -29,8 +29,8 @@
 //! Cancelling a request or dropping a body drops every read that it has in flight. Nothing is stored, so a crash loses
 //! nothing.
 
-mod ahead;
 mod body;
+mod budget;
 mod cache;
 mod compose;
 mod context;
@@ -55,11 +55,12 @@ use object_store::{
     ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
 
+pub use compose::requested_range;
 pub use context::{FileMap, Frame, ReadContext, Reread};
 pub use error::{Drift, DriftReason, RopeStoreError};
 pub use read::unquoted;
 
-use ahead::Ahead;
+use budget::ReadAheadBudget;
 use cache::{FrameCache, IndexCache};
 use paths::Shown;
 
@@ -129,7 +130,7 @@ struct Shared {
     options: RopeStoreOptions,
     indexes: IndexCache,
     frames: FrameCache,
-    ahead: Arc<Ahead>,
+    budget: Arc<ReadAheadBudget>,
 }
 
 impl RopeStore {
@@ -137,14 +138,14 @@ impl RopeStore {
     pub fn new(origin: Arc<dyn ObjectStore>, options: RopeStoreOptions) -> Self {
         let indexes = IndexCache::new(options.index_cache_bytes);
         let frames = FrameCache::new(options.frame_cache_bytes);
-        let ahead = Arc::new(Ahead::new(options.read_ahead_total_bytes));
+        let budget = Arc::new(ReadAheadBudget::new(options.read_ahead_total_bytes));
         Self {
             shared: Arc::new(Shared {
                 origin,
                 options,
                 indexes,
                 frames,
-                ahead,
+                budget,
             }),
         }
     }

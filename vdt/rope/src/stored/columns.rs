@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::FRAME_BYTES_MAX;
 use super::numbered::{Number, SEQUENCE_BITS, SEQUENCES};
-use super::varint::{self, VARINT_BYTES_MAX};
 use crate::segment::SourceObject;
+use crate::varint::{self, VARINT_BYTES_MAX};
 
 /// Kinds of an op, in its lowest two bits.
 pub(super) const OP_LITERAL: u8 = 0;

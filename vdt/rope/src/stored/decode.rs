@@ -14,12 +14,12 @@ use super::columns::{
 use super::encode::hash;
 use super::index::{Index, Tail};
 use super::numbered::{FoundNumber, Length, parse_lengths, parse_numbers, with_numbers};
-use super::varint::{self, Cursor, Syntax};
 use super::{HEADER_BYTES, StoredError, TRAILER_BYTES, check_magic};
 use crate::builder::RopeBuilder;
 use crate::name::FileName;
 use crate::rope::Rope;
 use crate::segment::{MAX_OBJECT_TEXT_BYTES, Reference, Segment, SourceObject};
+use crate::varint::{Cursor, Syntax};
 
 /// Decodes a whole stored rope: the rope and its annotation.
 ///
@@ -220,8 +220,8 @@ fn parse_objects(
     parts: usize,
 ) -> Result<Objects, Syntax> {
     let sources = (0..sources)
-        .map(|_| source(cursor))
-        .collect::<Result<Vec<_>, _>>()?;
+        .map(|_| cursor.counted_text().map(Arc::from))
+        .collect::<Result<Vec<Arc<str>>, _>>()?;
     let sources_at = cursor.position();
     let object_sources = if sources.len() > 1 {
         numbers(cursor, count)?
@@ -274,7 +274,7 @@ fn parse_times(cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<i64>, Syntax
     let mut times = Vec::with_capacity(count);
     for _ in 0..count {
         let at = cursor.position();
-        last = last.wrapping_add(varint::unzigzag(cursor.varint()?));
+        last = last.wrapping_add(cursor.signed()?);
         times.push(last.checked_mul(scale).ok_or((at, "a time over 64 bits"))?);
     }
     Ok(times)
@@ -362,11 +362,6 @@ pub(super) fn numbers(cursor: &mut Cursor<'_>, count: usize) -> Result<Vec<u64>,
         numbers.push(cursor.varint()?);
     }
     Ok(numbers)
-}
-
-fn source(cursor: &mut Cursor<'_>) -> Result<Arc<str>, Syntax> {
-    let length = cursor.count()?;
-    cursor.text(length).map(Arc::from)
 }
 
 fn text<'a>(cursor: &mut Cursor<'a>) -> Result<&'a str, Syntax> {

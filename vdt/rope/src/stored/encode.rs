@@ -16,10 +16,11 @@ use zstd::bulk::Compressor;
 
 use super::columns::{Columns, LITERAL_BYTES_MAX};
 use super::numbered::Numbered;
-use super::{FRAME_BYTES_MAX, HEADER_BYTES, TRAILER_BYTES, magic, varint};
+use super::{FRAME_BYTES_MAX, HEADER_BYTES, TRAILER_BYTES, magic};
 use crate::name::FileName;
 use crate::rope::{MAX_LENGTH, Rope};
 use crate::segment::{Reference, Segment, SourceObject};
+use crate::varint;
 
 /// Level 1: the copies that matter (keys and ETags in literals) are found at any level, higher ones cost time.
 const ZSTD_LEVEL: i32 = 1;

@@ -5,12 +5,12 @@
 
 use std::ops::Range;
 
-use super::varint::{Cursor, Syntax};
 use super::{
     FRAME_BYTES_MAX, HEADER_BYTES, INDEX_BYTES_MAX, StoredError, TRAILER_BYTES, check_magic,
 };
 use crate::name::FileName;
 use crate::rope::MAX_LENGTH;
+use crate::varint::{Cursor, Syntax};
 
 /// Fewest bytes of a frame's entry: two varints and a checksum.
 const ENTRY_BYTES_MIN: usize = 6;

@@ -56,7 +56,6 @@ mod decode;
 mod encode;
 mod index;
 mod numbered;
-mod varint;
 
 #[cfg(test)]
 mod tests;

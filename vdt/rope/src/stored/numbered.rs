@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::columns::{OP_KIND, OP_LITERAL, OP_NUMBERS, OP_ZEROS};
 use super::decode::numbers;
-use super::varint::{self, Cursor, Syntax};
+use crate::varint::{self, Cursor, Syntax};
 
 /// How many sequences a literal's numbers can belong to.
 pub(super) const SEQUENCES: usize = 4;
@@ -177,7 +177,7 @@ pub(super) fn parse_numbers(
         let mut last = 0u64;
         for (tag, number) in tags.iter().zip(&mut found) {
             if tag % SEQUENCES as u64 == sequence {
-                last = last.wrapping_add(varint::unzigzag(cursor.varint()?) as u64);
+                last = last.wrapping_add(cursor.signed()? as u64);
                 *number = FoundNumber {
                     gap: tag >> SEQUENCE_BITS,
                     value: last,

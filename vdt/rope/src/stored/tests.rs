@@ -7,9 +7,9 @@ use proptest::prelude::*;
 
 use super::columns::Columns;
 use super::decode::parse_segments;
-use super::varint::{self, Cursor};
 use super::*;
 use crate::segment::{Reference, Segment, SourceObject};
+use crate::varint::{self, Cursor};
 
 fn object(number: u64) -> Arc<SourceObject> {
     Arc::new(SourceObject {

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use object_store::path::Path;
 use object_store::{
-    Attributes, CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult,
-    MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload,
-    PutResult, Result,
+    Attributes, CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+
+use crate::store::requested_range;
 
 /// Objects below `prefix` that exist nowhere: of one size, with an ETag, and with bytes made up as they are read.
 /// Everything else is `inner`'s.
@@ -67,22 +67,14 @@ impl ObjectStore for Generated {
         }
         let meta = ObjectMeta {
             location: location.clone(),
-            last_modified: DateTime::<Utc>::UNIX_EPOCH,
+            // The epoch.
+            last_modified: Default::default(),
             size: self.size,
             e_tag: Some(Self::ETAG.into()),
             version: None,
         };
         options.check_preconditions(&meta)?;
-        let generic = |source| Error::Generic {
-            store: "Generated",
-            source,
-        };
-        let range = match &options.range {
-            Some(range) => range
-                .as_range(self.size)
-                .map_err(|error| generic(Box::new(error)))?,
-            None => 0..self.size,
-        };
+        let range = requested_range(&options, self.size, "Generated")?;
         let (produced, chunk_bytes) = (Arc::clone(&self.produced), self.chunk_bytes);
         let body = stream::unfold(range.clone(), move |left| {
             let produced = Arc::clone(&produced);

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -12,6 +12,7 @@ use object_store::{
     CopyOptions, GetOptions, GetRange, GetResult, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use parking_lot::Mutex;
 
 use super::with_body;
 use crate::store::ReadContext;
@@ -112,12 +113,12 @@ impl Recording {
 
     /// The requests since the last call, in their order.
     pub fn take(&self) -> Vec<Request> {
-        std::mem::take(&mut *self.requests.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.requests.lock())
     }
 
     /// What the GETs since the last call were for, as far as they told, in their order.
     pub fn take_contexts(&self) -> Vec<ReadContext> {
-        std::mem::take(&mut *self.contexts.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.contexts.lock())
     }
 
     /// Bytes of bodies that passed since the start.
@@ -136,10 +137,7 @@ impl Recording {
     }
 
     fn record(&self, request: Request) {
-        self.requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(request);
+        self.requests.lock().push(request);
     }
 }
 
@@ -159,10 +157,7 @@ impl ObjectStore for Recording {
             return self.inner.get_opts(location, options).await;
         }
         if let Some(context) = ReadContext::of(&options) {
-            self.contexts
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(context.clone());
+            self.contexts.lock().push(context.clone());
         }
         let (range, if_match) = (options.range.clone(), options.if_match.clone());
         self.record(Request::Get {

@@ -69,12 +69,7 @@ pub(super) struct Page {
 
 /// Cuts a chunk into pages.
 pub(super) fn pages(values: &ChunkValues) -> Vec<Page> {
-    let width = match values.column_type() {
-        ColumnType::Boolean => Some(1),
-        ColumnType::Integer | ColumnType::Date => Some(4),
-        ColumnType::Long | ColumnType::Double | ColumnType::Timestamp => Some(8),
-        ColumnType::String | ColumnType::Binary => None,
-    };
+    let width = values.column_type().value_bytes();
     let mut pages = Vec::new();
     let mut page = Page {
         rows: 0..0,

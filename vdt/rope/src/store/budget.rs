@@ -12,12 +12,12 @@ const PART: u64 = 4;
 
 /// The bytes that the bodies of a store hold.
 #[derive(Debug)]
-pub(super) struct Ahead {
+pub(super) struct ReadAheadBudget {
     total: u64,
     held: AtomicU64,
 }
 
-impl Ahead {
+impl ReadAheadBudget {
     /// Bodies may hold `total` bytes.
     pub(super) fn new(total: u64) -> Self {
         Self {
@@ -30,15 +30,15 @@ impl Ahead {
 /// The bytes that one body holds. Dropping it gives them back.
 #[derive(Debug)]
 pub(super) struct Share {
-    all: Arc<Ahead>,
+    budget: Arc<ReadAheadBudget>,
     bytes: u64,
 }
 
 impl Share {
     /// A body that holds nothing yet.
-    pub(super) fn new(all: &Arc<Ahead>) -> Self {
+    pub(super) fn new(budget: &Arc<ReadAheadBudget>) -> Self {
         Self {
-            all: Arc::clone(all),
+            budget: Arc::clone(budget),
             bytes: 0,
         }
     }
@@ -46,9 +46,9 @@ impl Share {
     /// The body holds so many bytes now.
     pub(super) fn set(&mut self, bytes: u64) {
         if bytes > self.bytes {
-            self.all.held.fetch_add(bytes - self.bytes, Relaxed);
+            self.budget.held.fetch_add(bytes - self.bytes, Relaxed);
         } else if bytes < self.bytes {
-            self.all.held.fetch_sub(self.bytes - bytes, Relaxed);
+            self.budget.held.fetch_sub(self.bytes - bytes, Relaxed);
         }
         self.bytes = bytes;
     }
@@ -56,7 +56,10 @@ impl Share {
     /// Whether the body may hold more than it does. Others may take the room meanwhile: the total is exceeded by a piece for
     /// each body that asks at the same moment.
     pub(super) fn has_room(&self) -> bool {
-        let left = self.all.total.saturating_sub(self.all.held.load(Relaxed));
+        let left = self
+            .budget
+            .total
+            .saturating_sub(self.budget.held.load(Relaxed));
         self.bytes < left / PART
     }
 }
@@ -81,16 +84,16 @@ mod tests {
 
     #[test]
     fn who_comes_later_gets_less_and_never_nothing_while_there_is_room() {
-        let all = Arc::new(Ahead::new(1000));
-        let mut shares: Vec<Share> = (0..8).map(|_| Share::new(&all)).collect();
+        let budget = Arc::new(ReadAheadBudget::new(1000));
+        let mut shares: Vec<Share> = (0..8).map(|_| Share::new(&budget)).collect();
         let held: Vec<u64> = shares.iter_mut().map(fill).collect();
         assert_eq!(held[0], 200, "a fifth: a quarter of what it leaves itself");
         assert!(held.is_sorted_by(|one, next| one >= next), "{held:?}");
         assert!(held.iter().all(|&bytes| bytes > 0), "{held:?}");
         let sum: u64 = held.iter().sum();
-        assert_eq!(all.held.load(Relaxed), sum);
+        assert_eq!(budget.held.load(Relaxed), sum);
         assert!(sum < 1000, "{held:?}");
         shares.clear();
-        assert_eq!(all.held.load(Relaxed), 0);
+        assert_eq!(budget.held.load(Relaxed), 0);
     }
 }
