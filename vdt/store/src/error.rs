@@ -143,6 +143,9 @@ pub enum StoreError {
     /// The manifest asks for what cannot be served.
     #[error("{0}")]
     Manifest(String),
+    /// A Secret or ConfigMap of the state's bucket is not what it should be, or not where.
+    #[error("{0}")]
+    Secret(String),
     /// A refresh panicked, which is a defect of vdt. The next one tries again.
     #[error(
         "a refresh of {table} ended early: {message}; it is tried again, please report it with the log's lines before this one"
@@ -196,9 +199,8 @@ impl StoreError {
             Self::NoState { .. } => "StateMissing",
             Self::NewerState { .. } => "StateNewer",
             Self::OtherOwner { .. } => OTHER_OWNER,
-            Self::Unconditional { .. } | Self::Directory { .. } | Self::State { .. } => {
-                "StateUnavailable"
-            }
+            Self::State { source, .. } => refusal(source).unwrap_or("StateUnavailable"),
+            Self::Unconditional { .. } | Self::Directory { .. } => "StateUnavailable",
             Self::Rope { source, .. } if is_newer(source.as_ref()) => "StateNewer",
             Self::Json { .. } | Self::Log { .. } | Self::Rope { .. } => "StateCorrupt",
             Self::Layout { .. } => "LayoutFailed",
@@ -206,6 +208,7 @@ impl StoreError {
             Self::Suspended { .. } => "Suspended",
             Self::Source(error) => error.reason(),
             Self::Manifest(_) => "ManifestInvalid",
+            Self::Secret(_) => "SecretMissing",
             Self::Panicked { .. } | Self::Task { .. } => "Cancelled",
         }
     }
@@ -215,8 +218,31 @@ impl StoreError {
         matches!(
             self,
             Self::Manifest(_)
+                | Self::Secret(_)
                 | Self::Source(SourceError::Invalid { .. } | SourceError::Unsupported { .. })
         )
+    }
+}
+
+/// Why a bucket refuses whoever asks, named as [`SourceError::reason`] does. None where it does not.
+fn refusal(error: &object_store::Error) -> Option<&'static str> {
+    // S3 says of keys that it does not know what it says of those that may not: which of the two is in its answer.
+    const REJECTED: [&str; 4] = [
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "ExpiredToken",
+        "InvalidToken",
+    ];
+    match error {
+        object_store::Error::Unauthenticated { .. } => Some("CredentialsRejected"),
+        object_store::Error::PermissionDenied { source, .. } => {
+            let answer = vdt_crds::chain(source.as_ref());
+            match REJECTED.iter().any(|code| answer.contains(code)) {
+                true => Some("CredentialsRejected"),
+                false => Some("AccessDenied"),
+            }
+        }
+        _ => None,
     }
 }
 
@@ -226,4 +252,46 @@ pub(crate) fn is_newer(error: &(dyn std::error::Error + 'static)) -> bool {
         error.downcast_ref::<StoredError>(),
         Some(StoredError::Version { .. })
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_says_what_a_source_would_of_who_is_refused() {
+        let path = || "main/default/t".to_owned();
+        let denied = |answer: &str| object_store::Error::PermissionDenied {
+            path: path(),
+            source: answer.into(),
+        };
+        for (source, expected) in [
+            (
+                denied("403: <Code>InvalidAccessKeyId</Code>"),
+                "CredentialsRejected",
+            ),
+            (
+                denied("403: <Code>SignatureDoesNotMatch</Code>"),
+                "CredentialsRejected",
+            ),
+            (denied("403: <Code>AccessDenied</Code>"), "AccessDenied"),
+            (
+                object_store::Error::Unauthenticated {
+                    path: path(),
+                    source: "401".into(),
+                },
+                "CredentialsRejected",
+            ),
+            (
+                object_store::Error::NotFound {
+                    path: path(),
+                    source: "404".into(),
+                },
+                "StateUnavailable",
+            ),
+        ] {
+            let error = StoreError::state("s3://vdt-state", source);
+            assert_eq!(error.reason(), expected, "{error:?}");
+        }
+    }
 }

@@ -16,7 +16,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -27,6 +27,7 @@ use object_store::{
     Error as ObjectError, GetOptions, GetResult, GetResultPayload, ListResult, ObjectMeta,
     ObjectStore, Result as ObjectResult, path::Path,
 };
+use parking_lot::RwLock;
 
 use crate::{source::Source, state::StateStore};
 
@@ -94,7 +95,7 @@ impl Origin {
     /// Makes the objects of `new` readable, in place of those of `old`. Files of older versions may refer to a place that no source is of any more,
     /// so one source of it stays, which declares nothing.
     pub fn replace_sources(&self, old: &[Arc<Source>], new: &[Arc<Source>]) {
-        let mut sources = self.sources.write().unwrap_or_else(PoisonError::into_inner);
+        let mut sources = self.sources.write();
         for source in new {
             let place = Place {
                 source: source.clone(),
@@ -125,7 +126,7 @@ impl Origin {
     /// Whether a source of the place `id` declares `key`: it lies below the prefix and passes `include` and `exclude`. Files of older
     /// versions may refer to keys that are declared no longer.
     pub fn declares(&self, id: &str, key: &str) -> bool {
-        let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner);
+        let sources = self.sources.read();
         sources
             .get(id)
             .is_some_and(|same_place| same_place.iter().any(|place| place.declares(key)))
@@ -133,14 +134,14 @@ impl Origin {
 
     /// Whether there is, or was, a source of the place `id`.
     pub fn knows(&self, id: &str) -> bool {
-        let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner);
+        let sources = self.sources.read();
         sources.contains_key(id)
     }
 
     /// The source that declares `key`; another one of the same place for a key that is declared no longer,
     /// which files of older versions may still refer to.
     fn source_of(&self, id: &str, key: &str) -> Option<Arc<Source>> {
-        let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner);
+        let sources = self.sources.read();
         let same_place = sources.get(id)?;
         let found = same_place
             .iter()
@@ -160,7 +161,7 @@ impl Origin {
             .try_filter(|meta| future::ready(is_shown(&meta.location)))
             .inspect_ok(move |meta| {
                 if let Some(log) = &log {
-                    hints.met(log, &meta.location);
+                    hints.observe(log, &meta.location);
                 }
             })
             .map_ok(shown)
@@ -232,27 +233,26 @@ fn is_log(inside: &Path) -> bool {
 
 /// Tables are three folders deep; what lies higher is the store's own.
 fn is_shown(inside: &Path) -> bool {
-    inside.parts().count() > 3
-        && !is_private(inside)
-        && inside
-            .parts()
-            .nth(3)
-            .is_none_or(|part| part.as_ref() != HIDDEN)
+    inside.parts().count() > 3 && !is_private(inside)
 }
 
-/// Folders of the state store that are no catalogs, a cache for example. A catalog's name starts with a letter or a digit.
+/// What is vdt's own in a table, and folders of the state store that are no catalogs, a cache for example: the name of a catalog
+/// starts with a letter or a digit.
 fn is_private(inside: &Path) -> bool {
-    inside
-        .parts()
+    let mut parts = inside.parts();
+    parts
         .next()
         .is_some_and(|part| part.as_ref().starts_with('_'))
+        || parts.nth(2).is_some_and(|part| part.as_ref() == HIDDEN)
+}
+
+/// The inverse of [`in_state`].
+fn in_log(inside: &Path) -> Path {
+    Path::from(LOG).parts().chain(inside.parts()).collect()
 }
 
 fn shown(mut meta: ObjectMeta) -> ObjectMeta {
-    meta.location = Path::from(LOG)
-        .parts()
-        .chain(meta.location.parts())
-        .collect();
+    meta.location = in_log(&meta.location);
     meta
 }
 
@@ -329,12 +329,7 @@ impl ObjectStore for Origin {
         Ok(ListResult {
             common_prefixes: folders
                 .filter(|path| !is_private(path))
-                .filter(|path| {
-                    path.parts()
-                        .nth(3)
-                        .is_none_or(|part| part.as_ref() != HIDDEN)
-                })
-                .map(|path| Path::from(LOG).parts().chain(path.parts()).collect())
+                .map(|path| in_log(&path))
                 .collect(),
             objects: found
                 .objects

@@ -26,6 +26,7 @@ use std::{
 };
 
 use futures::{FutureExt, future};
+use parking_lot::Mutex;
 use serde_json::Value;
 use vdt_table::delta;
 
@@ -190,18 +191,16 @@ impl TableRefresh {
     }
 
     async fn list(&self, progress: Option<Progress>) -> Vec<Result<Listing, SourceError>> {
-        let total = Arc::new(std::sync::Mutex::new((0_u64, 0_u64)));
+        let total = Arc::new(Mutex::new((0_u64, 0_u64)));
         let listings = self.definition.sources.iter().map(|source| {
             let total = total.clone();
             let progress = progress.clone();
             async move {
-                let last = std::sync::Mutex::new((0_u64, 0_u64));
+                let last = Mutex::new((0_u64, 0_u64));
                 source
                     .list(&move |artifacts, bytes| {
                         let Some(progress) = &progress else { return };
-                        let (Ok(mut total), Ok(mut last)) = (total.lock(), last.lock()) else {
-                            return;
-                        };
+                        let (mut total, mut last) = (total.lock(), last.lock());
                         total.0 += artifacts.saturating_sub(last.0);
                         total.1 = total.1.saturating_add(bytes.saturating_sub(last.1));
                         *last = (artifacts, bytes);

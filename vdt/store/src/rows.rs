@@ -17,8 +17,8 @@ use crate::{
 
 /// Ropes read at once. Each is a megabyte or two, decoded on a blocking thread.
 const CONCURRENT_ROPES: usize = 8;
-/// Ropes looked at at once. Those of `t_meta` have 65,536 rows each, and all rows are in memory meanwhile.
-const CONCURRENT_LOOKS: usize = 2;
+/// Ropes checked at once. Those of `t_meta` have 65,536 rows each, and all rows are in memory meanwhile.
+const CONCURRENT_CHECKS: usize = 2;
 
 /// Reads every rope of `snapshot`.
 ///
@@ -72,10 +72,10 @@ pub(crate) async fn count_lost(
     log: &TableLog,
     snapshot: &Snapshot,
 ) -> Result<usize, StoreError> {
-    let looks = stream::iter(snapshot.files.iter().cloned()).map(|file| is_lost(state, log, file));
-    let mut looks = looks.buffer_unordered(CONCURRENT_LOOKS);
+    let checks = stream::iter(snapshot.files.iter().cloned()).map(|file| is_lost(state, log, file));
+    let mut checks = checks.buffer_unordered(CONCURRENT_CHECKS);
     let mut lost = 0;
-    while let Some(is_lost) = looks.try_next().await? {
+    while let Some(is_lost) = checks.try_next().await? {
         lost += usize::from(is_lost);
     }
     Ok(lost)

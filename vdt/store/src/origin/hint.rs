@@ -5,12 +5,9 @@
 //! ```
 //!
 //! `size` is the number of actions in the checkpoint: the rows of its Parquet footer, read once a checkpoint. The log is listed from the newest
-//! checkpoint on that was met before, so that a long log costs no more than a short one.
+//! checkpoint on that was seen before, so that a long log costs no more than a short one.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use futures::{
@@ -21,7 +18,9 @@ use object_store::{
     Attributes, Error as ObjectError, GetOptions, GetResult, GetResultPayload, ObjectMeta,
     ObjectStore, ObjectStoreExt, Result as ObjectResult, path::Path,
 };
+use parking_lot::Mutex;
 use parquet::file::metadata::ParquetMetaDataReader;
+use vdt_rope::requested_range;
 
 use super::{STORE, not_found};
 
@@ -30,15 +29,15 @@ const FOOTER_BYTES: u64 = 64 << 10;
 /// Logs that are remembered; forgotten all at once when there are too many.
 const REMEMBERED: usize = 4096;
 
-/// The newest checkpoint that was met in each log, by its folder.
+/// The newest checkpoint that was seen in each log, by its folder.
 #[derive(Debug, Default)]
 pub(super) struct Hints {
-    newest: Mutex<HashMap<Path, Met>>,
+    newest: Mutex<HashMap<Path, Checkpoint>>,
 }
 
 /// A checkpoint. It never changes.
 #[derive(Debug, Clone, Copy)]
-struct Met {
+struct Checkpoint {
     version: u64,
     /// Rows of its footer, once that was read.
     actions: Option<i64>,
@@ -46,11 +45,11 @@ struct Met {
 
 impl Hints {
     /// Remembers a file of the log in `folder`, if it is a newer checkpoint.
-    pub(super) fn met(&self, folder: &Path, file: &Path) {
+    pub(super) fn observe(&self, folder: &Path, file: &Path) {
         let Some(version) = version(file) else { return };
-        if self.of(folder).is_none_or(|met| met.version < version) {
+        if self.of(folder).is_none_or(|known| known.version < version) {
             let actions = None;
-            self.remember(folder, Met { version, actions });
+            self.remember(folder, Checkpoint { version, actions });
         }
     }
 
@@ -62,25 +61,25 @@ impl Hints {
         folder: &Path,
         options: GetOptions,
     ) -> ObjectResult<GetResult> {
-        let met = self.of(folder);
+        let known = self.of(folder);
         let mut found = None;
-        if let Some(met) = met {
+        if let Some(known) = known {
             // Names of a version's files begin with its number, and come after it.
-            let offset = folder.clone().join(format!("{:020}", met.version));
+            let offset = folder.clone().join(format!("{:020}", known.version));
             found = newest(objects.list_with_offset(Some(folder), &offset)).await?;
         }
         if found.is_none() {
-            // None was met, or it went with the table that it was of.
+            // None was seen, or it went with the table that it was of.
             found = newest(objects.list(Some(folder))).await?;
         }
         let (version, checkpoint) = found.ok_or_else(|| not_found(location))?;
-        let known = met.filter(|met| met.version == version);
-        let size = match known.and_then(|met| met.actions) {
+        let known = known.filter(|known| known.version == version);
+        let size = match known.and_then(|known| known.actions) {
             Some(actions) => actions,
             None => {
                 let rows = actions(objects, &checkpoint).await?;
                 let actions = Some(rows);
-                self.remember(folder, Met { version, actions });
+                self.remember(folder, Checkpoint { version, actions });
                 rows
             }
         };
@@ -96,16 +95,8 @@ impl Hints {
             version: None,
         };
         options.check_preconditions(&meta)?;
-        let range = match &options.range {
-            None => 0..meta.size,
-            Some(range) => range
-                .as_range(meta.size)
-                .map_err(|source| ObjectError::Generic {
-                    store: STORE,
-                    source: Box::new(source),
-                })?,
-        };
-        // In bounds: `as_range` cuts to the size, which is that of a short body.
+        let range = requested_range(&options, meta.size, STORE)?;
+        // In bounds: the range is cut to the size, which is that of a short body.
         let slice = body.slice(range.start as usize..range.end as usize);
         let payload = match options.head {
             true => stream::empty().boxed(),
@@ -119,20 +110,16 @@ impl Hints {
         })
     }
 
-    fn of(&self, folder: &Path) -> Option<Met> {
-        self.lock().get(folder).copied()
+    fn of(&self, folder: &Path) -> Option<Checkpoint> {
+        self.newest.lock().get(folder).copied()
     }
 
-    fn remember(&self, folder: &Path, met: Met) {
-        let mut newest = self.lock();
+    fn remember(&self, folder: &Path, checkpoint: Checkpoint) {
+        let mut newest = self.newest.lock();
         if newest.len() >= REMEMBERED && !newest.contains_key(folder) {
             newest.clear();
         }
-        newest.insert(folder.clone(), met);
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Path, Met>> {
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+        newest.insert(folder.clone(), checkpoint);
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
     files,
     mirror::Mirror,
     plan::{Contexts, Planned},
-    report::{RefreshReport, report},
+    report::RefreshReport,
 };
 use crate::{
     error::StoreError,
@@ -34,21 +34,23 @@ impl TableRefresh {
             contexts,
             configuration,
             metadata_changed,
-            looking,
+            recheck_time,
         } = planned;
         let changes = plan.changes.clone();
         let artifacts = plan.artifacts();
         let table = self.log.table().to_string();
-        let report = |version: u64, committed: bool, bytes: u64, unparsed: u64| RefreshReport {
-            listing_seconds: looking.as_secs_f64(),
-            ..report(
-                &table,
-                version,
-                committed,
-                (artifacts, Some(bytes), unparsed),
-                changes.clone(),
-                outcomes.clone(),
-            )
+        let report = |version, committed, bytes, unparsed| RefreshReport {
+            artifacts,
+            artifact_bytes: Some(bytes),
+            committed,
+            new: changes.new,
+            changed: changes.changed,
+            deleted: changes.deleted,
+            unsettled: changes.unsettled,
+            unparsed,
+            sources: outcomes,
+            listing_seconds: recheck_time.as_secs_f64(),
+            ..RefreshReport::of_version(&table, version)
         };
         if let Some(snapshot) = snapshot
             .as_ref()

@@ -103,7 +103,8 @@ pub(super) async fn put_all(
         .await
 }
 
-fn paths(snapshot: Option<&Snapshot>) -> BTreeSet<&str> {
+/// Paths of the files of a snapshot.
+pub(super) fn paths(snapshot: Option<&Snapshot>) -> BTreeSet<&str> {
     let files = snapshot.iter().flat_map(|snapshot| &snapshot.files);
     files.map(|file| file.path.as_str()).collect()
 }

@@ -14,7 +14,7 @@ use vdt_table::{VirtualFile, meta_files};
 use super::{
     TableRefresh,
     commit::{Commit, Header},
-    files::{PutFile, difference, put_all},
+    files::{PutFile, difference, paths, put_all},
 };
 use crate::{
     error::StoreError,
@@ -185,7 +185,5 @@ impl TableRefresh {
 
 /// Whether `snapshot` has these files and no other.
 fn is_made_of(snapshot: Option<&Snapshot>, files: &[PutFile]) -> bool {
-    let committed = snapshot.iter().flat_map(|snapshot| &snapshot.files);
-    let committed: BTreeSet<_> = committed.map(|file| file.path.as_str()).collect();
-    committed == files.iter().map(|file| file.path.as_str()).collect()
+    paths(snapshot) == files.iter().map(|file| file.path.as_str()).collect()
 }

@@ -18,11 +18,11 @@ use crate::{
     log::Snapshot,
     plan::{Current, Hold, Listed, ListedAt, Plan, Policy, is_shrunk, plan},
     rows::read_current,
-    source::{Listing, Look, Source, SourceError},
+    source::{Listing, RecheckBounds, Source, SourceError},
 };
 
-/// Artifacts that are looked for though the listing that lacks them is not believed either way.
-const IDLE_LOOKS: usize = 1_000;
+/// Artifacts that are asked for by themselves though the listing that lacks them is not believed either way.
+const POINTLESS_RECHECKS_MAX: usize = 1_000;
 
 /// Sources by name, as their rows are laid out in the version that is planned.
 pub(super) type Contexts = BTreeMap<Arc<str>, Arc<SourceContext>>;
@@ -34,8 +34,8 @@ pub(super) struct Planned {
     pub(super) contexts: Contexts,
     pub(super) configuration: BTreeMap<String, String>,
     pub(super) metadata_changed: bool,
-    /// How long what listings lack was looked for.
-    pub(super) looking: Duration,
+    /// How long what listings lack was asked for.
+    pub(super) recheck_time: Duration,
 }
 
 impl TableRefresh {
@@ -52,7 +52,7 @@ impl TableRefresh {
         };
         let mut configuration = self.definition.configuration();
         let relay = is_edited(snapshot, &configuration, LAYOUT_KEY);
-        let (mut outcomes, mut looking) = (Vec::new(), Duration::ZERO);
+        let (mut outcomes, mut recheck_time) = (Vec::new(), Duration::ZERO);
         let mut listed = Vec::new();
         for (source, listing) in self.definition.sources.iter().zip(listings) {
             let keys = [SOURCE_KEY, PLACE_KEY].map(|prefix| format!("{prefix}{}", source.name()));
@@ -65,7 +65,7 @@ impl TableRefresh {
                     let is_held = self.definition.refresh.hold_shrunk && !edited;
                     let began = Instant::now();
                     let whole = complete(source, listing, &mut current, is_held).await?;
-                    looking += began.elapsed();
+                    recheck_time += began.elapsed();
                     whole
                 }
                 failed => failed,
@@ -137,16 +137,16 @@ impl TableRefresh {
             contexts,
             configuration,
             metadata_changed,
-            looking,
+            recheck_time,
         })
     }
 }
 
 /// A listing with the rows of `current` that it lacks although they are there: what is not in it is taken out of the table. Rows
-/// that are laid out for another place than the source's are not its to look for. Nor is anything where the source `is_held` when its listing lacks so
+/// that are laid out for another place than the source's are not its to ask for. Nor is anything where the source `is_held` when its listing lacks so
 /// much: an emptied folder would be asked for all that it had, again and again.
 ///
-/// Cancel: the looks end with the one under way.
+/// Cancel: the recheck ends with the key under way.
 async fn complete(
     source: &Arc<Source>,
     listing: Listing,
@@ -157,23 +157,25 @@ async fn complete(
     // Held for as long as somebody waits for the answer.
     let awaited = Arc::new(());
     let is_awaited = Arc::downgrade(&awaited);
-    let looking = tokio::task::spawn_blocking(move || {
+    let rechecked = tokio::task::spawn_blocking(move || {
         let files = given.files.iter();
         let all = files
             .filter(|file| file.source == *source.name())
             .flat_map(|file| &file.artifacts);
         let known = all.clone().count() as u64;
         let rows = all.filter(|row| row.object.source == *source.id());
-        let look = Look {
-            is_idle: &|missing| is_held && missing > IDLE_LOOKS && is_shrunk(missing as u64, known),
-            is_awaited: &|| is_awaited.strong_count() > 0,
+        let bounds = RecheckBounds {
+            is_pointless: &|missing| {
+                is_held && missing > POINTLESS_RECHECKS_MAX && is_shrunk(missing as u64, known)
+            },
+            is_cancelled: &|| is_awaited.strong_count() == 0,
         };
-        let listing = source.complete(listing, rows.map(|row| &*row.object.key), &look);
+        let listing = source.complete(listing, rows.map(|row| &*row.object.key), &bounds);
         (listing, given)
     });
-    let (listing, given) = looking
+    let (listing, given) = rechecked
         .await
-        .map_err(|source| StoreError::task("a look at what a listing lacks", source))?;
+        .map_err(|source| StoreError::task("a recheck of what a listing lacks", source))?;
     drop(awaited);
     *current = given;
     Ok(listing)

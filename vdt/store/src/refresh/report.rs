@@ -7,7 +7,6 @@ use vdt_crds::chain;
 
 use crate::{
     log::Snapshot,
-    plan::Changes,
     source::{Listing, SourceError},
 };
 
@@ -22,7 +21,7 @@ pub struct SourceOutcome {
     pub message: String,
     /// Artifacts listed, if it was.
     pub artifacts: Option<u64>,
-    /// Keys that cannot be served, by reason.
+    /// Keys that cannot be served, by reason: those that are no artifacts, and artifacts that this user may not read.
     pub skipped: BTreeMap<String, u64>,
 }
 
@@ -42,8 +41,11 @@ const LISTED: &str = "Listed";
 pub(super) const SHRUNK: &str = "Shrunk";
 const SUPERSEDED: &str = "Superseded";
 
+/// Reason in [`SourceOutcome::skipped`] of [`Listing::unreadable`].
+const UNREADABLE: &str = "files that this user may not read";
+
 /// What a refresh did.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RefreshReport {
     /// `<catalog>/<schema>/<table>`.
@@ -77,14 +79,11 @@ pub struct RefreshReport {
 impl RefreshReport {
     /// The report of a version of which nothing else is known.
     pub fn of_version(table: &str, version: u64) -> Self {
-        report(
-            table,
+        Self {
+            table: table.to_owned(),
             version,
-            false,
-            (0, None, 0),
-            Changes::default(),
-            Vec::new(),
-        )
+            ..Self::default()
+        }
     }
 
     /// The report of a table that is served as it was committed, without a refresh of this process.
@@ -120,11 +119,7 @@ pub(super) fn outcome(name: &str, listing: Result<&Listing, &SourceError>) -> So
                 listing.requests
             ),
             artifacts: Some(listing.entries.len() as u64),
-            skipped: listing
-                .skipped
-                .iter()
-                .map(|(reason, skipped)| (reason.to_string(), skipped.count))
-                .collect(),
+            skipped: skipped(listing),
         },
         Err(error) => SourceOutcome {
             name: name.to_owned(),
@@ -134,6 +129,15 @@ pub(super) fn outcome(name: &str, listing: Result<&Listing, &SourceError>) -> So
             skipped: BTreeMap::new(),
         },
     }
+}
+
+fn skipped(listing: &Listing) -> BTreeMap<String, u64> {
+    let unreadable = (UNREADABLE.to_owned(), listing.unreadable.count);
+    let skipped = listing.skipped.iter();
+    skipped
+        .map(|(reason, skipped)| (reason.to_string(), skipped.count))
+        .chain([unreadable].into_iter().filter(|(_, count)| *count > 0))
+        .collect()
 }
 
 /// A source that was not listed, as somebody else decides about the table: `why`.
@@ -147,27 +151,26 @@ pub(super) fn superseded(name: &str, why: &str) -> SourceOutcome {
     }
 }
 
-pub(super) fn report(
-    table: &str,
-    version: u64,
-    committed: bool,
-    (artifacts, artifact_bytes, unparsed): (u64, Option<u64>, u64),
-    changes: Changes,
-    sources: Vec<SourceOutcome>,
-) -> RefreshReport {
-    RefreshReport {
-        table: table.to_owned(),
-        version,
-        committed,
-        artifacts,
-        artifact_bytes,
-        new: changes.new,
-        changed: changes.changed,
-        deleted: changes.deleted,
-        unsettled: changes.unsettled,
-        unparsed,
-        sources,
-        listing_seconds: 0.0,
-        seconds: 0.0,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{SkipReason, Skipped};
+
+    #[test]
+    fn files_that_may_not_be_read_are_counted_with_the_keys_that_cannot_be_served() {
+        let counted = |count| Skipped {
+            count,
+            examples: Vec::new(),
+        };
+        let mut listing = Listing::default();
+        assert_eq!(outcome("s", Ok(&listing)).skipped, BTreeMap::new());
+        listing.skipped = BTreeMap::from([(SkipReason::NotUtf8, counted(2))]);
+        listing.unreadable = counted(3);
+        let expected = [
+            ("files that this user may not read", 3),
+            ("names that are not UTF-8", 2),
+        ];
+        let expected = expected.map(|(reason, count)| (reason.to_owned(), count));
+        assert_eq!(outcome("s", Ok(&listing)).skipped, BTreeMap::from(expected));
     }
 }

@@ -1,11 +1,12 @@
 //! Credentials from a mounted Secret, followed when it is rotated.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use object_store::aws::AwsCredential;
 use object_store::{CredentialProvider, Error, Result};
+use parking_lot::Mutex;
 
 use super::{SecretError, SecretFiles};
 
@@ -36,7 +37,7 @@ impl CredentialProvider for SecretCredentials {
 
     async fn get_credential(&self) -> Result<Arc<AwsCredential>> {
         {
-            let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = self.last.lock();
             if last.0.elapsed() < FRESH_FOR {
                 return Ok(Arc::clone(&last.1));
             }
@@ -52,8 +53,7 @@ impl CredentialProvider for SecretCredentials {
                 store: "Secret",
                 source: Box::new(error),
             })?;
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
-            (Instant::now(), Arc::clone(&fresh));
+        *self.last.lock() = (Instant::now(), Arc::clone(&fresh));
         Ok(fresh)
     }
 }

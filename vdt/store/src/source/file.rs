@@ -11,7 +11,7 @@ mod read;
 mod walk;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,24 +20,19 @@ use tokio::sync::mpsc;
 use vdt_rope::SourceObject;
 use vdt_table::SourceContext;
 
-use self::beneath::{OpenError, Root};
+use self::beneath::{OpenError, OpenRoot, Root};
 use self::facts::Facts;
 use super::SourceError;
 use super::globs::Globs;
 use super::listing::{Entry, Listing, Part};
 use super::read_only::ReadOnly;
 
-/// A folder, by its canonical absolute path. The path is opened anew for every listing and read, so a folder that is
-/// replaced or mounted again is the new one. A link that was declared and leads elsewhere now is another place: the listing
-/// fails, as what is committed is named after the place where it was found.
+/// A folder, by its absolute path. The path is followed anew for every listing and read: a folder that is replaced or mounted
+/// again, and one that a link on the way leads to now, is the new one. Its files are others then, as their entity tags say.
 #[derive(Clone, Debug)]
 pub(super) struct FileSource {
     name: Arc<str>,
-    /// The absolute path as it was given.
-    declared: Arc<Path>,
     root: Arc<Root>,
-    /// Where the claim is mounted, for a folder of one.
-    mount: Option<Arc<Path>>,
     store: Arc<dyn ObjectStore>,
     /// How many files the last listing could not have read.
     unreadable: Arc<AtomicU64>,
@@ -47,31 +42,29 @@ pub(super) struct FileSource {
 const PARTS_IN_FLIGHT: usize = 8;
 
 impl FileSource {
-    /// Finds the folder.
-    pub(super) fn open(name: &Arc<str>, path: &Path) -> Result<Self, SourceError> {
-        let root = std::path::absolute(path).and_then(|declared| {
-            let path = std::fs::canonicalize(&declared)?;
-            // A folder that cannot be read is told now, not by an empty table.
-            std::fs::read_dir(&path).map(|_| (declared, path))
-        });
-        match root {
-            Ok((declared, path)) => {
-                let root = Arc::new(Root::new(path));
-                let store = Arc::new(ReadOnly(read::FileReader::new(Arc::clone(&root))));
-                Ok(Self {
-                    name: Arc::clone(name),
-                    declared: declared.into(),
-                    root,
-                    mount: None,
-                    store,
-                    unreadable: Arc::default(),
-                })
-            }
-            Err(error) => Err(root_error(name, path, error)),
+    /// Finds the folder. Where it must stay `within` another one, that is given by its canonical path.
+    pub(super) fn open(
+        name: &Arc<str>,
+        path: &Path,
+        within: Option<PathBuf>,
+    ) -> Result<Self, SourceError> {
+        let root = without_parents(path).map_err(|error| io_failed(name, path, error))?;
+        let root = Arc::new(Root::new(root, within));
+        if let Err(outside @ OpenError::Outside) = root.open() {
+            return Err(unopened(name, &root, outside));
         }
+        // A folder that cannot be read is told now, not by an empty table.
+        std::fs::read_dir(root.path()).map_err(|error| io_failed(name, root.path(), error))?;
+        let store = Arc::new(ReadOnly(read::FileReader::new(Arc::clone(&root))));
+        Ok(Self {
+            name: Arc::clone(name),
+            root,
+            store,
+            unreadable: Arc::default(),
+        })
     }
 
-    /// Canonical absolute path of the folder.
+    /// Absolute path of the folder, as it was declared.
     pub(super) fn path(&self) -> &Path {
         self.root.path()
     }
@@ -86,7 +79,6 @@ impl FileSource {
         let (parts, mut received) = mpsc::channel::<Part>(PARTS_IN_FLIGHT);
         let (folder, context, globs) = (self.clone(), Arc::clone(context), globs.clone());
         let walk = tokio::task::spawn_blocking(move || {
-            folder.is_where_it_was()?;
             walk::walk(&context, &folder.root, &globs, |part| {
                 parts.blocking_send(part).is_ok()
             })
@@ -130,33 +122,40 @@ impl FileSource {
         Ok(lookup::without_listed(found, listed))
     }
 
-    /// Makes sure that the declared path leads to the folder that was opened.
-    fn is_where_it_was(&self) -> Result<(), SourceError> {
-        let now = std::fs::canonicalize(&self.declared)
-            .map_err(|error| root_error(&self.name, &self.declared, error))?;
-        if now == self.path() {
-            return Ok(());
-        }
-        let problem = format!(
-            "a link that led to {} when it was opened and leads to {} now, which is another place; restart vdt, or its pods, to serve that one",
-            self.path().display(),
-            now.display()
-        );
-        Err(SourceError::Invalid {
-            name: Arc::clone(&self.name),
-            field: "file.path",
-            value: self.declared.display().to_string(),
-            problem,
-        })
-    }
-
     /// The folder's files by key, for reading.
     pub(super) fn store(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.store)
     }
 }
 
-fn root_error(name: &Arc<str>, path: &Path, error: io::Error) -> SourceError {
+/// An absolute path without `..`. What lies above a folder depends on where links lead, so all before the last `..` is resolved, once.
+fn without_parents(path: &Path) -> io::Result<PathBuf> {
+    let mut found = PathBuf::new();
+    for part in std::path::absolute(path)?.components() {
+        if part == Component::ParentDir {
+            found = std::fs::canonicalize(&found)?;
+            found.pop();
+        } else {
+            found.push(part);
+        }
+    }
+    Ok(found)
+}
+
+/// Why a root could not be opened.
+fn unopened(name: &Arc<str>, root: &Root, error: OpenError) -> SourceError {
+    match error {
+        OpenError::Outside => SourceError::Invalid {
+            name: Arc::clone(name),
+            field: "file.path",
+            value: root.relative_path().display().to_string(),
+            problem: "a link that leads out of the claim; name a folder inside it".to_owned(),
+        },
+        error => io_failed(name, root.path(), walk::io_error(error)),
+    }
+}
+
+fn io_failed(name: &Arc<str>, path: &Path, error: io::Error) -> SourceError {
     let name = Arc::clone(name);
     match error.kind() {
         io::ErrorKind::NotFound => SourceError::NotFound {
@@ -205,13 +204,13 @@ fn is_system_folder(path: &[u8], error: &OpenError) -> bool {
 }
 
 /// A file as an artifact.
-fn entry(context: &SourceContext, key: &str, facts: &Facts) -> Entry {
+fn entry(context: &SourceContext, root: &OpenRoot<'_>, key: &str, facts: &Facts) -> Entry {
     Entry {
         object: Arc::new(SourceObject {
             source: Arc::clone(&context.id),
             key: key.into(),
             size: facts.size,
-            etag: Some(facts.etag().into()),
+            etag: Some(root.etag(facts).into()),
             last_modified_ms: facts.last_modified_ms(),
             version: None,
         }),

@@ -98,7 +98,7 @@ impl Source {
             Some(Location::File(file)) => {
                 // Without what a path of `.` leaves at its end.
                 let path: PathBuf = env.base_dir.join(file.path()).components().collect();
-                let folder = FileSource::open(&name, &path)?;
+                let folder = FileSource::open(&name, &path, None)?;
                 let path = folder.path().as_os_str().as_bytes();
                 let context = SourceContext {
                     name,
@@ -211,7 +211,7 @@ impl Source {
     }
 
     /// `listing` with those of the `known` keys that it lacks although they are there (`file::lookup`). Buckets lack none.
-    /// Blocks, for one look at each key that is missing, as far as `look` allows; `known` may be in any order.
+    /// Blocks, for a stat of each key that is missing, within `bounds`; `known` may be in any order.
     ///
     /// # Errors
     /// Whatever keeps it from being known whether a key is there.
@@ -219,7 +219,7 @@ impl Source {
         &self,
         listing: Listing,
         known: impl Iterator<Item = &'a str>,
-        look: &Look<'_>,
+        bounds: &RecheckBounds<'_>,
     ) -> Result<Listing, SourceError> {
         let Place::File(folder) = &self.place else {
             return Ok(listing);
@@ -227,10 +227,10 @@ impl Source {
         let missing: Vec<&str> = known
             .filter(|key| !listing.has(key) && self.declared(key))
             .collect();
-        if (look.is_idle)(missing.len()) {
+        if (bounds.is_pointless)(missing.len()) {
             return Ok(listing);
         }
-        let keys = missing.into_iter().take_while(|_| (look.is_awaited)());
+        let keys = missing.into_iter().take_while(|_| !(bounds.is_cancelled)());
         let found = folder.find(&self.context, keys, &listing.entries)?;
         Ok(listing.with(found))
     }
@@ -244,12 +244,12 @@ impl Source {
     }
 }
 
-/// How far it is looked for what a listing lacks.
-pub(crate) struct Look<'a> {
-    /// Whether nothing would come of it to look for so many.
-    pub(crate) is_idle: &'a dyn Fn(usize) -> bool,
-    /// Whether somebody waits for the answer still.
-    pub(crate) is_awaited: &'a dyn Fn() -> bool,
+/// How far keys that a listing lacks are asked for by themselves.
+pub(crate) struct RecheckBounds<'a> {
+    /// Whether nothing would come of asking for so many.
+    pub(crate) is_pointless: &'a dyn Fn(usize) -> bool,
+    /// Whether nobody waits for the answer any more.
+    pub(crate) is_cancelled: &'a dyn Fn() -> bool,
 }
 
 /// Hashes what makes a place itself. Parts are separated by a zero byte, which none of them can hold.

@@ -4,11 +4,12 @@
 //! and who asks.
 
 mod client;
+mod encoding;
 mod failure;
 mod list;
+mod pages;
 mod read;
 mod settings;
-mod writing;
 mod xml;
 
 use std::sync::Arc;

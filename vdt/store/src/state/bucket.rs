@@ -74,7 +74,7 @@ fn builder(
     if let Some(folder) = variable(CREDENTIALS) {
         let files = SecretFiles::secret_in(PathBuf::from(folder));
         let secret = SecretCredentials::new(files).map_err(|error| {
-            StoreError::Manifest(format!("spec.server.state.s3.credentials: {error}"))
+            StoreError::Secret(format!("spec.server.state.s3.credentials: {error}"))
         })?;
         builder = builder
             .with_credentials(Arc::new(secret))
@@ -86,7 +86,7 @@ fn builder(
 /// Options of a client that trusts the certificates in a file, too.
 fn trusting(bundle: &FsPath) -> Result<ClientOptions, StoreError> {
     let unusable = |problem: String| {
-        StoreError::Manifest(format!(
+        StoreError::Secret(format!(
             "spec.server.state.s3.caBundle: {CA_BUNDLE} is {}, {problem}; put the PEM certificates of the endpoint's authority there",
             bundle.display()
         ))
@@ -116,7 +116,9 @@ mod tests {
                 |name: &str| (name == CREDENTIALS).then(|| secret.to_str().unwrap().to_owned());
             builder("main", value)
         };
-        let told = open().unwrap_err().to_string();
+        let error = open().unwrap_err();
+        assert_eq!(error.reason(), "SecretMissing");
+        let told = error.to_string();
         for part in [
             "spec.server.state.s3.credentials",
             "Secret state-rw",
@@ -171,7 +173,9 @@ mod tests {
             if let Some(content) = content {
                 std::fs::write(&file, content).unwrap();
             }
-            let told = trusting(&file).unwrap_err().to_string();
+            let error = trusting(&file).unwrap_err();
+            assert_eq!(error.reason(), "SecretMissing");
+            let told = error.to_string();
             for part in [
                 "spec.server.state.s3.caBundle",
                 "ca.crt",

@@ -17,7 +17,7 @@ use std::{
     ops::Range,
     path::{Path as FsPath, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -30,6 +30,7 @@ use object_store::{
     ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
     Result as ObjectResult, local::LocalFileSystem, path::Path,
 };
+use parking_lot::Mutex;
 
 use super::{OpenMode, PutsSince};
 use crate::error::StoreError;
@@ -51,14 +52,14 @@ pub(super) struct DirStore {
 /// One flush at a time, and how many have failed.
 #[derive(Debug, Default)]
 struct Flushes {
-    turn: Mutex<()>,
+    one: Mutex<()>,
     failed: AtomicU64,
 }
 
 impl Flushes {
-    /// Calls `sync` in its turn, unless one has failed since `since`. Blocks.
+    /// Calls `sync` when no other one runs, unless one has failed since `since`. Blocks.
     fn run(&self, since: u64, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.one.lock();
         if self.failed.load(Ordering::SeqCst) != since {
             return Err(io::Error::other(
                 "what was written before could not be synced, by another refresh; it is written again",

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::{Error, ObjectStore, ObjectStoreExt, memory::InMemory, path::Path};
 use parquet::{
+    data_type::ByteArrayType,
+    errors::ParquetError,
     file::{properties::WriterProperties, writer::SerializedFileWriter},
     schema::parser::parse_message_type,
 };
@@ -77,15 +79,25 @@ async fn put(memory: &InMemory, path: &str, body: Bytes) {
     memory.put(&path, body.into()).await.expect("it is put");
 }
 
-/// A Parquet file without rows.
-fn checkpoint() -> Bytes {
-    let schema = parse_message_type("message action { optional binary json; }").expect("a schema");
-    let properties = Arc::new(WriterProperties::new());
-    let mut file = Vec::new();
-    SerializedFileWriter::new(&mut file, schema.into(), properties)
-        .and_then(SerializedFileWriter::close)
-        .expect("it is written");
-    file.into()
+/// A Parquet file of so many actions, all of them null.
+fn checkpoint(actions: usize) -> Bytes {
+    let write = || -> Result<_, ParquetError> {
+        let schema = parse_message_type("message action { optional binary json; }")?;
+        let mut bytes = Vec::new();
+        let properties = Arc::new(WriterProperties::new());
+        let mut file = SerializedFileWriter::new(&mut bytes, schema.into(), properties)?;
+        let mut rows = file.next_row_group()?;
+        let mut column = rows.next_column()?.expect("the schema has one");
+        let levels = vec![0; actions];
+        column
+            .typed::<ByteArrayType>()
+            .write_batch(&[], Some(&levels), None)?;
+        column.close()?;
+        rows.close()?;
+        file.close()?;
+        Ok(bytes)
+    };
+    write().expect("it is written").into()
 }
 
 /// Where each listing of the log began.
@@ -107,12 +119,29 @@ async fn a_hint_is_in_a_log_and_nowhere_else() {
         "main/docs/t/x/_delta_log",
     ] {
         let file = format!("{folder}/00000000000000000010.checkpoint.parquet");
-        put(&memory, &file, checkpoint()).await;
+        put(&memory, &file, checkpoint(0)).await;
         let hint = Path::from(format!("log/{folder}/_last_checkpoint"));
         let error = origin.get(&hint).await.expect_err(folder);
         assert!(matches!(error, Error::NotFound { .. }), "{folder}: {error}");
     }
     assert_eq!(recording.take(), [], "nothing is asked for");
+}
+
+#[tokio::test]
+async fn a_hint_is_these_very_bytes() {
+    let (memory, _, origin) = recorded().await;
+    let checkpoint = checkpoint(3);
+    let bytes = checkpoint.len();
+    let file = format!("{LOG}/00000000000000000020.checkpoint.parquet");
+    put(&memory, &file, checkpoint).await;
+    let hint = Path::from(format!("log/{LOG}/_last_checkpoint"));
+    let found = origin.get(&hint).await.expect("a hint");
+    assert_eq!(found.meta.e_tag.as_deref(), Some("\"checkpoint-20\""));
+    let body = found.bytes().await.expect("read");
+    assert_eq!(
+        str::from_utf8(&body).expect("text"),
+        format!(r#"{{"version":20,"size":3,"sizeInBytes":{bytes}}}"#)
+    );
 }
 
 #[tokio::test]
@@ -128,14 +157,14 @@ async fn a_hint_is_looked_for_from_the_newest_checkpoint_on_that_was_met() {
     let after = |version: u64| Some(format!("{LOG}/{version:020}"));
 
     assert_eq!(version().await, None);
-    put(&memory, &file(10), checkpoint()).await;
+    put(&memory, &file(10), checkpoint(0)).await;
     assert_eq!(version().await, Some(10));
     assert_eq!(listings(&recording), [None, None]);
-    put(&memory, &file(20), checkpoint()).await;
+    put(&memory, &file(20), checkpoint(0)).await;
     assert_eq!(version().await, Some(20));
     assert_eq!(listings(&recording), [after(10)]);
     // A listing that passes tells as well.
-    put(&memory, &file(30), checkpoint()).await;
+    put(&memory, &file(30), checkpoint(0)).await;
     let log = Path::from(format!("log/{LOG}"));
     let listed: Vec<_> = origin.list(Some(&log)).try_collect().await.expect("listed");
     assert_eq!(listed.len(), 3);

@@ -327,3 +327,39 @@ async fn ropes_that_are_committed_are_not_written_again() {
             .all(|(path, tag)| after.get(path) == Some(tag))
     );
 }
+
+#[tokio::test]
+async fn a_folder_behind_a_link_that_is_switched_is_the_same_source_with_other_files() {
+    let folder = TempDir::new().expect("a folder");
+    write(
+        &folder,
+        &["old/a", "old/b", "new/a", "new/b", "new/c", "empty/.x"],
+    );
+    fs::remove_file(folder.path().join("empty/.x")).expect("removed");
+    let link = folder.path().join("current");
+    let lead_to = |target: &str| {
+        drop(fs::remove_file(&link));
+        std::os::unix::fs::symlink(target, &link).expect("linked");
+    };
+    lead_to("old");
+    let state = memory().await;
+    let first = refresh(open(&link, ONE), &state);
+    let made = run(&first).await;
+    assert_eq!((made.version, made.artifacts), (0, 2));
+
+    lead_to("new");
+    let switched = run(&first).await;
+    let counts = (switched.new, switched.changed, switched.deleted);
+    assert_eq!((switched.version, counts), (1, (1, 2, 0)));
+    // Who starts now sees nothing else.
+    let second = refresh(open(&link, ONE), &state);
+    for refresh in [&second, &first] {
+        let again = run(refresh).await;
+        assert_eq!((again.version, again.committed), (1, false));
+    }
+
+    lead_to("empty");
+    let held = run(&first).await;
+    assert!(held.sources[0].is_held(), "{:?}", held.sources[0]);
+    assert_eq!(held.artifacts, 3);
+}

@@ -4,7 +4,12 @@
 //! `RESOLVE_BENEATH`), so a path that is swapped for a link at the wrong moment does not get out. The kernel also refuses
 //! absolute links that lead back inside, and old or sandboxed kernels have no `openat2`: there the path is opened without
 //! access (`O_PATH`), the kernel is asked where it ended up (`/proc/self/fd`), and that place is opened if it lies inside.
+//!
+//! The folder itself may be reached through a link, which may be switched to another folder at any time: a release is put in
+//! place of another that way. So its path is followed anew each time it is opened. Where it leads is a part of the entity tag of
+//! every file ([`OpenRoot::etag`]): a file of one folder is never taken for one of another.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -13,18 +18,27 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, ResolveFlags, accessat, openat, openat2};
 use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+use super::facts::Facts;
 
 /// A folder by path.
 #[derive(Debug)]
 pub(super) struct Root {
     path: PathBuf,
+    /// Canonical path of a folder that it must not lead out of.
+    within: Option<PathBuf>,
 }
 
 /// A folder that is open; paths are opened below it.
 #[derive(Debug)]
 pub(super) struct OpenRoot<'a> {
     fd: OwnedFd,
-    path: &'a Path,
+    /// Canonical path of the folder.
+    place: Cow<'a, Path>,
+    /// Tells folders apart that the root's path has led to. Empty where it leads through no link; the same on all machines
+    /// that mount the same claim.
+    etag_suffix: String,
 }
 
 /// Why a path below a root cannot be opened.
@@ -76,26 +90,70 @@ const ALWAYS: OFlags = OFlags::CLOEXEC
     .union(OFlags::NOCTTY);
 
 impl Root {
-    /// Takes a canonical absolute path.
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path }
+    /// Takes an absolute path, which may lead through links, and the canonical path of a folder that it must not lead out of.
+    pub(super) fn new(path: PathBuf, within: Option<PathBuf>) -> Self {
+        Self { path, within }
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Opens the folder that is there now.
+    /// A path as it is named: below the folder that the root must not lead out of, or absolute where there is none.
+    fn relative<'a>(&self, path: &'a Path) -> Option<&'a Path> {
+        match &self.within {
+            Some(within) => path.strip_prefix(within).ok(),
+            None => Some(path),
+        }
+    }
+
+    /// The root's path, as it is named.
+    pub(super) fn relative_path(&self) -> &Path {
+        self.relative(&self.path).unwrap_or(&self.path)
+    }
+
+    /// Opens the folder that the path leads to now.
     pub(super) fn open(&self) -> Result<OpenRoot<'_>, OpenError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let no_links = ResolveFlags::NO_SYMLINKS;
+        let (fd, place) = match openat2(CWD, &self.path, flags, Mode::empty(), no_links) {
+            Ok(fd) => (fd, Cow::Borrowed(self.path())),
+            Err(_) => {
+                let fd = openat(CWD, &self.path, flags, Mode::empty())?;
+                let place = place_of(&fd)?;
+                (fd, Cow::Owned(place))
+            }
+        };
+        let (Some(named), Some(found)) = (self.relative(&self.path), self.relative(&place)) else {
+            return Err(OpenError::Outside);
+        };
+        let etag_suffix = match named == found {
+            true => String::new(),
+            false => {
+                let digest = Sha256::digest(found.as_os_str().as_bytes());
+                format!("-{}", hex::encode(&digest[..8]))
+            }
+        };
         Ok(OpenRoot {
-            fd: openat(CWD, &self.path, flags, Mode::empty())?,
-            path: &self.path,
+            fd,
+            place,
+            etag_suffix,
         })
     }
 }
 
+/// Canonical path of what is open.
+fn place_of(fd: &OwnedFd) -> Result<PathBuf, OpenError> {
+    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    std::fs::read_link(link).map_err(OpenError::Io)
+}
+
 impl OpenRoot<'_> {
+    /// Entity tag of a file below the folder: what tells its content, and where a root that is reached through a link leads.
+    pub(super) fn etag(&self, facts: &Facts) -> String {
+        facts.etag() + &self.etag_suffix
+    }
+
     /// Opens a file or folder by its path below the root; the root itself when `path` is empty.
     pub(super) fn open(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, OpenError> {
         let path = if path.is_empty() { b"." } else { path };
@@ -144,9 +202,7 @@ impl OpenRoot<'_> {
 
     /// Path below the root of what is open.
     fn place_inside(&self, fd: &OwnedFd) -> Result<PathBuf, OpenError> {
-        let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        let place = std::fs::read_link(link).map_err(OpenError::Io)?;
-        match place.strip_prefix(self.path) {
+        match place_of(fd)?.strip_prefix(&self.place) {
             Ok(inside) if inside.as_os_str().is_empty() => Ok(PathBuf::from(OsStr::new("."))),
             Ok(inside) => Ok(inside.to_path_buf()),
             Err(_) => Err(OpenError::Outside),

@@ -1,10 +1,10 @@
 //! The folder of a claim, as the operator mounts it: `<claims dir>/<claim>/<file.path>`.
 //!
-//! The folder lies inside its claim, also where `file.path` is a symbolic link. Whoever fills the claim therefore shows nothing of the pod.
+//! The folder lies inside its claim, also where `file.path` is a symbolic link, wherever that is switched to. Whoever fills the
+//! claim therefore shows nothing of the pod.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::FileSource;
@@ -22,17 +22,15 @@ impl FileSource {
         env: &SourceEnv,
     ) -> Result<Self, SourceError> {
         plain(name, FIELD, claim)?;
-        let invalid = |field, value: &str, problem: String| SourceError::Invalid {
-            name: Arc::clone(name),
-            field,
-            value: value.to_owned(),
-            problem,
-        };
         let Some(claims) = &env.claims_dir else {
-            let problem = format!(
-                "a claim, which pods have and this machine does not; leave claimName out and give a path relative to the manifest, or give --claims-dir DIR with the claim's files in DIR/{claim}"
-            );
-            return Err(invalid(FIELD, claim, problem));
+            return Err(SourceError::Invalid {
+                name: Arc::clone(name),
+                field: FIELD,
+                value: claim.to_owned(),
+                problem: format!(
+                    "a claim, which pods have and this machine does not; leave claimName out and give a path relative to the manifest, or give --claims-dir DIR with the claim's files in DIR/{claim}"
+                ),
+            });
         };
         let mount = claims.join(claim);
         let mount = std::fs::canonicalize(&mount).map_err(|error| {
@@ -49,23 +47,11 @@ impl FileSource {
                 error,
             }
         })?;
-        let found = Self::open(name, &mount.join(path))?;
-        if !found.path().starts_with(&mount) {
-            let problem = "a link that leads out of the claim; name a folder inside it".to_owned();
-            return Err(invalid("file.path", path, problem));
-        }
-        Ok(Self {
-            mount: Some(mount.into()),
-            ..found
-        })
+        Self::open(name, &mount.join(path), Some(mount))
     }
 
-    /// Path of the folder below its claim, empty for the claim itself and for a folder of the machine.
+    /// Path of the folder below its claim, as it was declared; empty for the claim itself.
     pub(in crate::source) fn path_in_claim(&self) -> &[u8] {
-        let below = self
-            .mount
-            .as_deref()
-            .and_then(|mount: &Path| self.path().strip_prefix(mount).ok());
-        below.map_or(b"", |below| below.as_os_str().as_bytes())
+        self.root.relative_path().as_os_str().as_bytes()
     }
 }

@@ -14,6 +14,8 @@ use rustix::io::Errno;
 /// ```text
 ///   etag = <mtime, ns, hex>-<size, hex>-<inode, hex>-<ctime, ns, hex>      181d2a4f9c3b7e00-1f400-2a0f31-181d2a4f9c3b7e00
 /// ```
+///
+/// A folder that is reached through a link adds where that leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
     pub(super) size: u64,

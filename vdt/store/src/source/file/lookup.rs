@@ -16,7 +16,7 @@ use vdt_table::SourceContext;
 use super::beneath::{OpenError, OpenRoot, Root};
 use super::facts::Seen;
 use super::walk::io_error;
-use super::{entry, failed, is_system_folder, root_error};
+use super::{entry, failed, is_system_folder, unopened};
 use crate::source::SourceError;
 use crate::source::listing::Entry;
 
@@ -28,13 +28,13 @@ pub(super) fn find<'a>(
 ) -> Result<Vec<Entry>, SourceError> {
     let open = root
         .open()
-        .map_err(|error| root_error(&context.name, root.path(), io_error(error)))?;
+        .map_err(|error| unopened(&context.name, root, error))?;
     let mut found = Vec::new();
     for key in keys {
         let seen = see(&open, key.as_bytes())
             .map_err(|error| failed(context, root, key.as_bytes(), io_error(error)))?;
         if let Some(seen) = seen.filter(|seen| seen.kind == FileType::RegularFile) {
-            found.push(entry(context, key, &seen.facts));
+            found.push(entry(context, &open, key, &seen.facts));
         }
     }
     Ok(found)

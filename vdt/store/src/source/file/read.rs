@@ -28,6 +28,7 @@ use rustix::fs::{FileType, OFlags};
 use rustix::io::{Errno, pread};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
+use vdt_rope::requested_range;
 
 use super::beneath::{OpenError, Root};
 use super::facts::{Facts, Seen};
@@ -93,6 +94,7 @@ impl Read for FileReader {
 struct Watched {
     fd: OwnedFd,
     facts: Facts,
+    etag: String,
     location: Path,
 }
 
@@ -117,13 +119,7 @@ fn start(root: &Root, location: Path, mut options: GetOptions) -> Result<Started
     options.if_match = options.if_match.as_deref().map(quoted);
     options.if_none_match = options.if_none_match.as_deref().map(quoted);
     options.check_preconditions(&meta)?;
-    let range = match &options.range {
-        None => 0..meta.size,
-        Some(range) => range.as_range(meta.size).map_err(|error| Error::Generic {
-            store: STORE,
-            source: Box::new(error),
-        })?,
-    };
+    let range = requested_range(&options, meta.size, STORE)?;
     if options.head || range.is_empty() {
         return Ok(Started {
             meta,
@@ -152,16 +148,18 @@ fn piece_end(range: &Range<u64>) -> u64 {
 
 impl Watched {
     fn open(root: &Root, location: Path) -> Result<Self> {
-        let opened = root
-            .open()
-            .and_then(|root| root.open(location.as_ref().as_bytes(), OFlags::RDONLY));
-        let fd = opened.map_err(|error| open_error(root, &location, error))?;
+        let open_error = |error| open_error(root, &location, error);
+        let folder = root.open().map_err(open_error)?;
+        let fd = folder
+            .open(location.as_ref().as_bytes(), OFlags::RDONLY)
+            .map_err(open_error)?;
         let seen = Seen::now(&fd).map_err(|error| failed(error.into()))?;
         if seen.kind != FileType::RegularFile {
             return Err(not_found(root, &location, "it is not a file"));
         }
         Ok(Self {
             fd,
+            etag: folder.etag(&seen.facts),
             facts: seen.facts,
             location,
         })
@@ -172,7 +170,7 @@ impl Watched {
             location: self.location.clone(),
             last_modified: self.facts.last_modified(),
             size: self.facts.size,
-            e_tag: Some(format!("\"{}\"", self.facts.etag())),
+            e_tag: Some(format!("\"{}\"", self.etag)),
             version: None,
         }
     }

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use vdt_table::SourceContext;
 
 use super::beneath::{OpenError, OpenRoot, Root};
-use super::{Facts, entry, failed, is_system_folder, root_error};
+use super::{Facts, entry, failed, io_failed, is_system_folder, unopened};
 use crate::source::SourceError;
 use crate::source::globs::Globs;
 use crate::source::key::unservable;
@@ -72,7 +72,7 @@ pub(super) fn walk(
 ) -> Result<(), SourceError> {
     let open = root
         .open()
-        .map_err(|error| root_error(&context.name, root.path(), io_error(error)))?;
+        .map_err(|error| unopened(&context.name, root, error))?;
     let mut walk = Walk {
         context,
         root,
@@ -227,7 +227,8 @@ impl<F: FnMut(Part) -> bool> Walk<'_, F> {
                     {
                         self.part.unreadable.note(path);
                     }
-                    self.part.entries.push(entry(self.context, key, &facts));
+                    let entry = entry(self.context, &self.open, key, &facts);
+                    self.part.entries.push(entry);
                 }
             },
         }
@@ -251,11 +252,8 @@ impl<F: FnMut(Part) -> bool> Walk<'_, F> {
             OpenError::TooLong => self.part.skip(SkipReason::TooLong, path),
             error if is_system_folder(path, &error) => self.skip(SkipReason::SystemFolder, path),
             error if path.is_empty() => {
-                return Err(root_error(
-                    &self.context.name,
-                    self.root.path(),
-                    io_error(error),
-                ));
+                let error = io_error(error);
+                return Err(io_failed(&self.context.name, self.root.path(), error));
             }
             error => return Err(self.io(path, io_error(error))),
         }

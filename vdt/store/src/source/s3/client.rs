@@ -18,10 +18,10 @@ use object_store::client::{
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::OnceCell;
 
+use super::encoding::KeyEncoding;
 use super::failure::{ErrorDocument, Failure};
 use super::settings::Settings;
-use super::writing::Writing;
-use super::xml::{self, Written};
+use super::xml::{self, RawPage};
 use crate::source::SourceError;
 
 /// A page of 1,000 keys comes in well under a second; a service that needs longer is asked again.
@@ -53,8 +53,8 @@ pub(super) struct Client {
     pub(super) settings: Arc<Settings>,
     http: HttpClient,
     credentials: AwsCredentialProvider,
-    /// How the service writes keys; empty until pages did not show it and it was asked.
-    pub(super) writing: OnceCell<Writing>,
+    /// How the service encodes keys; empty until pages did not tell it and it was asked.
+    pub(super) encoding: OnceCell<KeyEncoding>,
 }
 
 impl Client {
@@ -70,12 +70,12 @@ impl Client {
             settings,
             http,
             credentials,
-            writing: OnceCell::new(),
+            encoding: OnceCell::new(),
         })
     }
 
     /// Gets one page; `query` is sent in the order given.
-    pub(super) async fn page(&self, query: &[(&str, &str)]) -> Result<Written, SourceError> {
+    pub(super) async fn page(&self, query: &[(&str, &str)]) -> Result<RawPage, SourceError> {
         let (retries, first_pause, longest_pause) = RETRIES;
         let pauses = ExponentialBuilder::new()
             .with_jitter()
@@ -106,7 +106,7 @@ impl Client {
         format!("{}{slash}?{}", self.settings.bucket_url, query.join("&"))
     }
 
-    async fn try_page(&self, url: &str) -> Result<Written, Failure> {
+    async fn try_page(&self, url: &str) -> Result<RawPage, Failure> {
         let credential = self.credential().await?;
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         *request.method_mut() = Method::GET;

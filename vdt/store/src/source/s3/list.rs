@@ -1,8 +1,7 @@
 //! The listing of a bucket.
 //!
-//! It promises every key that was there all the time, whatever order the service lists in, or an error. The service's own
-//! continuation tokens are the only way on: `start-after` leaves keys out on services that list in the order of a directory
-//! tree. Keys of one page may also come on another (SeaweedFS under writes); the listing keeps each once.
+//! It promises every key that was there all the time, whatever order the service lists in, or an error. Keys of one page may
+//! also come on another (SeaweedFS under writes); the listing keeps each once.
 //!
 //! **Parallel where it pays.** Pages of one prefix can only be asked for one after the other, so a large prefix is divided
 //! by the folders in it. Whether that pays is read from the first page: if its keys lie in few folders, the folders are
@@ -13,7 +12,7 @@
 //!            | truncated
 //!   few folders among its keys? ----- no ---> go on flat, page after page
 //!            | yes
-//!   one page with delimiter / ------- truncated, or a folder less than 2 --> go on flat
+//!   one page with delimiter / ------- truncated, or no folder ----------> go on flat
 //!            | complete
 //!   its objects, and every folder by itself, REQUESTS_MAX at a time
 //! ```
@@ -22,29 +21,19 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::{JoinError, JoinSet};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use vdt_rope::SourceObject;
 use vdt_table::SourceContext;
 
 use super::client::Client;
-use super::writing::{PROBE, Writing};
-use super::xml::{Object, Page, Written};
+use super::pages::{Pages, REQUESTS_MAX, Requests};
+use super::xml::{Object, Page};
 use crate::source::SourceError;
 use crate::source::globs::Globs;
 use crate::source::key::unservable;
 use crate::source::listing::{Entry, Listing, Part, SkipReason};
-
-/// Requests at the same time: services slow a client down that asks for much more, and the gain is small.
-const REQUESTS_MAX: usize = 8;
-
-/// Keys of a page; the most that S3 gives.
-const PAGE_KEYS: usize = 1000;
-
-/// Pages of one listing, 100 million keys: a service that never ends is an error.
-const PAGES_MAX: u64 = 100_000;
 
 /// Folders among the keys of the first page up to which dividing pays: at least 125 keys a request on average.
 const FOLDERS_WORTHWHILE: usize = 8;
@@ -52,17 +41,13 @@ const FOLDERS_WORTHWHILE: usize = 8;
 /// Levels of folders that are divided.
 const LEVELS_MAX: u8 = 6;
 
-/// Pages asked for again with one key less, because the token was not one that can be sent back.
-const SHORTER_PAGES_MAX: usize = 16;
-
-/// What all requests of one listing share.
+/// What all branches of one listing share.
 struct Shared {
-    client: Arc<Client>,
+    requests: Requests,
     globs: Globs,
     context: Arc<SourceContext>,
+    /// Whether rows are pinned to versions.
     pinned: bool,
-    gate: Semaphore,
-    pages: AtomicU64,
     parts: mpsc::Sender<Part>,
 }
 
@@ -82,12 +67,10 @@ pub(super) async fn list(
 ) -> Result<Listing, SourceError> {
     let (parts, mut received) = mpsc::channel(REQUESTS_MAX);
     let shared = Arc::new(Shared {
-        client: Arc::clone(client),
+        requests: Requests::new(client, pinned),
         globs: globs.clone(),
         context: Arc::clone(context),
         pinned,
-        gate: Semaphore::new(REQUESTS_MAX),
-        pages: AtomicU64::new(0),
         parts,
     });
     let mut branches = JoinSet::new();
@@ -113,7 +96,11 @@ pub(super) async fn list(
             ended = branches.join_next() => match ended {
                 None => break,
                 Some(ended) => {
-                    for branch in ended.unwrap_or_else(|error| Err(lost(client, &error)))? {
+                    let found = ended.unwrap_or_else(|error| {
+                        let problem = format!("a part of the listing ended early: {error}");
+                        Err(shared.requests.error(problem))
+                    });
+                    for branch in found? {
                         spawn(&mut branches, branch);
                     }
                 }
@@ -123,27 +110,19 @@ pub(super) async fn list(
     while let Ok(part) = received.try_recv() {
         listing.add(part);
     }
-    listing.requests = shared.pages.load(Ordering::Relaxed);
+    listing.requests = shared.requests.sent();
     Ok(listing)
-}
-
-fn lost(client: &Client, error: &JoinError) -> SourceError {
-    SourceError::Protocol {
-        name: Arc::clone(&client.settings.name),
-        endpoint: client.settings.place(),
-        problem: format!("a part of the listing ended early: {error}"),
-    }
 }
 
 impl Shared {
     /// Lists a prefix, or divides it and returns its branches.
     async fn branch(self: Arc<Self>, branch: Branch) -> Result<Vec<Branch>, SourceError> {
         let Branch { prefix, level } = branch;
-        let mut cursor = Cursor::new(&self, &prefix, None);
-        let Some(first) = cursor.next().await? else {
+        let mut pages = Pages::new(&self.requests, &prefix, None);
+        let Some(first) = pages.next().await? else {
             return Ok(Vec::new());
         };
-        if !cursor.is_done()
+        if !pages.is_done()
             && level < LEVELS_MAX
             && worthwhile(&prefix, &first)
             && let Some(folders) = self.divide(&prefix).await?
@@ -157,7 +136,7 @@ impl Shared {
                 .collect());
         }
         self.deliver(first).await;
-        while let Some(page) = cursor.next().await? {
+        while let Some(page) = pages.next().await? {
             self.deliver(page).await;
         }
         Ok(Vec::new())
@@ -165,8 +144,8 @@ impl Shared {
 
     /// Delivers the objects right below the prefix and returns its folders, if one page holds them all.
     async fn divide(&self, prefix: &str) -> Result<Option<BTreeSet<String>>, SourceError> {
-        let mut cursor = Cursor::new(self, prefix, Some("/"));
-        let Some(page) = cursor.next().await? else {
+        let mut pages = Pages::new(&self.requests, prefix, Some("/"));
+        let Some(page) = pages.next().await? else {
             return Ok(None);
         };
         let inside = |folder: &String| folder.starts_with(prefix) && folder.len() > prefix.len();
@@ -178,7 +157,7 @@ impl Shared {
             .collect();
         // A folder that cannot be asked for by itself is listed, and its keys are counted, where all are.
         let is_lacking = folders.len() != page.prefixes.len() || page.lost_prefixes > 0;
-        if !cursor.is_done() || folders.is_empty() || is_lacking {
+        if !pages.is_done() || folders.is_empty() || is_lacking {
             return Ok(None);
         }
         self.deliver(page).await;
@@ -276,143 +255,4 @@ fn worthwhile(prefix: &str, page: &Page) -> bool {
         })
         .collect();
     folders.len() <= FOLDERS_WORTHWHILE
-}
-
-/// Goes from page to page of one prefix.
-struct Cursor<'a> {
-    shared: &'a Shared,
-    prefix: &'a str,
-    delimiter: Option<&'a str>,
-    next: Option<String>,
-    next_version: Option<String>,
-    done: bool,
-}
-
-impl<'a> Cursor<'a> {
-    fn new(shared: &'a Shared, prefix: &'a str, delimiter: Option<&'a str>) -> Self {
-        Self {
-            shared,
-            prefix,
-            delimiter,
-            next: None,
-            next_version: None,
-            done: false,
-        }
-    }
-
-    /// True after the last page.
-    fn is_done(&self) -> bool {
-        self.done
-    }
-
-    async fn next(&mut self) -> Result<Option<Page>, SourceError> {
-        if self.done {
-            return Ok(None);
-        }
-        for shorter in 0..SHORTER_PAGES_MAX {
-            let page = self.ask(PAGE_KEYS - shorter).await?;
-            if !page.truncated {
-                self.done = true;
-                return Ok(Some(page));
-            }
-            let Some(next) = page.next.clone().filter(|next| !next.is_empty()) else {
-                return Err(self.error(
-                    "a page says that more follow, but not how to ask for them".to_owned(),
-                ));
-            };
-            if (Some(&next), &page.next_version) == (self.next.as_ref(), &self.next_version) {
-                return Err(self.error("two pages in a row end at the same place".to_owned()));
-            }
-            // A token made of a key that XML cannot hold (SeaweedFS), or a marker that is not UTF-8, would skip whatever lies
-            // between; the page that ends one key earlier has a better one.
-            if !next.contains(char::REPLACEMENT_CHARACTER) && !next.contains('\0') {
-                self.next = Some(next);
-                self.next_version.clone_from(&page.next_version);
-                return Ok(Some(page));
-            }
-        }
-        Err(self.error(
-            "its continuation tokens cannot be sent back; remove keys with control characters and keys that are not UTF-8"
-                .to_owned(),
-        ))
-    }
-
-    async fn ask(&self, keys: usize) -> Result<Page, SourceError> {
-        let keys = keys.to_string();
-        let mut query = if self.shared.pinned {
-            vec![("versions", "")]
-        } else {
-            vec![("list-type", "2")]
-        };
-        query.extend([
-            ("prefix", self.prefix),
-            ("max-keys", keys.as_str()),
-            ("encoding-type", "url"),
-        ]);
-        query.extend(self.delimiter.map(|delimiter| ("delimiter", delimiter)));
-        let (next, next_version) = if self.shared.pinned {
-            ("key-marker", "version-id-marker")
-        } else {
-            ("continuation-token", "")
-        };
-        query.extend(self.next.as_deref().map(|token| (next, token)));
-        if self.shared.pinned {
-            query.extend(
-                self.next_version
-                    .as_deref()
-                    .map(|version| (next_version, version)),
-            );
-        }
-        let written = self.get(&query).await?;
-        let writing = match written.writing() {
-            Some(writing) => writing,
-            None => self.asked_writing().await?,
-        };
-        Ok(written.read(writing))
-    }
-
-    /// Asks the service how it writes keys, once for each source. Without an answer there is no listing: keys that are read in another way
-    /// than before would be other keys.
-    async fn asked_writing(&self) -> Result<Writing, SourceError> {
-        let asked = &self.shared.client.writing;
-        asked.get_or_try_init(|| self.probe()).await.copied()
-    }
-
-    /// Lists what lies below a prefix with a space and a plus, which tells how they are written. Where that may not be listed, by a policy
-    /// that names prefixes, the service is taken for one like AWS, which has such policies.
-    async fn probe(&self) -> Result<Writing, SourceError> {
-        let prefix = format!("{}{PROBE}", self.prefix);
-        let query = [
-            ("list-type", "2"),
-            ("prefix", prefix.as_str()),
-            ("max-keys", "1"),
-            ("encoding-type", "url"),
-        ];
-        match self.get(&query).await {
-            Ok(written) => Ok(Writing::echoed(&written.prefix)),
-            Err(error @ SourceError::Forbidden { .. }) => {
-                tracing::warn!(%error, "whether a plus in a key is a space is not known; taken for one, as AWS means it");
-                Ok(Writing::Form)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn get(&self, query: &[(&str, &str)]) -> Result<Written, SourceError> {
-        if self.shared.pages.fetch_add(1, Ordering::Relaxed) >= PAGES_MAX {
-            return Err(self.error(format!("the listing has more than {PAGES_MAX} pages")));
-        }
-        let permit = self.shared.gate.acquire().await;
-        let written = self.shared.client.page(query).await;
-        drop(permit);
-        written
-    }
-
-    fn error(&self, problem: String) -> SourceError {
-        SourceError::Protocol {
-            name: Arc::clone(&self.shared.client.settings.name),
-            endpoint: self.shared.client.settings.place(),
-            problem,
-        }
-    }
 }

@@ -6,7 +6,7 @@
 //!   Error                 Code  Message  Region
 //! ```
 //!
-//! `EncodingType` may come after the keys, and what a plus in them is may have to be asked for ([`Writing`]), so a page is read
+//! `EncodingType` may come after the keys, and what a plus in them is may have to be asked for ([`KeyEncoding`]), so a page is read
 //! first and its keys are decoded then. Elements of no interest, such as `Owner`, are passed over with all they contain. Only
 //! a page that says whether it is the last is a page: what is missing from a listing is taken out of the table.
 
@@ -16,8 +16,8 @@ use quick_xml::reader::Reader;
 use vdt_crds::shorten;
 use vdt_rope::MAX_LENGTH;
 
+use super::encoding::KeyEncoding;
 use super::failure::{ErrorDocument, Failure};
-use super::writing::Writing;
 
 /// One page of a listing.
 #[derive(Debug, Default, PartialEq)]
@@ -48,39 +48,39 @@ pub(super) struct Object {
     pub(super) latest: bool,
 }
 
-/// A page as it came, with keys as the service writes them.
+/// A page as it came, with keys as the service encodes them.
 #[derive(Debug)]
-pub(super) struct Written {
+pub(super) struct RawPage {
     page: Page,
     prefixes: Vec<Vec<u8>>,
     key_marker: Option<Vec<u8>>,
-    encoding: String,
+    encoding_type: String,
     /// The prefix that was asked for.
     pub(super) prefix: Vec<u8>,
 }
 
-impl Written {
-    /// How keys are written, if the page shows it.
-    pub(super) fn writing(&self) -> Option<Writing> {
+impl RawPage {
+    /// How keys are encoded, if the page tells it.
+    pub(super) fn encoding(&self) -> Option<KeyEncoding> {
         let keys = self.page.objects.iter().map(|object| &object.key);
         let texts = keys.chain(&self.prefixes).chain(&self.key_marker);
-        Writing::shown(self.encoding.trim(), texts.map(Vec::as_slice))
+        KeyEncoding::detect(self.encoding_type.trim(), texts.map(Vec::as_slice))
     }
 
-    /// The page with keys that are so written.
-    pub(super) fn read(self, writing: Writing) -> Page {
+    /// The page with its keys decoded.
+    pub(super) fn decode(self, encoding: KeyEncoding) -> Page {
         let mut page = self.page;
         page.prefixes = self
             .prefixes
             .iter()
-            .filter_map(|prefix| String::from_utf8(writing.decode(prefix)).ok())
+            .filter_map(|prefix| String::from_utf8(encoding.decode(prefix)).ok())
             .collect();
         page.lost_prefixes = self.prefixes.len() - page.prefixes.len();
         for object in &mut page.objects {
-            object.key = writing.decode(&object.key);
+            object.key = encoding.decode(&object.key);
         }
         if let Some(marker) = self.key_marker {
-            let marker = writing.decode(&marker);
+            let marker = encoding.decode(&marker);
             page.next = Some(String::from_utf8_lossy(&marker).into_owned());
         }
         page
@@ -92,7 +92,7 @@ const MESSAGE_CHARS_MAX: usize = 1024;
 const CODE_CHARS_MAX: usize = 128;
 
 /// Reads a page.
-pub(super) fn page(body: &[u8]) -> Result<Written, Failure> {
+pub(super) fn page(body: &[u8]) -> Result<RawPage, Failure> {
     let mut document = Document::new(body);
     let root = document.root()?;
     match root.as_str() {
@@ -209,10 +209,10 @@ impl<'a> Document<'a> {
         Ok(String::from_utf8_lossy(&self.text()?).into_owned())
     }
 
-    fn listing(&mut self) -> Result<Written, Failure> {
+    fn listing(&mut self) -> Result<RawPage, Failure> {
         let mut page = Page::default();
         let (mut prefixes, mut key_marker) = (Vec::new(), None);
-        let (mut encoding, mut prefix) = (String::new(), Vec::new());
+        let (mut encoding_type, mut prefix) = (String::new(), Vec::new());
         let mut truncated = None;
         while let Child::Element(name) = self.child()? {
             match name.as_str() {
@@ -233,7 +233,7 @@ impl<'a> Document<'a> {
                 "NextContinuationToken" => page.next = Some(self.string()?),
                 "NextKeyMarker" => key_marker = Some(self.text()?),
                 "NextVersionIdMarker" => page.next_version = Some(self.string()?),
-                "EncodingType" => encoding = self.string()?,
+                "EncodingType" => encoding_type = self.string()?,
                 "Prefix" => prefix = self.text()?,
                 _ => self.skip()?,
             }
@@ -244,11 +244,11 @@ impl<'a> Document<'a> {
                 "a page says that it is the last, and how to ask for the next".to_owned(),
             ));
         }
-        Ok(Written {
+        Ok(RawPage {
             page,
             prefixes,
             key_marker,
-            encoding,
+            encoding_type,
             prefix,
         })
     }

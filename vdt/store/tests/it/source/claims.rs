@@ -1,7 +1,7 @@
 //! Folders of claims, as they are mounted into a pod.
 
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use object_store::ObjectStoreExt;
 use object_store::path::Path as Key;
@@ -58,13 +58,37 @@ async fn a_claim_is_read_whole_or_below_a_path_and_nothing_outside_of_it() {
 
     let year = claim(Some(claims.path()), "papers", Some("newest")).unwrap();
     assert_eq!(keys(&list(&year).await), ["a.pdf", "in"]);
-    assert_eq!(&*year.context().url_prefix, "pvc://docs/papers/2026/");
+    assert_eq!(&*year.context().url_prefix, "pvc://docs/papers/newest/");
     assert!(year.store().get(&Key::from("out")).await.is_err());
     assert_ne!(year.id(), whole.id());
 
     let out = claim(Some(claims.path()), "papers", Some("etc")).unwrap_err();
     assert_eq!(out.reason(), "SourceInvalid");
     assert!(out.to_string().contains("leads out of the claim"), "{out}");
+    let parents = claim(Some(claims.path()), "papers", Some("../other")).unwrap_err();
+    assert_eq!(parents.reason(), "SourceInvalid", "{parents}");
+}
+
+#[tokio::test]
+async fn a_link_that_is_switched_to_a_folder_outside_of_the_claim_shows_nothing_of_it() {
+    let claims = tempfile::tempdir().unwrap();
+    write(claims.path().join("papers/2026/a"), "inside");
+    write(claims.path().join("other/a"), "outside");
+    let newest = claims.path().join("papers/newest");
+    symlink("2026", &newest).unwrap();
+    let source = claim(Some(claims.path()), "papers", Some("newest")).unwrap();
+    assert_eq!(keys(&list(&source).await), ["a"]);
+    for outside in [PathBuf::from("../other"), claims.path().join("other")] {
+        std::fs::remove_file(&newest).unwrap();
+        symlink(outside, &newest).unwrap();
+        let error = source.list(&|_, _| {}).await.unwrap_err();
+        assert_eq!(error.reason(), "SourceInvalid");
+        assert!(
+            error.to_string().contains("leads out of the claim"),
+            "{error}"
+        );
+        assert!(source.store().get(&Key::from("a")).await.is_err());
+    }
 }
 
 /// Pods share a state, so what they write into it does not depend on where each of them has the claim.
@@ -78,6 +102,23 @@ fn a_claim_is_the_same_wherever_it_is_mounted() {
         |claims: &tempfile::TempDir| claim(Some(claims.path()), "papers", Some("2026")).unwrap();
     assert_eq!(open(&one).id(), open(&other).id());
     assert_eq!(open(&one).fingerprint(), open(&other).fingerprint());
+}
+
+#[tokio::test]
+async fn a_link_in_a_claim_leads_to_the_same_wherever_that_is_mounted() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write(one.path().join("papers/2026/a"), "a");
+    std::fs::create_dir(other.path().join("papers")).unwrap();
+    std::fs::create_dir(other.path().join("papers/2026")).unwrap();
+    let [there, here] = [&other, &one].map(|claims| claims.path().join("papers/2026/a"));
+    std::fs::hard_link(here, there).unwrap();
+    let mut listings = Vec::new();
+    for claims in [&one, &other] {
+        symlink("2026", claims.path().join("papers/newest")).unwrap();
+        let source = claim(Some(claims.path()), "papers", Some("newest")).unwrap();
+        listings.push(list(&source).await.entries);
+    }
+    assert_eq!(listings[0], listings[1]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use object_store::path::Path as Key;
-use object_store::{Error, ObjectStoreExt};
+use object_store::{Error, GetOptions, ObjectStore, ObjectStoreExt};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use vdt_store::source::SkipReason;
 
@@ -181,36 +181,77 @@ async fn pipes_and_sockets_are_counted_and_never_opened() {
 }
 
 #[tokio::test]
-async fn a_folder_behind_a_link_that_leads_elsewhere_now_is_not_taken_for_the_same() {
+async fn a_folder_behind_a_link_is_the_one_that_it_leads_to_now() {
     let outer = tempfile::tempdir().unwrap();
     let root = std::fs::canonicalize(outer.path()).unwrap();
     for release in ["42", "43"] {
         write(root.join("releases").join(release).join("f"), release);
     }
+    // The very same file in both: nothing but the folder tells one from the other.
+    let [old, new] = ["42", "43"].map(|release| root.join("releases").join(release));
+    write(old.join("same"), "same");
+    std::fs::hard_link(old.join("same"), new.join("same")).unwrap();
     let current = root.join("current");
-    symlink("releases/42", &current).unwrap();
-    let source = folder(&current);
-    assert_eq!(keys(&list(&source).await), ["f"]);
-
     let lead_to = |release: &str| {
         symlink(format!("releases/{release}"), root.join("new")).unwrap();
         std::fs::rename(root.join("new"), &current).unwrap();
     };
+    lead_to("42");
+    let source = folder(&current);
+    let etags = async || {
+        let listing = list(&source).await;
+        assert_eq!(keys(&listing), ["f", "same"]);
+        let entries = listing.entries.iter();
+        let etags = entries.map(|entry| entry.object.etag.clone().unwrap());
+        etags.collect::<Vec<_>>()
+    };
+    let read = async |key: &str, etag: &str| {
+        let options = GetOptions {
+            if_match: Some(etag.to_owned()),
+            ..GetOptions::default()
+        };
+        let read = source.store().get_opts(&Key::from(key), options).await?;
+        read.bytes().await
+    };
+    let first = etags().await;
+    assert_eq!(read("f", &first[0]).await.unwrap(), "42".as_bytes());
+
     lead_to("43");
-    let error = source.list(&|_, _| {}).await.unwrap_err();
-    assert_eq!(error.reason(), "SourceInvalid");
-    let told = error.to_string();
-    for part in ["file.path", "releases/42", "releases/43", "restart"] {
-        assert!(told.contains(part), "{told}");
+    for (key, etag) in ["f", "same"].into_iter().zip(&first) {
+        let error = read(key, etag).await.unwrap_err();
+        assert!(matches!(error, Error::Precondition { .. }), "{error}");
     }
-    // What is committed is of the folder that was found, and goes on being read.
-    let read = source.store().get(&Key::from("f")).await.unwrap();
-    assert_eq!(read.bytes().await.unwrap(), "42".as_bytes());
-    assert_ne!(folder(&current).id(), source.id(), "another place");
+    let second = etags().await;
+    assert!(
+        first.iter().all(|etag| !second.contains(etag)),
+        "{first:?} {second:?}"
+    );
+    assert_eq!(read("f", &second[0]).await.unwrap(), "43".as_bytes());
+    assert_eq!(read("same", &second[1]).await.unwrap(), "same".as_bytes());
+
+    // The source is what was declared, also for whoever opens it now.
+    assert_eq!(folder(&current).fingerprint(), source.fingerprint());
+    assert_ne!(folder(&new).id(), source.id());
+    assert!(source.context().url_prefix.ends_with("/current/"));
 
     lead_to("42");
-    assert_eq!(keys(&list(&source).await), ["f"]);
+    assert_eq!(etags().await, first);
     std::fs::remove_file(&current).unwrap();
     let error = source.list(&|_, _| {}).await.unwrap_err();
     assert_eq!(error.reason(), "SourceNotFound");
+}
+
+#[tokio::test]
+async fn a_path_with_parents_is_the_folder_that_it_leads_to() {
+    let outer = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(outer.path()).unwrap();
+    write(root.join("data/f"), "x");
+    write(root.join("elsewhere/deep/g"), "x");
+    symlink("elsewhere/deep", root.join("link")).unwrap();
+    let plain = folder(&root.join("data"));
+    assert_eq!(folder(&root.join("data/./../data")).id(), plain.id());
+    // Above of what the link leads to.
+    let above = folder(&root.join("link/.."));
+    assert_eq!(above.id(), folder(&root.join("elsewhere")).id());
+    assert_eq!(keys(&list(&above).await), ["deep/g"]);
 }

@@ -12,11 +12,11 @@ const SEAWEED: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 
 const VERSIONS: &str = r#"<ListVersionsResult><IsTruncated>true</IsTruncated><NextKeyMarker>a%20b</NextKeyMarker><NextVersionIdMarker>v1</NextVersionIdMarker><EncodingType>url</EncodingType><Version><Key>a%20b</Key><VersionId>v2</VersionId><IsLatest>true</IsLatest><Size>1</Size><LastModified>2026-11-24T05:34:31Z</LastModified><ETag>"e"</ETag></Version><Version><Key>a%20b</Key><VersionId>v1</VersionId><IsLatest>false</IsLatest><Size>1</Size><LastModified>2026-11-24T05:34:30Z</LastModified><ETag>W/"e"</ETag></Version><DeleteMarker><Key>gone</Key><VersionId>v3</VersionId><IsLatest>true</IsLatest><LastModified>2026-11-24T05:34:30Z</LastModified></DeleteMarker></ListVersionsResult>"#;
 
-/// Reads a page whose keys are written as it shows, or as AWS writes them.
+/// Reads a page whose keys are encoded as it tells, or as AWS does.
 fn page(body: &[u8]) -> Result<Page, Failure> {
-    let written = super::page(body)?;
-    let writing = written.writing().unwrap_or(Writing::Form);
-    Ok(written.read(writing))
+    let page = super::page(body)?;
+    let encoding = page.encoding().unwrap_or(KeyEncoding::Form);
+    Ok(page.decode(encoding))
 }
 
 fn keys(page: &Page) -> Vec<&str> {

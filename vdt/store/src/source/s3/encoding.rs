@@ -1,4 +1,4 @@
-//! How a service writes keys in a listing.
+//! How a service encodes keys in a listing.
 //!
 //! Keys are asked for with `encoding-type=url`, since XML cannot hold every character. What comes then is of two kinds, and
 //! they differ in what a plus is:
@@ -10,16 +10,16 @@
 //! ```
 //!
 //! A page with `%20` or `%2B` in it tells which it is, and one without a plus need not tell. For any other page the service
-//! is asked: a listing tells the prefix that it was asked for, written as it writes keys ([`PROBE`]).
+//! is asked: a listing tells the prefix that it was asked for, encoded as keys are ([`PROBE`]).
 
 use std::borrow::Cow;
 
-/// What the prefix of a listing is lengthened by to find out how the service writes a space and a plus.
+/// What the prefix of a listing is lengthened by to find out how the service encodes a space and a plus.
 pub(super) const PROBE: &str = " +";
 
-/// How keys are written.
+/// How keys are encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Writing {
+pub(super) enum KeyEncoding {
     /// As they are.
     Plain,
     /// `%XX`, and a plus is a plus (RFC 3986).
@@ -28,14 +28,14 @@ pub(super) enum Writing {
     Form,
 }
 
-impl Writing {
-    /// What texts of one page show, given its `EncodingType`; `None` if a plus in them may be either.
-    pub(super) fn shown<'a>(
-        encoding: &str,
+impl KeyEncoding {
+    /// What the texts of one page are encoded in, given its `EncodingType`; `None` if a plus in them may be either.
+    pub(super) fn detect<'a>(
+        encoding_type: &str,
         mut texts: impl Iterator<Item = &'a [u8]> + Clone,
     ) -> Option<Self> {
         let any = |part: &[u8]| texts.clone().any(|text| contains(text, part));
-        if encoding != "url" {
+        if encoding_type != "url" {
             Some(Self::Plain)
         } else if any(b"%20") {
             Some(Self::Percent)
@@ -48,7 +48,7 @@ impl Writing {
 
     /// What the answer to a probe shows: the prefix that ended in [`PROBE`]. A service that does not tell it is taken for one
     /// like AWS.
-    pub(super) fn echoed(prefix: &[u8]) -> Self {
+    pub(super) fn of_probe(prefix: &[u8]) -> Self {
         if prefix.ends_with(b"%20+") || prefix.to_ascii_uppercase().ends_with(b"%20%2B") {
             Self::Percent
         } else {
@@ -84,40 +84,40 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn shown(texts: &[&str]) -> Option<Writing> {
-        Writing::shown("url", texts.iter().map(|text| text.as_bytes()))
+    fn detected(texts: &[&str]) -> Option<KeyEncoding> {
+        KeyEncoding::detect("url", texts.iter().map(|text| text.as_bytes()))
     }
 
     #[test]
     fn a_page_shows_what_a_plus_is_or_does_not() {
-        assert_eq!(shown(&["a+b", "c%2Bd"]), Some(Writing::Form));
-        assert_eq!(shown(&["a+b", "c%20d"]), Some(Writing::Percent));
-        assert_eq!(shown(&["ab", "c%2520d"]), Some(Writing::Form));
-        assert_eq!(shown(&["a+b", "c%2520d"]), None);
+        assert_eq!(detected(&["a+b", "c%2Bd"]), Some(KeyEncoding::Form));
+        assert_eq!(detected(&["a+b", "c%20d"]), Some(KeyEncoding::Percent));
+        assert_eq!(detected(&["ab", "c%2520d"]), Some(KeyEncoding::Form));
+        assert_eq!(detected(&["a+b", "c%2520d"]), None);
         assert_eq!(
-            Writing::shown("", [b"a+b".as_slice()].into_iter()),
-            Some(Writing::Plain)
+            KeyEncoding::detect("", [b"a+b".as_slice()].into_iter()),
+            Some(KeyEncoding::Plain)
         );
     }
 
     #[test]
     fn a_probe_tells() {
-        assert_eq!(Writing::echoed(b"x/%20+"), Writing::Percent);
-        assert_eq!(Writing::echoed(b"x/%20%2b"), Writing::Percent);
-        assert_eq!(Writing::echoed(b"x/+%2B"), Writing::Form);
+        assert_eq!(KeyEncoding::of_probe(b"x/%20+"), KeyEncoding::Percent);
+        assert_eq!(KeyEncoding::of_probe(b"x/%20%2b"), KeyEncoding::Percent);
+        assert_eq!(KeyEncoding::of_probe(b"x/+%2B"), KeyEncoding::Form);
         assert_eq!(
-            Writing::echoed(b"x/ +"),
-            Writing::Form,
+            KeyEncoding::of_probe(b"x/ +"),
+            KeyEncoding::Form,
             "a prefix as it was sent tells nothing"
         );
-        assert_eq!(Writing::echoed(b""), Writing::Form);
+        assert_eq!(KeyEncoding::of_probe(b""), KeyEncoding::Form);
     }
 
     #[test]
     fn texts_are_decoded() {
-        assert_eq!(Writing::Form.decode(b"a+b%2Bc"), b"a b+c");
-        assert_eq!(Writing::Percent.decode(b"a+b%20c"), b"a+b c");
-        assert_eq!(Writing::Plain.decode(b"a+b%20c"), b"a+b%20c");
-        assert_eq!(Writing::Form.decode(b"a%FF"), b"a\xff");
+        assert_eq!(KeyEncoding::Form.decode(b"a+b%2Bc"), b"a b+c");
+        assert_eq!(KeyEncoding::Percent.decode(b"a+b%20c"), b"a+b c");
+        assert_eq!(KeyEncoding::Plain.decode(b"a+b%20c"), b"a+b%20c");
+        assert_eq!(KeyEncoding::Form.decode(b"a%FF"), b"a\xff");
     }
 }
