@@ -117,6 +117,13 @@ pub enum AdminError {
 }
 
 impl AdminError {
+    /// [`AdminError::Unavailable`] for this reason.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::Unavailable {
+            message: message.into(),
+        }
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::NotFound { .. } | Self::NoFile { .. } => StatusCode::NOT_FOUND,

@@ -38,12 +38,12 @@ impl Default for Edge {
 /// Seconds after which a client that was turned away may come again. The whole of what clients look at, if they do.
 pub(crate) const RETRY_AFTER_SECONDS: u64 = 1;
 
-/// The door that both dialects go through.
+/// Says who a request of either dialect comes from, and counts those that are refused for it.
 #[derive(Debug, Clone)]
-pub(crate) struct Gate {
+pub(crate) struct Authenticator {
     pub(crate) access: Access,
     own_names: Arc<OwnNames>,
-    metrics: HttpMetrics,
+    pub(crate) metrics: HttpMetrics,
     /// One for all dialects, as the requests in flight are.
     pub(crate) drains: Arc<Drains>,
 }
@@ -57,7 +57,7 @@ pub(crate) enum Rejection {
     Wrong,
 }
 
-impl Gate {
+impl Authenticator {
     pub(crate) fn new(access: Access, own_names: Arc<OwnNames>, metrics: HttpMetrics) -> Self {
         Self {
             access,
@@ -86,10 +86,9 @@ impl Gate {
 
     /// Who a request of the HTTP dialect comes from.
     pub(crate) fn bearer(&self, headers: &HeaderMap) -> Result<Caller, Rejection> {
-        let ring = match &self.access {
-            Access::Everything => return Ok(Caller::of_everything()),
-            Access::Anonymous(public) => return Ok(Caller::anybody(public.current())),
-            Access::Keys(ring) => ring.current(),
+        let ring = match self.ring() {
+            Ok(ring) => ring,
+            Err(anybody) => return Ok(anybody),
         };
         let caller = match presented(headers) {
             Presented::Nothing => ring.stranger().ok_or(Rejection::Missing),
@@ -104,10 +103,9 @@ impl Gate {
 
     /// Who a request of the S3 dialect comes from, whose signature was checked with `credentials`.
     pub(crate) fn signer(&self, credentials: Option<&Credentials>) -> Result<Caller, Rejection> {
-        let ring: Arc<Ring> = match &self.access {
-            Access::Everything => return Ok(Caller::of_everything()),
-            Access::Anonymous(public) => return Ok(Caller::anybody(public.current())),
-            Access::Keys(ring) => ring.current(),
+        let ring = match self.ring() {
+            Ok(ring) => ring,
+            Err(anybody) => return Ok(anybody),
         };
         match credentials {
             None => ring.stranger().ok_or(Rejection::Missing),
@@ -117,12 +115,17 @@ impl Gate {
         }
     }
 
-    pub(crate) fn unauthenticated(&self, dialect: DialectLabel) {
-        self.metrics.refused(dialect, Refused::Unauthenticated);
+    /// The principals by whom credentials are judged; where none are asked for, who everybody is.
+    fn ring(&self) -> Result<Arc<Ring>, Caller> {
+        match &self.access {
+            Access::Everything => Err(Caller::of_everything()),
+            Access::Anonymous(public) => Err(Caller::anybody(public.current())),
+            Access::Keys(ring) => Ok(ring.current()),
+        }
     }
 
-    pub(crate) fn busy(&self, dialect: DialectLabel) {
-        self.metrics.refused(dialect, Refused::Listings);
+    pub(crate) fn unauthenticated(&self, dialect: DialectLabel) {
+        self.metrics.refused(dialect, Refused::Unauthenticated);
     }
 
     pub(crate) fn denied(&self, dialect: DialectLabel) {

@@ -17,22 +17,22 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
 /// may be in flight, so that those who promise bodies and send none keep nobody out.
 const DRAINS: usize = 64;
 
-/// Turns at waiting for bodies that nobody wants.
+/// Permits to wait for bodies that nobody wants.
 #[derive(Debug)]
 pub(crate) struct Drains {
-    turns: Semaphore,
+    permits: Semaphore,
 }
 
 impl Default for Drains {
     fn default() -> Self {
         Self {
-            turns: Semaphore::new(DRAINS),
+            permits: Semaphore::new(DRAINS),
         }
     }
 }
 
 impl Drains {
-    /// Reads and forgets a request's body, within bounds: what has come, and what comes soon if there is a turn to wait for it. Who gets none has its
+    /// Reads and forgets a request's body, within bounds: what has come, and what comes soon if there is a permit to wait for it. Who gets none has its
     /// answer at once.
     pub(crate) async fn drain<B: http_body::Body<Data = bytes::Bytes>>(&self, body: B) {
         if body.is_end_stream() {
@@ -42,7 +42,7 @@ impl Drains {
         if poll!(reading.as_mut()).is_ready() {
             return;
         }
-        let Ok(_turn) = self.turns.try_acquire() else {
+        let Ok(_permit) = self.permits.try_acquire() else {
             return;
         };
         // A client too slow to finish gets its answer now.

@@ -6,23 +6,23 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use ::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use ::http::header::{CONTENT_LENGTH, HeaderName, RETRY_AFTER};
 use ::http::{HeaderValue, Method, Request, Response, StatusCode};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full};
 use object_store::ObjectStore;
 use tracing::Instrument;
 
 use crate::access::foreign;
-use crate::edge::{Edge, Gate, RETRY_AFTER_SECONDS};
+use crate::edge::{Authenticator, Edge, RETRY_AFTER_SECONDS};
+use crate::exchange::Exchange;
 use crate::http::HttpDialect;
 use crate::listener::Limits;
 use crate::metrics::{DialectLabel, HttpMetrics, Refused};
 use crate::s3::S3Dialect;
 use crate::trace::REQUEST_ID;
-use crate::visit::Visit;
 
 /// The request id, as S3 writes it.
 const AMZ_REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
@@ -54,7 +54,7 @@ pub struct DataSurface {
 struct Dialects {
     s3: S3Dialect,
     http: HttpDialect,
-    gate: Gate,
+    auth: Authenticator,
     metrics: HttpMetrics,
     limits: Limits,
     access_log: bool,
@@ -76,14 +76,14 @@ impl DataSurface {
             limits,
             access_log,
         } = edge;
-        let gate = Gate::new(access, own_names, metrics.clone());
-        let s3 = S3Dialect::new(Arc::clone(&store), gate.clone());
-        let http = HttpDialect::new(store, gate.clone());
+        let auth = Authenticator::new(access, own_names, metrics.clone());
+        let s3 = S3Dialect::new(Arc::clone(&store), auth.clone());
+        let http = HttpDialect::new(store, auth.clone());
         Self {
             dialects: Arc::new(Dialects {
                 s3,
                 http,
-                gate,
+                auth,
                 metrics,
                 limits,
                 access_log,
@@ -105,19 +105,22 @@ impl DataSurface {
             (DialectLabel::S3, S3Dialect::operation(&method, uri))
         };
         let measure = dialects.metrics.start(dialect, operation);
-        let mut visit = Visit::new(&request, measure, dialects.access_log);
+        let mut exchange = Exchange::new(&request, measure, dialects.access_log);
+        let trace = exchange.ids.trace_parent();
         let response = match (dialects.refuse(dialect, &request), dialect) {
             (Some(refused), _) => refused,
             (None, DialectLabel::Http) => {
-                let answering = dialects.http.handle(request, &visit.who);
-                answering.instrument(visit.span.clone()).await
+                let answering = dialects.http.handle(request, &exchange.who);
+                let answering = answering.instrument(exchange.span.clone());
+                trace.scope(answering).await
             }
             (None, DialectLabel::S3) => {
-                let answering = dialects.s3.handle(operation, request, &visit.who);
-                answering.instrument(visit.span.clone()).await
+                let answering = dialects.s3.handle(operation, request, &exchange.who);
+                let answering = answering.instrument(exchange.span.clone());
+                trace.scope(answering).await
             }
         };
-        visit.answered(response.status());
+        exchange.answered(response.status());
         let (mut parts, mut body) = response.into_parts();
         if method == Method::HEAD {
             // The answer to HEAD has the length of the body that it does not have. A 304 has that of the object or none (RFC 9110 8.6).
@@ -131,13 +134,13 @@ impl DataSurface {
             }
             body = boxed(http_body_util::Empty::new());
         }
-        if let Ok(id) = HeaderValue::from_str(&visit.ids.request) {
+        if let Ok(id) = HeaderValue::from_str(&exchange.ids.request) {
             if dialect == DialectLabel::S3 {
                 parts.headers.insert(AMZ_REQUEST_ID, id.clone());
             }
             parts.headers.insert(REQUEST_ID, id);
         }
-        Response::from_parts(parts, ResponseBody::new(body, visit))
+        Response::from_parts(parts, ResponseBody::new(body, exchange))
     }
 }
 
@@ -152,8 +155,8 @@ impl Dialects {
             self.metrics.refused(dialect, reason);
             return Some(slow_down(dialect));
         }
-        let host = self.gate.foreign_host(request.uri(), request.headers())?;
-        self.gate.denied(dialect);
+        let host = self.auth.foreign_host(request.uri(), request.headers())?;
+        self.auth.denied(dialect);
         Some(misnamed(dialect, host))
     }
 
@@ -184,24 +187,13 @@ pub(crate) fn slow_down(dialect: DialectLabel) -> Response<DialectBody> {
     response
 }
 
-/// 403 for who asks by a foreign name, in the dialect's words.
+/// 403 for who asks by a foreign name.
 fn misnamed(dialect: DialectLabel, host: &[u8]) -> Response<DialectBody> {
     let message = foreign(host);
-    let (kind, text) = match dialect {
-        DialectLabel::S3 => (
-            "application/xml",
-            format!(
-                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>AccessDenied</Code><Message>{message}</Message></Error>"
-            ),
-        ),
-        DialectLabel::Http => ("text/plain; charset=utf-8", format!("{message}\n")),
-    };
-    let mut response = Response::new(boxed(Full::from(text)));
-    *response.status_mut() = StatusCode::FORBIDDEN;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    response
+    match dialect {
+        DialectLabel::S3 => S3Dialect::forbidden(&message),
+        DialectLabel::Http => HttpDialect::forbidden(&message),
+    }
 }
 
 impl<B> tower::Service<Request<B>> for DataSurface
@@ -226,16 +218,16 @@ where
 #[derive(Debug)]
 pub struct ResponseBody {
     inner: DialectBody,
-    visit: Visit,
+    exchange: Exchange,
 }
 
 impl ResponseBody {
-    fn new(inner: DialectBody, mut visit: Visit) -> Self {
+    fn new(inner: DialectBody, mut exchange: Exchange) -> Self {
         // hyper does not poll a body that is known to be at its end.
         if inner.is_end_stream() {
-            visit.measure.ended();
+            exchange.measure.ended();
         }
-        Self { inner, visit }
+        Self { inner, exchange }
     }
 }
 
@@ -247,10 +239,12 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Self { inner, visit } = &mut *self;
-        let _span = visit.span.enter();
-        let measure = &mut visit.measure;
-        let frame = std::task::ready!(Pin::new(&mut *inner).poll_frame(cx));
+        let Self { inner, exchange } = &mut *self;
+        let _span = exchange.span.enter();
+        let measure = &mut exchange.measure;
+        let trace = exchange.ids.trace_parent();
+        let polled = trace.sync_scope(|| Pin::new(&mut *inner).poll_frame(cx));
+        let frame = std::task::ready!(polled);
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {

@@ -4,6 +4,8 @@
 //! - A valid `traceparent` (W3C Trace Context, section 3.2) is taken up: logs carry its trace id, its span as parent, and a span id of our own.
 //!   Without one a trace begins here.
 //!
+//! - What is done for a request, here or by whoever is asked for something on its behalf, is done within its trace: [`TraceParent::current`].
+//!
 //! Ids are random numbers, not secrets.
 
 use std::fmt;
@@ -28,6 +30,59 @@ pub(crate) struct Ids {
     pub(crate) span: SpanId,
     /// The client's span.
     pub(crate) parent: Option<SpanId>,
+}
+
+/// The trace that something is done in, and the span of the request that it is done for: a `traceparent` for whoever is asked on its behalf. It is said
+/// to be recorded by nobody, for logs are all that is kept of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceParent {
+    trace: TraceId,
+    span: SpanId,
+}
+
+tokio::task_local! {
+    static CURRENT: TraceParent;
+}
+
+impl TraceParent {
+    /// That of the request that is being answered, or that a task was begun for within its trace.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        CURRENT.try_with(|current| *current).ok()
+    }
+
+    /// Does something within the trace.
+    pub fn scope<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, work)
+    }
+
+    /// Does something within the trace that does not wait.
+    pub(crate) fn sync_scope<T>(self, work: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, work)
+    }
+}
+
+impl fmt::Display for TraceParent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "00-{}-{}-00", self.trace, self.span)
+    }
+}
+
+/// A task that is done within the current trace, if there is one, wherever it runs.
+pub fn in_current_trace<F: Future>(task: F) -> impl Future<Output = F::Output> {
+    let current = TraceParent::current();
+    async move {
+        match current {
+            Some(current) => current.scope(task).await,
+            None => task.await,
+        }
+    }
+}
+
+/// A span for the logs of a request with these headers: within the trace that they carry, if they do.
+#[must_use]
+pub fn request_span(headers: &HeaderMap) -> tracing::Span {
+    Ids::of(headers).span()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +121,25 @@ impl Ids {
             trace: context.map_or_else(|| TraceId(fastrand::u128(1..)), |(trace, _)| trace),
             span: SpanId(fastrand::u64(1..)),
             parent: context.map(|(_, span)| span),
+        }
+    }
+
+    /// What logs of the request are written in.
+    pub(crate) fn span(&self) -> tracing::Span {
+        tracing::info_span!(
+            target: "vdt::request",
+            "request",
+            request_id = %self.request,
+            trace_id = %self.trace,
+            span_id = %self.span,
+        )
+    }
+
+    /// What is done for the request is done within this.
+    pub(crate) fn trace_parent(&self) -> TraceParent {
+        TraceParent {
+            trace: self.trace,
+            span: self.span,
         }
     }
 }
@@ -141,6 +215,25 @@ mod tests {
         }
         assert!(parse(&longer.replace("00-4", "01-4")).is_some());
         assert_eq!(ids(TRACE_PARENT, &[TRACE, TRACE]).parent, None);
+    }
+
+    #[tokio::test]
+    async fn what_is_done_for_a_request_is_done_in_its_trace() {
+        let ids = ids(TRACE_PARENT, &[TRACE]);
+        let current = || TraceParent::current().map(|current| current.to_string());
+        let (elsewhere, task) = ids
+            .trace_parent()
+            .scope(async {
+                (
+                    tokio::spawn(async move { current() }),
+                    in_current_trace(async move { current() }),
+                )
+            })
+            .await;
+        assert_eq!(elsewhere.await.expect("it ends"), None);
+        let told = tokio::spawn(task).await.expect("it ends").expect("a trace");
+        assert_eq!(parse(&told), Some((ids.trace, ids.span)));
+        assert_eq!(current(), None);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use vdt_store::{Outcome, RequestError, StateStore};
 
 use crate::{
     metrics::Metrics,
-    socket::Late,
+    socket::LateOrigin,
     tables::{Claim, Served, Tables},
     units,
 };
@@ -31,7 +31,7 @@ pub(crate) type CacheReporter = Arc<dyn Fn() -> CacheReport + Send + Sync>;
 /// What the admin listener shows.
 pub(crate) struct AdminState {
     tables: Arc<Tables>,
-    origin: Late,
+    origin: LateOrigin,
     metrics: Arc<Metrics>,
     files: files::Files,
     groups: groups::Groups,
@@ -49,7 +49,7 @@ impl fmt::Debug for AdminState {
 
 impl AdminState {
     /// The admin surface of `tables`.
-    pub(crate) fn new(tables: Arc<Tables>, origin: Late, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(tables: Arc<Tables>, origin: LateOrigin, metrics: Arc<Metrics>) -> Self {
         Self {
             tables,
             groups: groups::Groups::new(origin.clone()),
@@ -83,9 +83,9 @@ impl AdminState {
                 Ok((Arc::clone(served), path))
             }
             (Some(served), Ok(_)) if served.whose() == Claim::Unclaimed => {
-                Err(AdminError::Unavailable {
-                    message: format!("whether {table} is this resource's is not known yet"),
-                })
+                Err(AdminError::unavailable(format!(
+                    "whether {table} is this resource's is not known yet"
+                )))
             }
             _ => Err(AdminError::NotFound {
                 table: table.to_owned(),
@@ -94,9 +94,8 @@ impl AdminState {
     }
 
     fn state(&self) -> Result<StateStore, AdminError> {
-        self.tables.state().ok_or_else(|| AdminError::Unavailable {
-            message: "the state store is not open yet".to_owned(),
-        })
+        let state = self.tables.state();
+        state.ok_or_else(|| AdminError::unavailable("the state store is not open yet"))
     }
 }
 
@@ -121,10 +120,10 @@ impl Admin for AdminState {
             }
             reports.push(match wait {
                 false => {
-                    served.ask().map_err(unavailable)?;
+                    served.ask().map_err(not_asked)?;
                     outcome(served, RefreshOutcome::Queued)
                 }
-                true => match served.ask_and_wait().await.map_err(unavailable)? {
+                true => match served.ask_and_wait().await.map_err(not_asked)? {
                     Some(refreshed) => report(served, &refreshed),
                     None => RefreshReport {
                         message: served.status().error.map(|(_, message)| message),
@@ -142,6 +141,7 @@ impl Admin for AdminState {
             let status = served.status();
             let mut report = report::table(
                 &served.path,
+                served.is_given,
                 &status,
                 cache.as_ref(),
                 now_ms(),
@@ -212,15 +212,11 @@ impl Admin for AdminState {
 }
 
 fn to_json(report: &impl serde::Serialize) -> Result<Value, AdminError> {
-    serde_json::to_value(report).map_err(|error| AdminError::Unavailable {
-        message: error.to_string(),
-    })
+    serde_json::to_value(report).map_err(|error| AdminError::unavailable(error.to_string()))
 }
 
-fn unavailable(error: RequestError) -> AdminError {
-    AdminError::Unavailable {
-        message: error.to_string(),
-    }
+fn not_asked(error: RequestError) -> AdminError {
+    AdminError::unavailable(error.to_string())
 }
 
 fn outcome(served: &Served, outcome: RefreshOutcome) -> RefreshReport {
@@ -237,7 +233,7 @@ fn report(served: &Served, refreshed: &Outcome) -> RefreshReport {
             };
         }
     };
-    let mut notes = report::held(done);
+    let mut notes = report::held(done, served.is_given);
     let is_held = !notes.is_empty();
     if done.unsettled > 0 {
         let count = units::count(done.unsettled, "artifact");
@@ -287,7 +283,7 @@ mod tests {
         let served = Arc::new(Served::open(path, "papers".to_owned(), refresher));
         let metrics = Arc::new(Metrics::new(false).0);
         let tables = Arc::new(Tables::new(vec![served], Vec::new()));
-        let admin = AdminState::new(tables.clone(), Late::new(tables), metrics);
+        let admin = AdminState::new(tables.clone(), LateOrigin::new(tables), metrics);
         for wait in [false, true] {
             let reports = admin.refresh(None, wait).await.expect("it answers");
             assert_eq!(reports[0]["outcome"], "Failed", "{reports}");

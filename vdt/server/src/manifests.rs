@@ -127,8 +127,19 @@ pub(crate) fn apply(given: &GivenArgs, declared: &mut [Declared]) -> Result<(), 
     Ok(())
 }
 
+/// What could be read of everything that was named.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Loaded {
+    /// What can be served.
+    pub(crate) declared: Vec<Declared>,
+    /// What cannot, and why.
+    pub(crate) problems: Vec<Problem>,
+    /// Of the latter, what is refused for nothing but that one before it declares the same table.
+    pub(crate) doubles: Vec<Declared>,
+}
+
 /// Reads what can be read of everything that `args` names; the rest is told.
-pub(crate) fn load_what_can_be(args: &SourceArgs) -> (Vec<Declared>, Vec<Problem>) {
+pub(crate) fn load_what_can_be(args: &SourceArgs) -> Loaded {
     let (mut declared, mut problems) = (Vec::new(), Vec::new());
     let mut take = |given: String, loaded: anyhow::Result<Vec<Declared>>| match loaded {
         Ok(loaded) => declared.extend(loaded),
@@ -153,19 +164,27 @@ pub(crate) fn load_what_can_be(args: &SourceArgs) -> (Vec<Declared>, Vec<Problem
         }
     }
     let refused = refusals(&declared);
-    let mut served = Vec::new();
-    for (one, lines) in declared.into_iter().zip(refused) {
-        match lines.is_empty() {
-            true => served.push(one),
-            false => problems.push(Problem {
-                manifest: one.table.table_path(),
-                origin: one.origin,
-                message: lines.join("\n"),
-                may_pass: false,
-            }),
+    let doubled = vdt_crds::doubles(declared.iter().map(place));
+    let mut loaded = Loaded {
+        problems,
+        ..Loaded::default()
+    };
+    for ((one, lines), double) in declared.into_iter().zip(refused).zip(doubled) {
+        if lines.is_empty() {
+            loaded.declared.push(one);
+            continue;
+        }
+        loaded.problems.push(Problem {
+            manifest: one.table.table_path(),
+            origin: one.origin.clone(),
+            message: lines.join("\n"),
+            may_pass: false,
+        });
+        if double.is_some() && lines.len() == 1 {
+            loaded.doubles.push(one);
         }
     }
-    (served, problems)
+    loaded
 }
 
 /// What is looked at again while the process runs: everything in `args` that is a file or a folder of manifests.
@@ -283,7 +302,12 @@ fn check(declared: &[Declared]) -> anyhow::Result<()> {
 
 /// What is wrong with each table, a line each.
 fn refusals(declared: &[Declared]) -> Vec<Vec<String>> {
-    vdt_crds::refusals(declared.iter().map(|one| (&one.table, &*one.origin)))
+    vdt_crds::refusals(declared.iter().map(place))
+}
+
+/// A resource, and the place that it comes with.
+fn place(declared: &Declared) -> (&VirtualTable, &str) {
+    (&declared.table, &declared.origin)
 }
 
 /// One line for a violation.

@@ -1,15 +1,20 @@
 //! Metrics of tables, refreshes and source reads, beside those of the data listener. Prometheus text.
 
+use std::{
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
-};
-use vdt_dialect::HttpMetrics;
+use vdt_dialect::{HttpMetrics, metrics::registered};
 use vdt_store::{TableStatus, origin::SourceReads};
 
 use crate::tables::Served;
@@ -57,26 +62,77 @@ impl Metrics {
             false => HttpMetrics::default(),
         };
         let metrics = Self {
-            registry: Mutex::default(),
-            version: Family::default(),
-            artifacts: Family::default(),
-            artifact_bytes: Family::default(),
-            unsettled: Family::default(),
-            refreshes: Family::default(),
-            failures: Family::default(),
-            last_success: Family::default(),
-            duration: Family::default(),
-            interval: Family::default(),
-            current: Family::default(),
-            skipped: Family::default(),
-            manifest_current: Family::default(),
-            source_requests: Counter::default(),
-            source_bytes: Counter::default(),
-        };
-        metrics.register(&mut registry);
-        let metrics = Self {
+            version: registered(
+                &mut registry,
+                "vdt_table_version",
+                "Newest version of the table",
+            ),
+            artifacts: registered(
+                &mut registry,
+                "vdt_table_artifacts",
+                "Artifacts in the newest version",
+            ),
+            artifact_bytes: registered(
+                &mut registry,
+                "vdt_table_artifacts_bytes",
+                "Bytes of the artifacts in the newest version",
+            ),
+            unsettled: registered(
+                &mut registry,
+                "vdt_table_unsettled_artifacts",
+                "Artifacts held back until they have settled",
+            ),
+            refreshes: registered(
+                &mut registry,
+                "vdt_refresh_runs",
+                "Refreshes that ended since the start",
+            ),
+            failures: registered(
+                &mut registry,
+                "vdt_refresh_failures",
+                "Refreshes that failed since the start",
+            ),
+            last_success: registered(
+                &mut registry,
+                "vdt_refresh_last_success_timestamp_seconds",
+                "When the last refresh ended that listed every source, Unix time",
+            ),
+            duration: registered(
+                &mut registry,
+                "vdt_refresh_duration_seconds",
+                "How long the last refresh took",
+            ),
+            interval: registered(
+                &mut registry,
+                "vdt_table_refresh_interval_seconds",
+                "Longest time that the timer leaves between two refreshes while all is well; none without a timer",
+            ),
+            current: registered(
+                &mut registry,
+                "vdt_source_current",
+                "1 when the newest version shows what the source holds",
+            ),
+            skipped: registered(
+                &mut registry,
+                "vdt_source_skipped_keys",
+                "Keys of the last listing that cannot be served",
+            ),
+            manifest_current: registered(
+                &mut registry,
+                "vdt_table_manifest_current",
+                "1 when no newer manifest of the table is refused",
+            ),
+            source_requests: registered(
+                &mut registry,
+                "vdt_source_requests",
+                "Reads of source objects since the start",
+            ),
+            source_bytes: registered(
+                &mut registry,
+                "vdt_source_read_bytes",
+                "Bytes read of source objects since the start",
+            ),
             registry: Mutex::new(registry),
-            ..metrics
         };
         (metrics, http)
     }
@@ -84,89 +140,15 @@ impl Metrics {
     /// Gives `make` the registry, to add metrics of its own.
     pub(crate) async fn with_registry<T>(&self, make: impl AsyncFnOnce(&mut Registry) -> T) -> T {
         // Taken out for the while: whoever asks for metrics meanwhile sees none of them.
-        let mut registry =
-            std::mem::take(&mut *self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut registry = mem::take(&mut *self.registry.lock());
         let made = make(&mut registry).await;
-        *self.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
+        *self.registry.lock() = registry;
         made
-    }
-
-    fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "vdt_table_version",
-            "Newest version of the table",
-            self.version.clone(),
-        );
-        registry.register(
-            "vdt_table_artifacts",
-            "Artifacts in the newest version",
-            self.artifacts.clone(),
-        );
-        registry.register(
-            "vdt_table_artifacts_bytes",
-            "Bytes of the artifacts in the newest version",
-            self.artifact_bytes.clone(),
-        );
-        registry.register(
-            "vdt_table_unsettled_artifacts",
-            "Artifacts held back until they have settled",
-            self.unsettled.clone(),
-        );
-        registry.register(
-            "vdt_refresh_runs",
-            "Refreshes that ended since the start",
-            self.refreshes.clone(),
-        );
-        registry.register(
-            "vdt_refresh_failures",
-            "Refreshes that failed since the start",
-            self.failures.clone(),
-        );
-        registry.register(
-            "vdt_refresh_last_success_timestamp_seconds",
-            "When the last refresh ended that listed every source, Unix time",
-            self.last_success.clone(),
-        );
-        registry.register(
-            "vdt_refresh_duration_seconds",
-            "How long the last refresh took",
-            self.duration.clone(),
-        );
-        registry.register(
-            "vdt_table_refresh_interval_seconds",
-            "Longest time that the timer leaves between two refreshes while all is well; none without a timer",
-            self.interval.clone(),
-        );
-        registry.register(
-            "vdt_source_current",
-            "1 when the newest version shows what the source holds",
-            self.current.clone(),
-        );
-        registry.register(
-            "vdt_source_skipped_keys",
-            "Keys of the last listing that cannot be served",
-            self.skipped.clone(),
-        );
-        registry.register(
-            "vdt_table_manifest_current",
-            "1 when no newer manifest of the table is refused",
-            self.manifest_current.clone(),
-        );
-        registry.register(
-            "vdt_source_requests",
-            "Reads of source objects since the start",
-            self.source_requests.clone(),
-        );
-        registry.register(
-            "vdt_source_read_bytes",
-            "Bytes read of source objects since the start",
-            self.source_bytes.clone(),
-        );
     }
 
     /// Prometheus text of everything, with the tables as they are now.
     pub(crate) fn encode(&self, tables: &[Arc<Served>], reads: SourceReads) -> String {
-        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let registry = self.registry.lock();
         self.forget();
         for served in tables {
             self.observe(&served.path, &served.status());
@@ -303,7 +285,7 @@ mod tests {
     fn of_a_table_as_it_was_committed_only_what_is_known_is_shown() {
         let (metrics, _) = Metrics::new(false);
         let served = Served::pending("c/s/t".to_owned(), "t".to_owned(), None);
-        served.stands(vdt_store::RefreshReport {
+        served.committed(vdt_store::RefreshReport {
             artifacts: 7,
             ..vdt_store::RefreshReport::of_version("c/s/t", 3)
         });

@@ -2,11 +2,12 @@
 
 use std::{
     io::{IsTerminal, stderr},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
 use vdt_store::Progress;
 
 use crate::units;
@@ -49,7 +50,7 @@ impl ListingProgress {
         }
         let last = Mutex::new(Instant::now());
         Arc::new(move |artifacts, bytes| {
-            let Ok(mut last) = last.lock() else { return };
+            let mut last = last.lock();
             if last.elapsed() >= PLAIN_EVERY {
                 *last = Instant::now();
                 eprintln!("  {}", line(&table, artifacts, bytes));

@@ -4,12 +4,13 @@
 
 mod served;
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use tokio::sync::watch;
 use tracing::warn;
 use vdt_crds::META_SUFFIX;
-use vdt_store::{StateStore, Versions};
+use vdt_store::{SourceOutcome, StateStore, Versions};
 
 pub(crate) use served::{Claim, Served};
 
@@ -33,15 +34,15 @@ impl Problem {
     }
 }
 
-/// What is shown of a path. What is not ours is not ours to show, whoever asks.
+/// Whether a path is shown. What is not ours is not ours to show, whoever asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shown {
-    /// What is there.
-    Something,
+pub(crate) enum Visibility {
+    /// What is there is.
+    Visible,
     /// The state has not said yet whose it is, or a manifest that cannot be used may declare it.
-    NotYet,
-    /// Nothing, ever.
-    Nothing,
+    Unknown,
+    /// It is not.
+    Hidden,
 }
 
 /// Tables in the order of their declaration, and what was declared and cannot be served.
@@ -68,43 +69,43 @@ impl Tables {
 
     /// The tables as they are declared now.
     pub(crate) fn served(&self) -> Arc<[Arc<Served>]> {
-        Arc::clone(&self.read().0)
+        Arc::clone(&self.declared.read().0)
     }
 
     /// What is declared now and cannot be served.
     pub(crate) fn problems(&self) -> Arc<[Problem]> {
-        Arc::clone(&self.read().1)
+        Arc::clone(&self.declared.read().1)
     }
 
-    /// Whether anything is shown at `path`: it lies in a table of ours or in its twin without data, or is a folder that one of them lies in.
-    pub(crate) fn shows(&self, path: &str) -> Shown {
+    /// Whether `path` is shown: it lies in a table of ours or in its twin without data, or is a folder that one of them lies in.
+    pub(crate) fn visibility(&self, path: &str) -> Visibility {
         match self.declared_at(path) {
-            Some(shown) => shown,
-            None if self.may_declare(path) => Shown::NotYet,
-            None => Shown::Nothing,
+            Some(visibility) => visibility,
+            None if self.may_declare(path) => Visibility::Unknown,
+            None => Visibility::Hidden,
         }
     }
 
     /// The same in a listing of a folder above tables, which has nothing of what no manifest declares: one that cannot be read would else fail the
     /// listings of all tables, for as long as a state has any folder of others.
-    pub(crate) fn lists(&self, path: &str) -> Shown {
-        self.declared_at(path).unwrap_or(Shown::Nothing)
+    pub(crate) fn visibility_in_listing(&self, path: &str) -> Visibility {
+        self.declared_at(path).unwrap_or(Visibility::Hidden)
     }
 
-    /// What is shown at `path` of tables that are declared; `None` if there are none.
-    fn declared_at(&self, path: &str) -> Option<Shown> {
+    /// Whether `path` is shown because of tables that are declared; `None` if there are none.
+    fn declared_at(&self, path: &str) -> Option<Visibility> {
         let served = self.served();
-        let mut shown = None;
+        let mut visibility = None;
         for table in served.iter().filter(|table| meets(&table.path, path)) {
             match table.whose() {
-                Claim::Ours => return Some(Shown::Something),
-                Claim::Unclaimed => shown = Some(Shown::NotYet),
+                Claim::Ours => return Some(Visibility::Visible),
+                Claim::Unclaimed => visibility = Some(Visibility::Unknown),
                 Claim::OfAnother => {
-                    shown.get_or_insert(Shown::Nothing);
+                    visibility.get_or_insert(Visibility::Hidden);
                 }
             }
         }
-        shown
+        visibility
     }
 
     /// Whether a manifest that cannot be used may declare what lies at `path`. To a process that was started after it was broken its table is not known,
@@ -124,15 +125,7 @@ impl Tables {
 
     /// Puts others in their place.
     pub(crate) fn declare(&self, served: Vec<Arc<Served>>, problems: Vec<Problem>) {
-        let declared = (served.into(), problems.into());
-        *self
-            .declared
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = declared;
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, Declared> {
-        self.declared.read().unwrap_or_else(PoisonError::into_inner)
+        *self.declared.write() = (served.into(), problems.into());
     }
 
     /// The state is open from now on.
@@ -171,6 +164,17 @@ impl Tables {
         if let Some(table) = served.iter().find(|served| is_of(&served.path)) {
             table.drift();
         }
+    }
+}
+
+/// What is wrong with a source, with a remedy that whoever gave a folder or bucket without a manifest (`is_given`) can carry out.
+pub(crate) fn remedied(source: &SourceOutcome, is_given: bool) -> String {
+    match source.is_held() && is_given {
+        true => format!(
+            "{}; without a manifest, start `vdt serve` with --on-shrink apply",
+            source.message
+        ),
+        false => source.message.clone(),
     }
 }
 
@@ -219,14 +223,14 @@ mod tests {
             "main/docs/papers_meta/_delta_log/0.json",
         ];
         for path in shown {
-            assert_eq!(tables.shows(path), Shown::NotYet, "{path:?}");
+            assert_eq!(tables.visibility(path), Visibility::Unknown, "{path:?}");
         }
         served[0]
             .claim(&memory().await, "docs/papers")
             .await
             .unwrap();
         for path in shown {
-            assert_eq!(tables.shows(path), Shown::Something, "{path:?}");
+            assert_eq!(tables.visibility(path), Visibility::Visible, "{path:?}");
         }
         for path in [
             "mai",
@@ -236,11 +240,11 @@ mod tests {
             "main/docs/papers_more/x",
             "other/docs/papers",
         ] {
-            assert_eq!(tables.shows(path), Shown::Nothing, "{path:?}");
+            assert_eq!(tables.visibility(path), Visibility::Hidden, "{path:?}");
         }
         tables.declare(Vec::new(), Vec::new());
         for path in ["main/docs/papers/_delta_log/0.json", ""] {
-            assert_eq!(tables.shows(path), Shown::Nothing, "{path:?}");
+            assert_eq!(tables.visibility(path), Visibility::Hidden, "{path:?}");
         }
     }
 
@@ -258,17 +262,21 @@ mod tests {
             "main/docs/b/_delta_log/0.json",
             "main/docs/c/_delta_log/0.json",
         );
-        let shown = |problems: Vec<Problem>| {
+        let seen = |problems: Vec<Problem>| {
             tables.declare(served.clone(), problems);
-            [b, c, "main/docs/a/_delta_log/0.json"].map(|path| tables.shows(path))
+            [b, c, "main/docs/a/_delta_log/0.json"].map(|path| tables.visibility(path))
         };
-        let all = [Shown::NotYet, Shown::NotYet, Shown::Something];
-        assert_eq!(shown(vec![problem("b.yaml")]), all);
+        let all = [
+            Visibility::Unknown,
+            Visibility::Unknown,
+            Visibility::Visible,
+        ];
+        assert_eq!(seen(vec![problem("b.yaml")]), all);
         // Its tables may be known, though they cannot be served.
-        let its = [Shown::NotYet, Shown::Nothing, Shown::Something];
-        assert_eq!(shown(vec![problem("main/docs/b")]), its);
-        let mended = [Shown::Nothing, Shown::Nothing, Shown::Something];
-        assert_eq!(shown(Vec::new()), mended);
+        let its = [Visibility::Unknown, Visibility::Hidden, Visibility::Visible];
+        assert_eq!(seen(vec![problem("main/docs/b")]), its);
+        let mended = [Visibility::Hidden, Visibility::Hidden, Visibility::Visible];
+        assert_eq!(seen(Vec::new()), mended);
     }
 
     #[tokio::test]
@@ -279,15 +287,19 @@ mod tests {
         served[0].claim(&state, "docs/other").await.unwrap_err();
         let paths = ["c/s/t/_delta_log/0.json", "c/s/t_meta/_delta_log/0.json"];
         for path in paths {
-            assert_eq!(tables.shows(path), Shown::Nothing, "{path}");
+            assert_eq!(tables.visibility(path), Visibility::Hidden, "{path}");
         }
         // What it says next, such as that the state is away, is no claim.
         served[0].failed("StateUnavailable", "no".to_owned());
         for path in paths {
-            assert_eq!(tables.shows(path), Shown::Nothing, "{path}");
+            assert_eq!(tables.visibility(path), Visibility::Hidden, "{path}");
         }
-        assert_eq!(tables.shows("c/s"), Shown::NotYet, "for the other one");
+        assert_eq!(
+            tables.visibility("c/s"),
+            Visibility::Unknown,
+            "for the other one"
+        );
         served[1].claim(&state, "docs/u").await.unwrap();
-        assert_eq!(tables.shows("c/s"), Shown::Something);
+        assert_eq!(tables.visibility("c/s"), Visibility::Visible);
     }
 }

@@ -5,7 +5,7 @@
 //!   in between. Other loopback addresses are not trusted: service meshes deliver strangers' connections from `127.0.0.6`.
 //! - **with a bearer token**: see [`Tokens`]. A request that carries one is judged by it alone.
 //!
-//! A browser on this machine is no friend of everything that runs in it, so local requests pass three more doors: the `Host` is a loopback name
+//! A browser on this machine also runs what others wrote, so local requests pass three more checks: the `Host` is a loopback name
 //! (a foreign name that resolves to loopback is DNS rebinding), an `Origin` is exactly that host, and fetches that the browser calls cross-site are
 //! refused. Programs send neither `Origin` nor `Sec-Fetch-Site`, browsers send both with every POST.
 //!

@@ -11,6 +11,8 @@
 //! file that cannot be read, or holds no key, leaves the keys as they were and says so in the log.
 
 use std::fmt;
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -58,12 +60,28 @@ struct Held {
     keys: Vec<DecodingKey>,
 }
 
-/// What changes when a file does. Kubernetes swaps a symbolic link, so the file is another one.
+/// What changes when a file does (decision 16). Kubernetes swaps a symbolic link, so the file is another one; a write in place that resets the time of
+/// its modification still moves the change time, which the system alone sets.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp {
-    modified: Option<SystemTime>,
+    /// Device and number.
+    inode: (u64, u64),
     bytes: u64,
-    inode: u64,
+    /// Of its content, in seconds and nanoseconds.
+    modified: (i64, i64),
+    /// Of content or inode.
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(file: &Metadata) -> Self {
+        Self {
+            inode: (file.dev(), file.ino()),
+            bytes: file.size(),
+            modified: (file.mtime(), file.mtime_nsec()),
+            changed: (file.ctime(), file.ctime_nsec()),
+        }
+    }
 }
 
 /// Why a key file is of no use.
@@ -189,7 +207,7 @@ impl KeyFile {
             source,
         };
         let file = tokio::fs::File::open(&self.path).await.map_err(failed)?;
-        let stamp = stamp(&file.metadata().await.map_err(failed)?);
+        let stamp = Stamp::of(&file.metadata().await.map_err(failed)?);
         if self.held.load().stamp == Some(stamp) {
             return Ok(());
         }
@@ -215,14 +233,6 @@ impl KeyFile {
             path: self.path.clone(),
             reason,
         }
-    }
-}
-
-fn stamp(found: &std::fs::Metadata) -> Stamp {
-    Stamp {
-        modified: found.modified().ok(),
-        bytes: found.len(),
-        inode: std::os::unix::fs::MetadataExt::ino(found),
     }
 }
 

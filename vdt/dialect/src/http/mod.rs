@@ -27,11 +27,11 @@ use object_store::path::Path;
 use self::location::Location;
 use crate::access::{Caller, DENIED, NO_CREDENTIALS, visible};
 use crate::answer::{self, Failure, HeadRange, ReadRequest};
-use crate::edge::{Gate, Rejection};
+use crate::edge::{Authenticator, Rejection};
+use crate::exchange::Who;
 use crate::listings::{Listings, exists};
 use crate::metrics::{DialectLabel, Operation};
 use crate::surface::{DialectBody, boxed};
-use crate::visit::Who;
 
 /// First segment of every path of this dialect.
 const ROOT: &str = "/v1";
@@ -48,16 +48,16 @@ const TABLE_PARTS: usize = 3;
 #[derive(Debug)]
 pub(crate) struct HttpDialect {
     store: Arc<dyn ObjectStore>,
-    gate: Gate,
+    auth: Authenticator,
     listings: Listings,
 }
 
 impl HttpDialect {
-    pub(crate) fn new(store: Arc<dyn ObjectStore>, gate: Gate) -> Self {
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, auth: Authenticator) -> Self {
         Self {
             store,
-            listings: Listings::new(DialectLabel::Http, LISTINGS, gate.clone()),
-            gate,
+            listings: Listings::new(DialectLabel::Http, LISTINGS, auth.metrics.clone()),
+            auth,
         }
     }
 
@@ -67,6 +67,11 @@ impl HttpDialect {
             StatusCode::SERVICE_UNAVAILABLE,
             "the server has as much to do as it can: try again",
         )
+    }
+
+    /// The answer to a request that nobody may make so.
+    pub(crate) fn forbidden(message: &str) -> Response<DialectBody> {
+        text(StatusCode::FORBIDDEN, message)
     }
 
     /// Reports whether a path is of this dialect.
@@ -97,7 +102,7 @@ impl HttpDialect {
     {
         let (parts, body) = request.into_parts();
         // A PROPFIND's body names properties; all of ours are sent whatever it says.
-        self.gate.drains.drain(body).await;
+        self.auth.drains.drain(body).await;
         let location = match Location::parse(parts.uri.path()) {
             Ok(location) => location,
             Err(refused) => return text(StatusCode::BAD_REQUEST, &refused.to_string()),
@@ -135,7 +140,7 @@ impl HttpDialect {
         location: &Location,
         who: &Who,
     ) -> Result<Caller, Box<Response<DialectBody>>> {
-        let caller = self.gate.bearer(headers).map_err(unauthenticated)?;
+        let caller = self.auth.bearer(headers).map_err(unauthenticated)?;
         who.set(caller.principal.as_ref());
         let path = match location {
             Location::Root => "",
@@ -144,7 +149,7 @@ impl HttpDialect {
         if !caller.is_denied(path) {
             return Ok(caller);
         }
-        self.gate.denied(DialectLabel::Http);
+        self.auth.denied(DialectLabel::Http);
         Err(Box::new(if caller.principal.is_some() {
             text(StatusCode::FORBIDDEN, DENIED)
         } else {
@@ -190,7 +195,7 @@ async fn is_folder(store: &dyn ObjectStore, listings: &Listings, path: &Path) ->
     if path.parts_count() > TABLE_PARTS {
         return false;
     }
-    let Some(_turn) = listings.turn(path.as_ref()).await else {
+    let Some(_permit) = listings.permit(path.as_ref()).await else {
         return false;
     };
     matches!(exists(store, path).await, Ok(true))

@@ -8,9 +8,12 @@ use ::http::header::{
     HeaderValue, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use ::http::{Response, StatusCode};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use http_body_util::Full;
 use object_store::path::Path;
 use object_store::{Error, ListResult, ObjectStore};
+use quick_xml::escape::escape;
 use sha2::{Digest, Sha256};
 
 use super::{ROOT, failed};
@@ -35,7 +38,7 @@ td.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}";
 static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        base64(&Sha256::digest(STYLE))
+        BASE64.encode(Sha256::digest(STYLE))
     );
     // Base64 and ours: a valid value.
     HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
@@ -60,8 +63,8 @@ pub(super) async fn answer(
     listings: &Listings,
     folder: Option<&Path>,
 ) -> Response<DialectBody> {
-    let turn = listings.turn(folder.map_or("", AsRef::as_ref)).await;
-    let Some(_turn) = turn else {
+    let permit = listings.permit(folder.map_or("", AsRef::as_ref)).await;
+    let Some(_permit) = permit else {
         return slow_down(DialectLabel::Http);
     };
     let listed = match store.list_with_delimiter(folder).await {
@@ -102,7 +105,7 @@ fn render(folder: Option<&Path>, mut listed: ListResult) -> String {
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>{}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<h1>",
-        escaped(&title)
+        escape(&title)
     );
     crumbs(&mut page, folder);
     page.push_str("</h1>\n<table>\n<thead><tr><th>Name</th><th>Size</th><th>Modified</th></tr></thead>\n<tbody>\n");
@@ -152,7 +155,7 @@ fn crumbs(page: &mut String, folder: Option<&Path>) {
             page,
             "<a href=\"{ROOT}/{}\">{}</a>/",
             encode(&href),
-            escaped(part.as_ref())
+            escape(part.as_ref())
         );
     }
 }
@@ -163,23 +166,8 @@ fn row(page: &mut String, target: &str, name: &str, size: &str, modified: &str) 
         page,
         "<tr><td><a href=\"{ROOT}/{}\">{}</a></td><td class=\"n\">{size}</td><td class=\"n\">{modified}</td></tr>",
         encode(target),
-        escaped(name)
+        escape(name)
     );
-}
-
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 /// A number with a narrow space between groups of three digits.
@@ -191,24 +179,6 @@ fn grouped(number: u64) -> String {
             text.push('\u{202f}');
         }
         text.push(digit);
-    }
-    text
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let bits = (0..3).fold(0_usize, |bits, at| {
-            bits << 8 | usize::from(group.get(at).copied().unwrap_or(0))
-        });
-        for at in 0..4 {
-            let digit = DIGITS.get(bits >> (18 - 6 * at) & 63).copied();
-            text.push(match digit {
-                Some(digit) if at <= group.len() => char::from(digit),
-                _ => '=',
-            });
-        }
     }
     text
 }
@@ -236,20 +206,27 @@ mod tests {
 
     #[test]
     fn the_style_is_allowed_by_its_hash_in_base64() {
-        assert_eq!(base64(b""), "");
-        assert_eq!(base64(b"a"), "YQ==");
-        assert_eq!(base64(b"ab"), "YWI=");
-        assert_eq!(base64(b"abc"), "YWJj");
         let policy = POLICY.to_str().expect("ascii");
-        assert!(policy.contains("style-src 'sha256-") && policy.starts_with("default-src 'none';"));
+        let hash = policy.split("'sha256-").nth(1).expect("a hash");
+        let (hash, rest) = hash.split_once('\'').expect("an end");
+        let digest = BASE64.decode(hash).expect("base64");
+        assert_eq!(digest, Sha256::digest(STYLE).as_slice());
+        assert!(policy.starts_with("default-src 'none'; style-src ") && rest.starts_with(';'));
     }
 
     #[test]
     fn names_are_text_and_never_markup() {
-        assert_eq!(
-            escaped("<a href='x'>&\""),
-            "&lt;a href=&#39;x&#39;&gt;&amp;&quot;"
+        let mut page = String::new();
+        let folder = Path::parse("<a href='x'>&\"").expect("a path");
+        crumbs(&mut page, Some(&folder));
+        assert!(
+            page.ends_with(">&lt;a href=&apos;x&apos;&gt;&amp;&quot;</a>/"),
+            "{page}"
         );
+    }
+
+    #[test]
+    fn digits_are_grouped_by_three() {
         assert_eq!(grouped(1_234_567), "1\u{202f}234\u{202f}567");
         assert_eq!(grouped(12), "12");
     }

@@ -119,8 +119,8 @@ pub(crate) async fn answer(
     };
     let body = match find(store, listings, depth, location).await {
         Ok(Found::Whole(status)) => boxed(Full::from(status.finish())),
-        Ok(Found::Long(status, entries, turn)) => {
-            long(status, entries, turn, path.cloned().unwrap_or_default())
+        Ok(Found::Long(status, entries, permit)) => {
+            long(status, entries, permit, path.cloned().unwrap_or_default())
         }
         Err(Refused::Failure(failure)) => {
             if let Some(path) = path {
@@ -160,8 +160,8 @@ async fn find(
         },
     };
     status.folder(&folder.map_or_else(String::new, |path| format!("{path}/")));
-    let turn = listings.turn(folder.map_or("", AsRef::as_ref)).await;
-    let turn = turn.ok_or(Refused::Busy)?;
+    let permit = listings.permit(folder.map_or("", AsRef::as_ref)).await;
+    let permit = permit.ok_or(Refused::Busy)?;
     if depth == Depth::Zero {
         let exists = match folder {
             Some(folder) => exists(store, folder).await?,
@@ -187,9 +187,9 @@ async fn find(
     if status.fill(&mut entries, WHOLE_BYTES_MAX).await? {
         return Ok(Found::Whole(status));
     }
-    drop(turn);
-    let turn = listings.long_turn().ok_or(Refused::Busy)?;
-    Ok(Found::Long(status, entries, turn))
+    drop(permit);
+    let permit = listings.long_permit().ok_or(Refused::Busy)?;
+    Ok(Found::Long(status, entries, permit))
 }
 
 /// What lies directly in a folder, in byte order.
@@ -248,22 +248,22 @@ fn present(
     present.boxed()
 }
 
-/// The rest of an answer whose beginning is written. The turn ends with it.
+/// The rest of an answer whose beginning is written. The permit ends with it.
 fn long(
     status: MultiStatus,
     entries: Entries,
-    turn: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
     path: Path,
 ) -> DialectBody {
     // What is written; the rest, until all is.
-    let start = (status, Some((entries, turn)));
+    let start = (status, Some((entries, permit)));
     let pieces = stream::try_unfold(Some(start), move |state| {
         let path = path.clone();
         async move {
             let Some((mut status, rest)) = state else {
                 return Ok(None);
             };
-            let Some((mut entries, turn)) = rest else {
+            let Some((mut entries, permit)) = rest else {
                 return Ok(Some((Bytes::from(status.finish()), None)));
             };
             let piece = Bytes::from(status.take());
@@ -273,7 +273,7 @@ fn long(
                 failure.log(&path);
                 failure
             })?;
-            let rest = (!is_end).then_some((entries, turn));
+            let rest = (!is_end).then_some((entries, permit));
             Ok::<_, Failure>(Some((piece, Some((status, rest)))))
         }
     });

@@ -5,24 +5,26 @@
 //!
 //! HTTP/2 is offered because browsers and proxies prefer it, and costs nothing to clients that do not ask for it: those that were measured speak
 //! HTTP/1.1 over many connections, which is also faster for large bodies. What one HTTP/2 connection can take is bounded by
-//! [`Limits::streams`], small windows for request bodies, a header list as large as in HTTP/1.1, and h2's own bounds on resets.
+//! [`Limits::streams`], small windows for request bodies, a header list as large as in HTTP/1.1, [`SEND_BYTES`] of each answer, and h2's own bounds on
+//! resets.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use ::http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
 use super::accept::Peer;
-use super::limits::Limits;
+use super::limits::{Limits, PROGRESS_BYTES};
 use super::report;
 use super::service::HttpService;
 use super::traffic::{Overdue, Tracked, Traffic, Watched};
@@ -34,6 +36,10 @@ const HEADER_BYTES_MIN: usize = 8192;
 
 /// Window of a request's body over HTTP/2, in bytes: none is wanted. The least that the protocol starts with.
 const WINDOW_BYTES: u32 = 65_535;
+
+/// Bytes of a body that may wait in its stream's buffer over HTTP/2, where hyper would have 400 KiB. While there are fewer, another piece of
+/// [`PROGRESS_BYTES`] is put behind them: one is sent while the next one waits, and the socket's own buffer keeps the line busy. All of it is counted as held.
+const SEND_BYTES: usize = 2 * PROGRESS_BYTES as usize;
 
 /// The first byte of a TLS record that carries a handshake (RFC 8446 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -162,6 +168,7 @@ async fn serve<IO, S>(
             .max_concurrent_streams(limits.streams)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
+            .max_send_buf_size(SEND_BYTES)
             .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX));
     } else {
         builder = builder.http1_only();
@@ -260,7 +267,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, task: F) {
-        let mut set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut set = self.set.lock();
         while let Some(ended) = set.try_join_next() {
             report(&ended);
         }

@@ -3,7 +3,7 @@
 //! ```text
 //!   Listen (TCP, Unix) ── accept ── a task for each connection: TLS handshake ── HTTP/1.1 or HTTP/2 ── service
 //!                            │                     │
-//!                      places (Limits)       clocks (traffic)
+//!                    connections (Limits)    clocks (traffic)
 //! ```
 //!
 //! - Headers beyond [`Limits::header_bytes`] are 431. A client that does not finish its handshake or its headers, leaves its connection idle, or
@@ -113,7 +113,7 @@ where
         tls,
         metrics,
     };
-    let mut places = Places::new(terms.limits.connections, workers);
+    let mut connections = Connections::new(terms.limits.connections, workers);
     let (stop, stopping) = watch::channel(false);
     let mut shutdown = std::pin::pin!(shutdown);
     // Accepted, and without a place yet.
@@ -122,7 +122,7 @@ where
         tokio::select! {
             biased;
             () = &mut shutdown => break,
-            Some(ended) = places.tasks.join_next_with_id() => places.ended(ended),
+            Some(ended) = connections.tasks.join_next_with_id() => connections.ended(ended),
             accepted = listener.accept(), if held.is_none() => match accepted {
                 Ok(accepted) => held = Some(accepted),
                 Err(error) => {
@@ -133,7 +133,7 @@ where
             () = tokio::time::sleep(ACCEPT_RETRY), if held.is_some() => {}
         }
         if held.is_some()
-            && places.has_room()
+            && connections.has_room()
             && let Some((stream, peer)) = held.take()
         {
             let holding = terms.metrics.as_ref().map(HttpMetrics::holding);
@@ -153,23 +153,23 @@ where
                     Err(error) => tracing::warn!(%error, %peer, "a connection was lost"),
                 }
             };
-            places.take(task, handle);
+            connections.spawn(task, handle);
         }
     }
     drop(held);
     drop(listener);
-    let connections = &mut places.tasks;
-    let open = connections.len();
+    let tasks = &mut connections.tasks;
+    let open = tasks.len();
     // Receivers are gone only when there is no connection.
     let _ = stop.send(true);
     let ending = async {
-        while let Some(ended) = connections.join_next().await {
+        while let Some(ended) = tasks.join_next().await {
             report(&ended);
         }
     };
     let in_time = tokio::time::timeout(drain, ending).await.is_ok();
-    let cut = if in_time { 0 } else { connections.len() };
-    connections.shutdown().await;
+    let cut = if in_time { 0 } else { tasks.len() };
+    tasks.shutdown().await;
     DrainReport {
         finished: open - cut,
         cut,
@@ -177,20 +177,20 @@ where
 }
 
 /// The connections of a listener, as many as it may have.
-struct Places {
+struct Connections {
     limit: usize,
     tasks: JoinSet<()>,
     workers: Option<Workers>,
-    /// Connections of each worker.
+    /// How many each worker has.
     loads: Vec<usize>,
-    /// The worker of each connection.
+    /// On which worker each runs.
     homes: HashMap<Id, usize>,
     handles: HashMap<Id, Arc<Handle>>,
     /// Those that were told to make room and have not ended yet.
     leaving: HashMap<Id, Arc<Handle>>,
 }
 
-impl Places {
+impl Connections {
     fn new(limit: usize, workers: Option<Workers>) -> Self {
         Self {
             limit,
@@ -203,7 +203,7 @@ impl Places {
         }
     }
 
-    fn take(&mut self, task: impl Future<Output = ()> + Send + 'static, handle: Arc<Handle>) {
+    fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static, handle: Arc<Handle>) {
         let id = match &self.workers {
             None => self.tasks.spawn(task).id(),
             Some(workers) => {

@@ -4,11 +4,12 @@
 //! piece still in the buffer, and a piece of [`Bytes`] tells when its last reader is gone.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -17,12 +18,20 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     now: AtomicU64,
-    pub(super) gauge: Gauge,
+    gauge: Gauge,
     holders: Mutex<HashMap<u64, Arc<Holder>>>,
     next: AtomicU64,
 }
 
 impl Ledger {
+    /// One that `gauge` shows.
+    pub(super) fn shown_by(gauge: Gauge) -> Self {
+        Self {
+            gauge,
+            ..Self::default()
+        }
+    }
+
     /// A connection is open, until the answer is dropped.
     pub(super) fn open(self: &Arc<Self>) -> Holding {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -32,7 +41,7 @@ impl Ledger {
             leaving: AtomicBool::new(false),
             told: Notify::new(),
         });
-        lock(&self.holders).insert(number, Arc::clone(&holder));
+        self.holders.lock().insert(number, Arc::clone(&holder));
         Holding { number, holder }
     }
 
@@ -43,7 +52,7 @@ impl Ledger {
         if now <= limit {
             return true;
         }
-        let holders = lock(&self.holders);
+        let holders = self.holders.lock();
         let mut over = now - limit;
         let mut slow = Vec::new();
         for holder in holders.values() {
@@ -74,7 +83,7 @@ impl Ledger {
 
     /// Tells the connection that has held what it was given for longest, and longer than `patience`, to give way, unless one is about to.
     pub(super) fn free_one(&self, patience: Duration) {
-        let holders = lock(&self.holders);
+        let holders = self.holders.lock();
         if holders
             .values()
             .any(|holder| holder.leaving.load(Ordering::Acquire))
@@ -102,7 +111,7 @@ pub(crate) struct Holding {
 
 impl Drop for Holding {
     fn drop(&mut self) {
-        lock(&self.holder.ledger.holders).remove(&self.number);
+        self.holder.ledger.holders.lock().remove(&self.number);
     }
 }
 
@@ -131,7 +140,7 @@ impl Holder {
         }
         let length = bytes.len() as u64;
         let number = {
-            let mut pieces = lock(&self.pieces);
+            let mut pieces = self.pieces.lock();
             pieces.next += 1;
             pieces.bytes += length;
             let number = pieces.next;
@@ -150,7 +159,7 @@ impl Holder {
 
     /// Reports whether the connection has bytes that are not taken.
     pub(crate) fn holds(&self) -> bool {
-        lock(&self.pieces).bytes > 0
+        self.pieces.lock().bytes > 0
     }
 
     /// Waits until the connection is told to give way.
@@ -165,7 +174,7 @@ impl Holder {
 
     /// Bytes, and since when the oldest are held.
     fn held(&self) -> (u64, Option<Instant>) {
-        let pieces = lock(&self.pieces);
+        let pieces = self.pieces.lock();
         let since = pieces.held.iter().map(|(_, since)| *since).min();
         (pieces.bytes, since)
     }
@@ -187,7 +196,7 @@ impl AsRef<[u8]> for Piece {
 impl Drop for Piece {
     fn drop(&mut self) {
         let length = self.bytes.len() as u64;
-        let mut pieces = lock(&self.holder.pieces);
+        let mut pieces = self.holder.pieces.lock();
         pieces.bytes -= length;
         pieces.held.retain(|(number, _)| *number != self.number);
         drop(pieces);
@@ -195,10 +204,6 @@ impl Drop for Piece {
         ledger.now.fetch_sub(length, Ordering::AcqRel);
         ledger.gauge.dec_by(gauge(length));
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn gauge(bytes: u64) -> i64 {
@@ -229,7 +234,7 @@ mod tests {
         drop(part);
         assert_eq!(ledger.now.load(Ordering::Acquire), 0);
         assert_eq!(ledger.gauge.get(), 0);
-        assert!(lock(&ledger.holders).is_empty());
+        assert!(ledger.holders.lock().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

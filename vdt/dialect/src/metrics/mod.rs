@@ -20,7 +20,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 
 use self::held::Ledger;
 use self::labels::{
@@ -34,10 +34,27 @@ const SECONDS: [f64; 16] = [
     30.0, 300.0,
 ];
 
+/// Makes a metric, registers it, and hands it out to be set.
+pub fn registered<M>(registry: &mut Registry, name: &str, help: &str) -> M
+where
+    M: Metric + Clone + Default,
+{
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
 /// The metrics of the data listener. Clones share their values.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct HttpMetrics {
     families: Arc<Families>,
+}
+
+impl Default for HttpMetrics {
+    /// Metrics that nobody is shown.
+    fn default() -> Self {
+        Self::register(&mut Registry::default())
+    }
 }
 
 #[derive(Debug)]
@@ -78,39 +95,16 @@ struct Known {
     partial: OnceLock<Counter>,
 }
 
-impl Default for Families {
-    fn default() -> Self {
-        let histogram = || Histogram::new(SECONDS);
-        Self {
-            requests: Family::default(),
-            response_bytes: Family::default(),
-            duration: Family::new_with_constructor(histogram),
-            first_byte: Family::new_with_constructor(histogram),
-            in_flight: Gauge::default(),
-            ledger: Arc::default(),
-            cut: Family::default(),
-            refused: Family::default(),
-            connections: Gauge::default(),
-            connections_ended: Family::default(),
-            handshakes: Family::default(),
-            certificate_ends: Family::default(),
-            reloads: Family::default(),
-            without_credentials: Gauge::default(),
-            requests_now: AtomicU64::new(0),
-            known: Default::default(),
-        }
-    }
-}
-
 impl HttpMetrics {
     /// Makes the metrics and registers them.
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
-        metrics.families.register(registry);
+        let families = Families::register(registry);
         for labels in ReloadLabels::all() {
-            drop(metrics.families.reloads.get_or_create(&labels));
+            drop(families.reloads.get_or_create(&labels));
         }
-        metrics
+        Self {
+            families: Arc::new(families),
+        }
     }
 
     /// Starts the measure of one request.
@@ -202,6 +196,86 @@ impl HttpMetrics {
 }
 
 impl Families {
+    fn register(registry: &mut Registry) -> Self {
+        let histogram: fn() -> Histogram = || Histogram::new(SECONDS);
+        Self {
+            requests: registered(
+                registry,
+                "vdt_http_requests",
+                "Requests answered by the data listener",
+            ),
+            response_bytes: with_unit(
+                registry,
+                "vdt_http_response",
+                "Bytes of bodies sent by the data listener",
+                Unit::Bytes,
+                Family::default(),
+            ),
+            duration: with_unit(
+                registry,
+                "vdt_http_request_duration",
+                "Time from a request's headers to the end of its body",
+                Unit::Seconds,
+                Family::new_with_constructor(histogram),
+            ),
+            first_byte: with_unit(
+                registry,
+                "vdt_http_first_byte",
+                "Time from a request's headers to its status, with the first bytes in hand",
+                Unit::Seconds,
+                Family::new_with_constructor(histogram),
+            ),
+            in_flight: registered(
+                registry,
+                "vdt_http_requests_in_flight",
+                "Requests whose body has not ended",
+            ),
+            ledger: Arc::new(Ledger::shown_by(registered(
+                registry,
+                "vdt_http_bytes_in_flight",
+                "Bytes of bodies that connections were given and clients have not taken",
+            ))),
+            cut: registered(
+                registry,
+                "vdt_http_bodies_cut",
+                "Bodies that ended before their promised length",
+            ),
+            refused: registered(
+                registry,
+                "vdt_http_refused",
+                "Requests turned away by the front door",
+            ),
+            connections: registered(
+                registry,
+                "vdt_http_connections",
+                "Connections that are open",
+            ),
+            connections_ended: registered(
+                registry,
+                "vdt_http_connections_ended",
+                "Connections ended by the listener",
+            ),
+            handshakes: registered(registry, "vdt_tls_handshakes", "TLS handshakes"),
+            certificate_ends: registered(
+                registry,
+                "vdt_tls_certificate_expiry_timestamp_seconds",
+                "When the certificate in use ends, Unix time",
+            ),
+            reloads: registered(
+                registry,
+                "vdt_http_reloads",
+                "Certificates, keys and manifests that were read again",
+            ),
+            without_credentials: registered(
+                registry,
+                "vdt_http_principals_without_credentials",
+                "Principals whose Secrets are missing or of no use",
+            ),
+            requests_now: AtomicU64::new(0),
+            known: Default::default(),
+        }
+    }
+
     /// What is counted for an operation of a dialect.
     fn known(&self, labels: OperationLabels) -> &Known {
         let known = &self.known[labels.dialect as usize][labels.operation as usize];
@@ -230,82 +304,18 @@ impl Families {
             _ => counter().inc(),
         };
     }
+}
 
-    fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "vdt_http_requests",
-            "Requests answered by the data listener",
-            self.requests.clone(),
-        );
-        registry.register_with_unit(
-            "vdt_http_response",
-            "Bytes of bodies sent by the data listener",
-            Unit::Bytes,
-            self.response_bytes.clone(),
-        );
-        registry.register_with_unit(
-            "vdt_http_request_duration",
-            "Time from a request's headers to the end of its body",
-            Unit::Seconds,
-            self.duration.clone(),
-        );
-        registry.register_with_unit(
-            "vdt_http_first_byte",
-            "Time from a request's headers to its status, with the first bytes in hand",
-            Unit::Seconds,
-            self.first_byte.clone(),
-        );
-        registry.register(
-            "vdt_http_requests_in_flight",
-            "Requests whose body has not ended",
-            self.in_flight.clone(),
-        );
-        registry.register(
-            "vdt_http_bytes_in_flight",
-            "Bytes of bodies that connections were given and clients have not taken",
-            self.ledger.gauge.clone(),
-        );
-        registry.register(
-            "vdt_http_bodies_cut",
-            "Bodies that ended before their promised length",
-            self.cut.clone(),
-        );
-        registry.register(
-            "vdt_http_refused",
-            "Requests turned away by the front door",
-            self.refused.clone(),
-        );
-        registry.register(
-            "vdt_http_connections",
-            "Connections that are open",
-            self.connections.clone(),
-        );
-        registry.register(
-            "vdt_http_connections_ended",
-            "Connections ended by the listener",
-            self.connections_ended.clone(),
-        );
-        registry.register(
-            "vdt_tls_handshakes",
-            "TLS handshakes",
-            self.handshakes.clone(),
-        );
-        registry.register(
-            "vdt_tls_certificate_expiry_timestamp_seconds",
-            "When the certificate in use ends, Unix time",
-            self.certificate_ends.clone(),
-        );
-        registry.register(
-            "vdt_http_reloads",
-            "Certificates, keys and manifests that were read again",
-            self.reloads.clone(),
-        );
-        registry.register(
-            "vdt_http_principals_without_credentials",
-            "Principals whose Secrets are missing or of no use",
-            self.without_credentials.clone(),
-        );
-    }
+/// As [`registered`], of a metric that is told in a unit.
+fn with_unit<M: Metric + Clone>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    unit: Unit,
+    metric: M,
+) -> M {
+    registry.register_with_unit(name, help, unit, metric.clone());
+    metric
 }
 
 /// An open connection.

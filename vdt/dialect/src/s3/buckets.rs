@@ -16,13 +16,13 @@ use s3s::dto::{
 };
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
-use super::asked::{ListRequest, token, token_key};
 use super::list::{Page, Query, page};
+use super::list_request::{ListRequest, token, token_key};
 use super::refusal::BUSY;
 use super::signed::{caller, denied};
 use crate::access::visible;
 use crate::answer::Failure;
-use crate::edge::{Gate, RETRY_AFTER_SECONDS};
+use crate::edge::{Authenticator, RETRY_AFTER_SECONDS};
 use crate::key::exact_path;
 use crate::listings::{Listings, exists};
 use crate::metrics::DialectLabel;
@@ -36,7 +36,7 @@ const REGION: &str = "us-east-1";
 /// Listings over one store. Everything that is not implemented here is s3s's 501.
 pub(crate) struct Buckets {
     store: Arc<dyn ObjectStore>,
-    gate: Gate,
+    auth: Authenticator,
     listings: Listings,
 }
 
@@ -46,11 +46,11 @@ struct View {
 }
 
 impl Buckets {
-    pub(crate) fn new(store: Arc<dyn ObjectStore>, gate: Gate) -> Self {
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, auth: Authenticator) -> Self {
         Self {
             store,
-            listings: Listings::new(DialectLabel::S3, LISTINGS, gate.clone()),
-            gate,
+            listings: Listings::new(DialectLabel::S3, LISTINGS, auth.metrics.clone()),
+            auth,
         }
     }
 
@@ -58,16 +58,16 @@ impl Buckets {
     async fn list(&self, extensions: &Extensions, request: &ListRequest) -> S3Result<Page> {
         let folder = folder(&request.bucket, &request.prefix);
         let view = self.view(extensions, &folder)?;
-        let turn = self.listings.turn(&folder).await;
-        let _turn = turn.ok_or_else(slow_down)?;
+        let permit = self.listings.permit(&folder).await;
+        let _permit = permit.ok_or_else(slow_down)?;
         view.list(request).await
     }
 
     /// Decides what the caller may see, and refuses what it asks for by name and may not read.
     fn view(&self, extensions: &Extensions, folder: &str) -> S3Result<View> {
-        let caller = caller(&self.gate, extensions)?;
+        let caller = caller(&self.auth, extensions)?;
         if caller.is_denied(folder) {
-            return Err(denied(&self.gate, &caller));
+            return Err(denied(&self.auth, &caller));
         }
         Ok(View {
             store: visible(&self.store, &caller),

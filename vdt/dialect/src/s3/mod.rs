@@ -17,15 +17,15 @@
 //! - s3s logs every request that it cannot parse as an ERROR of target `s3s`; whoever sets up logging silences that target, what matters is logged here.
 
 mod anonymous;
-mod asked;
 mod buckets;
 mod list;
+mod list_request;
 mod objects;
 mod operation;
 mod refusal;
 mod signed;
 
-pub use asked::PageKeys;
+pub use list_request::PageKeys;
 
 use std::sync::Arc;
 
@@ -36,37 +36,42 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::validation::NameValidation;
 
 use crate::access::Access;
-use crate::edge::Gate;
+use crate::edge::Authenticator;
+use crate::exchange::Who;
 use crate::metrics::{DialectLabel, Operation};
 use crate::surface::{DialectBody, boxed};
-use crate::visit::Who;
 
 /// S3 over one store.
 #[derive(Debug)]
 pub(crate) struct S3Dialect {
     service: S3Service,
-    gate: Gate,
+    auth: Authenticator,
 }
 
 impl S3Dialect {
-    pub(crate) fn new(store: Arc<dyn ObjectStore>, gate: Gate) -> Self {
-        let buckets = buckets::Buckets::new(Arc::clone(&store), gate.clone());
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, auth: Authenticator) -> Self {
+        let buckets = buckets::Buckets::new(Arc::clone(&store), auth.clone());
         let mut builder = S3ServiceBuilder::new(buckets);
-        builder.set_route(objects::Objects::new(store, gate.clone()));
+        builder.set_route(objects::Objects::new(store, auth.clone()));
         builder.set_validation(AnyBucket);
-        if let Access::Keys(ring) = &gate.access {
+        if let Access::Keys(ring) = &auth.access {
             builder.set_auth(signed::Secrets::new(Arc::clone(ring)));
-            builder.set_access(signed::Signers::new(gate.clone()));
+            builder.set_access(signed::Signers::new(auth.clone()));
         }
         Self {
             service: builder.build(),
-            gate,
+            auth,
         }
     }
 
     /// The answer when there is too much to do.
     pub(crate) fn slow_down() -> Response<DialectBody> {
         refusal::slow_down()
+    }
+
+    /// The answer to a request that nobody may make so. `message` needs no escaping.
+    pub(crate) fn forbidden(message: &str) -> Response<DialectBody> {
+        refusal::forbidden(message)
     }
 
     /// Classifies a request.
@@ -86,16 +91,16 @@ impl S3Dialect {
     {
         let (mut parts, body) = request.into_parts();
         if let Some(refused) = refusal::of(operation, &parts.method) {
-            self.gate.drains.drain(body).await;
+            self.auth.drains.drain(body).await;
             return refused;
         }
         // No read has a body worth reading.
         drop(body);
-        match &self.gate.access {
+        match &self.auth.access {
             Access::Everything | Access::Anonymous(_) => anonymous::drop_signature(&mut parts),
             Access::Keys(_) => {
                 if let Err(form) = signed::check_form(&parts) {
-                    self.gate.unauthenticated(DialectLabel::S3);
+                    self.auth.unauthenticated(DialectLabel::S3);
                     return refusal::form(form);
                 }
                 parts.extensions.insert(who.clone());

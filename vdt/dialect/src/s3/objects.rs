@@ -13,19 +13,19 @@ use super::operation::{classify, parameters};
 use super::signed::{admit, caller, denied, introduce};
 use crate::access::Caller;
 use crate::answer::{self, Answer, Failure, HeadRange, ReadRequest};
-use crate::edge::Gate;
+use crate::edge::Authenticator;
 use crate::key::exact_path;
 use crate::metrics::Operation;
 
 /// Reads of single objects.
 pub(crate) struct Objects {
     store: Arc<dyn ObjectStore>,
-    gate: Gate,
+    auth: Authenticator,
 }
 
 impl Objects {
-    pub(crate) fn new(store: Arc<dyn ObjectStore>, gate: Gate) -> Self {
-        Self { store, gate }
+    pub(crate) fn new(store: Arc<dyn ObjectStore>, auth: Authenticator) -> Self {
+        Self { store, auth }
     }
 
     async fn read(
@@ -58,7 +58,7 @@ impl S3Route for Objects {
     }
 
     async fn check_access(&self, request: &mut S3Request<Body>) -> S3Result<()> {
-        let caller = admit(&self.gate, request.credentials.as_ref())?;
+        let caller = admit(&self.auth, request.credentials.as_ref())?;
         introduce(&mut request.extensions, caller);
         Ok(())
     }
@@ -75,9 +75,9 @@ impl S3Route for Objects {
         let Some(location) = location(&request.uri) else {
             return respond_failure(&Failure::NotFound);
         };
-        let caller = caller(&self.gate, &request.extensions)?;
+        let caller = caller(&self.auth, &request.extensions)?;
         if caller.is_denied(location.as_ref()) {
-            return Err(denied(&self.gate, &caller));
+            return Err(denied(&self.auth, &caller));
         }
         match self.read(&caller, &location, &request).await {
             Ok(Answer {

@@ -23,7 +23,7 @@ pub(crate) fn of(operation: Operation, method: &Method) -> Option<Response<Diale
         | Operation::ListBuckets
         | Operation::HeadBucket
         | Operation::GetBucketLocation => None,
-        Operation::Write => Some(document(StatusCode::FORBIDDEN, "AccessDenied", READ_ONLY)),
+        Operation::Write => Some(forbidden(READ_ONLY)),
         Operation::Options => Some(document(
             StatusCode::FORBIDDEN,
             "AccessForbidden",
@@ -51,6 +51,11 @@ pub(crate) fn of(operation: Operation, method: &Method) -> Option<Response<Diale
 /// The answer when there is too much to do.
 pub(crate) fn slow_down() -> Response<DialectBody> {
     document(StatusCode::SERVICE_UNAVAILABLE, "SlowDown", BUSY)
+}
+
+/// The answer to a request that nobody may make so. `message` needs no escaping.
+pub(crate) fn forbidden(message: &str) -> Response<DialectBody> {
+    document(StatusCode::FORBIDDEN, "AccessDenied", message)
 }
 
 /// The answer to credentials of a kind that is not taken.
@@ -94,7 +99,7 @@ pub(crate) fn internal() -> Response<DialectBody> {
     )
 }
 
-/// An S3 error document. `code` and `message` are ours and need no escaping.
+/// An S3 error document. `code` and `message` need no escaping.
 fn document(status: StatusCode, code: &str, message: &str) -> Response<DialectBody> {
     let text = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"

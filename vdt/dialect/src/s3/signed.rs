@@ -16,9 +16,9 @@ use s3s::{S3Error, S3Result, s3_error};
 
 use super::operation::parameters;
 use crate::access::{Caller, DENIED, KeyRing, NO_CREDENTIALS};
-use crate::edge::{Gate, Rejection};
+use crate::edge::{Authenticator, Rejection};
+use crate::exchange::Who;
 use crate::metrics::DialectLabel;
-use crate::visit::Who;
 
 /// Longest life of a presigned URL, as in S3: a week.
 const EXPIRES_SECONDS_MAX: u32 = 7 * 24 * 60 * 60;
@@ -110,19 +110,19 @@ impl S3Auth for Secrets {
 
 /// Lets signers through to the operations on buckets.
 pub(super) struct Signers {
-    gate: Gate,
+    auth: Authenticator,
 }
 
 impl Signers {
-    pub(super) fn new(gate: Gate) -> Self {
-        Self { gate }
+    pub(super) fn new(auth: Authenticator) -> Self {
+        Self { auth }
     }
 }
 
 #[async_trait::async_trait]
 impl S3Access for Signers {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
-        let caller = admit(&self.gate, context.credentials())?;
+        let caller = admit(&self.auth, context.credentials())?;
         let extensions = context.extensions_mut();
         introduce(extensions, caller);
         Ok(())
@@ -130,9 +130,9 @@ impl S3Access for Signers {
 }
 
 /// Decides who a request comes from whose signature, if it has one, was checked.
-pub(super) fn admit(gate: &Gate, credentials: Option<&Credentials>) -> S3Result<Caller> {
-    gate.signer(credentials).map_err(|rejection| {
-        gate.unauthenticated(DialectLabel::S3);
+pub(super) fn admit(auth: &Authenticator, credentials: Option<&Credentials>) -> S3Result<Caller> {
+    auth.signer(credentials).map_err(|rejection| {
+        auth.unauthenticated(DialectLabel::S3);
         match rejection {
             Rejection::Missing => s3_error!(
                 AccessDenied,
@@ -156,16 +156,16 @@ pub(super) fn introduce(extensions: &mut Extensions, caller: Caller) {
 ///
 /// # Errors
 /// AccessDenied when nobody was, which is anybody only where nobody is asked for credentials.
-pub(super) fn caller(gate: &Gate, extensions: &Extensions) -> S3Result<Caller> {
+pub(super) fn caller(auth: &Authenticator, extensions: &Extensions) -> S3Result<Caller> {
     match extensions.get::<Caller>() {
         Some(caller) => Ok(caller.clone()),
-        None => admit(gate, None),
+        None => admit(auth, None),
     }
 }
 
 /// The refusal of what a caller may not read, whether it exists or not.
-pub(super) fn denied(gate: &Gate, caller: &Caller) -> S3Error {
-    gate.denied(DialectLabel::S3);
+pub(super) fn denied(auth: &Authenticator, caller: &Caller) -> S3Error {
+    auth.denied(DialectLabel::S3);
     if caller.principal.is_some() {
         s3_error!(AccessDenied, "{}", DENIED)
     } else {

@@ -39,7 +39,7 @@ async fn a_browser_gets_a_readable_folder() {
         for link in [
             "<a href=\"/v1/main/docs/t/_delta_log/\">_delta_log/</a>",
             "<a href=\"/v1/main/docs/t/%3Cimg%20src%3Dx%20onerror%3Dalert%281%29%3E.bin\">&lt;img src=x onerror=alert(1)&gt;.bin</a>",
-            "<a href=\"/v1/main/docs/t/a%26b%20%27c%27.parquet\">a&amp;b &#39;c&#39;.parquet</a>",
+            "<a href=\"/v1/main/docs/t/a%26b%20%27c%27.parquet\">a&amp;b &apos;c&apos;.parquet</a>",
             "<a href=\"/v1/main/docs/\">docs</a>",
             "2024-03-01 12:00:00 UTC",
         ] {

@@ -129,7 +129,7 @@ impl Files {
         };
         let name = FileName::parse_parquet_file(file).ok_or_else(missing)?;
         // Never closed.
-        let _turn = self.drawings.acquire().await.ok();
+        let _permit = self.drawings.acquire().await.ok();
         let path = table.clone().join(name.rope_file());
         let index = index(state, &path).await?.ok_or_else(missing)?;
         let mut drawing = Drawing::new(name.size);
@@ -186,16 +186,13 @@ async fn index(state: &StateStore, path: &Path) -> Result<Option<Index>, AdminEr
             // The first tail says how long the one with the index is.
             Tail::NeedMore { bytes: more } if more > bytes => bytes = more,
             Tail::NeedMore { .. } => {
-                return Err(AdminError::Unavailable {
-                    message: format!("the index of {path} does not end"),
-                });
+                let message = format!("the index of {path} does not end");
+                return Err(AdminError::unavailable(message));
             }
         }
     }
 }
 
 fn unavailable(error: &(dyn std::error::Error + 'static)) -> AdminError {
-    AdminError::Unavailable {
-        message: chain(error),
-    }
+    AdminError::unavailable(chain(error))
 }

@@ -2,19 +2,17 @@
 //!
 //! Names are hashes of contents, so what was counted once holds. Footers are read a few at a time; a large one is not read at all.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use object_store::{GetOptions, GetRange, ObjectStore, path::Path};
+use parking_lot::Mutex;
 use parquet::file::metadata::ParquetMetaDataReader;
 use vdt_crds::api::FileReport;
 use vdt_rope::{RopeStore, RopeStoreOptions};
 
-use crate::socket::Late;
+use crate::socket::LateOrigin;
 
 /// Footers read at a time.
 const AT_ONCE: usize = 8;
@@ -34,7 +32,7 @@ pub(super) struct Groups {
 
 impl Groups {
     /// Counts in the files of `origin`.
-    pub(super) fn new(origin: Late) -> Self {
+    pub(super) fn new(origin: LateOrigin) -> Self {
         Self {
             files: RopeStore::new(Arc::new(origin), RopeStoreOptions::default()),
             kept: Mutex::default(),
@@ -51,7 +49,7 @@ impl Groups {
     }
 
     async fn count_one(&self, path: Path) -> Option<u64> {
-        if let Some(known) = self.lock().get(path.as_ref()) {
+        if let Some(known) = self.kept.lock().get(path.as_ref()) {
             return *known;
         }
         let trailer = self.tail(&path, TRAILER_BYTES).await?;
@@ -65,7 +63,7 @@ impl Groups {
             }
             _ => None,
         };
-        let mut kept = self.lock();
+        let mut kept = self.kept.lock();
         if kept.len() >= KEPT_MAX {
             kept.clear();
         }
@@ -80,9 +78,5 @@ impl Groups {
         };
         let read = self.files.get_opts(path, options).await.ok()?;
         read.bytes().await.ok()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Option<u64>>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

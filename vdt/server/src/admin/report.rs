@@ -7,9 +7,13 @@ use vdt_crds::{
 };
 use vdt_store::{RefreshReport, TableStatus};
 
-/// What `GET /api/v1/tables` says of one table. `started_ms` is when what has not changed since began.
+use crate::tables::remedied;
+
+/// What `GET /api/v1/tables` says of one table, whose folder or bucket may be `given` without a manifest. `started_ms` is when what has not changed since
+/// began.
 pub(super) fn table(
     path: &str,
+    is_given: bool,
     status: &TableStatus,
     cache: Option<&CacheReport>,
     now_ms: i64,
@@ -18,7 +22,7 @@ pub(super) fn table(
     let last = status.last.as_deref();
     // A version that stands without a listing says nothing about sources.
     let listed = last.filter(|last| !last.sources.is_empty());
-    let (ready, why, message) = sources_ready(status);
+    let (ready, why, message) = sources_ready(status, is_given);
     let mut conditions = vec![
         condition(
             kind::SOURCES_READY,
@@ -45,7 +49,7 @@ pub(super) fn table(
             .map(|success| now_ms.saturating_sub(success).max(0).unsigned_abs() / 1000),
         last_success: status.last_success_ms.map(time),
         conditions,
-        sources: listed.map(sources).unwrap_or_default(),
+        sources: listed.map_or_else(Vec::new, |listed| sources(listed, is_given)),
         manifest: None,
     }
 }
@@ -70,7 +74,7 @@ pub(super) fn problem(manifest: &str, message: &str, started_ms: i64) -> TableRe
     }
 }
 
-fn sources_ready(status: &TableStatus) -> (ConditionStatus, &'static str, String) {
+fn sources_ready(status: &TableStatus, is_given: bool) -> (ConditionStatus, &'static str, String) {
     if let Some((why, message)) = &status.error {
         return (ConditionStatus::False, why, message.clone());
     }
@@ -82,7 +86,7 @@ fn sources_ready(status: &TableStatus) -> (ConditionStatus, &'static str, String
         let message = format!("nothing is listed; version {} stands", last.version);
         return (ConditionStatus::Unknown, reason::SUSPENDED, message);
     }
-    let held = held(last);
+    let held = held(last, is_given);
     if held.is_empty() {
         let message = "every source is shown as it was listed".to_owned();
         return (ConditionStatus::True, reason::LISTED, message);
@@ -96,14 +100,14 @@ fn sources_ready(status: &TableStatus) -> (ConditionStatus, &'static str, String
 }
 
 /// Sources that the newest version does not show as they are, and why.
-pub(super) fn held(report: &RefreshReport) -> Vec<String> {
+pub(super) fn held(report: &RefreshReport, is_given: bool) -> Vec<String> {
     let sources = report.sources.iter().filter(|source| !source.is_current());
     sources
-        .map(|source| format!("{}: {}", source.name, source.message))
+        .map(|source| format!("{}: {}", source.name, remedied(source, is_given)))
         .collect()
 }
 
-fn sources(report: &RefreshReport) -> Vec<SourceReport> {
+fn sources(report: &RefreshReport, is_given: bool) -> Vec<SourceReport> {
     let one = |source: &vdt_store::SourceOutcome| SourceReport {
         status: SourceStatus {
             name: source.name.clone(),
@@ -112,7 +116,7 @@ fn sources(report: &RefreshReport) -> Vec<SourceReport> {
                 false => ConditionStatus::False,
             },
             reason: Some(source.reason.to_owned()),
-            message: Some(source.message.clone()),
+            message: Some(remedied(source, is_given)),
         },
         artifacts: source.artifacts,
         skipped: source.skipped.clone(),
@@ -146,7 +150,7 @@ mod tests {
     }
 
     fn sources_ready_of(status: &TableStatus) -> (String, String) {
-        let report = table("main/docs/t", status, None, 15_900, 1_000);
+        let report = table("main/docs/t", false, status, None, 15_900, 1_000);
         let condition = &report.conditions[0];
         assert_eq!(condition.type_, "SourcesReady");
         (condition.status.clone(), condition.reason.clone())
@@ -156,6 +160,7 @@ mod tests {
     fn a_table_whose_sources_are_listed() {
         let report = table(
             "main/docs/t",
+            false,
             &status(vec![outcome("a", "Listed")]),
             None,
             15_900,
@@ -169,6 +174,24 @@ mod tests {
         assert_eq!(report.conditions[0].last_transition_time, time(10_000));
         assert_eq!(report.sources[0].skipped["trailing-slash"], 2);
         assert_eq!(report.sources[0].status.status, ConditionStatus::True);
+    }
+
+    #[test]
+    fn what_is_held_tells_the_flag_where_there_is_no_manifest() {
+        let status = status(vec![outcome("a", "Shrunk"), outcome("b", "NoSuchBucket")]);
+        let flag = "--on-shrink apply";
+        for is_given in [false, true] {
+            let report = table("main/docs/t", is_given, &status, None, 15_900, 1_000);
+            let message = &report.conditions[0].message;
+            assert!(message.contains("a says Shrunk"), "{message}");
+            assert_eq!(message.matches(flag).count(), usize::from(is_given));
+            let tells = |source: &SourceReport| {
+                let message = source.status.message.as_deref();
+                message.is_some_and(|message| message.contains(flag))
+            };
+            assert_eq!(tells(&report.sources[0]), is_given);
+            assert!(!tells(&report.sources[1]), "it is not held");
+        }
     }
 
     #[test]

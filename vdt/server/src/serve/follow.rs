@@ -1,4 +1,5 @@
-//! The manifests of a pod's server, read again when they change: tables for the keeper, and rights for a data listener of its own.
+//! The manifests of a pod's server, read again when they change: tables for the supervisor, whom tokens of the admin listener are for, and rights for a
+//! data listener of its own.
 //!
 //! What takes away comes before what gives. A table whose place another resource takes is let go before the other's principals are given rights to
 //! the place, and a manifest that cannot be used takes away what the others do not give any more, as in the front door of a pod
@@ -7,33 +8,59 @@
 #[cfg(test)]
 mod tests;
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{path::PathBuf, sync::Arc};
 
+use parking_lot::Mutex;
 use tokio::task::spawn_blocking;
 use tracing::warn;
 use vdt_crds::VirtualTable;
+use vdt_dialect::admin::Gate;
 use vdt_sidecar::{
+    admin::audiences,
     config::{self, Found},
     files::{Follow, Taken},
     front::Front,
     log::Notices,
 };
 
-use super::keep::Keeper;
+use super::supervisor::Supervisor;
 use crate::{
     args::SourceArgs,
-    manifests::{self, Declared},
+    manifests::{self, Declared, Loaded},
 };
 
 /// Reads manifests again when they change.
 pub(super) struct Follower {
-    pub(super) sources: SourceArgs,
-    pub(super) keeper: Keeper,
+    sources: SourceArgs,
+    supervisor: Supervisor,
+    /// Of the admin listener.
+    gate: Gate,
     /// Of a data listener of our own, if there is one.
-    pub(super) rights: Option<Rights>,
+    rights: Option<Rights>,
+}
+
+impl Follower {
+    /// Has `supervisor` run what `sources` declare.
+    pub(super) fn new(
+        sources: SourceArgs,
+        supervisor: Supervisor,
+        gate: Gate,
+        rights: Option<Rights>,
+    ) -> Self {
+        let follower = Self {
+            sources,
+            supervisor,
+            gate,
+            rights,
+        };
+        follower.admit();
+        follower
+    }
+
+    /// Has the admin listener take the tokens of the resources whose tables run.
+    fn admit(&self) {
+        self.gate.redeclare(&audiences(self.supervisor.resources()));
+    }
 }
 
 impl Follow for Follower {
@@ -41,10 +68,14 @@ impl Follow for Follower {
         let sources = self.sources.clone();
         // The files may lie on a file system that hangs.
         let load = move || manifests::load_what_can_be(&sources);
-        let Ok((declared, problems)) = spawn_blocking(load).await else {
+        let Ok(loaded) = spawn_blocking(load).await else {
             return Taken::TryAgain;
         };
-        let gone = self.keeper.let_go(&declared, &problems);
+        let Loaded {
+            declared, problems, ..
+        } = loaded;
+        let gone = self.supervisor.release(&declared, &problems);
+        self.admit();
         if let Some(rights) = &self.rights {
             for path in &gone {
                 rights.notices.changed_hands(path);
@@ -57,7 +88,9 @@ impl Follow for Follower {
         if problems.iter().any(|problem| problem.may_pass) {
             taken = Taken::TryAgain;
         }
-        match self.keeper.take(declared, problems).await {
+        let applied = self.supervisor.apply(declared, problems).await;
+        self.admit();
+        match applied {
             Taken::Whole => taken,
             Taken::TryAgain => Taken::TryAgain,
         }
@@ -87,15 +120,19 @@ struct Seen {
 }
 
 impl Rights {
-    /// Those that `front` has by what is `declared`, partly by files that are `watched`.
+    /// Those that `front` has by what was `loaded`, partly from files that are `watched`. What cannot be used takes away at the start as it does later: of a
+    /// table that two manifests declare, `front` knows but one.
     pub(super) fn new(
         front: Arc<Front>,
         notices: Notices,
         watched: Vec<PathBuf>,
-        declared: &[Declared],
+        loaded: &Loaded,
     ) -> Self {
         let mut seen = Seen::default();
-        seen.see(&watched, declared);
+        seen.see(&watched, &loaded.declared);
+        if !loaded.problems.is_empty() {
+            front.narrow(&seen.tables());
+        }
         Self {
             front,
             notices,
@@ -112,8 +149,8 @@ impl Rights {
 
     /// Gives rights all or none: a manifest that cannot be used may be the one that asks for keys. Takes them away at once. Blocks for small files.
     fn take(&self, declared: &[Declared], are_whole: bool) -> Taken {
-        // Held by one take at a time. Every state between two statements is a valid one.
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // Held by one take at a time.
+        let mut seen = self.seen.lock();
         seen.see(&self.watched, declared);
         if !are_whole {
             self.front.narrow(&seen.tables());

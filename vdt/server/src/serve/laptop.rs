@@ -10,21 +10,20 @@ use vdt_sidecar::{
     log::Notices,
     ready::{Ready, ReadyTable},
 };
-use vdt_store::{Origin, RefreshReport, schedule};
+use vdt_store::{Origin, RefreshReport, StateStore, schedule};
 
 use super::{
-    Serving, check_cache, clock, drain, front,
-    keep::{keep, pending},
-    open::{Shown, open_state, open_tables},
-    open_stack, serve_data,
+    DataListener, Serving, check_cache, clock, front,
+    open::{Servable, open_state, open_tables},
+    supervisor::{pending, run_table},
 };
 use crate::{
     admin::AdminState,
     args::ServeArgs,
-    manifests,
+    manifests::{self, Declared},
     metrics::Metrics,
     snippets::{Reach, snippets},
-    socket::Late,
+    socket::LateOrigin,
     stdout,
     tables::{Served, Tables},
 };
@@ -57,76 +56,37 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let mut served = Vec::new();
     for (one, table) in opened {
         ready.push(ready_table(&one.table, table.report(), scheme, listen));
-        let stop = serving.stop.clone();
-        served.push(match table {
-            Shown::Opened(table) => {
-                let (refresher, task) = schedule(table.refresh, table.status);
-                serving
-                    .tasks
-                    .spawn(task.run(clock(), stop.cancelled_owned()));
-                let path = table.definition.path().to_string();
-                Arc::new(Served::open(path, table.definition.name.clone(), refresher))
-            }
-            Shown::Standing(table) => {
-                let standing = Arc::new(pending(one));
-                standing.claim(&state, &one.table.owner()).await?;
-                standing.stands(table.report);
-                standing.failed(table.reason, table.message);
-                let kept = keep(one.clone(), standing.clone(), &state, &origin, stop);
-                serving.tasks.spawn(kept);
-                standing
-            }
-        });
+        served.push(serve_table(one, table, &state, &origin, &mut serving).await?);
     }
     let tables = Arc::new(Tables::new(served, Vec::new()));
     tables.opened(state.clone());
-    let late = Late::new(tables.clone());
-    late.arrived(origin);
+    let late = LateOrigin::new(tables.clone());
+    late.set(origin);
 
-    let admin_listen = admin.as_ref().map(|(_, listen)| *listen);
     if let Some((listener, _)) = data {
-        let notices = Notices::new();
-        serving.follow(&state, notices.clone());
-        let stack = metrics
-            .with_registry(async |registry| {
-                open_stack(
-                    &args,
-                    &declared,
-                    late.clone(),
-                    &state,
-                    (&tables, notices),
-                    registry,
-                )
-                .await
-            })
-            .await?;
-        serve_data(
+        let data = DataListener {
             listener,
-            &stack,
+            front: front.clone(),
+            declared: &declared,
+            tables: &tables,
+            origin: late.clone(),
+            state: &state,
+            notices: Notices::new(),
+            metrics: &metrics,
             http_metrics,
-            front.clone(),
-            &args,
-            &mut serving,
-        );
-        serving.stack = Some(stack);
+        };
+        serving.serve_data(&args, data).await?;
     }
+    let admin_listen = admin.as_ref().map(|(_, listen)| *listen);
     if let Some((listener, _)) = admin {
         let mut admin_state = AdminState::new(tables, late, metrics);
-        if let Some(stack) = serving
-            .stack
-            .clone()
-            .filter(|stack| stack.report().is_some())
-        {
-            admin_state =
-                admin_state.with_cache(Arc::new(move || stack.report().unwrap_or_default()));
+        let stack = serving.stack.clone();
+        if let Some(stack) = stack.filter(|stack| stack.report().is_some()) {
+            let cache = Arc::new(move || stack.report().unwrap_or_default());
+            admin_state = admin_state.with_cache(cache);
         }
         let router = vdt_dialect::admin::router(Arc::new(admin_state));
-        serving.listeners.push(tokio::spawn(vdt_dialect::serve(
-            listener,
-            gate.protect(router),
-            serving.stop.clone().cancelled_owned(),
-            drain(&args),
-        )));
+        serving.serve_admin(&args, listener, gate, router);
     }
     let reach = listen.map(|listen| Reach {
         listen,
@@ -141,6 +101,37 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         tables: ready,
     };
     serving.until_signal(&args, &document).await
+}
+
+/// Has a table refreshed from now on, or opened first, however often that takes.
+async fn serve_table(
+    one: &Declared,
+    table: Servable,
+    state: &StateStore,
+    origin: &Arc<Origin>,
+    serving: &mut Serving,
+) -> anyhow::Result<Arc<Served>> {
+    let stop = serving.stop.clone();
+    let is_given = one.table.spec.given.is_some();
+    match table {
+        Servable::Opened(table) => {
+            let (refresher, task) = schedule(table.refresh, table.status);
+            let task = task.run(clock(), stop.cancelled_owned());
+            serving.tasks.spawn(task);
+            let path = table.definition.path().to_string();
+            let served = Served::open(path, table.definition.name.clone(), refresher);
+            Ok(Arc::new(served.given(is_given)))
+        }
+        Servable::Unopened(table) => {
+            let served = Arc::new(pending(one).given(is_given));
+            served.claim(state, &one.table.owner()).await?;
+            served.committed(table.report);
+            served.failed(table.reason, table.message);
+            let task = run_table(one.clone(), served.clone(), state, origin, stop);
+            serving.tasks.spawn(task);
+            Ok(served)
+        }
+    }
 }
 
 fn ready_table(

@@ -10,11 +10,11 @@
 //! holds, and needs a server that tries again. The state is consistent wherever the process ends.
 
 mod follow;
-mod keep;
 mod laptop;
 mod open;
 mod overlap;
 mod pod;
+mod supervisor;
 
 use std::{
     io::{Write, stderr},
@@ -26,12 +26,13 @@ use std::{
 use anyhow::Context;
 use prometheus_client::registry::Registry;
 use tokio::{
+    net::TcpListener,
     task::{JoinHandle, JoinSet},
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
-use vdt_dialect::{DrainReport, HttpMetrics};
+use vdt_dialect::{DrainReport, HttpMetrics, admin::Gate};
 use vdt_rope::{Drift, RopeStoreOptions};
 use vdt_sidecar::{
     exit::{BadInput, Cut},
@@ -44,7 +45,9 @@ use vdt_sidecar::{
 use vdt_store::StateStore;
 
 use self::open::{clock, state_folder};
-use crate::{args::ServeArgs, manifests::Declared, socket::Late, tables::Tables};
+use crate::{
+    args::ServeArgs, manifests::Declared, metrics::Metrics, socket::LateOrigin, tables::Tables,
+};
 
 /// Runs the command until a signal ends it.
 ///
@@ -60,6 +63,19 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
 
 /// Time for the tasks beside the listeners to end: they are told to, and only a file system that hangs keeps one. A pod's grace has room for it.
 const TASKS_END: Duration = Duration::from_secs(2);
+
+/// What a data listener serves, and to whom.
+struct DataListener<'a> {
+    listener: TcpListener,
+    front: Arc<Front>,
+    declared: &'a [Declared],
+    tables: &'a Arc<Tables>,
+    origin: LateOrigin,
+    state: &'a StateStore,
+    notices: Notices,
+    metrics: &'a Metrics,
+    http_metrics: HttpMetrics,
+}
 
 /// Everything that is served, until the signal.
 #[derive(Default)]
@@ -125,8 +141,57 @@ impl Serving {
         Ok(())
     }
 
+    /// Serves the admin surface on a TCP listener, behind `gate`.
+    fn serve_admin(
+        &mut self,
+        args: &ServeArgs,
+        listener: TcpListener,
+        gate: Gate,
+        router: axum::Router,
+    ) {
+        self.listeners.push(tokio::spawn(vdt_dialect::serve(
+            listener,
+            gate.protect(router),
+            self.stop.clone().cancelled_owned(),
+            drain(args),
+        )));
+    }
+
+    /// Serves tables on a TCP listener, by a stack of this process: the same as a pod's, over the origin itself.
+    async fn serve_data(&mut self, args: &ServeArgs, data: DataListener<'_>) -> anyhow::Result<()> {
+        self.follow_commits(data.state, data.notices.clone());
+        let dir = match args.state.as_deref() {
+            Some(state) if state.contains("://") => None,
+            _ => Some(state_folder(args)?.join("_cache")),
+        };
+        let manifests = data.declared.iter().map(|one| &one.table);
+        let options = StackOptions {
+            log: LogOptions::default(),
+            notices: data.notices,
+            tiers: args.cache.resolve(manifests, CacheDefaults::LAPTOP, dir),
+            store_id: data.state.info().store_id.to_string(),
+            files: None,
+            ropes: rope_options(Arc::clone(data.tables)),
+        };
+        let origin = Arc::new(data.origin);
+        let open = async |registry: &mut Registry| Stack::open(origin, options, registry).await;
+        let stack = data.metrics.with_registry(open).await?;
+        self.listeners.push(data.front.serve(
+            data.listener,
+            data.front.tls(),
+            stack.files(),
+            data.http_metrics.clone(),
+            self.stop.clone(),
+            drain(args),
+        ));
+        self.tasks
+            .spawn(data.front.watch(data.http_metrics, self.stop.clone()));
+        self.stack = Some(stack);
+        Ok(())
+    }
+
     /// Keeps notices up to date with what this process commits.
-    fn follow(&mut self, state: &StateStore, notices: Notices) {
+    fn follow_commits(&mut self, state: &StateStore, notices: Notices) {
         let (versions, stop) = (state.versions().clone(), self.stop.clone());
         self.tasks.spawn(async move {
             let mut seen = 0;
@@ -149,31 +214,6 @@ fn drain(args: &ServeArgs) -> Duration {
     Duration::from_secs(args.drain_seconds)
 }
 
-/// The stack of this process: the same as a pod's, over the origin itself.
-async fn open_stack(
-    args: &ServeArgs,
-    declared: &[Declared],
-    origin: Late,
-    state: &StateStore,
-    (tables, notices): (&Arc<Tables>, Notices),
-    registry: &mut Registry,
-) -> anyhow::Result<Stack> {
-    let manifests = declared.iter().map(|one| &one.table);
-    let dir = match args.state.as_deref() {
-        Some(state) if state.contains("://") => None,
-        _ => Some(state_folder(args)?.join("_cache")),
-    };
-    let options = StackOptions {
-        log: LogOptions::default(),
-        notices,
-        tiers: args.cache.resolve(manifests, CacheDefaults::LAPTOP, dir),
-        store_id: state.info().store_id.to_string(),
-        files: None,
-        ropes: rope_options(Arc::clone(tables)),
-    };
-    Ok(Stack::open(Arc::new(origin), options, registry).await?)
-}
-
 /// Refuses what is asked of the cache's disk tier where it has no folder: beside a state that is no directory there is none.
 fn check_cache(cache: &CacheArgs, state: Option<&str>) -> Result<(), BadInput> {
     let Some(state) = state.filter(|state| state.contains("://")) else {
@@ -190,28 +230,6 @@ fn check_cache(cache: &CacheArgs, state: Option<&str>) -> Result<(), BadInput> {
             "{flag} is given, and beside the state {state} there is no folder for the cache's disk tier; give one by --cache-dir, or cache in memory alone without {flag}"
         ))),
     }
-}
-
-/// Serves `stack` on a TCP listener, behind `front`.
-fn serve_data(
-    listener: tokio::net::TcpListener,
-    stack: &Stack,
-    metrics: HttpMetrics,
-    front: Arc<Front>,
-    args: &ServeArgs,
-    serving: &mut Serving,
-) {
-    serving.listeners.push(front.serve(
-        listener,
-        front.tls(),
-        stack.files(),
-        metrics.clone(),
-        serving.stop.clone(),
-        drain(args),
-    ));
-    serving
-        .tasks
-        .spawn(front.watch(metrics, serving.stop.clone()));
 }
 
 /// Who may read by way of the data listener, and TLS.

@@ -14,8 +14,8 @@ use tracing::error;
 use vdt_crds::chain;
 use vdt_sidecar::process::now_ms;
 use vdt_store::{
-    Clock, Definition, OpenMode, Origin, RefreshReport, SourceOutcome, StateStore, StoreError,
-    TableRefresh, TableStatus,
+    Clock, Definition, OpenMode, Origin, RefreshReport, StateStore, StoreError, TableRefresh,
+    TableStatus,
     log::{Snapshot, TableLog},
 };
 
@@ -24,7 +24,9 @@ use crate::{
     args::ServeArgs,
     manifests::{self, Declared},
     progress::ListingProgress,
-    state, stdout, units,
+    state, stdout,
+    tables::remedied,
+    units,
 };
 
 /// A table that is open and has at least one version.
@@ -35,27 +37,27 @@ pub(super) struct Opened {
 }
 
 /// A table that has a version and cannot be opened, as when its folder or Secret is away.
-pub(super) struct Standing {
+pub(super) struct Unopened {
     pub(super) report: RefreshReport,
     /// Why it cannot be opened, and in a sentence.
     pub(super) reason: &'static str,
     pub(super) message: String,
 }
 
-/// A table with a version to show.
-pub(super) enum Shown {
+/// A table with a version to serve.
+pub(super) enum Servable {
     /// It is refreshed from now on.
     Opened(Box<Opened>),
-    /// It is as it was committed until it can be opened.
-    Standing(Standing),
+    /// It is served as it was committed until it can be opened.
+    Unopened(Unopened),
 }
 
-impl Shown {
-    /// The version that is shown.
+impl Servable {
+    /// The version that is served.
     pub(super) fn report(&self) -> Option<&RefreshReport> {
         match self {
             Self::Opened(opened) => opened.status.last.as_deref(),
-            Self::Standing(standing) => Some(&standing.report),
+            Self::Unopened(unopened) => Some(&unopened.report),
         }
     }
 }
@@ -102,7 +104,7 @@ pub(super) async fn open_tables<'a>(
     declared: &'a [Declared],
     state: &StateStore,
     origin: &Arc<Origin>,
-) -> anyhow::Result<Vec<(&'a Declared, Shown)>> {
+) -> anyhow::Result<Vec<(&'a Declared, Servable)>> {
     let mut opened = Vec::new();
     let mut failed = Vec::new();
     for one in declared {
@@ -124,10 +126,10 @@ async fn open_table(
     declared: &Declared,
     state: &StateStore,
     origin: &Arc<Origin>,
-) -> anyhow::Result<Shown> {
+) -> anyhow::Result<Servable> {
     let definition = match Definition::open(&declared.table, &declared.env) {
         Ok(definition) => Arc::new(definition),
-        Err(problem) => return standing(declared, state, problem).await,
+        Err(problem) => return unopened(declared, state, problem).await,
     };
     for source in &definition.sources {
         origin.add_source(source.clone());
@@ -144,7 +146,7 @@ async fn open_table(
         );
         let status = TableStatus::default();
         let opened = as_committed(definition, refresh, &snapshot, status);
-        return Ok(Shown::Opened(Box::new(opened)));
+        return Ok(Servable::Opened(Box::new(opened)));
     }
     let before = origin.source_reads().bytes;
     let outcome = {
@@ -156,7 +158,7 @@ async fn open_table(
             let read = origin.source_reads().bytes - before;
             print_report(&report, read, declared.table.spec.given.is_some())?;
             let opened = as_refreshed(definition, refresh, report);
-            Ok(Shown::Opened(Box::new(opened)))
+            Ok(Servable::Opened(Box::new(opened)))
         }
         Err(problem) => match refresh.log().snapshot().await {
             Ok(Some(snapshot)) => {
@@ -170,7 +172,7 @@ async fn open_table(
                     ..TableStatus::default()
                 };
                 let opened = as_committed(definition, refresh, &snapshot, status);
-                Ok(Shown::Opened(Box::new(opened)))
+                Ok(Servable::Opened(Box::new(opened)))
             }
             _ => Err(problem.into()),
         },
@@ -178,11 +180,11 @@ async fn open_table(
 }
 
 /// The table of a resource that cannot be opened: as it was committed, if it was, and is this resource's.
-async fn standing(
+async fn unopened(
     declared: &Declared,
     state: &StateStore,
     problem: StoreError,
-) -> anyhow::Result<Shown> {
+) -> anyhow::Result<Servable> {
     // What is wrong with what was given is told at once: a laptop does not read it again.
     if problem.is_of_manifest() {
         return Err(manifests::refused(problem));
@@ -195,7 +197,7 @@ async fn standing(
         return Err(manifests::refused(problem));
     };
     state.claim(&path, &declared.table.owner()).await?;
-    Ok(Shown::Standing(Standing {
+    Ok(Servable::Unopened(Unopened {
         report: RefreshReport::of_snapshot(path.as_ref(), &snapshot),
         reason: problem.reason(),
         message: chain(&problem),
@@ -287,20 +289,11 @@ fn summary(report: &RefreshReport, artifact_bytes_read: u64) -> String {
     )
 }
 
-/// What is wrong with a source, with a remedy that whoever gave a folder without a manifest can carry out.
-fn remedied(source: &SourceOutcome, is_given: bool) -> String {
-    match source.is_held() && is_given {
-        true => format!(
-            "{}; without a manifest, start `vdt serve` with --on-shrink apply",
-            source.message
-        ),
-        false => source.message.clone(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+
+    use vdt_store::SourceOutcome;
 
     use super::*;
 

@@ -119,8 +119,7 @@ fn real(path: &FsPath) -> std::io::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::RwLock;
-
+    use parking_lot::RwLock;
     use vdt_store::SourceEnv;
 
     use super::*;

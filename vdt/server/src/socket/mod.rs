@@ -13,7 +13,7 @@
 //! A socket file that is left over answers no connection, and is replaced. One that answers is another server's.
 
 mod bind;
-mod late;
+mod late_origin;
 mod service;
 mod sources;
 mod store;
@@ -21,6 +21,6 @@ mod store;
 mod tests;
 
 pub(crate) use bind::{Guarded, bind};
-pub(crate) use late::Late;
+pub(crate) use late_origin::LateOrigin;
 pub(crate) use service::SocketService;
 pub(crate) use store::SocketStore;

@@ -1,6 +1,7 @@
 //! The requests of the socket: which of them go where, and which are refused.
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     pin::Pin,
     sync::Arc,
@@ -20,11 +21,11 @@ use percent_encoding::percent_decode_str;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
-use tracing::warn;
-use vdt_dialect::{BoxError, DataSurface, PageKeys};
+use tracing::{Instrument, warn};
+use vdt_dialect::{BoxError, DataSurface, PageKeys, request_span};
 use vdt_sidecar::link::wire::{
-    ADMIN_PREFIX, DRIFT_PATH, DriftReport, PROBE_PATH, SOURCES, VERSIONS_PATH, Version, Versions,
-    WAIT_SECONDS_MAX,
+    ADMIN_PREFIX, DRIFT_PATH, DriftReport, OWNERS_PATH, PROBE_PATH, SOURCES, VERSIONS_PATH,
+    Version, Versions, WAIT_SECONDS_MAX,
 };
 
 use super::{sources, store::SocketStore};
@@ -84,6 +85,7 @@ impl Shared {
         match (request.method(), path) {
             (&Method::GET, PROBE_PATH) => text(StatusCode::OK, "serving\n"),
             (&Method::GET, VERSIONS_PATH) => self.versions(request.uri()).await,
+            (&Method::GET, OWNERS_PATH) => json(&self.owners()),
             (&Method::POST, DRIFT_PATH) => self.drift(request.into_body()).await,
             _ if path.strip_prefix(ADMIN_PREFIX).is_some() => self.admin(request).await,
             _ if path.starts_with("/-/") => text(StatusCode::NOT_FOUND, "there is nothing here\n"),
@@ -105,7 +107,12 @@ impl Shared {
             "v1" => denied("the socket speaks S3 alone"),
             SOURCES => match self.refusal(&path, &parts) {
                 Some(why) => denied(why),
-                None => sources::read(&self.store, &path, &parts).await,
+                None => {
+                    let span = request_span(&parts.headers);
+                    sources::read(&self.store, &path, &parts)
+                        .instrument(span)
+                        .await
+                }
             },
             _ => {
                 drop(path);
@@ -178,6 +185,13 @@ impl Shared {
                 })
                 .collect(),
         })
+    }
+
+    /// Whose the tables are, by their paths.
+    fn owners(&self) -> BTreeMap<String, String> {
+        let served = self.tables.served();
+        let owners = served.iter().map(|one| (one.path.clone(), one.owner()));
+        owners.collect()
     }
 
     async fn drift<B>(&self, body: B) -> Answer

@@ -25,18 +25,18 @@ use object_store::{
 use vdt_rope::{RopeStore, RopeStoreOptions};
 use vdt_sidecar::link::wire::{FILES, LOG, MadeUpTag};
 
-use super::late::{Late, not_found, nothing, read_only};
+use super::late_origin::{LateOrigin, not_found, nothing, read_only};
 
 /// See the module's documentation.
 #[derive(Debug, Clone)]
 pub(crate) struct SocketStore {
-    origin: Late,
+    origin: LateOrigin,
     files: RopeStore,
 }
 
 impl SocketStore {
     /// The buckets over `origin`; `options` are those of composing.
-    pub(crate) fn new(origin: Late, options: RopeStoreOptions) -> Self {
+    pub(crate) fn new(origin: LateOrigin, options: RopeStoreOptions) -> Self {
         let files = RopeStore::new(Arc::new(origin.clone()), options);
         Self { origin, files }
     }

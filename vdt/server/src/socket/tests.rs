@@ -10,7 +10,9 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
+use http_body_util::{BodyExt, Empty};
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
@@ -21,10 +23,11 @@ use parquet::{
     schema::parser::parse_message_type,
 };
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 use vdt_dialect::{DataSurface, HttpMetrics, ServeOptions};
 use vdt_rope::RopeStoreOptions;
 use vdt_sidecar::{
-    link::{OriginClient, Socket},
+    link::{OriginClient, Socket, wire::OWNERS_PATH},
     log::{LogMetrics, LogOptions, LogStore, Notices},
 };
 use vdt_store::{OpenMode, Origin, StateStore};
@@ -145,8 +148,8 @@ impl Bed {
         };
         let served: Vec<_> = names.iter().map(pending).collect();
         let tables = Arc::new(Tables::new(served.clone(), Vec::new()));
-        let late = Late::new(tables.clone());
-        late.arrived(Arc::new(Origin::new(state.clone())));
+        let late = LateOrigin::new(tables.clone());
+        late.set(Arc::new(Origin::new(state.clone())));
         tables.opened(state.clone());
         let store = SocketStore::new(late, RopeStoreOptions::default());
         Self {
@@ -297,6 +300,35 @@ async fn a_look_at_a_long_log_lists_the_state_once() {
     }
     stop.cancel();
     serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn whose_the_tables_are_is_told_as_soon_as_it_is_asked_of_the_state() {
+    let bed = Bed::new(&["ours", "unclaimed", "others"]).await;
+    let others = Path::from("c/s/others");
+    bed.state.claim(&others, "docs/others").await.unwrap();
+    bed.served[0].claim(&bed.state, "docs/ours").await.unwrap();
+    let refused = bed.served[2].claim(&bed.state, "docs/copy").await;
+    refused.unwrap_err();
+    let service = SocketService::new(
+        bed.store.clone(),
+        DataSurface::new(Arc::new(bed.store.clone()), HttpMetrics::default()),
+        axum::Router::new(),
+        bed.tables.clone(),
+        CancellationToken::new(),
+    );
+    let request = http::Request::get(OWNERS_PATH);
+    let request = request.body(Empty::<Bytes>::new()).unwrap();
+    let answer = service.oneshot(request).await.unwrap();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    let told: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let expected = serde_json::json!({
+        "c/s/ours": "docs/ours",
+        "c/s/unclaimed": "",
+        // Nothing of it is shown, to the readers of the one and of the other.
+        "c/s/others": "docs/copy",
+    });
+    assert_eq!(told, expected);
 }
 
 /// A Parquet file without rows.

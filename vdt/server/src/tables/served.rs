@@ -1,11 +1,9 @@
 //! One table of this process: whose it is, how it is doing, and which manifest it is served by.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use object_store::path::Path;
+use parking_lot::Mutex;
 use tracing::warn;
 use vdt_crds::api::{ManifestReport, RefusedManifest};
 use vdt_store::{
@@ -31,6 +29,8 @@ pub(crate) struct Served {
     pub(crate) path: String,
     /// Third part of the name.
     pub(crate) name: String,
+    /// Whether it is that of a folder or bucket without a manifest, which flags say how to follow.
+    pub(crate) is_given: bool,
     state: Mutex<State>,
 }
 
@@ -38,6 +38,8 @@ pub(crate) struct Served {
 #[derive(Debug, Default)]
 struct State {
     claim: Claim,
+    /// The resource that has claimed it, or tries to.
+    owner: String,
     /// Asks for refreshes, once the table is open; counted, so that its successor is told from it.
     refresher: Option<(u64, Refresher)>,
     /// How it is doing before.
@@ -85,6 +87,7 @@ impl Served {
         Self {
             path,
             name,
+            is_given: false,
             state: Mutex::new(state),
         }
     }
@@ -92,9 +95,15 @@ impl Served {
     /// A table that is ours and open.
     pub(crate) fn open(path: String, name: String, refresher: Refresher) -> Self {
         let served = Self::pending(path, name, None);
-        served.lock().claim = Claim::Ours;
+        served.state.lock().claim = Claim::Ours;
         served.opened(refresher, true);
         served
+    }
+
+    /// The same table, given as a folder or bucket (`is_given`) or by a manifest.
+    #[must_use]
+    pub(crate) fn given(self, is_given: bool) -> Self {
+        Self { is_given, ..self }
     }
 
     /// Has `state` say whether the table is that of the resource `owner`. A claim that holds is not made again.
@@ -105,29 +114,35 @@ impl Served {
         if self.whose() == Claim::Ours {
             return Ok(());
         }
+        owner.clone_into(&mut self.state.lock().owner);
         let claimed = state.claim(&Path::from(self.path.as_str()), owner).await;
         match &claimed {
-            Ok(()) => self.lock().claim = Claim::Ours,
-            Err(StoreError::OtherOwner { .. }) => self.lock().claim = Claim::OfAnother,
+            Ok(()) => self.state.lock().claim = Claim::Ours,
+            Err(StoreError::OtherOwner { .. }) => self.state.lock().claim = Claim::OfAnother,
             // Nothing was said, so it is whose it was.
             Err(_) => {}
         }
         claimed
     }
 
+    /// The resource (`<namespace>/<name>`) that the table is served for, if it is its own; empty as long as none has claimed it.
+    pub(crate) fn owner(&self) -> String {
+        self.state.lock().owner.clone()
+    }
+
     /// Whose the table is.
     pub(crate) fn whose(&self) -> Claim {
-        self.lock().claim
+        self.state.lock().claim
     }
 
     /// The table is declared no longer, by its resource at least: nothing of it is shown from now on.
-    pub(crate) fn let_go(&self) {
-        self.lock().claim = Claim::Unclaimed;
+    pub(crate) fn release(&self) {
+        self.state.lock().claim = Claim::Unclaimed;
     }
 
     /// The table is refreshed by `refresher` from now on. `is_followed`: what the manifest says is done already.
     pub(crate) fn opened(&self, refresher: Refresher, is_followed: bool) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let ended = refresher.status().refreshes;
         let number = state.refresher.as_ref().map_or(0, |(number, _)| number + 1);
         state.refresher = Some((number, refresher));
@@ -140,14 +155,14 @@ impl Served {
 
     /// Another manifest of the table is in use; it is followed when a refresh by it has ended.
     pub(crate) fn took(&self, generation: Option<i64>) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.take(generation);
         state.manifest.refused = None;
     }
 
     /// The manifest in use has this generation, and is the newest one again: what was refused meanwhile is forgotten.
     pub(crate) fn same(&self, generation: Option<i64>) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.manifest.refused = None;
         match &mut state.taken {
             Some(taken) => taken.generation = generation,
@@ -157,7 +172,7 @@ impl Served {
 
     /// A newer manifest cannot be used. Returns whether that is news.
     pub(crate) fn refused(&self, refused: RefusedManifest) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.manifest.refused.as_ref() == Some(&refused) {
             return false;
         }
@@ -173,7 +188,7 @@ impl Served {
 
     /// Which manifest the table is served by.
     pub(crate) fn manifest(&self) -> ManifestReport {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let before = state.taken.as_ref().and_then(|taken| taken.refreshes);
         if before.is_some_and(|before| state.status().refreshes > before) {
             state.follow();
@@ -181,14 +196,14 @@ impl Served {
         state.manifest.clone()
     }
 
-    /// The version that is shown as long as the table is not open.
-    pub(crate) fn stands(&self, report: RefreshReport) {
-        self.lock().pending.last = Some(Arc::new(report));
+    /// The version that is served as long as the table is not open.
+    pub(crate) fn committed(&self, report: RefreshReport) {
+        self.state.lock().pending.last = Some(Arc::new(report));
     }
 
     /// The table could not be opened. As long as it never was, that is what comes of its manifest.
     pub(crate) fn failed(&self, reason: &'static str, message: String) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let pending = &mut state.pending;
         pending.refreshes += 1;
         pending.failures += 1;
@@ -208,7 +223,7 @@ impl Served {
 
     /// How it is doing.
     pub(crate) fn status(&self) -> TableStatus {
-        self.lock().status()
+        self.state.lock().status()
     }
 
     /// Longest time between two refreshes of its timer while all is well; `None` without a timer.
@@ -218,7 +233,7 @@ impl Served {
 
     /// Whether it is refreshed by somebody.
     pub(crate) fn is_open(&self) -> bool {
-        self.lock().refresher.is_some()
+        self.state.lock().refresher.is_some()
     }
 
     /// Why no refresh is made whoever asks, if so.
@@ -261,11 +276,7 @@ impl Served {
     }
 
     fn refresher(&self) -> Option<(u64, Refresher)> {
-        self.lock().refresher.clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().refresher.clone()
     }
 
     /// A table is asked for by its whole path, with slashes or dots, or by its name alone.
@@ -349,7 +360,7 @@ mod tests {
         // A claim that was held once holds, whatever becomes of the state.
         says("no JSON").await;
         assert!(claim().await);
-        served.let_go();
+        served.release();
         assert_eq!(served.whose(), Claim::Unclaimed);
     }
 }

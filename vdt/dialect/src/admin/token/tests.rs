@@ -169,6 +169,22 @@ async fn keys_are_read_again_when_the_file_changes() {
     assert!(bed.admits(&tokens[1]).await, "the keys stay as they were");
 }
 
+/// As `rsync --inplace --times` writes: another key has the same size.
+#[tokio::test]
+async fn a_key_written_in_place_with_the_old_time_is_read_too() {
+    let bed = Bed::new(&pem(0)).await;
+    let tokens = [0, 1].map(|key| token(key, &claims(NOW, NOW + 60)));
+    assert!(bed.admits(&tokens[0]).await);
+    let path = bed.folder.path().join("keys.pem");
+    let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+    // The clock of change times may tick but a hundred times a second.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    std::fs::write(&path, pem(1)).unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(modified).unwrap();
+    assert!(!bed.admits(&tokens[0]).await && bed.admits(&tokens[1]).await);
+}
+
 #[test]
 fn key_files_that_are_of_no_use() {
     for (text, reason) in [

@@ -21,11 +21,12 @@ pub(super) use body::Tracked;
 pub(super) use socket::Watched;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::limits::Limits;
@@ -116,11 +117,12 @@ impl Traffic {
 
     /// Since when the client has taken nothing of the body that waits longest.
     fn oldest_handed(&self) -> Option<u64> {
-        self.handed().bodies.values().map(|body| body.since).min()
-    }
-
-    fn handed(&self) -> MutexGuard<'_, Handed> {
-        self.handed.lock().unwrap_or_else(PoisonError::into_inner)
+        self.handed
+            .lock()
+            .bodies
+            .values()
+            .map(|body| body.since)
+            .min()
     }
 
     /// A request's headers are complete. The returned guard ends it.
@@ -128,7 +130,7 @@ impl Traffic {
         self.requests.fetch_add(1, Ordering::AcqRel);
         self.served.store(true, Ordering::Relaxed);
         self.head_since.store(0, Ordering::Relaxed);
-        let mut handed = self.handed();
+        let mut handed = self.handed.lock();
         handed.next += 1;
         let number = handed.next;
         drop(handed);
@@ -292,7 +294,7 @@ impl RequestGuard {
             return bytes;
         }
         let traffic = Arc::clone(&self.traffic);
-        traffic.handed().piece(self.number, traffic.now());
+        traffic.handed.lock().piece(self.number, traffic.now());
         Bytes::from_owner(Piece {
             bytes,
             number: self.number,
@@ -325,7 +327,7 @@ impl AsRef<[u8]> for Piece {
 impl Drop for Piece {
     fn drop(&mut self) {
         let now = self.traffic.now();
-        self.traffic.handed().gone(self.number, now);
+        self.traffic.handed.lock().gone(self.number, now);
         self.traffic.rests();
     }
 }

@@ -3,10 +3,13 @@ use std::path::Path;
 use bytes::Bytes;
 use http_body_util::Empty;
 use object_store::{ObjectStoreExt, memory::InMemory, path::Path as Location};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vdt_dialect::{DataSurface, HttpMetrics, Limits};
 use vdt_sidecar::front::FrontOptions;
+use vdt_store::{OpenMode, Origin, StateStore};
 
 use super::*;
+use crate::{serve::supervisor::pending, tables::Tables};
 
 /// A manifest whose principals are these, each a name and the Secret of its token.
 fn manifest(name: &str, principals: &[(&str, &str)]) -> String {
@@ -44,20 +47,18 @@ impl Bed {
         for name in ["alice", "bob"] {
             secret(folder.path(), name);
         }
-        let (declared, problems) = manifests::load_what_can_be(&sources);
-        assert_eq!(problems, []);
-        let tables: Vec<_> = declared.iter().map(|one| one.table.clone()).collect();
+        let loaded = manifests::load_what_can_be(&sources);
+        let tables: Vec<_> = loaded
+            .declared
+            .iter()
+            .map(|one| one.table.clone())
+            .collect();
         let options = FrontOptions {
             secrets_dir: sources.secrets_dir.clone(),
             ..FrontOptions::default()
         };
         let front = Arc::new(Front::load(&tables, &options).unwrap());
-        let rights = Rights::new(
-            front,
-            Notices::new(),
-            manifests::watched(&sources),
-            &declared,
-        );
+        let rights = Rights::new(front, Notices::new(), manifests::watched(&sources), &loaded);
         Self {
             folder,
             sources,
@@ -70,8 +71,9 @@ impl Bed {
     }
 
     fn take(&self) -> Taken {
-        let (declared, problems) = manifests::load_what_can_be(&self.sources);
-        self.rights.take(&declared, problems.is_empty())
+        let loaded = manifests::load_what_can_be(&self.sources);
+        self.rights
+            .take(&loaded.declared, loaded.problems.is_empty())
     }
 
     /// What alice and bob are answered who read a table.
@@ -131,6 +133,56 @@ async fn who_is_revoked_is_out_though_another_manifest_cannot_be_used() {
 }
 
 #[tokio::test]
+async fn of_a_table_that_two_declare_nobody_is_given_more_than_both_give_at_the_start_too() {
+    let twin = manifest("twin", &BOTH[1..]).replace("spec:", "spec:\n  table: {name: papers}");
+    let bed = Bed::new(&[
+        ("papers.yaml", manifest("papers", BOTH)),
+        ("twin.yaml", twin),
+    ]);
+    assert_eq!(bed.statuses("papers").await, [403, 200]);
+    bed.take();
+    assert_eq!(bed.statuses("papers").await, [403, 200]);
+    std::fs::remove_file(bed.folder.path().join("twin.yaml")).unwrap();
+    bed.take();
+    assert_eq!(bed.statuses("papers").await, [200, 200]);
+}
+
+#[tokio::test]
+async fn tokens_are_for_the_resources_whose_tables_run() {
+    const KEY: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
+    let bed = Bed::new(&[("papers.yaml", manifest("papers", BOTH))]);
+    let key = bed.folder.path().join("admin.pem");
+    std::fs::write(&key, KEY).unwrap();
+    let loaded = manifests::load_what_can_be(&bed.sources);
+    let resources = loaded.declared.iter().map(|one| &one.table);
+    let gate = vdt_sidecar::admin::gate(&[key], resources).await.unwrap();
+    let takes = |name: &str| format!("{gate:?}").contains(&format!("\"default/{name}\""));
+
+    let memory = Arc::new(InMemory::new());
+    let state = StateStore::from_store(memory, "memory", OpenMode::ReadWrite);
+    let state = state.await.unwrap();
+    let served = loaded.declared.iter().map(|one| Arc::new(pending(one)));
+    let tables = Arc::new(Tables::new(served.collect(), Vec::new()));
+    let origin = Arc::new(Origin::new(state.clone()));
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let mut supervisor = Supervisor::new(tables, state, origin, tasks.clone(), stop.clone());
+    supervisor.start(loaded).await;
+    let mut follower = Follower::new(bed.sources.clone(), supervisor, gate.clone(), None);
+    assert!(takes("papers") && !takes("other"));
+    bed.write("other.yaml", &manifest("other", BOTH));
+    follower.take().await;
+    assert!(takes("papers") && takes("other"));
+    // A mistake ends no table, and takes no token away.
+    bed.write("other.yaml", "{");
+    std::fs::remove_file(bed.folder.path().join("papers.yaml")).unwrap();
+    follower.take().await;
+    assert!(!takes("papers") && takes("other"));
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+}
+
+#[tokio::test]
 async fn a_secret_that_comes_after_its_manifest_is_waited_for() {
     let bed = Bed::new(&[("papers.yaml", manifest("papers", BOTH))]);
     bed.write(
@@ -149,7 +201,7 @@ async fn a_folder_that_is_away_keeps_its_rights() {
     let mut seen = Seen::default();
     let mut folder = Bed::new(&[("papers.yaml", manifest("papers", BOTH))]);
     folder.sources.sources = vec![folder.folder.path().display().to_string()];
-    let (declared, _) = manifests::load_what_can_be(&folder.sources);
+    let Loaded { declared, .. } = manifests::load_what_can_be(&folder.sources);
     assert_eq!(declared.len(), 2);
     seen.see(&[], &declared);
     seen.see(&[], &[]);

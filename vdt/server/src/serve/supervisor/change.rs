@@ -1,27 +1,27 @@
-//! What becomes of a table that runs, as the manifests are now. Pure.
+//! What the manifests, as they are now, change of a table that runs. Pure.
 
 use std::{collections::HashMap, path::Path};
 
 use crate::{manifests::Declared, tables::Problem};
 
-/// What becomes of a table that runs.
+/// What is done to a table that runs.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Fate<'a> {
-    /// Its resource declares it, in the same or in other words.
-    Declared,
-    /// It stays as it is, because of a problem: its manifest cannot be used.
-    Stays(&'a Problem),
+pub(super) enum Change<'a> {
+    /// Its resource declares it, in the same or in other words, which are followed.
+    Follow,
+    /// It goes on as it is, because of a problem: its manifest cannot be used.
+    Retain(&'a Problem),
     /// It is declared no longer, or is another resource's.
-    Goes,
+    Remove,
 }
 
-/// Decides what becomes of a table that is `running`, where `one` is declared in its place. A manifest that is refused, or cannot be read, ends no
+/// Decides what is done to a table that is `running`, where `one` is declared in its place. A manifest that is refused, or cannot be read, ends no
 /// table, also where another one declares the same table meanwhile: a mistake in one file takes away nothing that another one gave.
-pub(super) fn fate<'a>(
+pub(super) fn change<'a>(
     running: &Declared,
     one: Option<&Declared>,
     problems: &'a [Problem],
-) -> Fate<'a> {
+) -> Change<'a> {
     let path = running.table.table_path();
     let of_table = |problem: &&Problem| problem.manifest == path;
     let hidden = || {
@@ -35,12 +35,12 @@ pub(super) fn fate<'a>(
             let mut refused = problems.iter().filter(of_table);
             let refused = refused.find(|problem| problem.origin == running.origin);
             if is_ours && (refused.is_none() || one.origin == running.origin) {
-                return Fate::Declared;
+                return Change::Follow;
             }
             refused.or_else(hidden)
         }
     };
-    problem.map_or(Fate::Goes, Fate::Stays)
+    problem.map_or(Change::Remove, Change::Retain)
 }
 
 /// What is declared, by `<catalog>/<schema>/<table>`.

@@ -5,7 +5,7 @@ use tokio::time::timeout;
 use vdt_store::{OpenMode, SourceEnv};
 
 use super::*;
-use crate::tables::{Claim, Shown};
+use crate::tables::Visibility;
 
 const TABLE: &str = "main/docs/manuals";
 
@@ -27,13 +27,23 @@ fn declared(name: &str) -> Declared {
 }
 
 struct Bed {
-    keeper: Keeper,
+    supervisor: Supervisor,
     tables: Arc<Tables>,
 }
 
 impl Bed {
-    /// A keeper of `names`, on a state whose table docs/manuals keeps.
+    /// A supervisor of `names`, on a state whose table docs/manuals owns.
     async fn new(names: &[&str]) -> Self {
+        let declared = names.iter().map(|name| declared(name)).collect();
+        Self::of(Loaded {
+            declared,
+            ..Loaded::default()
+        })
+        .await
+    }
+
+    /// One of what was `loaded`.
+    async fn of(loaded: Loaded) -> Self {
         let memory = Arc::new(InMemory::new());
         let state = StateStore::from_store(memory, "memory", OpenMode::ReadWrite);
         let state = state.await.unwrap();
@@ -41,28 +51,28 @@ impl Bed {
             .claim(&Path::from(TABLE), "docs/manuals")
             .await
             .unwrap();
-        let all: Vec<_> = names.iter().map(|name| declared(name)).collect();
-        let served = all.iter().map(|one| Arc::new(pending(one))).collect();
-        let tables = Arc::new(Tables::new(served, Vec::new()));
+        let served = loaded.declared.iter().map(|one| Arc::new(pending(one)));
+        let tables = Arc::new(Tables::new(served.collect(), loaded.problems.clone()));
         let origin = Arc::new(Origin::new(state.clone()));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let mut keeper = Keeper::new(tables.clone(), state, origin, tasks, stop);
-        keeper.start(all).await;
-        Self { keeper, tables }
+        let mut supervisor = Supervisor::new(tables.clone(), state, origin, tasks, stop);
+        supervisor.start(loaded).await;
+        Self { supervisor, tables }
     }
 
     fn table(&self) -> Arc<Served> {
         self.tables.served()[0].clone()
     }
 
-    fn shown(&self) -> Shown {
-        self.tables.shows(&format!("{TABLE}/_delta_log/0.json"))
+    fn shown(&self) -> Visibility {
+        self.tables
+            .visibility(&format!("{TABLE}/_delta_log/0.json"))
     }
 
     async fn end(self) {
-        self.keeper.stop.cancel();
-        self.keeper.tasks.close();
-        self.keeper.tasks.wait().await;
+        self.supervisor.stop.cancel();
+        self.supervisor.tasks.close();
+        self.supervisor.tasks.wait().await;
     }
 }
 
@@ -79,8 +89,8 @@ async fn tried(table: &Served) {
 #[tokio::test]
 async fn a_table_that_cannot_be_opened_is_shown_by_its_resource_alone() {
     for (name, claim, shown) in [
-        ("manuals", Claim::Ours, Shown::Something),
-        ("copy", Claim::OfAnother, Shown::Nothing),
+        ("manuals", Claim::Ours, Visibility::Visible),
+        ("copy", Claim::OfAnother, Visibility::Hidden),
     ] {
         let started = Bed::new(&[name]).await;
         assert_eq!(started.table().whose(), claim, "{name}, before it is tried");
@@ -89,7 +99,10 @@ async fn a_table_that_cannot_be_opened_is_shown_by_its_resource_alone() {
         started.end().await;
 
         let mut comes = Bed::new(&[]).await;
-        comes.keeper.take(vec![declared(name)], Vec::new()).await;
+        comes
+            .supervisor
+            .apply(vec![declared(name)], Vec::new())
+            .await;
         tried(&comes.table()).await;
         assert_eq!(
             (comes.table().whose(), comes.shown()),
@@ -104,26 +117,30 @@ async fn a_table_that_cannot_be_opened_is_shown_by_its_resource_alone() {
 async fn another_resource_in_its_place_inherits_no_claim() {
     let mut bed = Bed::new(&["manuals"]).await;
     let before = bed.table();
-    assert_eq!(bed.shown(), Shown::Something);
-    bed.keeper.take(vec![declared("copy")], Vec::new()).await;
+    assert_eq!(bed.shown(), Visibility::Visible);
+    bed.supervisor
+        .apply(vec![declared("copy")], Vec::new())
+        .await;
     assert_eq!(before.whose(), Claim::Unclaimed);
-    assert_ne!(bed.shown(), Shown::Something);
+    assert_ne!(bed.shown(), Visibility::Visible);
     tried(&bed.table()).await;
-    assert_eq!(bed.shown(), Shown::Nothing);
+    assert_eq!(bed.shown(), Visibility::Hidden);
     bed.end().await;
 }
 
 #[tokio::test]
 async fn what_another_resource_takes_the_place_of_is_not_shown_before_anything_is_taken() {
     let mut bed = Bed::new(&["manuals"]).await;
-    assert_eq!(bed.shown(), Shown::Something);
-    bed.keeper.let_go(&[declared("manuals")], &[]);
-    assert_eq!(bed.shown(), Shown::Something);
-    bed.keeper.let_go(&[declared("copy")], &[]);
-    assert_eq!(bed.shown(), Shown::Nothing);
-    bed.keeper.take(vec![declared("manuals")], Vec::new()).await;
+    assert_eq!(bed.shown(), Visibility::Visible);
+    bed.supervisor.release(&[declared("manuals")], &[]);
+    assert_eq!(bed.shown(), Visibility::Visible);
+    bed.supervisor.release(&[declared("copy")], &[]);
+    assert_eq!(bed.shown(), Visibility::Hidden);
+    bed.supervisor
+        .apply(vec![declared("manuals")], Vec::new())
+        .await;
     tried(&bed.table()).await;
-    assert_eq!(bed.shown(), Shown::Something);
+    assert_eq!(bed.shown(), Visibility::Visible);
     bed.end().await;
 }
 
@@ -151,22 +168,69 @@ async fn a_table_goes_on_though_another_file_declares_it_too() {
     ] {
         let mut bed = Bed::new(&["manuals"]).await;
         let before = bed.table();
-        bed.keeper.take(vec![other], vec![problem]).await;
+        bed.supervisor.apply(vec![other], vec![problem]).await;
         assert!(Arc::ptr_eq(&before, &bed.table()));
         assert_eq!(
             (bed.shown(), before.whose()),
-            (Shown::Something, Claim::Ours)
+            (Visibility::Visible, Claim::Ours)
         );
         let told = before.manifest().refused.map(|refused| refused.message);
         assert_eq!(told.as_deref(), Some("declared twice"));
         assert_eq!(*bed.tables.problems(), []);
-        bed.keeper.take(vec![declared("manuals")], Vec::new()).await;
+        bed.supervisor
+            .apply(vec![declared("manuals")], Vec::new())
+            .await;
         assert_eq!(before.manifest().refused, None);
         // When it is declared no longer, the other one comes.
-        bed.keeper.take(vec![copy()], Vec::new()).await;
+        bed.supervisor.apply(vec![copy()], Vec::new()).await;
         assert_eq!(before.whose(), Claim::Unclaimed);
         bed.end().await;
     }
+}
+
+#[tokio::test]
+async fn of_two_that_declare_one_table_its_owner_goes_on_after_a_start_too() {
+    let refused = || Problem {
+        manifest: TABLE.to_owned(),
+        origin: "manuals.yaml".to_owned(),
+        message: "declared twice".to_owned(),
+        may_pass: false,
+    };
+    let mut bed = Bed::of(Loaded {
+        declared: vec![declared("copy")],
+        problems: vec![refused()],
+        doubles: vec![declared("manuals")],
+    })
+    .await;
+    assert_eq!(bed.shown(), Visibility::Visible);
+    let table = bed.table();
+    let told = table.manifest().refused.map(|refused| refused.message);
+    assert_eq!(told.as_deref(), Some("declared twice"));
+    assert_eq!(*bed.tables.problems(), []);
+    let owners = bed.supervisor.resources().map(VirtualTable::owner);
+    assert_eq!(owners.collect::<Vec<_>>(), ["docs/manuals"]);
+    // It is the same one when the manifests are read again, and when the other one is gone.
+    let twice = (vec![declared("copy")], vec![refused()]);
+    for (declared, problems) in [twice, (vec![declared("manuals")], Vec::new())] {
+        bed.supervisor.apply(declared, problems).await;
+        assert!(Arc::ptr_eq(&table, &bed.table()));
+        assert_eq!(bed.shown(), Visibility::Visible);
+    }
+    assert_eq!(table.manifest().refused, None);
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_twin_of_which_none_owns_the_table_claims_nothing() {
+    let bed = Bed::of(Loaded {
+        declared: vec![declared("copy")],
+        problems: Vec::new(),
+        doubles: vec![declared("other")],
+    })
+    .await;
+    assert_eq!(bed.shown(), Visibility::Hidden);
+    assert_eq!(bed.table().whose(), Claim::OfAnother);
+    bed.end().await;
 }
 
 #[tokio::test]
@@ -179,8 +243,8 @@ async fn the_problem_of_a_twin_is_told_beside_the_table_that_is_declared() {
         may_pass: false,
     };
     let problems = vec![problem];
-    bed.keeper
-        .take(vec![declared("manuals")], problems.clone())
+    bed.supervisor
+        .apply(vec![declared("manuals")], problems.clone())
         .await;
     assert_eq!(*bed.tables.problems(), problems);
     assert_eq!(bed.table().manifest().refused, None);

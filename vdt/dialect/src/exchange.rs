@@ -38,7 +38,7 @@ impl Who {
 
 /// One request under way. Dropping it writes its line.
 #[derive(Debug)]
-pub(crate) struct Visit {
+pub(crate) struct Exchange {
     pub(crate) measure: Measure,
     pub(crate) ids: Ids,
     pub(crate) who: Who,
@@ -57,17 +57,11 @@ struct Line {
     peer: Option<Peer>,
 }
 
-impl Visit {
+impl Exchange {
     /// Begins with a request's headers. `log` says whether there is to be a line.
     pub(crate) fn new<B>(request: &Request<B>, measure: Measure, log: bool) -> Self {
         let ids = Ids::of(request.headers());
-        let span = tracing::info_span!(
-            target: "vdt::request",
-            "request",
-            request_id = %ids.request,
-            trace_id = %ids.trace,
-            span_id = %ids.span,
-        );
+        let span = ids.span();
         let enabled = log && tracing::enabled!(target: TARGET, tracing::Level::INFO);
         let line = enabled.then(|| {
             let user_agent = request.headers().get(USER_AGENT);
@@ -97,7 +91,7 @@ impl Visit {
     }
 }
 
-impl Drop for Visit {
+impl Drop for Exchange {
     fn drop(&mut self) {
         let Some(line) = self.line.take() else {
             return;

@@ -16,7 +16,7 @@ use object_store::{
 use vdt_sidecar::link::wire::SOURCES;
 use vdt_store::Origin;
 
-use crate::tables::{Shown, Tables};
+use crate::tables::{Tables, Visibility};
 
 /// Segments of a table's folder, the bucket's first. What lies below is one table's.
 const TABLE_PARTS: usize = 4;
@@ -24,15 +24,14 @@ const TABLE_PARTS: usize = 4;
 /// An origin whose state is not open yet: every read fails until it is. Of `log` it has what `tables` show.
 ///
 /// A table that is not open yet has not told its sources, nor has a manifest that cannot be used: reads of a source that nobody knows fail until all
-/// are. They are not
-/// answered with `NotFound`, which would say that the object is gone.
+/// are. They are not answered with `NotFound`, which would say that the object is gone.
 #[derive(Debug, Clone)]
-pub(crate) struct Late {
+pub(crate) struct LateOrigin {
     origin: Arc<OnceLock<Arc<Origin>>>,
     tables: Arc<Tables>,
 }
 
-impl Late {
+impl LateOrigin {
     /// An origin of what `tables` declare, before it is there.
     pub(crate) fn new(tables: Arc<Tables>) -> Self {
         Self {
@@ -41,8 +40,8 @@ impl Late {
         }
     }
 
-    /// The origin, which is there from now on.
-    pub(crate) fn arrived(&self, origin: Arc<Origin>) {
+    /// Sets the origin, which is there from now on.
+    pub(crate) fn set(&self, origin: Arc<Origin>) {
         // The first one stays; there is only one.
         let _ = self.origin.set(origin);
     }
@@ -54,12 +53,12 @@ impl Late {
 
     fn need(&self) -> Result<&Arc<Origin>> {
         self.get()
-            .ok_or_else(|| later("the state store is not open yet"))
+            .ok_or_else(|| not_yet("the state store is not open yet"))
     }
 
     /// Refuses what is not shown.
     pub(super) fn permit(&self, location: &Path) -> Result<()> {
-        match known(self.tables.shows(inside(location)))? {
+        match is_visible(self.tables.visibility(inside(location)))? {
             true => Ok(()),
             false => Err(not_found(location)),
         }
@@ -69,15 +68,15 @@ impl Late {
     /// one that is gone.
     fn is_listed(&self, folder: &Path, location: &Path) -> Result<bool> {
         let inside = inside(location);
-        known(match folder.parts().count() < TABLE_PARTS {
-            true => self.tables.lists(inside),
-            false => self.tables.shows(inside),
+        is_visible(match folder.parts().count() < TABLE_PARTS {
+            true => self.tables.visibility_in_listing(inside),
+            false => self.tables.visibility(inside),
         })
     }
 
     /// The origin, to list `prefix`; `None` where nothing is shown.
     fn to_list(&self, prefix: &Path) -> Result<Option<&Arc<Origin>>> {
-        match known(self.tables.shows(inside(prefix)))? {
+        match is_visible(self.tables.visibility(inside(prefix)))? {
             true => self.need().map(Some),
             false => Ok(None),
         }
@@ -108,7 +107,7 @@ impl Late {
     }
 }
 
-impl fmt::Display for Late {
+impl fmt::Display for LateOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.get() {
             Some(origin) => origin.fmt(f),
@@ -118,7 +117,7 @@ impl fmt::Display for Late {
 }
 
 #[async_trait]
-impl ObjectStore for Late {
+impl ObjectStore for LateOrigin {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let mut parts = location.parts();
         let is_source = parts.next().is_some_and(|part| part.as_ref() == SOURCES);
@@ -130,7 +129,7 @@ impl ObjectStore for Late {
             && parts.next().is_some_and(|id| !origin.knows(id.as_ref()))
             && self.tables.are_opening()
         {
-            return Err(later(
+            return Err(not_yet(
                 "the table that declares this source is not open yet; ask again",
             ));
         }
@@ -180,16 +179,16 @@ fn inside(location: &Path) -> &str {
 }
 
 /// Whether it is shown, if that is known.
-fn known(shown: Shown) -> Result<bool> {
-    match shown {
-        Shown::Something => Ok(true),
-        Shown::Nothing => Ok(false),
-        Shown::NotYet => Err(later("whose the table is, is not known yet; ask again")),
+fn is_visible(visibility: Visibility) -> Result<bool> {
+    match visibility {
+        Visibility::Visible => Ok(true),
+        Visibility::Hidden => Ok(false),
+        Visibility::Unknown => Err(not_yet("whose the table is, is not known yet; ask again")),
     }
 }
 
 /// What is not there yet and may come.
-fn later(why: &'static str) -> Error {
+fn not_yet(why: &'static str) -> Error {
     Error::Generic {
         store: "origin",
         source: why.into(),
@@ -241,11 +240,11 @@ mod tests {
         let served = Served::pending("main/default/t".to_owned(), "t".to_owned(), None);
         let tables = Tables::new(vec![Arc::new(served)], Vec::new());
         let tables = Arc::new(tables);
-        let late = Late::new(tables.clone());
+        let late = LateOrigin::new(tables.clone());
         let state =
             StateStore::from_store(Arc::new(InMemory::new()), "memory", OpenMode::ReadWrite);
         let origin = Arc::new(Origin::new(state.await.unwrap()));
-        late.arrived(origin.clone());
+        late.set(origin.clone());
 
         let path = Path::from(format!("sources/{}/a.pdf", source.id()));
         let error = late
@@ -282,8 +281,8 @@ mod tests {
             state.objects().put(&log, "{}".into()).await.unwrap();
         }
         let tables = Tables::new(served.clone(), Vec::new());
-        let late = Late::new(Arc::new(tables));
-        late.arrived(Arc::new(Origin::new(state.clone())));
+        let late = LateOrigin::new(Arc::new(tables));
+        late.set(Arc::new(Origin::new(state.clone())));
         served[0].claim(&state, "default/a").await.unwrap();
 
         let folder = Path::from("log/main/default");

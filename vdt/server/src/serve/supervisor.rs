@@ -1,0 +1,322 @@
+//! The tables of a pod, each run by a task of its own, and what a changed manifest does to them.
+//!
+//! ```text
+//!   a table that is new          claimed, then opened, however often that takes
+//!   one that says something else its new definition is opened first; then the task that refreshes it is replaced, and it is refreshed at once
+//!   one that says the same       left alone
+//!   one that is gone             not refreshed and not shown any more; its state stays
+//!   one that cannot be used      the last good one stands, and the table says so; so it does where another file declares the same table
+//!   another resource's           as one that is gone, and one that is new
+//! ```
+//!
+//! Nothing of this interrupts a read: what is committed is served whoever refreshes it. Nothing is served before the claim.
+
+mod change;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    mem,
+    sync::Arc,
+};
+
+use futures::{StreamExt, future, stream};
+use tokio::task::JoinHandle;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::info;
+use vdt_crds::{VirtualTable, api::RefusedManifest, chain, status::reason};
+use vdt_sidecar::files::Taken;
+use vdt_store::{Definition, Origin, StateStore, StoreError, TableStatus};
+
+pub(super) use self::task::run_table;
+use self::{
+    change::{Change, by_path, change},
+    task::{Stores, TableTask, open_definition},
+};
+use crate::{
+    manifests::{Declared, Loaded},
+    tables::{Claim, Problem, Served, Tables},
+};
+
+/// Claims made at a time when the process starts.
+const CLAIMS: usize = 16;
+
+/// Runs the tables of a pod.
+pub(super) struct Supervisor {
+    tables: Arc<Tables>,
+    stores: Stores,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    /// By `<catalog>/<schema>/<table>`.
+    running: HashMap<String, Running>,
+    /// Released, their tasks not awaited yet.
+    released: Vec<Running>,
+}
+
+/// A table and its task.
+struct Running {
+    declared: Declared,
+    served: Arc<Served>,
+    stop: CancellationToken,
+    task: JoinHandle<Option<Arc<Definition>>>,
+}
+
+/// A table that is declared and not open yet.
+pub(super) fn pending(declared: &Declared) -> Served {
+    let table = &declared.table;
+    Served::pending(
+        table.table_path(),
+        table.table_name().to_owned(),
+        table.metadata.generation,
+    )
+}
+
+impl Supervisor {
+    /// Runs none yet.
+    pub(super) fn new(
+        tables: Arc<Tables>,
+        state: StateStore,
+        origin: Arc<Origin>,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            tables,
+            stores: Stores { state, origin },
+            tasks,
+            stop,
+            running: HashMap::new(),
+            released: Vec::new(),
+        }
+    }
+
+    /// The resources whose tables it runs, as they were declared when that was taken.
+    pub(super) fn resources(&self) -> impl Iterator<Item = &VirtualTable> {
+        self.running.values().map(|running| &running.declared.table)
+    }
+
+    /// Runs what the process was started with. Each table is claimed once before: whoever asks for the first time then finds all that was
+    /// there before the start. Of two resources that declare one table the one that owns it goes on, whichever is read first.
+    pub(super) async fn start(&mut self, loaded: Loaded) {
+        let Loaded {
+            declared,
+            problems,
+            doubles,
+        } = loaded;
+        let served = self.tables.served();
+        let state = &self.stores.state;
+        let claims: Vec<_> = declared
+            .iter()
+            .zip(served.iter())
+            .map(|(one, served)| async move { served.claim(state, &one.table.owner()).await })
+            .collect();
+        // What fails is made again, and told, by the table's own task.
+        let made = stream::iter(claims).buffer_unordered(CLAIMS);
+        made.for_each(|_| future::ready(())).await;
+        let mut has_other_owners = false;
+        for (one, served) in declared.iter().zip(served.iter()) {
+            let owner = match served.whose() {
+                Claim::OfAnother => self.owner(one, &doubles).await,
+                Claim::Ours | Claim::Unclaimed => None,
+            };
+            has_other_owners |= owner.is_some();
+            let (one, served) = owner.unwrap_or_else(|| (one.clone(), Arc::clone(served)));
+            self.run(one, served, None, None);
+        }
+        if has_other_owners {
+            self.apply(declared, problems).await;
+        }
+    }
+
+    /// Of `doubles`, which are refused because `one` is declared before them, the resource that owns the table.
+    async fn owner(&self, one: &Declared, doubles: &[Declared]) -> Option<(Declared, Arc<Served>)> {
+        let path = one.table.table_path();
+        for double in doubles {
+            if double.table.table_path() != path {
+                continue;
+            }
+            let served = Arc::new(pending(double));
+            // Somebody owns it, so nobody else comes to own it by this.
+            let owner = double.table.owner();
+            if served.claim(&self.stores.state, &owner).await.is_ok() {
+                return Some((double.clone(), served));
+            }
+        }
+        None
+    }
+
+    /// Releases what the manifests do not declare any more, or not as that resource's, before anybody is given rights to what they declare in its
+    /// place: from now on nothing of it is shown. Its task is awaited by [`Self::apply`]. Returns the paths of what was released now.
+    pub(super) fn release(&mut self, declared: &[Declared], problems: &[Problem]) -> Vec<String> {
+        let by_path = by_path(declared);
+        let gone: Vec<Running> = self
+            .running
+            .extract_if(|path, running| {
+                let change = change(&running.declared, by_path.get(path).copied(), problems);
+                matches!(change, Change::Remove)
+            })
+            .map(|(_, running)| running)
+            .collect();
+        if gone.is_empty() {
+            return Vec::new();
+        }
+        for running in &gone {
+            running.stop.cancel();
+            running.served.release();
+        }
+        // A claim under way may be answered yet: what is not among the tables is not shown whatever comes of it.
+        let is_gone = |served: &Arc<Served>| {
+            let mut gone = gone.iter();
+            gone.any(|running| Arc::ptr_eq(&running.served, served))
+        };
+        let served = self.tables.served();
+        let stay = served.iter().filter(|served| !is_gone(served)).cloned();
+        let problems = self.tables.problems().to_vec();
+        self.tables.declare(stay.collect(), problems);
+        let paths = gone
+            .iter()
+            .map(|running| running.declared.table.table_path());
+        let paths = paths.collect();
+        self.released.extend(gone);
+        paths
+    }
+
+    /// Does what the manifests say now. `problems` are those that cannot be used.
+    pub(super) async fn apply(&mut self, declared: Vec<Declared>, problems: Vec<Problem>) -> Taken {
+        self.release(&declared, &problems);
+        for running in mem::take(&mut self.released) {
+            running.end(&self.stores.origin).await;
+        }
+        let mut taken = Taken::Whole;
+        let retained = self.retained(&declared, &problems);
+        let mut order: Vec<String> = declared.iter().map(|one| one.table.table_path()).collect();
+        for one in declared {
+            let path = one.table.table_path();
+            let generation = one.table.metadata.generation;
+            match self.running.get(&path) {
+                Some(_) if retained.contains_key(&path) => {}
+                Some(running) if running.declared.is_same(&one) => {
+                    running.served.same(generation);
+                }
+                Some(_) => {
+                    if let Err(error) = self.replace(&path, one).await {
+                        taken = Taken::TryAgain;
+                        if let Some(running) = self.running.get(&path) {
+                            running.served.refused(RefusedManifest {
+                                generation,
+                                reason: error.reason().to_owned(),
+                                message: chain(&error),
+                            });
+                        }
+                    }
+                }
+                None => {
+                    info!(table = path, "a new table is declared");
+                    let served = Arc::new(pending(&one));
+                    self.run(one, served, None, None);
+                }
+            }
+        }
+        for (path, problem) in &retained {
+            if let Some(running) = self.running.get(path) {
+                running.served.refused(RefusedManifest {
+                    generation: None,
+                    reason: reason::INVALID_SPEC.to_owned(),
+                    message: problem.message.clone(),
+                });
+            }
+            if !order.contains(path) {
+                order.push(path.clone());
+            }
+        }
+        let served: Vec<_> = order
+            .iter()
+            .filter_map(|path| Some(Arc::clone(&self.running.get(path)?.served)))
+            .collect();
+        // What tables that go on tell is told once.
+        let told: Vec<&Problem> = retained.values().collect();
+        let others: Vec<Problem> = problems
+            .into_iter()
+            .filter(|problem| !told.contains(&problem))
+            .collect();
+        self.tables.declare(served, others);
+        taken
+    }
+
+    /// Tables that go on as they are, each with the problem that is the reason. By path: what one pod is told first is told first by all.
+    fn retained(&self, declared: &[Declared], problems: &[Problem]) -> BTreeMap<String, Problem> {
+        let by_path = by_path(declared);
+        let retained = self.running.iter().filter_map(|(path, running)| {
+            match change(&running.declared, by_path.get(path).copied(), problems) {
+                Change::Retain(problem) => Some((path.clone(), problem.clone())),
+                Change::Follow | Change::Remove => None,
+            }
+        });
+        retained.collect()
+    }
+
+    /// Has a table run by another definition.
+    async fn replace(&mut self, path: &str, one: Declared) -> Result<(), StoreError> {
+        let definition = open_definition(&one).await?;
+        let state = &self.stores.state;
+        state.claim(&definition.path(), &definition.owner).await?;
+        let Some(running) = self.running.remove(path) else {
+            return Ok(());
+        };
+        running.stop.cancel();
+        // It ends between two steps; what it has committed is whole.
+        let before = running.task.await.ok().flatten();
+        let old = before.as_ref().map_or(&[][..], |before| &before.sources);
+        self.stores.origin.replace_sources(old, &definition.sources);
+        info!(
+            table = path,
+            generation = one.table.metadata.generation,
+            "a changed manifest is in use"
+        );
+        running.served.took(one.table.metadata.generation);
+        let status = running.served.is_open().then(|| running.served.status());
+        self.run(one, running.served, Some(definition), status);
+        Ok(())
+    }
+
+    fn run(
+        &mut self,
+        declared: Declared,
+        served: Arc<Served>,
+        definition: Option<Arc<Definition>>,
+        status: Option<TableStatus>,
+    ) {
+        let stop = self.stop.child_token();
+        let task = TableTask {
+            declared: declared.clone(),
+            served: Arc::clone(&served),
+            definition,
+            stores: self.stores.clone(),
+        };
+        let running = Running {
+            declared,
+            served,
+            stop: stop.clone(),
+            task: self.tasks.spawn(task.run(status, stop)),
+        };
+        self.running
+            .insert(running.declared.table.table_path(), running);
+    }
+}
+
+impl Running {
+    /// Awaits the end of its task, and releases the table.
+    async fn end(self, origin: &Origin) {
+        self.stop.cancel();
+        if let Ok(Some(definition)) = self.task.await {
+            origin.replace_sources(&definition.sources, &[]);
+        }
+        self.served.release();
+        info!(
+            table = self.served.path,
+            "the table is declared no longer; its state stays"
+        );
+    }
+}
