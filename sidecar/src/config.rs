@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use vdt_crds::{ParseError, Profile, VirtualTable};
+use vdt_crds::{ParseError, Profile, Server, VirtualTable};
 
 use crate::{exit::BadInput, files::manifests_in};
 
@@ -110,6 +110,14 @@ impl Found {
         self.may_pass |= unread.may_pass;
         self.lines.extend(unread.lines);
     }
+}
+
+/// What manifests say of the pods that serve them, each with its table.
+pub(crate) fn servers<'a>(
+    tables: impl IntoIterator<Item = &'a VirtualTable>,
+) -> impl Iterator<Item = (&'a VirtualTable, &'a Server)> {
+    let tables = tables.into_iter();
+    tables.filter_map(|table| Some((table, table.spec.server.as_ref()?)))
 }
 
 /// Why nothing is known of a file or folder.

@@ -10,11 +10,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    task::spawn_blocking,
-    time::{MissedTickBehavior, interval},
-};
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
+
+use crate::process::every;
 
 /// Between looks at files. The kubelet needs up to a second to bring a change that it was told of; a second more is nothing.
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -86,6 +85,7 @@ pub trait Follow: Send {
 pub struct Manifests {
     paths: Vec<PathBuf>,
     seen: Seen,
+    try_again: bool,
 }
 
 /// Folders may gain and lose files.
@@ -96,7 +96,17 @@ impl Manifests {
     #[must_use]
     pub fn new(paths: Vec<PathBuf>) -> Self {
         let seen = look(&paths);
-        Self { paths, seen }
+        Self {
+            paths,
+            seen,
+            try_again: false,
+        }
+    }
+
+    /// The same, taken by the first look though nothing has changed, if `try_again` says so.
+    #[must_use]
+    pub fn try_again(self, try_again: bool) -> Self {
+        Self { try_again, ..self }
     }
 
     /// Has `follower` take the files whenever they have changed, until `stop`, which waits for no file system that hangs. Files that change while they
@@ -106,11 +116,9 @@ impl Manifests {
     }
 
     async fn looks(mut self, mut follower: impl Follow) {
-        let mut clock = interval(LOOK_EVERY);
-        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut try_again = false;
+        let mut ticks = every(LOOK_EVERY);
         loop {
-            clock.tick().await;
+            ticks.tick().await;
             let paths = self.paths.clone();
             // They may lie on a file system that hangs.
             let now = match spawn_blocking(move || look(&paths)).await {
@@ -120,11 +128,11 @@ impl Manifests {
                     continue;
                 }
             };
-            if now == self.seen && !try_again {
+            if now == self.seen && !self.try_again {
                 continue;
             }
             self.seen = now;
-            try_again = follower.take().await == Taken::TryAgain;
+            self.try_again = follower.take().await == Taken::TryAgain;
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod link;
 pub mod log;
 pub mod logging;
 mod machine;
+mod metrics;
 pub mod process;
 pub mod ready;
 pub mod run;

@@ -1,4 +1,4 @@
-//! What both binaries do as processes: read their arguments, run, listen, wait for signals, tell the time.
+//! What both binaries do as processes: read their arguments, run, listen, wait for signals and for the time.
 
 use std::{
     io::{self, ErrorKind},
@@ -13,6 +13,7 @@ use tokio::{
     net::{TcpListener, TcpSocket},
     runtime::Builder,
     signal::unix::{SignalKind, signal},
+    time::{Interval, MissedTickBehavior, interval},
 };
 use tracing::info;
 
@@ -166,6 +167,13 @@ pub async fn next_signal() -> anyhow::Result<SignalKind> {
         _ = terminate.recv() => SignalKind::terminate(),
         _ = interrupt.recv() => SignalKind::interrupt(),
     })
+}
+
+/// Ticks at once and then every `period`; one that comes late puts off the next.
+pub(crate) fn every(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 /// Unix time in milliseconds.

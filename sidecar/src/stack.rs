@@ -13,6 +13,7 @@ use vdt_rope::{Drift, RopeStore, RopeStoreOptions};
 
 use crate::{
     cache::{CacheMetrics, CacheOptions, CacheStore, WarmOptions},
+    config::servers,
     log::{LogMetrics, LogOptions, LogStore, Notices},
     machine,
     tiers::{DiskOptions, Tiers, TiersError, TiersOptions},
@@ -114,12 +115,9 @@ impl CacheArgs {
 
 /// What the manifests say of the cache, which the tables of one process share. They agree: [`Front`](crate::front::Front) takes no others.
 pub fn declared_cache<'a>(tables: impl IntoIterator<Item = &'a VirtualTable>) -> Cache {
-    let mut servers = tables
-        .into_iter()
-        .filter_map(|table| table.spec.server.as_ref());
-    servers
-        .next()
-        .map(|server| server.cache.clone())
+    let first = servers(tables).next();
+    first
+        .map(|(_, server)| server.cache.clone())
         .unwrap_or_default()
 }
 

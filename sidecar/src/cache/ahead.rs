@@ -1,29 +1,23 @@
-//! Reading ahead: what a scan will ask for is fetched before it does, frame by frame, within a budget of its own.
+//! Reading ahead: what a scan will ask for is fetched before it does, frame by frame, within its source's share of the room.
 //!
 //! Those who ask are served first: without room nothing is read ahead. What was begun for a scan is wanted until it ends, whether the scan goes on or
 //! not; the room is given back by the last fetch that it was taken for.
 
-use std::{
-    collections::HashSet,
-    ops::Range,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashSet, ops::Range, sync::Arc};
 
-use tokio::sync::OwnedSemaphorePermit;
+use parking_lot::Mutex;
 use vdt_rope::ReadContext;
 
 use super::{
-    Shared, fetch,
+    BUDGET_UNIT_BYTES, Shared, fetch,
     fill::{Fill, Order},
+    limits::Room,
     object::Object,
     pack::Layout,
     run::Cause,
     unit::Unit,
 };
 use crate::tiers::{Insert, Key};
-
-/// Bytes of the read-ahead budget, given back by the last fetch that they were taken for.
-pub(super) type Room = Arc<OwnedSemaphorePermit>;
 
 /// Entries known to be read ahead. Scans ask soon: those that are forgotten are of scans that ended.
 const UNASKED_MAX: usize = 16_384;
@@ -34,8 +28,7 @@ pub(super) struct Unasked(Mutex<HashSet<Key>>);
 
 impl Unasked {
     fn add(&self, key: Key) {
-        // Never held over an await. Every state between two statements is a valid one.
-        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.0.lock();
         if keys.len() >= UNASKED_MAX {
             keys.clear();
         }
@@ -44,8 +37,7 @@ impl Unasked {
 
     /// Whether the entry was read ahead and this is the first who asks for it.
     pub(super) fn is_first(&self, key: Key) -> bool {
-        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.remove(&key)
+        self.0.lock().remove(&key)
     }
 }
 
@@ -57,7 +49,7 @@ impl Shared {
         layout: &Layout,
         window: &Range<u64>,
         how: Insert,
-        room: &Room,
+        room: &Arc<Room>,
     ) -> u64 {
         let mut registry = self.flights.lock();
         let end_max = if window.start < context.body.end {
@@ -93,17 +85,17 @@ impl Shared {
                     let range = 0..object.size;
                     let mut target = unit.target();
                     target.spans = [range.clone()].into();
-                    let asked = self.turns.of(&found.location);
+                    let limit = self.limits.of(&found.location);
                     let order = Order {
                         is_run: false,
-                        ..cause.order(&found.location, &asked)
+                        ..cause.order(&found.location, &limit)
                     };
                     let fill = Fill::start(self, &mut registry, order, [target].into());
                     let held = cause.held();
                     bytes += object.size;
                     self.spawn(async move {
                         let _held = held;
-                        let _place = asked.ahead().await;
+                        let _place = limit.ahead().await;
                         fetch::segment(fill, found, range).await;
                     });
                 }
@@ -112,18 +104,20 @@ impl Shared {
         bytes
     }
 
-    /// Reads a window of a file ahead, frame by frame, as far as the budget goes.
+    /// Reads a window of a file ahead, frame by frame, as far as there is room for it.
     pub(super) fn read_ahead(
         self: &Arc<Self>,
         context: &ReadContext,
-        window: Range<u64>,
+        mut window: Range<u64>,
         how: Insert,
     ) {
         let units = self.budget_units(window.end - window.start);
-        // Without room nothing is read ahead: those who ask are served first.
-        let Ok(room) = Arc::clone(&self.ahead_budget).try_acquire_many_owned(units) else {
+        // Those who ask are served first.
+        let Some(room) = self.limits.room(&context.object.source, units) else {
             return;
         };
+        let bytes = room.units() as u64 * BUDGET_UNIT_BYTES;
+        window.end = window.end.min(window.start + bytes);
         let room = Arc::new(room);
         let (shared, context) = (Arc::clone(self), context.clone());
         self.spawn(async move {
@@ -135,7 +129,7 @@ impl Shared {
                 };
                 let layout = shared.layout(&context, &frame).await;
                 let bytes = shared.fetch_ahead(&context, &layout, &window, how, &room);
-                shared.counters.read_ahead_began(bytes);
+                shared.counters.read_ahead.inc_by(bytes);
                 at = frame.covers().end.max(at + 1);
             }
         });

@@ -50,8 +50,8 @@ impl CacheStore {
         );
         let body = result.into_stream().inspect_ok(move |chunk| {
             let bytes = chunk.len() as u64;
-            shared.counters.came(bytes);
-            shared.counters.served.fetch_add(bytes, Relaxed);
+            shared.counters.bytes.inc_by(bytes);
+            shared.counters.served.inc_by(bytes);
         });
         Ok(GetResult {
             payload: GetResultPayload::Stream(body.boxed()),
@@ -205,7 +205,7 @@ impl CacheStore {
             match follower.meta().await {
                 Ok(meta) => {
                     if is_joined {
-                        shared.counters.joined();
+                        shared.counters.joins.inc();
                     } else {
                         shared.counters.miss(named.class);
                     }

@@ -9,7 +9,7 @@
 use std::{
     ops::Range,
     pin::Pin,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -167,7 +167,7 @@ impl Stream for Body {
                 Some(Ok(chunk)) => {
                     let bytes = chunk.len() as u64;
                     this.range.start += bytes;
-                    this.read.shared.counters.served.fetch_add(bytes, Relaxed);
+                    this.read.shared.counters.served.inc_by(bytes);
                     return Poll::Ready(Some(Ok(chunk)));
                 }
                 Some(Err(failure)) => {

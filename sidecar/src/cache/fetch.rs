@@ -1,15 +1,12 @@
 //! One request to the origin, and the entries that it fills.
 //!
 //! A fetch runs as a task of its own, so that a reader who leaves does not end it while others wait, and a slow reader does not hold it
-//! back. It waits for its turn, asks, compares the answer with what was asked for, and deals the body out to its flights. An entry becomes resident when all its bytes have come; the last one only when the body has ended where it was
-//! to end. Whatever goes wrong fails the flights that are not complete, and nothing of them is kept.
+//! back. It waits for its permit, asks, compares the answer with what was asked for, and deals the body out to its flights. An entry becomes
+//! resident when all its bytes have come; the last one only when the body has ended where it was to end. Whatever goes wrong fails the flights that are not complete, and nothing of them is kept.
 //!
 //! When nobody wants any of its flights the request is dropped. Read-ahead wants its own.
 
-use std::{
-    ops::Range,
-    sync::{Arc, atomic::Ordering::Relaxed},
-};
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -71,7 +68,7 @@ pub(super) async fn run(
         return;
     }
     let (shared, file) = (Arc::clone(&fill.shared), fill.order.location.clone());
-    shared.counters.requests.fetch_add(1, Relaxed);
+    shared.counters.requests.inc();
     let options = GetOptions {
         range: Some(GetRange::Bounded(range.clone())),
         ..GetOptions::default()
@@ -143,7 +140,7 @@ impl Shared {
         location: &Path,
         options: GetOptions,
     ) -> object_store::Result<GetResult> {
-        self.counters.requests.fetch_add(1, Relaxed);
+        self.counters.requests.inc();
         self.origin.get_opts(location, options).await
     }
 

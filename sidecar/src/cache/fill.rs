@@ -3,14 +3,7 @@
 //! A [`Fill`] deals the bytes that come out to the flights that wait for them, and ends each of them once: complete, or failed. An entry
 //! becomes resident before its flight ends, so whoever finds no flight finds the entry.
 
-use std::{
-    collections::VecDeque,
-    future::Future,
-    ops::Range,
-    pin::pin,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::{collections::VecDeque, future::Future, ops::Range, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
@@ -20,8 +13,8 @@ use super::{
     Shared,
     error::{CacheError, Failure},
     flight::{Flight, Interest, Registry, given_up},
+    limits::{Limit, Permit},
     object::Object,
-    turns::{Asked, Turn},
 };
 use crate::tiers::{Class, Entry, EntryMeta, Insert, Key};
 
@@ -62,8 +55,8 @@ impl Target {
 /// What is fetched, from whom, and for whom.
 pub(super) struct Order {
     pub(super) location: Path,
-    /// Whose turn it takes.
-    pub(super) asked: Arc<Asked>,
+    /// Whose permit it needs.
+    pub(super) limit: Arc<Limit>,
     /// Those who want any of it, or of what was begun with it.
     pub(super) interest: Arc<Interest>,
     pub(super) how: Insert,
@@ -76,7 +69,7 @@ impl Order {
     pub(super) fn of(shared: &Shared, location: &Path, how: Insert) -> Self {
         Self {
             location: location.clone(),
-            asked: shared.turns.of(location),
+            limit: shared.limits.of(location),
             interest: Arc::default(),
             how,
             is_run: false,
@@ -89,7 +82,7 @@ pub(super) struct Fill {
     pub(super) shared: Arc<Shared>,
     pub(super) order: Order,
     pub(super) targets: VecDeque<Target>,
-    turn: Option<Turn>,
+    permit: Option<Permit>,
     meta: Option<Arc<EntryMeta>>,
 }
 
@@ -108,7 +101,7 @@ impl Fill {
             shared: Arc::clone(shared),
             order,
             targets,
-            turn: None,
+            permit: None,
             meta: None,
         }
     }
@@ -137,7 +130,7 @@ impl Fill {
                 () = self.shared.stop.cancelled() => return None,
                 () = self.order.interest.lost(lingers) => {
                     if self.shared.flights.give_up(&self.order.interest, self.keys()) {
-                        self.shared.counters.given_up.fetch_add(1, Relaxed);
+                        self.shared.counters.given_up.inc();
                         return None;
                     }
                 }
@@ -145,10 +138,10 @@ impl Fill {
         }
     }
 
-    /// Waits for a turn to ask.
+    /// Waits until it may ask.
     pub(super) async fn admit(&mut self) -> Option<()> {
-        let turn = self.unless_lost(self.order.asked.turn()).await?;
-        self.turn = Some(turn?);
+        let permit = self.unless_lost(self.order.limit.permit()).await?;
+        self.permit = Some(permit?);
         Some(())
     }
 
@@ -223,10 +216,10 @@ impl Fill {
     }
 
     pub(super) fn fail(mut self, failure: Failure) {
-        match (failure.error(), &mut self.turn) {
-            (Error::Generic { .. }, Some(turn)) => turn.failed(),
+        match (failure.error(), &mut self.permit) {
+            (Error::Generic { .. }, Some(permit)) => permit.failed(),
             // That it has changed, or may not be read, is an answer.
-            (_, Some(turn)) => turn.answered(),
+            (_, Some(permit)) => permit.answered(),
             (_, None) => {}
         }
         let failure = if self.order.is_run {
@@ -258,10 +251,10 @@ impl Fill {
             };
             match next {
                 Some(Ok(chunk)) => {
-                    if let Some(turn) = &mut self.turn {
-                        turn.answered();
+                    if let Some(permit) = &mut self.permit {
+                        permit.answered();
                     }
-                    self.shared.counters.came(chunk.len() as u64);
+                    self.shared.counters.bytes.inc_by(chunk.len() as u64);
                     let end = at + chunk.len() as u64;
                     if end > range.end && !is_cut {
                         let failure = self.wrong_length(&range, end, true);
@@ -325,8 +318,8 @@ impl Fill {
 
     /// Ends the flight of the name: the origin has answered.
     pub(super) fn complete_opening(&mut self) {
-        if let Some(turn) = &mut self.turn {
-            turn.answered();
+        if let Some(permit) = &mut self.permit {
+            permit.answered();
         }
         if let Some(target) = self.targets.pop_front() {
             self.shared.flights.remove(&self.order.interest, target.key);

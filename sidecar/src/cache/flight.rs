@@ -5,17 +5,18 @@
 //! together share; when nobody does, the fetch may end. Both change under the lock of [`Flights`] alone, so nobody joins what is being given up.
 //!
 //! A reader never holds a flight back: the buffer grows as fast as the origin sends. It is bounded by the entry's size, and the number of
-//! those that grow at once by the turns of their fetches.
+//! those that grow at once by the permits of their fetches.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
     ops::Range,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use object_store::{Error, path::Path};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep_until},
@@ -236,7 +237,7 @@ impl Interest {
         loop {
             // Before the look: what ends meanwhile is told to it.
             let lost = self.lost.notified();
-            let ended = self.wishes().ended;
+            let ended = self.wanted.lock().ended;
             match ended {
                 Some(ended) if lingers.is_zero() || ended.elapsed() >= lingers => return,
                 Some(ended) => sleep_until(ended + lingers).await,
@@ -246,15 +247,10 @@ impl Interest {
     }
 
     pub(super) fn want(self: &Arc<Self>) -> Wanted {
-        let mut wishes = self.wishes();
+        let mut wishes = self.wanted.lock();
         wishes.count += 1;
         wishes.ended = None;
         Wanted(Arc::clone(self))
-    }
-
-    /// The lock is never held over an await. Every state between two statements is a valid one.
-    fn wishes(&self) -> MutexGuard<'_, Wishes> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -264,7 +260,7 @@ pub(super) struct Wanted(Arc<Interest>);
 
 impl Drop for Wanted {
     fn drop(&mut self) {
-        let mut wishes = self.0.wishes();
+        let mut wishes = self.0.wanted.lock();
         wishes.count -= 1;
         if wishes.count == 0 {
             wishes.ended = Some(Instant::now());
@@ -283,9 +279,9 @@ pub(super) struct Flights {
 }
 
 impl Flights {
-    /// The lock is never held over an await. Every state between two statements is a valid one.
+    /// Held while somebody looks what there is and begins what there is not.
     pub(super) fn lock(&self) -> Registry<'_> {
-        Registry(self.slots.lock().unwrap_or_else(PoisonError::into_inner))
+        Registry(self.slots.lock())
     }
 
     /// Removes a flight of the fetch that `interest` is about.
@@ -300,7 +296,7 @@ impl Flights {
         keys: impl Iterator<Item = Key>,
     ) -> bool {
         let mut registry = self.lock();
-        let is_unwanted = interest.wishes().count == 0;
+        let is_unwanted = interest.wanted.lock().count == 0;
         if is_unwanted {
             for key in keys {
                 registry.remove(interest, key);

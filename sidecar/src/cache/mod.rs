@@ -16,7 +16,7 @@
 //! - A hit asks the origin nothing, not even HEAD but for a log's files, and goes on when the origin is away. A miss then gives the origin's error.
 //! - A bucket that does not answer holds up those who ask for what it has, and nobody else.
 //! - Each byte is fetched once: whoever wants what is under way follows it. Readers that leave or are slow hold nobody up.
-//! - Memory in flight is bounded: by the turns, each of which fills one entry at a time; for each body by its block; and for all bodies together by
+//! - Memory in flight is bounded: by the permits, each of which fills one entry at a time; for each body by its block; and for all bodies together by
 //!   what they may hold of their next ones.
 //! - Neighbours are fetched together, scans are read ahead and are no residents.
 //!
@@ -30,6 +30,7 @@ mod fetch;
 mod fill;
 mod flight;
 mod key;
+mod limits;
 mod metrics;
 mod object;
 mod options;
@@ -42,7 +43,6 @@ mod scan;
 mod stats;
 mod store;
 mod subject;
-mod turns;
 mod unit;
 mod warm;
 
@@ -52,6 +52,7 @@ use bytes::Bytes;
 use object_store::ObjectStore;
 use tokio::{runtime::Handle, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use vdt_dialect::in_current_trace;
 
 pub use error::CacheError;
 pub(crate) use error::Failure;
@@ -60,8 +61,8 @@ pub use options::CacheOptions;
 pub use warm::{WarmOptions, WarmReport};
 
 use self::{
-    ahead::Unasked, flight::Flights, key::Identity, pack::Layouts, scan::Scans, stats::Counters,
-    turns::Turns,
+    ahead::Unasked, flight::Flights, key::Identity, limits::Limits, pack::Layouts, scan::Scans,
+    stats::Counters,
 };
 use crate::tiers::{Class, Entry, EntryMeta, Insert, Key, Tiers};
 
@@ -85,9 +86,7 @@ struct Shared {
     scans: Scans,
     counters: Counters,
     unasked: Unasked,
-    turns: Turns,
-    /// Bytes that are read ahead.
-    ahead_budget: Arc<Semaphore>,
+    limits: Limits,
     /// Bytes of the next blocks that bodies hold.
     overlap_budget: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -98,7 +97,8 @@ struct Shared {
 
 impl Shared {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn_on(task, &self.runtime);
+        // What is fetched is fetched for whoever asked first.
+        self.tasks.spawn_on(in_current_trace(task), &self.runtime);
     }
 
     fn budget_units(&self, bytes: u64) -> u32 {
@@ -125,15 +125,18 @@ impl CacheStore {
     /// Puts a cache before `origin`. Needs a runtime: fetches are tasks on it.
     pub fn new(origin: Arc<dyn ObjectStore>, tiers: Arc<Tiers>, options: CacheOptions) -> Self {
         let options = options.bounded();
-        let permits = |bytes: u64| {
+        let units = |bytes: u64| {
             let units = bytes.div_ceil(BUDGET_UNIT_BYTES);
             let units = usize::try_from(units).unwrap_or(usize::MAX);
-            Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS)))
+            units.min(Semaphore::MAX_PERMITS)
         };
         let shared = Shared {
-            turns: Turns::new(options.concurrent_fetches, options.concurrent_reads),
-            ahead_budget: permits(options.read_ahead_total_bytes),
-            overlap_budget: permits(options.overlap_bytes),
+            limits: Limits::new(
+                options.concurrent_fetches,
+                options.concurrent_reads,
+                units(options.read_ahead_total_bytes),
+            ),
+            overlap_budget: Arc::new(Semaphore::new(units(options.overlap_bytes))),
             scans: Scans::new(options.read_ahead_bytes, options.run_bytes),
             origin,
             tiers,

@@ -13,12 +13,10 @@
 //! A pack goes over the edge of two frames where both have an end of a pack in them; so both find the same one, each by looking at the
 //! other. A frame without any keeps its members to itself.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use object_store::path::Path;
+use parking_lot::Mutex;
 use vdt_rope::{Frame, Reference, SourceObject};
 
 use super::key::{Identity, boundary_hash, pack_key};
@@ -255,7 +253,7 @@ pub(super) struct Layouts {
 impl Layouts {
     /// The layout of the frame that begins at `start`.
     pub(super) fn find(&self, file: &Path, start: u64) -> Option<Arc<Layout>> {
-        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = self.recent.lock();
         recent
             .iter()
             .find(|(path, at, _)| *at == start && path == file)
@@ -263,7 +261,7 @@ impl Layouts {
     }
 
     pub(super) fn keep(&self, file: &Path, start: u64, layout: &Arc<Layout>) {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.recent.lock();
         if recent.len() == LAYOUTS_MAX {
             recent.pop_front();
         }

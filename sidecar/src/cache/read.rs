@@ -97,9 +97,10 @@ impl Read {
     }
 
     fn joined(&self, class: Class, key: Key) {
-        match self.shared.unasked.is_first(key) {
-            true => self.shared.counters.miss(class),
-            false => self.shared.counters.joined(),
+        if self.shared.unasked.is_first(key) {
+            self.shared.counters.miss(class);
+        } else {
+            self.shared.counters.joins.inc();
         }
     }
 

@@ -1,7 +1,5 @@
 //! What the cache holds and did, as the admin API tells it.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use vdt_crds::api::{
     CacheReport, CacheTiers, ClassReport, OriginReport, TierCounts, TierReport, TierState, time,
 };
@@ -64,13 +62,13 @@ impl CacheStore {
                 disk: counters.hits(Tier::Disk),
             },
             misses: counters.misses(),
-            joins: counters.joins.load(Relaxed),
-            read_ahead_bytes: counters.read_ahead.load(Relaxed),
+            joins: counters.joins.get(),
+            read_ahead_bytes: counters.read_ahead.get(),
             hour: counters.hour(),
             hottest: counters.hottest(),
             origin: OriginReport {
-                requests: counters.requests.load(Relaxed),
-                bytes: counters.bytes.load(Relaxed),
+                requests: counters.requests.get(),
+                bytes: counters.bytes.get(),
                 ..OriginReport::default()
             },
         }

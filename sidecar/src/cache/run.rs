@@ -10,14 +10,12 @@ use object_store::path::Path;
 use vdt_rope::{Frame, ReadContext};
 
 use super::{
-    Shared,
-    ahead::Room,
-    fetch,
+    Shared, fetch,
     fill::{Fill, Order, Target},
     flight::{Follower, Interest, Registry, Wanted},
+    limits::{Limit, Room},
     object::Object,
     pack::{Layout, Pack, Placed, Sizes},
-    turns::Asked,
     unit::{Unit, pack_meta},
 };
 use crate::tiers::{Class, Insert, Key};
@@ -32,7 +30,8 @@ const GAP_BYTES_MAX: u64 = 256 << 10;
 pub(super) struct Cause {
     how: Insert,
     interest: Arc<Interest>,
-    room: Option<Room>,
+    /// Given back by the last fetch that it was taken for.
+    room: Option<Arc<Room>>,
 }
 
 impl Cause {
@@ -46,17 +45,17 @@ impl Cause {
     }
 
     /// A scan, of which somebody will ask for it.
-    pub(super) fn ahead(how: Insert, room: &Room) -> Self {
+    pub(super) fn ahead(how: Insert, room: &Arc<Room>) -> Self {
         Self {
             room: Some(Arc::clone(room)),
             ..Self::read(how)
         }
     }
 
-    pub(super) fn order(&self, location: &Path, asked: &Arc<Asked>) -> Order {
+    pub(super) fn order(&self, location: &Path, limit: &Arc<Limit>) -> Order {
         Order {
             location: location.clone(),
-            asked: Arc::clone(asked),
+            limit: Arc::clone(limit),
             interest: Arc::clone(&self.interest),
             how: self.how,
             is_run: true,
@@ -64,7 +63,7 @@ impl Cause {
     }
 
     /// What a fetch holds until it ends: read-ahead wants its own.
-    pub(super) fn held(&self) -> Option<(Wanted, Room)> {
+    pub(super) fn held(&self) -> Option<(Wanted, Arc<Room>)> {
         let room = self.room.as_ref()?;
         Some((self.interest.want(), Arc::clone(room)))
     }
@@ -246,12 +245,12 @@ impl Shared {
         let range = first.span().start..last.span().end;
         let targets: VecDeque<_> = run.iter().map(Unit::target).collect();
         let bytes = targets.iter().map(|target| target.flight.length()).sum();
-        let asked = self.turns.source(first.source());
-        let order = cause.order(&context.file, &asked);
+        let limit = self.limits.source(first.source());
+        let order = cause.order(&context.file, &limit);
         let fill = Fill::start(self, registry, order, targets);
         let held = cause.held();
         let (files, file_bytes) = (Arc::clone(files), context.map.bytes());
-        self.counters.began_run();
+        self.counters.runs.inc();
         self.spawn(async move {
             let _held = held;
             fetch::run(fill, files, file_bytes, range).await;
@@ -279,7 +278,7 @@ impl Shared {
         };
         let meta = Some(pack_meta(pack));
         let target = Target::new(pack.key, Class::Pack, meta, std::iter::once(0..pack.bytes));
-        let order = cause.order(location, &self.turns.of(location));
+        let order = cause.order(location, &self.limits.of(location));
         let fill = Fill::start(self, registry, order, [target].into());
         let held = cause.held();
         let concurrent = self.options.concurrent_reads;

@@ -6,13 +6,10 @@
 //! that is longer than a run the same is done from its start, up to its end: those bytes are asked for already. A body far longer than
 //! a row group is a scan by itself, unless it is one large object that is looked up.
 
-use std::{
-    collections::VecDeque,
-    ops::Range,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::VecDeque, ops::Range};
 
 use object_store::path::Path;
+use parking_lot::Mutex;
 use vdt_rope::ReadContext;
 
 use crate::tiers::Insert;
@@ -96,7 +93,7 @@ impl Scans {
         object_bytes: u64,
         file_bytes: u64,
     ) -> Seen {
-        let mut tracks = self.tracks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tracks = self.tracks.lock();
         match tracks.iter().position(|track| track.file == *file) {
             Some(0) => {}
             Some(place) => {
@@ -318,6 +315,6 @@ mod tests {
         for n in 0..1000 {
             scans.note(&Path::from(format!("f{n}")), &(0..5), 0, 5, 9);
         }
-        assert_eq!(scans.tracks.lock().unwrap().len(), FILES_MAX);
+        assert_eq!(scans.tracks.lock().len(), FILES_MAX);
     }
 }

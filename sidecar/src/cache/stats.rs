@@ -2,12 +2,11 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
+use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
 use vdt_crds::api::{HOTTEST_MAX, HOUR_MINUTES, HotArtifact, MinuteSample};
 
 use crate::tiers::{Class, Tier};
@@ -15,15 +14,15 @@ use crate::tiers::{Class, Tier};
 /// Totals since the start, and what is made of them.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    hits: [[AtomicU64; 2]; 3],
-    misses: [AtomicU64; 3],
-    pub(super) joins: AtomicU64,
-    pub(super) requests: AtomicU64,
-    pub(super) bytes: AtomicU64,
-    pub(super) served: AtomicU64,
-    pub(super) read_ahead: AtomicU64,
-    pub(super) runs: AtomicU64,
-    pub(super) given_up: AtomicU64,
+    hits: [[Counter; 2]; 3],
+    misses: [Counter; 3],
+    pub(super) joins: Counter,
+    pub(super) requests: Counter,
+    pub(super) bytes: Counter,
+    pub(super) served: Counter,
+    pub(super) read_ahead: Counter,
+    pub(super) runs: Counter,
+    pub(super) given_up: Counter,
     minute: AtomicU64,
     hour: Mutex<Hour>,
     hottest: Mutex<Sketch>,
@@ -33,44 +32,23 @@ fn now_minute() -> u64 {
     u64::try_from(chrono::Utc::now().timestamp() / 60).unwrap_or(0)
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Counters {
     pub(super) fn hit(&self, class: Class, tier: Tier) {
         self.roll(now_minute());
-        self.hits[class as usize][tier as usize].fetch_add(1, Relaxed);
+        self.hits[class as usize][tier as usize].inc();
     }
 
     pub(super) fn miss(&self, class: Class) {
         self.roll(now_minute());
-        self.misses[class as usize].fetch_add(1, Relaxed);
-    }
-
-    /// Bytes came from the origin.
-    pub(super) fn came(&self, bytes: u64) {
-        self.bytes.fetch_add(bytes, Relaxed);
-    }
-
-    pub(super) fn began_run(&self) {
-        self.runs.fetch_add(1, Relaxed);
-    }
-
-    pub(super) fn read_ahead_began(&self, bytes: u64) {
-        self.read_ahead.fetch_add(bytes, Relaxed);
-    }
-
-    pub(super) fn joined(&self) {
-        self.joins.fetch_add(1, Relaxed);
+        self.misses[class as usize].inc();
     }
 
     pub(super) fn hits_of(&self, class: Class, tier: Tier) -> u64 {
-        self.hits[class as usize][tier as usize].load(Relaxed)
+        self.hits[class as usize][tier as usize].get()
     }
 
     pub(super) fn misses_of(&self, class: Class) -> u64 {
-        self.misses[class as usize].load(Relaxed)
+        self.misses[class as usize].get()
     }
 
     pub(super) fn hits(&self, tier: Tier) -> u64 {
@@ -86,24 +64,24 @@ impl Counters {
 
     /// An artifact was read.
     pub(super) fn touched(&self, source: &str, key: &str, size: u64) {
-        lock(&self.hottest).touch(source, key, size);
+        self.hottest.lock().touch(source, key, size);
     }
 
     /// The last hour, oldest first.
     pub(super) fn hour(&self) -> Vec<MinuteSample> {
         let now = now_minute();
         self.roll(now);
-        lock(&self.hour).samples(now, self.totals())
+        self.hour.lock().samples(now, self.totals())
     }
 
     pub(super) fn hottest(&self) -> Vec<HotArtifact> {
-        lock(&self.hottest).top()
+        self.hottest.lock().top()
     }
 
     /// What a minute began with is written down by the first who counts in it.
     fn roll(&self, now: u64) {
         if self.minute.load(Relaxed) != now && self.minute.swap(now, Relaxed) != now {
-            lock(&self.hour).begin(now, self.totals());
+            self.hour.lock().begin(now, self.totals());
         }
     }
 
@@ -113,9 +91,9 @@ impl Counters {
             hits_memory: self.hits(Tier::Memory),
             hits_disk: self.hits(Tier::Disk),
             misses: self.misses(),
-            origin_requests: self.requests.load(Relaxed),
-            origin_bytes: self.bytes.load(Relaxed),
-            served_bytes: self.served.load(Relaxed),
+            origin_requests: self.requests.get(),
+            origin_bytes: self.bytes.get(),
+            served_bytes: self.served.get(),
         }
     }
 }

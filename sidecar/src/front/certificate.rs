@@ -10,6 +10,7 @@ use vdt_dialect::{PemPair, TlsReload};
 
 use super::Problem;
 use super::secrets::{self, Fingerprint, Secrets, Unreadable};
+use crate::config::servers;
 
 /// Keys of a kubernetes.io/tls Secret.
 const CERTIFICATE: &str = "tls.crt";
@@ -31,9 +32,8 @@ impl Certificate {
         secrets: &Secrets,
         problems: &mut Vec<Problem>,
     ) -> Option<Self> {
-        let (table, tls) = tables
-            .iter()
-            .find_map(|table| Some((table, &table.spec.server.as_ref()?.tls)))?;
+        let (table, server) = servers(tables).next()?;
+        let tls = &server.tls;
         let (field, secret) = match tls.mode {
             TlsMode::Disabled => return None,
             // Which must be set is a rule of the resource.

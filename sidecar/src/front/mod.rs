@@ -31,11 +31,13 @@ mod secrets;
 mod watched;
 
 pub use problem::Problem;
-pub use watched::Look;
+pub use watched::Outcome;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use vdt_crds::{Tls, VirtualTable};
@@ -49,7 +51,9 @@ use self::principals::Principals;
 use self::rights::Rights;
 use self::secrets::Secrets;
 use self::watched::Watched;
+use crate::config::servers;
 use crate::files::LOOK_EVERY;
+use crate::process::every;
 
 /// What [`Front::load`] needs besides the manifests.
 #[derive(Debug, Clone, Default)]
@@ -84,9 +88,9 @@ pub struct Front {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reload {
     /// Of the principals' secrets.
-    pub keys: Look,
+    pub keys: Outcome,
     /// Of certificate and key.
-    pub certificate: Look,
+    pub certificate: Outcome,
 }
 
 impl Front {
@@ -129,7 +133,7 @@ impl Front {
             tls: watch::Sender::new(tls),
             certificate,
         };
-        let principals = front.principals();
+        let principals = front.principals.read();
         if let Err(error) = front.put(&principals.from, read) {
             problems.push(Problem::of_keys(&error));
         }
@@ -152,9 +156,22 @@ impl Front {
     /// Everything that is wrong, of secrets' content only where they may not come later, and what only a new process can take; then all stays as it
     /// was but for what the manifests take away ([`Front::narrow`]).
     pub fn redeclare(&self, tables: &[VirtualTable]) -> Result<(), Vec<Problem>> {
+        self.redeclare_except(tables, &BTreeSet::new())
+    }
+
+    /// As [`Self::redeclare`], but for rights to the tables at the paths `awaited`, which nobody has yet.
+    pub(crate) fn redeclare_except(
+        &self,
+        tables: &[VirtualTable],
+        awaited: &BTreeSet<String>,
+    ) -> Result<(), Vec<Problem>> {
         let mut problems = Vec::new();
         sections_agree(tables, &mut problems);
-        let rights = Rights::of(tables, &self.options, &mut problems);
+        let mut rights = Rights::of(tables, &self.options, &mut problems);
+        let is_awaited = |table: &&VirtualTable| awaited.contains(&table.table_path());
+        for table in tables.iter().filter(is_awaited) {
+            rights.withhold(table);
+        }
         if let Some(first) = tables.first() {
             if declared_tls(tables) != self.declared_tls {
                 problems.push(Problem::fixed(first, "spec.server.tls"));
@@ -162,6 +179,9 @@ impl Front {
             if rights.ask_for_keys() != self.has_keys() {
                 problems.push(Problem::fixed(first, "spec.server.access.mode"));
             }
+        }
+        if problems.is_empty() && *self.principals.read().from.rights() == rights {
+            return Ok(());
         }
         let secrets = Secrets::new(self.options.secrets_dir.clone());
         let principals = Principals::new(rights.clone(), &secrets, &mut problems);
@@ -171,15 +191,14 @@ impl Front {
         };
         if taken.is_err() {
             self.keep_within(&rights);
+        } else if awaited.is_empty() {
+            self.principals.read().from.tell_of_nothing();
         }
         taken
     }
 
     fn replace(&self, others: Principals) -> Result<(), Vec<Problem>> {
-        let mut principals = self
-            .principals
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut principals = self.principals.write();
         others.inherit(&principals.from);
         let watched = Watched::new(others);
         let mut of_keys = Vec::new();
@@ -190,7 +209,6 @@ impl Front {
         self.put(&watched.from, read)
             .map_err(|error| vec![Problem::of_keys(&error)])?;
         watched.first_read(&of_keys);
-        watched.from.tell_of_nothing();
         *principals = watched;
         Ok(())
     }
@@ -203,10 +221,7 @@ impl Front {
     }
 
     fn keep_within(&self, rights: &Rights) {
-        let mut principals = self
-            .principals
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut principals = self.principals.write();
         if !principals.from.narrow(rights) {
             return;
         }
@@ -232,12 +247,6 @@ impl Front {
         }
         self.own_names.require(own_names);
         Ok(())
-    }
-
-    fn principals(&self) -> RwLockReadGuard<'_, Watched<Principals>> {
-        self.principals
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn has_keys(&self) -> bool {
@@ -280,8 +289,8 @@ impl Front {
     pub fn reload(&self, metrics: &HttpMetrics) -> Reload {
         let mut reload = Reload::default();
         if self.has_keys() {
-            let watched = self.principals();
-            reload.keys = watched.look(|principals, problems| {
+            let watched = self.principals.read();
+            reload.keys = watched.check(|principals, problems| {
                 let read = principals.read(problems);
                 let put = self.put(principals, read);
                 problems.extend(put.err().map(|error| Problem::of_keys(&error)));
@@ -290,7 +299,7 @@ impl Front {
             metrics.principals_without_credentials(watched.from.without());
         }
         if let Some(certificate) = &self.certificate {
-            reload.certificate = certificate.look(|certificate, problems| match self.tls() {
+            reload.certificate = certificate.check(|certificate, problems| match self.tls() {
                 Some(tls) => certificate.replace(&tls, problems),
                 None => {
                     if let Some(first) = certificate.load(problems) {
@@ -314,10 +323,9 @@ impl Front {
         if !self.has_keys() && self.certificate.is_none() {
             return;
         }
-        let mut clock = tokio::time::interval(LOOK_EVERY);
-        clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut ticks = every(LOOK_EVERY);
         loop {
-            clock.tick().await;
+            ticks.tick().await;
             let (front, metrics) = (Arc::clone(&self), metrics.clone());
             // Files may lie on a file system that hangs.
             let look = tokio::task::spawn_blocking(move || front.reload(&metrics)).await;
@@ -328,37 +336,34 @@ impl Front {
     }
 }
 
-fn count(look: Look, counted: impl FnOnce(bool)) {
-    match look {
-        Look::Unchanged => {}
-        Look::Taken => counted(true),
-        Look::Refused => counted(false),
+fn count(outcome: Outcome, counted: impl FnOnce(bool)) {
+    match outcome {
+        Outcome::Unchanged => {}
+        Outcome::Taken => counted(true),
+        Outcome::Refused => counted(false),
     }
 }
 
 /// What the manifests say of TLS, which they agree on.
 fn declared_tls(tables: &[VirtualTable]) -> Tls {
-    let mut servers = tables.iter().filter_map(|table| table.spec.server.as_ref());
-    servers
-        .next()
-        .map(|server| server.tls.clone())
+    let first = servers(tables).next();
+    first
+        .map(|(_, server)| server.tls.clone())
         .unwrap_or_default()
 }
 
 /// One process has one data listener and one cache.
 fn sections_agree(tables: &[VirtualTable], problems: &mut Vec<Problem>) {
-    let mut servers = tables
-        .iter()
-        .filter_map(|table| Some((table, table.spec.server.as_ref()?)));
-    let Some((first, server)) = servers.next() else {
+    let mut sections = servers(tables);
+    let Some((first, server)) = sections.next() else {
         return;
     };
-    for (table, other) in servers {
-        let sections = [
+    for (table, other) in sections {
+        let both = [
             ("tls", server.tls == other.tls),
             ("cache", server.cache == other.cache),
         ];
-        for (section, same) in sections {
+        for (section, same) in both {
             if !same {
                 problems.push(Problem::new(
                     table,

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use vdt_dialect::KeyRing;
 use vdt_dialect::access::{AccessKey, Principal, Secret, Tables};
 
@@ -169,14 +169,11 @@ fn tell_apart(
 
 impl Credentials {
     fn kept(&self) -> Option<Principal> {
-        self.kept
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.kept.lock().clone()
     }
 
     fn keep(&self, principal: Option<Principal>) {
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = principal;
+        *self.kept.lock() = principal;
     }
 
     fn refresh(&self, problems: &mut Vec<Problem>) {

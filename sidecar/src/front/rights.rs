@@ -146,12 +146,19 @@ impl Rights {
     }
 
     fn add(&mut self, table: &VirtualTable, name: &str, readers: Readers) {
-        let path = format!("{}/{}/{name}", table.catalog(), table.schema_name());
+        let path = path(table, name);
         let both = match self.readers.get(&path) {
             Some(others) => others.of_both(&readers),
             None => readers,
         };
         self.readers.insert(path, both);
+    }
+
+    /// Gives nobody anything of what the manifest publishes.
+    pub(super) fn withhold(&mut self, table: &VirtualTable) {
+        for name in published(table) {
+            self.readers.remove(&path(table, &name));
+        }
     }
 
     /// Takes away what `left` does not give too, and principals to whom it leaves nothing and whom it does not name. Returns whether that is anything.
@@ -210,6 +217,11 @@ impl Rights {
             .filter(|(_, readers)| are_meant(readers));
         Tables::new(meant.map(|(path, _)| path.clone()))
     }
+}
+
+/// Where something is that a manifest publishes.
+fn path(table: &VirtualTable, name: &str) -> String {
+    format!("{}/{}/{name}", table.catalog(), table.schema_name())
 }
 
 /// The names that a manifest publishes: the table, its metadata, its legs.

@@ -1,6 +1,6 @@
 //! Files that are looked at again and again, and what is taken of them.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 use super::Problem;
 use super::certificate::Certificate;
@@ -9,7 +9,7 @@ use super::secrets::Fingerprint;
 
 /// What became of files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Look {
+pub enum Outcome {
     /// They are as they were, or there are none.
     #[default]
     Unchanged,
@@ -46,7 +46,7 @@ impl<T: Source> Watched<T> {
     /// Tells what was wrong when the files were read first: what may pass is tried again by the next look, and not told again.
     pub(super) fn first_read(&self, problems: &[Problem]) {
         if problems.iter().any(|problem| problem.may_pass) {
-            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Seen {
+            *self.seen.lock() = Seen {
                 files: Fingerprint::new(),
                 told: problems.to_vec(),
             };
@@ -61,18 +61,18 @@ impl<T: Source> Watched<T> {
     }
 
     /// Takes what has changed by `take`, which tells what is wrong.
-    pub(super) fn look(&self, take: impl FnOnce(&T, &mut Vec<Problem>)) -> Look {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn check(&self, take: impl FnOnce(&T, &mut Vec<Problem>)) -> Outcome {
+        let mut seen = self.seen.lock();
         let now = self.from.files();
         if seen.files == now {
-            return Look::Unchanged;
+            return Outcome::Unchanged;
         }
         let mut problems = Vec::new();
         take(&self.from, &mut problems);
         if problems.iter().any(|problem| problem.may_pass) {
             // The files are not seen yet: the next look reads them again, whatever they are like.
             if seen.told == problems {
-                return Look::Unchanged;
+                return Outcome::Unchanged;
             }
             seen.told.clone_from(&problems);
         } else {
@@ -84,10 +84,10 @@ impl<T: Source> Watched<T> {
         }
         if problems.is_empty() {
             tracing::info!(what = T::NAME, "secrets changed and are in use");
-            return Look::Taken;
+            return Outcome::Taken;
         }
         Self::tell(&problems);
-        Look::Refused
+        Outcome::Refused
     }
 }
 
@@ -153,17 +153,17 @@ mod tests {
         let mut watched = Watched::new(Files(vec![None]));
         watched.from = Files(vec![Some([1; 6])]);
         let fails = |_: &Files, problems: &mut Vec<Problem>| problems.push(problem(true));
-        assert_eq!(watched.look(fails), Look::Refused);
-        assert_eq!(watched.look(fails), Look::Unchanged);
+        assert_eq!(watched.check(fails), Outcome::Refused);
+        assert_eq!(watched.check(fails), Outcome::Unchanged);
         let mut taken = 0;
-        assert_eq!(watched.look(|_, _| taken += 1), Look::Taken);
-        assert_eq!(watched.look(|_, _| taken += 1), Look::Unchanged);
+        assert_eq!(watched.check(|_, _| taken += 1), Outcome::Taken);
+        assert_eq!(watched.check(|_, _| taken += 1), Outcome::Unchanged);
         assert_eq!(taken, 1);
         // What the files hold does not change by waiting.
         watched.from = Files(vec![Some([2; 6])]);
         let broken = |_: &Files, problems: &mut Vec<Problem>| problems.push(problem(false));
-        assert_eq!(watched.look(broken), Look::Refused);
-        assert_eq!(watched.look(|_, _| taken += 1), Look::Unchanged);
+        assert_eq!(watched.check(broken), Outcome::Refused);
+        assert_eq!(watched.check(|_, _| taken += 1), Outcome::Unchanged);
         assert_eq!(taken, 1);
     }
 }

@@ -1,6 +1,7 @@
 //! object_store's HTTP over the socket.
 
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 use http_body_util::BodyExt;
 use object_store::{
     ClientOptions,
@@ -10,7 +11,12 @@ use object_store::{
     },
 };
 
+use vdt_dialect::TraceParent;
+
 use super::pool::{Socket, SocketError};
+
+/// The trace that the server's logs of a request carry (W3C Trace Context, section 3.2).
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Gives clients of object_store the socket instead of the network.
 #[derive(Debug, Clone)]
@@ -25,8 +31,13 @@ impl HttpConnector for OverSocket {
 #[async_trait::async_trait]
 impl HttpService for OverSocket {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let body = bytes_of(body).await?;
+        if let Some(trace) = TraceParent::current()
+            && let Ok(trace) = HeaderValue::from_str(&trace.to_string())
+        {
+            parts.headers.insert(TRACE_PARENT, trace);
+        }
         let request = http::Request::from_parts(parts, body);
         let response = self.0.send(request).await.map_err(error)?;
         Ok(response.map(|body| HttpResponseBody::new(body.map_err(error))))

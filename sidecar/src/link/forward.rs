@@ -17,6 +17,8 @@ use super::{
 
 /// Most bytes of a request's body. What the admin surface takes is in the query.
 const BODY_BYTES_MAX: usize = 64 << 10;
+/// Most bytes of what the server says of its tables.
+const TABLES_BYTES_MAX: usize = 16 << 20;
 /// Time for an answer: a refresh that is waited for lists whole buckets.
 const ANSWER_MAX: Duration = Duration::from_secs(600);
 /// What belongs to the connection that a request came on, or to the check that it has passed.
@@ -32,6 +34,9 @@ pub struct Forward {
 }
 
 impl Forward {
+    /// Time for the server to tell of its tables.
+    pub(crate) const TABLES_TIME_MAX: Duration = Duration::from_secs(30);
+
     /// Forwards to the server behind `socket`.
     pub fn new(socket: Socket) -> Self {
         Self { socket }
@@ -79,6 +84,15 @@ impl Forward {
             .body(Bytes::new())
             .map_err(SocketError::Request)?;
         self.socket.exchange(request, bytes_max, answer_max).await
+    }
+
+    /// What the server says of its tables.
+    ///
+    /// # Errors
+    /// As [`Forward::get`].
+    pub async fn tables(&self) -> Result<Response<Bytes>, SocketError> {
+        let (bytes_max, time_max) = (TABLES_BYTES_MAX, Self::TABLES_TIME_MAX);
+        self.get("/api/v1/tables", bytes_max, time_max).await
     }
 }
 

@@ -5,6 +5,7 @@
 //!                    ^                         |
 //!                    └── notices -- watch ─────┤  GET /-/versions?after=N   a long poll
 //!        RopeStore's drift ------- drift ──────┤  POST /-/drift
+//!        rights ------------------ ask --------┤  GET /-/owners
 //!        admin listener ---------- forward ────┘  /-/admin/...
 //! ```
 //!
@@ -17,6 +18,7 @@
 //!
 //! Cancel: dropping a request or a body closes its connection, which ends the server's work for it.
 
+mod ask;
 mod client;
 mod connector;
 mod drift;

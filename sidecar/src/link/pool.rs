@@ -39,7 +39,7 @@ use tower::Service;
 /// Requests at a time: less than the server accepts connections, and than a soft limit of 4,096 open files leaves beside clients.
 const REQUESTS_MAX: usize = 1024;
 /// Time to wait for one of them to end.
-const TURN_WAIT: Duration = Duration::from_secs(5);
+const PERMIT_WAIT: Duration = Duration::from_secs(5);
 /// Connections kept while idle: those of a busy second.
 const IDLE_MAX: usize = 128;
 /// How long an idle one is kept: half of what the server allows.
@@ -89,7 +89,7 @@ pub struct Socket {
 struct Shared {
     path: PathBuf,
     client: Client<Connector, Full<Bytes>>,
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl Socket {
@@ -108,12 +108,12 @@ impl Socket {
                 path: path.as_path().into(),
                 runtime,
             });
-        let turns = Arc::new(Semaphore::new(requests_max));
+        let permits = Arc::new(Semaphore::new(requests_max));
         Self {
             shared: Arc::new(Shared {
                 path,
                 client,
-                turns,
+                permits,
             }),
         }
     }
@@ -143,8 +143,8 @@ impl Socket {
             .map_err(SocketError::Request)?;
         let request = Request::from_parts(parts, Full::new(body));
         let answer = async {
-            let turns = Arc::clone(&self.shared.turns);
-            let Ok(Ok(turn)) = timeout(TURN_WAIT, turns.acquire_owned()).await else {
+            let permits = Arc::clone(&self.shared.permits);
+            let Ok(Ok(permit)) = timeout(PERMIT_WAIT, permits.acquire_owned()).await else {
                 return Err(SocketError::Busy);
             };
             let response = self.shared.client.request(request).await;
@@ -152,7 +152,7 @@ impl Socket {
             Ok(response.map(|inner| SocketBody {
                 inner,
                 silence: None,
-                _turn: turn,
+                _permit: permit,
             }))
         };
         match timeout(answer_max, answer).await {
@@ -260,7 +260,7 @@ where
 pub struct SocketBody {
     inner: Incoming,
     silence: Option<Pin<Box<Sleep>>>,
-    _turn: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Body for SocketBody {
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_that_waits_gets_the_turn_of_one_that_ends() {
+    async fn a_request_that_waits_gets_the_permit_of_one_that_ends() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("origin.sock");
         let serving = tokio::spawn(serve(UnixListener::bind(&path).expect("a socket")));
@@ -334,12 +334,12 @@ mod tests {
         let (one, two) = (ask().await.expect("one"), ask().await.expect("two"));
         let mut three = Box::pin(ask());
         assert!(futures::poll!(three.as_mut()).is_pending());
-        assert_eq!(socket.shared.turns.available_permits(), 0);
+        assert_eq!(socket.shared.permits.available_permits(), 0);
         one.into_body().collect().await.expect("a body");
         three.await.expect("three");
-        // What is dropped before its end gives its turn back too.
+        // What is dropped before its end gives its permit back too.
         drop(two);
-        assert_eq!(socket.shared.turns.available_permits(), 2);
+        assert_eq!(socket.shared.permits.available_permits(), 2);
         serving.abort();
     }
 }

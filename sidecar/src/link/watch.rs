@@ -5,14 +5,13 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{Request, StatusCode};
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    pool::{Socket, SocketError},
-    wire::{MESSAGE_BYTES_MAX, VERSIONS_PATH, Versions, WAIT_SECONDS_MAX},
+    ask::AskError,
+    pool::Socket,
+    wire::{VERSIONS_PATH, Versions, WAIT_SECONDS_MAX},
 };
 use crate::log::Notices;
 
@@ -42,29 +41,6 @@ pub struct Watch {
     state: watch::Sender<LinkState>,
     epoch: String,
     seq: u64,
-}
-
-/// Why a poll failed.
-#[derive(Debug, thiserror::Error)]
-enum PollError {
-    #[error(transparent)]
-    Socket(#[from] SocketError),
-    #[error("the server answered {0}")]
-    Status(StatusCode),
-    #[error("the server's answer is not understood")]
-    Answer(#[from] serde_json::Error),
-}
-
-impl PollError {
-    /// For people who ask how the server is: without the place of its socket.
-    fn told(&self) -> String {
-        match self {
-            Self::Socket(SocketError::Connect { source, .. }) => {
-                format!("cannot connect to the server: {source}")
-            }
-            Self::Socket(_) | Self::Status(_) | Self::Answer(_) => self.to_string(),
-        }
-    }
 }
 
 impl Watch {
@@ -110,7 +86,7 @@ impl Watch {
         }
     }
 
-    async fn poll(&self) -> Result<Versions, PollError> {
+    async fn poll(&self) -> Result<Versions, AskError> {
         // Who is away is asked for a sign of life, not for news.
         let wait = match self.state.borrow().up {
             true => WAIT_SECONDS_MAX,
@@ -120,21 +96,9 @@ impl Watch {
             "{VERSIONS_PATH}?after={}&epoch={}&wait={wait}",
             self.seq, self.epoch
         );
-        let request = Request::get(uri)
-            .body(Bytes::new())
-            .map_err(SocketError::Request)?;
-        let response = self
-            .socket
-            .exchange(
-                request,
-                MESSAGE_BYTES_MAX,
-                Duration::from_secs(wait) + GRACE,
-            )
-            .await?;
-        match response.status() {
-            StatusCode::OK => Ok(serde_json::from_slice(response.body())?),
-            other => Err(PollError::Status(other)),
-        }
+        self.socket
+            .ask(&uri, Duration::from_secs(wait) + GRACE)
+            .await
     }
 
     fn learn(&mut self, answer: Versions) {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! GET  /-/versions?after=7&epoch=5f..&wait=25   -> Versions, at once if there is a newer one than 7, else when there is, or after 25 s
+//! GET  /-/owners                                -> {"<catalog>/<schema>/<table>": "<namespace>/<name>", ..}: whose the tables are that are served
 //! POST /-/drift                                 <- DriftReport
 //! GET  /-/probe                                 -> 200 as soon as the socket is served
 //! any  /-/admin/<path>                          -> <path> of the server's admin surface
@@ -17,6 +18,8 @@ pub const FILES: &str = "files";
 pub const SOURCES: &str = "sources";
 /// Path of the long poll.
 pub const VERSIONS_PATH: &str = "/-/versions";
+/// Path of whose the tables are. Of one whose owner is not known yet it says an empty text.
+pub const OWNERS_PATH: &str = "/-/owners";
 /// Path of drift reports.
 pub const DRIFT_PATH: &str = "/-/drift";
 /// Path of the startup probe.

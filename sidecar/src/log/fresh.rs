@@ -14,14 +14,16 @@ use std::{
     time::Duration,
 };
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use object_store::{Error, Result, path::Path};
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
+use vdt_dialect::in_current_trace;
 
 use super::{
     Shared,
+    attempt::{Attempt, Begin, Heard},
     kept::{Kept, Taken},
-    taking::{Begin, Heard, Taking},
 };
 use crate::cache::Failure;
 
@@ -31,13 +33,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 /// Age of a silent attempt at which another one takes its place.
 const SILENT_AGE: Duration = Duration::from_secs(10);
-/// The first pause between attempts at an origin that does not answer, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// The pauses between attempts at an origin that does not answer.
+const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_secs(1))
+    .with_max_delay(Duration::from_secs(10))
+    .without_max_times();
 
 /// What a reader gets.
 enum Found<T> {
     AtHand(Arc<T>),
-    Taking(Taking<T>),
+    Attempt(Attempt<T>),
 }
 
 impl Shared {
@@ -54,20 +59,20 @@ impl Shared {
     {
         let (asked, stamp) = (Instant::now(), self.notices.stamp(folder));
         let failure = loop {
-            let taking = match self.find(folder, kept, &take) {
+            let attempt = match self.find(folder, kept, &take) {
                 Found::AtHand(value) => return Ok(value),
-                Found::Taking(taking) => taking,
+                Found::Attempt(attempt) => attempt,
             };
             let ended = match self.last(folder, kept) {
-                None => taking.end().await,
-                Some(_) => taking.end_or_silence(PATIENCE).await,
+                None => attempt.end().await,
+                Some(_) => attempt.end_or_silence(PATIENCE).await,
             };
-            let was_trusted = taking.stamp == stamp
-                && asked.saturating_duration_since(taking.at) < self.options.staleness;
+            let was_trusted = attempt.stamp == stamp
+                && asked.saturating_duration_since(attempt.at) < self.options.staleness;
             match ended {
                 // One attempt answers for everybody who waited for it.
                 Err(failure) if is_away(failure.error()) => break failure,
-                ended if taking.at >= asked || was_trusted => {
+                ended if attempt.at >= asked || was_trusted => {
                     return ended.map_err(|failure| failure.share());
                 }
                 // What it took may be older than allowed; the next one begins now.
@@ -111,37 +116,37 @@ impl Shared {
         F: Future<Output = Result<T>> + Send + 'static,
     {
         // Under the lock: an attempt that has just ended has left what it took.
-        let mut slot = kept.taking();
+        let mut slot = kept.under_way();
         if let Some(value) = self.at_hand(folder, kept) {
             return Found::AtHand(value);
         }
-        let (taking, silent) = self.in_slot(&mut slot, folder, kept, take, true);
+        let (attempt, silent) = self.in_slot(&mut slot, folder, kept, take, true);
         drop(slot);
         if let Some(silent) = silent {
             kept.replaced(silent);
         }
-        Found::Taking(taking)
+        Found::Attempt(attempt)
     }
 
     /// The attempt that is under way, or that begins now, and the silent one whose place it takes.
     fn in_slot<T, F>(
         self: &Arc<Self>,
-        slot: &mut Option<Taking<T>>,
+        slot: &mut Option<Attempt<T>>,
         folder: &Path,
         kept: &Arc<Kept<T>>,
         take: &(impl Fn(Begin<T>) -> F + Clone + Send + Sync + 'static),
         is_first: bool,
-    ) -> (Taking<T>, Option<Taking<T>>)
+    ) -> (Attempt<T>, Option<Attempt<T>>)
     where
         T: Send + Sync + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        let silent = slot.take_if(|taking| {
-            let is_old = taking.at.elapsed() >= SILENT_AGE;
-            taking.is_silent(PATIENCE) && (is_old || taking.stamp != self.notices.stamp(folder))
+        let silent = slot.take_if(|attempt| {
+            let is_old = attempt.at.elapsed() >= SILENT_AGE;
+            attempt.is_silent(PATIENCE) && (is_old || attempt.stamp != self.notices.stamp(folder))
         });
-        let taking = slot.get_or_insert_with(|| self.begin(folder, kept, take, is_first));
-        (taking.clone(), silent)
+        let attempt = slot.get_or_insert_with(|| self.begin(folder, kept, take, is_first));
+        (attempt.clone(), silent)
     }
 
     /// Begins to ask the origin. Where it does not answer, `is_first` has a task try again.
@@ -151,7 +156,7 @@ impl Shared {
         kept: &Arc<Kept<T>>,
         take: &(impl Fn(Begin<T>) -> F + Clone + Send + Sync + 'static),
         is_first: bool,
-    ) -> Taking<T>
+    ) -> Attempt<T>
     where
         T: Send + Sync + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
@@ -167,7 +172,7 @@ impl Shared {
         });
         let (shared, silence) = (Arc::downgrade(self), heard.clone());
         let (kept, folder, take) = (Arc::downgrade(kept), folder.clone(), take.clone());
-        let task = self.runtime.spawn(async move {
+        let task = self.runtime.spawn(in_current_trace(async move {
             // Ends last: whoever finds no attempt finds what it left. Made here and not before: a task that never runs is dropped by
             // whoever holds the lock.
             let _under_way = UnderWay(Weak::clone(&kept), number);
@@ -200,8 +205,8 @@ impl Shared {
                 }
             }
             Err(Failure::new(error))
-        });
-        Taking::new(number, stamp, at, heard, AbortOnDropHandle::new(task))
+        }));
+        Attempt::new(number, stamp, at, heard, AbortOnDropHandle::new(task))
     }
 
     /// Asks again and again, in place of readers, until the origin answers anybody.
@@ -216,10 +221,8 @@ impl Shared {
     {
         let (shared, tried, folder) = (Arc::downgrade(self), Arc::downgrade(kept), folder.clone());
         let trying = self.runtime.spawn(async move {
-            let mut pause = PAUSES.0;
-            loop {
+            for pause in PAUSES.build() {
                 sleep(pause).await;
-                pause = (pause * 2).min(PAUSES.1);
                 let (Some(shared), Some(kept)) = (shared.upgrade(), tried.upgrade()) else {
                     return;
                 };
@@ -229,14 +232,14 @@ impl Shared {
                 if !shared.notices.is_origin_up() {
                     continue;
                 }
-                let (taking, silent) =
-                    shared.in_slot(&mut kept.taking(), &folder, &kept, &take, false);
+                let (attempt, silent) =
+                    shared.in_slot(&mut kept.under_way(), &folder, &kept, &take, false);
                 if let Some(silent) = silent {
                     kept.replaced(silent);
                 }
                 drop((shared, kept));
                 // What it says is kept, whatever it is.
-                let _ = taking.end_or_silence(SILENT_AGE).await;
+                let _ = attempt.end_or_silence(SILENT_AGE).await;
             }
         });
         kept.tried_by(AbortOnDropHandle::new(trying));

@@ -3,16 +3,17 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use object_store::path::Path;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{notices::Stamp, taking::Taking};
+use super::{attempt::Attempt, notices::Stamp};
 
 /// Attempts at an origin that is silent that go on beside the newest: it may take longer to answer than readers wait.
 const SILENT_MAX: usize = 8;
@@ -48,9 +49,9 @@ pub(super) struct Kept<T> {
     /// What notices said before the last attempt, if the origin did not answer that.
     refused: Mutex<Option<Stamp>>,
     /// The attempt that is under way.
-    taking: Mutex<Option<Taking<T>>>,
+    under_way: Mutex<Option<Attempt<T>>>,
     /// Attempts before it at an origin that is silent, which may be answered yet, oldest first. Those that are one too many end.
-    silent: Mutex<VecDeque<Taking<T>>>,
+    silent: Mutex<VecDeque<Attempt<T>>>,
     /// Attempts that have begun.
     attempts: AtomicU64,
     /// Who tries in place of readers. It ends with this.
@@ -62,7 +63,7 @@ impl<T> Default for Kept<T> {
         Self {
             last: Mutex::default(),
             refused: Mutex::default(),
-            taking: Mutex::default(),
+            under_way: Mutex::default(),
             silent: Mutex::default(),
             attempts: AtomicU64::new(0),
             trying: Mutex::default(),
@@ -73,15 +74,12 @@ impl<T> Default for Kept<T> {
 impl<T> Kept<T> {
     /// What was taken last.
     pub(super) fn last(&self) -> Option<Taken<T>> {
-        self.last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.last.lock().clone()
     }
 
     /// The attempt that is under way, locked. What it leaves is there before it is not.
-    pub(super) fn taking(&self) -> MutexGuard<'_, Option<Taking<T>>> {
-        self.taking.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn under_way(&self) -> MutexGuard<'_, Option<Attempt<T>>> {
+        self.under_way.lock()
     }
 
     /// The number of an attempt that begins.
@@ -95,9 +93,9 @@ impl<T> Kept<T> {
     }
 
     /// Has an attempt go on that another one has taken the place of.
-    pub(super) fn replaced(&self, taking: Taking<T>) {
-        let mut silent = self.lock_silent();
-        silent.push_back(taking);
+    pub(super) fn replaced(&self, attempt: Attempt<T>) {
+        let mut silent = self.silent.lock();
+        silent.push_back(attempt);
         let gone = (silent.len() > SILENT_MAX).then(|| silent.pop_front());
         // Without the lock, which the end of an attempt takes.
         drop(silent);
@@ -106,42 +104,34 @@ impl<T> Kept<T> {
 
     /// An attempt has ended.
     pub(super) fn ended(&self, number: u64) {
-        let is_it = |taking: &mut Taking<T>| taking.number == number;
-        let under_way = self.taking().take_if(is_it);
-        let mut silent = self.lock_silent();
-        let at = silent.iter().position(|taking| taking.number == number);
+        let is_it = |attempt: &mut Attempt<T>| attempt.number == number;
+        let under_way = self.under_way().take_if(is_it);
+        let mut silent = self.silent.lock();
+        let at = silent.iter().position(|attempt| attempt.number == number);
         let replaced = at.and_then(|at| silent.remove(at));
         // Without the locks: these may be the last that hold the attempt.
         drop(silent);
         drop((under_way, replaced));
     }
 
-    fn lock_silent(&self) -> MutexGuard<'_, VecDeque<Taking<T>>> {
-        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// What notices said before the last attempt, if the origin did not answer that.
     pub(super) fn refused(&self) -> Option<Stamp> {
-        *self.lock_refused()
+        *self.refused.lock()
     }
 
     /// The origin did not answer an attempt, before which notices said `stamp`.
     pub(super) fn refuse(&self, stamp: Stamp) {
-        *self.lock_refused() = Some(stamp);
+        *self.refused.lock() = Some(stamp);
     }
 
     /// The origin has answered.
     pub(super) fn answered(&self) {
-        *self.lock_refused() = None;
+        *self.refused.lock() = None;
     }
 
     /// Has a task try in place of readers; one that did so before ends.
     pub(super) fn tried_by(&self, task: AbortOnDropHandle<()>) {
-        *self.trying.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
-    }
-
-    fn lock_refused(&self) -> MutexGuard<'_, Option<Stamp>> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.trying.lock() = Some(task);
     }
 
     /// Keeps what an attempt took, unless one that began later has left something.
@@ -153,7 +143,7 @@ impl<T> Kept<T> {
             at,
             number,
         };
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         if last.as_ref().is_none_or(|last| last.number < number) {
             *last = Some(taken);
             self.answered();
@@ -164,13 +154,13 @@ impl<T> Kept<T> {
 
 /// A bounded number of values by path; the one that was used longest ago goes first.
 #[derive(Debug)]
-pub(super) struct Shelf<T> {
+pub(super) struct LruMap<T> {
     limit: usize,
     clock: AtomicU64,
     places: Mutex<HashMap<Path, (Arc<T>, u64)>>,
 }
 
-impl<T> Shelf<T> {
+impl<T> LruMap<T> {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             limit,
@@ -182,7 +172,7 @@ impl<T> Shelf<T> {
     /// The value at `path`.
     pub(super) fn get(&self, path: &Path) -> Option<Arc<T>> {
         let now = self.now();
-        let mut places = self.lock();
+        let mut places = self.places.lock();
         let (value, used) = places.get_mut(path)?;
         *used = now;
         Some(Arc::clone(value))
@@ -191,7 +181,7 @@ impl<T> Shelf<T> {
     /// Puts a value at `path`.
     pub(super) fn put(&self, path: &Path, value: T) -> Arc<T> {
         let (value, now) = (Arc::new(value), self.now());
-        let mut places = self.lock();
+        let mut places = self.places.lock();
         if places.len() >= self.limit && !places.contains_key(path) {
             // Rare, and a thousand places are looked through in microseconds.
             let oldest = places.iter().min_by_key(|(_, (_, used))| *used);
@@ -205,19 +195,15 @@ impl<T> Shelf<T> {
 
     /// Forgets what is at `path`.
     pub(super) fn forget(&self, path: &Path) {
-        self.lock().remove(path);
+        self.places.lock().remove(path);
     }
 
     fn now(&self) -> u64 {
         self.clock.fetch_add(1, Ordering::Relaxed)
     }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Path, (Arc<T>, u64)>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl<T: Default> Shelf<T> {
+impl<T: Default> LruMap<T> {
     /// The value at `path`, made if there is none.
     pub(super) fn of(&self, path: &Path) -> Arc<T> {
         self.get(path)
@@ -242,7 +228,7 @@ mod tests {
 
     #[test]
     fn the_value_used_longest_ago_goes_first() {
-        let shelf = Shelf::new(2);
+        let shelf = LruMap::new(2);
         let path = |name: &str| Path::from(name);
         shelf.put(&path("a"), 1);
         shelf.put(&path("b"), 2);

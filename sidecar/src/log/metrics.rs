@@ -1,7 +1,8 @@
 //! Metrics of the log: `vdt_log_...` and `vdt_origin_up`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -52,7 +53,7 @@ impl LogMetrics {
     }
 
     pub(super) fn follow(&self, notices: &Notices) {
-        *self.up.lock().unwrap_or_else(PoisonError::into_inner) = notices.gauge();
+        *self.up.lock() = notices.gauge();
     }
 }
 
@@ -62,11 +63,7 @@ struct OriginUp(Arc<Mutex<Gauge>>);
 
 impl Collector for OriginUp {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let gauge = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let gauge = self.0.lock().clone();
         let metric = encoder.encode_descriptor(
             "vdt_origin_up",
             "1 while the origin answers",

@@ -25,12 +25,12 @@
 //!
 //! It relies on the origin's listing to be complete. It refuses every write.
 
+mod attempt;
 mod fresh;
 mod kept;
 mod metrics;
 mod notices;
 mod snapshot;
-mod taking;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -47,7 +47,7 @@ use tokio::runtime::Handle;
 pub use metrics::LogMetrics;
 pub use notices::Notices;
 
-use kept::{Kept, Shelf};
+use kept::{Kept, LruMap};
 use snapshot::{File, Object, Snapshot};
 
 /// Snapshots kept. Each is a listing of one log; tables are declared, so more than this are names that clients made up.
@@ -90,11 +90,11 @@ struct Shared {
     options: LogOptions,
     notices: Notices,
     metrics: LogMetrics,
-    tables: Shelf<Kept<Snapshot>>,
-    levels: Shelf<Kept<ListResult>>,
+    tables: LruMap<Kept<Snapshot>>,
+    levels: LruMap<Kept<ListResult>>,
     /// Levels that are too large to be kept.
-    large: Shelf<()>,
-    checksums: Shelf<Object>,
+    large: LruMap<()>,
+    checksums: LruMap<Object>,
     /// Where attempts in place of readers run, whichever thread a request is answered on.
     runtime: Handle,
 }
@@ -114,10 +114,10 @@ impl LogStore {
                 options,
                 notices,
                 metrics,
-                tables: Shelf::new(TABLES_MAX),
-                levels: Shelf::new(LEVELS_MAX),
-                large: Shelf::new(LEVELS_MAX),
-                checksums: Shelf::new(CHECKSUMS_MAX),
+                tables: LruMap::new(TABLES_MAX),
+                levels: LruMap::new(LEVELS_MAX),
+                large: LruMap::new(LEVELS_MAX),
+                checksums: LruMap::new(CHECKSUMS_MAX),
                 runtime: Handle::current(),
             }),
         }

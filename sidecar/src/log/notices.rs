@@ -3,13 +3,14 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use chrono::Utc;
 use object_store::path::Path;
+use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use vdt_crds::api::{OriginError, OriginReport, time};
 
@@ -19,11 +20,11 @@ const TABLES_MAX: usize = 65_536;
 /// Told of commits by the link, or by the refresher in the same process. Cheap to clone; clones are one.
 #[derive(Debug, Clone)]
 pub struct Notices {
-    heard: Arc<Heard>,
+    shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
-struct Heard {
+struct Shared {
     tables: Mutex<HashMap<Box<str>, u64>>,
     /// How often tables have changed hands, of those that have.
     hands: Mutex<HashMap<Box<str>, u64>>,
@@ -75,7 +76,7 @@ impl Notices {
         let gauge = Gauge::default();
         gauge.set(1);
         Self {
-            heard: Arc::new(Heard {
+            shared: Arc::new(Shared {
                 tables: Mutex::default(),
                 hands: Mutex::default(),
                 all: AtomicU64::new(0),
@@ -93,7 +94,7 @@ impl Notices {
     /// Tells that `table` (`<catalog>/<schema>/<table>`) has a new version.
     pub fn committed(&self, table: &str, version: u64) {
         tracing::debug!(table, version, "notice of a version");
-        let mut tables = self.lock();
+        let mut tables = self.shared.tables.lock();
         if let Some(count) = tables.get_mut(table) {
             *count += 1;
         } else if tables.len() < TABLES_MAX {
@@ -106,26 +107,26 @@ impl Notices {
     /// Tells that `table` is another resource's from now on, or nobody's: what was taken of it is not for the readers of the next one, also while the
     /// origin does not answer.
     pub fn changed_hands(&self, table: &str) {
-        *self.hands().entry(table.into()).or_default() += 1;
+        *self.shared.hands.lock().entry(table.into()).or_default() += 1;
     }
 
     /// Tells that anything may have happened.
     pub fn invalidate_all(&self) {
-        self.heard.all.fetch_add(1, Ordering::AcqRel);
+        self.shared.all.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Tells whether the origin answers.
     pub fn set_origin_up(&self, up: bool) {
-        if self.heard.up.swap(up, Ordering::AcqRel) != up {
-            self.met().since_ms = Utc::now().timestamp_millis();
+        if self.shared.up.swap(up, Ordering::AcqRel) != up {
+            self.shared.met.lock().since_ms = Utc::now().timestamp_millis();
         }
-        self.heard.gauge.set(i64::from(up));
+        self.shared.gauge.set(i64::from(up));
     }
 
     /// Tells that the origin does not answer, and in what words.
     pub fn origin_failed(&self, message: String) {
         self.set_origin_up(false);
-        self.met().last_error = Some(OriginError {
+        self.shared.met.lock().last_error = Some(OriginError {
             time: time(Utc::now().timestamp_millis()),
             message,
         });
@@ -134,7 +135,7 @@ impl Notices {
     /// How the origin was last met; what was asked of it is not known here.
     #[must_use]
     pub fn origin(&self) -> OriginReport {
-        let met = self.met();
+        let met = self.shared.met.lock();
         OriginReport {
             up: self.is_origin_up(),
             since: Some(time(met.since_ms)),
@@ -146,52 +147,36 @@ impl Notices {
     /// Whether the origin is known to answer, or not known to be away.
     #[must_use]
     pub fn is_origin_up(&self) -> bool {
-        self.heard.up.load(Ordering::Acquire)
+        self.shared.up.load(Ordering::Acquire)
     }
 
     /// Tells whether other processes answer for the same logs.
     pub fn set_peers(&self, peers: bool) {
-        self.heard.peers.store(peers, Ordering::Release);
+        self.shared.peers.store(peers, Ordering::Release);
     }
 
     /// Whether other processes answer for the same logs.
     #[must_use]
     pub fn has_peers(&self) -> bool {
-        self.heard.peers.load(Ordering::Acquire)
+        self.shared.peers.load(Ordering::Acquire)
     }
 
     /// The gauge that tells the same.
     pub(super) fn gauge(&self) -> Gauge {
-        self.heard.gauge.clone()
+        self.shared.gauge.clone()
     }
 
     /// What has been heard of the table that `folder` (`log/<catalog>/<schema>/<table>/...`) belongs to.
     pub(super) fn stamp(&self, folder: &Path) -> Stamp {
         let table: Path = folder.parts().skip(1).take(3).collect();
+        let count = |counts: &Mutex<HashMap<Box<str>, u64>>| {
+            counts.lock().get(table.as_ref()).copied().unwrap_or(0)
+        };
         Stamp {
-            all: self.heard.all.load(Ordering::Acquire),
-            table: self.lock().get(table.as_ref()).copied().unwrap_or(0),
-            hands: self.hands().get(table.as_ref()).copied().unwrap_or(0),
+            all: self.shared.all.load(Ordering::Acquire),
+            table: count(&self.shared.tables),
+            hands: count(&self.shared.hands),
         }
-    }
-
-    fn hands(&self) -> std::sync::MutexGuard<'_, HashMap<Box<str>, u64>> {
-        let hands = self.heard.hands.lock();
-        hands.unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn met(&self) -> std::sync::MutexGuard<'_, Met> {
-        self.heard
-            .met
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Box<str>, u64>> {
-        self.heard
-            .tables
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -202,7 +187,7 @@ mod tests {
     #[test]
     fn since_when_the_origin_is_away_and_its_last_words_are_told() {
         let notices = Notices::new();
-        let came_ms = |ms| notices.met().since_ms = ms;
+        let came_ms = |ms| notices.shared.met.lock().since_ms = ms;
         came_ms(0);
         notices.set_origin_up(true);
         assert_eq!(notices.origin().since, Some(time(0)));

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 use vdt_rope::unquoted;
 
-use super::taking::{Begin, Heard};
+use super::attempt::{Begin, Heard};
 
 const HINT: &str = "_last_checkpoint";
 /// Snapshots tried when the hint names what the listing lacks: a checkpoint was written in between.

@@ -4,22 +4,23 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::Context;
-use tokio::time::{sleep, timeout};
+use backon::{ConstantBuilder, Retryable};
+use tokio::time::timeout;
 use tracing::info;
-use vdt_crds::VirtualTable;
+use vdt_crds::{VirtualTable, api::TableReport};
 
-use super::Door;
+use super::FrontDoor;
 use crate::{
     link::Forward,
     ready::{Ready, ReadyTable},
 };
 
-/// Time for the server to have listed every table that has a version.
-const REPORTS_MAX: Duration = Duration::from_secs(5);
-/// Most bytes of the server's list of tables, and the time for it.
-const TABLES_ANSWER: (usize, Duration) = (16 << 20, Duration::from_secs(10));
+/// How the server is asked until it has listed every table that has a version: for five seconds.
+const UNTIL_LISTED: ConstantBuilder = ConstantBuilder::new()
+    .with_delay(Duration::from_millis(50))
+    .with_max_times(100);
 
-impl Door<'_> {
+impl FrontDoor<'_> {
     /// Writes the ready file when every declared table has a version, or has had time enough to get one.
     pub(super) fn announce(
         &self,
@@ -57,8 +58,8 @@ impl Door<'_> {
                         version: *versions.get(&path)?,
                         artifacts: reports
                             .iter()
-                            .find(|report| report["table"] == path.as_str())
-                            .and_then(|report| report["artifacts"].as_u64())
+                            .find(|report| report.table == path)
+                            .and_then(|report| report.artifacts)
                             .unwrap_or(0),
                         catalog,
                         schema,
@@ -88,28 +89,27 @@ fn write(ready: &Ready, file: Option<&Path>) -> anyhow::Result<()> {
 }
 
 /// The server's reports, waited for a moment: a version is known when it is committed, its artifacts when the refresh has ended.
-async fn reports_of(forward: &Forward, versions: &BTreeMap<String, u64>) -> Vec<serde_json::Value> {
-    let started = tokio::time::Instant::now();
-    loop {
+async fn reports_of(forward: &Forward, versions: &BTreeMap<String, u64>) -> Vec<TableReport> {
+    let is_whole =
+        |report: &TableReport| !versions.contains_key(&report.table) || report.artifacts.is_some();
+    let ask = || async {
         let reports = reports(forward).await;
-        let is_whole = |report: &serde_json::Value| {
-            let table = report["table"].as_str().unwrap_or_default();
-            !versions.contains_key(table) || report["artifacts"].is_u64()
-        };
-        if reports.iter().all(is_whole) || started.elapsed() > REPORTS_MAX {
-            return reports;
+        match reports.iter().all(is_whole) {
+            true => Ok(reports),
+            false => Err(reports),
         }
-        sleep(Duration::from_millis(50)).await;
-    }
+    };
+    // In time or not: what there is, is told.
+    let asked = ask.retry(UNTIL_LISTED).await;
+    asked.unwrap_or_else(|partial| partial)
 }
 
 /// The server's reports of its tables; none if it does not answer.
-async fn reports(forward: &Forward) -> Vec<serde_json::Value> {
-    let (bytes_max, time_max) = TABLES_ANSWER;
-    match forward.get("/api/v1/tables", bytes_max, time_max).await {
-        Ok(answer) => serde_json::from_slice(answer.body()).unwrap_or_default(),
-        Err(_) => Vec::new(),
-    }
+async fn reports(forward: &Forward) -> Vec<TableReport> {
+    let answer = forward.tables().await.ok();
+    answer
+        .and_then(|answer| serde_json::from_slice(answer.body()).ok())
+        .unwrap_or_default()
 }
 
 fn names(table: &VirtualTable) -> [String; 3] {

@@ -12,13 +12,10 @@
 
 mod announce;
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
@@ -38,7 +35,7 @@ use crate::{
     config::{self, Found},
     exit::BadInput,
     files::Manifests,
-    follow::{Follower, has_peers},
+    follow::{Follower, Owners, has_peers},
     front::{Front, FrontOptions},
     link::{DriftReporter, Forward, LinkState, OriginClient, Socket, Watch},
     log::{LogOptions, Notices},
@@ -62,7 +59,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let front = front(&args, &tables)?;
     let data = args.listen.bind("--listen").await?;
     let admin = args.admin_listen.bind("--admin-listen").await?;
-    let mut door = Door::new(&args, tables, front);
+    let mut door = FrontDoor::new(&args, tables, front);
     let admin_listen = admin.as_ref().map(|(_, listen)| *listen);
     if let Some((listener, _)) = admin {
         door.gate = admin::gate(&args.admin_keys, door.tables.iter()).await?;
@@ -70,16 +67,18 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
     let listen = data.as_ref().map(|(_, listen)| *listen);
     let opened = tokio::select! {
-        opened = door.open(data) => opened,
+        opened = door.open(data, found) => opened,
         signal = wait_for_signal() => {
             signal?;
             door.stop.cancel();
             return Ok(());
         }
     };
-    let serving = opened?;
-    door.follow(manifests, found);
-    door.serve(serving, listen, admin_listen).await
+    let (stack, follower, are_all_given) = opened?;
+    let following = manifests.try_again(!are_all_given);
+    let following = following.follow(follower, door.stop.clone());
+    door.tasks.spawn(following);
+    door.serve(stack, listen, admin_listen).await
 }
 
 fn front(args: &Args, tables: &[VirtualTable]) -> Result<Arc<Front>, BadInput> {
@@ -99,7 +98,7 @@ fn front(args: &Args, tables: &[VirtualTable]) -> Result<Arc<Front>, BadInput> {
         })
 }
 
-struct Door<'a> {
+struct FrontDoor<'a> {
     args: &'a Args,
     tables: Vec<VirtualTable>,
     front: Arc<Front>,
@@ -113,11 +112,9 @@ struct Door<'a> {
     stop: CancellationToken,
     tasks: JoinSet<()>,
     listeners: Vec<JoinHandle<DrainReport>>,
-    /// Of the data listener, once it is open.
-    http: Option<HttpMetrics>,
 }
 
-impl<'a> Door<'a> {
+impl<'a> FrontDoor<'a> {
     fn new(args: &'a Args, tables: Vec<VirtualTable>, front: Arc<Front>) -> Self {
         let stop = CancellationToken::new();
         let socket = Socket::new(&args.origin);
@@ -140,7 +137,6 @@ impl<'a> Door<'a> {
             stop,
             tasks,
             listeners: Vec::new(),
-            http: None,
         }
     }
 
@@ -158,8 +154,13 @@ impl<'a> Door<'a> {
         )));
     }
 
-    /// Everything up to the first request that is served.
-    async fn open(&mut self, data: Option<(TcpListener, SocketAddr)>) -> anyhow::Result<Stack> {
+    /// Everything up to the first request that is served, by manifests that were `found`. Returns who follows them, and whether all rights that they
+    /// give are in force.
+    async fn open(
+        &mut self,
+        data: Option<(TcpListener, SocketAddr)>,
+        found: Found,
+    ) -> anyhow::Result<(Stack, Arc<Follower>, bool)> {
         let store_id = self.first_contact().await?;
         let mut registry = Registry::default();
         let http = HttpMetrics::register(&mut registry);
@@ -191,6 +192,8 @@ impl<'a> Door<'a> {
         }
         let watch = Arc::clone(&self.front).watch(http.clone(), self.stop.clone());
         self.tasks.spawn(watch);
+        let follower = Arc::new(self.follower(found, http.clone()));
+        let are_all_given = follower.begin(&self.tables).await;
         if let Some((listener, _)) = data {
             self.admin.unsecured(true);
             let tls = self.front.secured().await;
@@ -199,30 +202,28 @@ impl<'a> Door<'a> {
                 listener,
                 tls,
                 stack.files(),
-                http.clone(),
+                http,
                 self.stop.clone(),
                 self.drain(),
             ));
         }
-        self.http = Some(http);
         self.admin.opened(stack.clone(), registry);
-        Ok(stack)
+        Ok((stack, follower, are_all_given))
     }
 
-    /// Takes manifests that change from now on, and were `found` so far.
-    fn follow(&mut self, manifests: Manifests, found: Found) {
-        let follower = Follower {
+    /// Who follows manifests that were `found` so far.
+    fn follower(&self, found: Found, http: HttpMetrics) -> Follower {
+        Follower {
             config: self.args.config.clone(),
             known: Mutex::new(found),
             cache: declared_cache(&self.tables),
+            owners: Owners::new(self.socket.clone(), self.notices.clone()),
             front: Arc::clone(&self.front),
             admin: Arc::clone(&self.admin),
             gate: self.gate.clone(),
             notices: self.notices.clone(),
-            http: self.http.clone(),
-        };
-        let following = manifests.follow(Arc::new(follower), self.stop.clone());
-        self.tasks.spawn(following);
+            http: Some(http),
+        }
     }
 
     async fn first_contact(&self) -> anyhow::Result<Arc<str>> {

@@ -10,11 +10,12 @@
 //! counts touches would therefore take it for hot. So candidates stay in `passing` until a lookup asks for them; that moves them.
 
 use std::sync::{
-    Arc, Mutex,
+    Arc,
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
 use foyer::{Cache, CacheBuilder, Event, EventListener, EvictionConfig, FifoConfig, S3FifoConfig};
+use parking_lot::Mutex;
 
 use super::{
     Class, Insert, Key,
@@ -146,7 +147,7 @@ impl Memory {
         };
         // Whoever else is at it does it for both.
         if is_over()
-            && let Ok(_turn) = self.yielding.try_lock()
+            && let Some(_yielding) = self.yielding.try_lock()
             && is_over()
         {
             let left = self.blocks.saturating_sub(self.hot.usage());

@@ -5,14 +5,10 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder},
-    metrics::{counter::ConstCounter, gauge::ConstGauge},
-    registry::Registry,
-};
+use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
 use super::{DiskState, Tiers, TiersStats, reason};
+use crate::metrics::{Series, counters, gauges, one};
 
 /// Every reason that a disk tier may be degraded for: the values of a label.
 const REASONS: [&str; 6] = [
@@ -40,8 +36,6 @@ impl Collector for Scrape {
         }
     }
 }
-
-type Series = (Vec<(&'static str, &'static str)>, u64);
 
 fn encode(stats: &TiersStats, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
     let disk = &stats.disk;
@@ -71,8 +65,7 @@ fn encode(stats: &TiersStats, mut encoder: DescriptorEncoder<'_>) -> fmt::Result
         series.push((vec![("tier", "disk"), ("class", "all")], disk.evictions));
         series
     };
-    let mut counter =
-        |name, help, series: Vec<Series>| family(&mut encoder, name, help, &series, true);
+    let mut counter = |name, help, series| counters(&mut encoder, name, help, series);
     counter(
         "vdt_cache_hits",
         "Lookups that a tier answered",
@@ -88,7 +81,6 @@ fn encode(stats: &TiersStats, mut encoder: DescriptorEncoder<'_>) -> fmt::Result
         "Entries that a tier had no room for any longer",
         evictions,
     )?;
-    let one = |value| vec![(Vec::new(), value)];
     counter(
         "vdt_cache_disk_writes",
         "Entries written to the disk",
@@ -125,8 +117,7 @@ fn encode(stats: &TiersStats, mut encoder: DescriptorEncoder<'_>) -> fmt::Result
         one(disk.read_bytes),
     )?;
 
-    let mut gauge =
-        |name, help, series: Vec<Series>| family(&mut encoder, name, help, &series, false);
+    let mut gauge = |name, help, series| gauges(&mut encoder, name, help, series);
     gauge(
         "vdt_cache_bytes",
         "Bytes held",
@@ -157,35 +148,6 @@ fn encode(stats: &TiersStats, mut encoder: DescriptorEncoder<'_>) -> fmt::Result
         "Whether the disk tier is degraded, by reason",
         states.collect(),
     )
-}
-
-fn family(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    series: &[Series],
-    counts: bool,
-) -> fmt::Result {
-    let kind = if counts {
-        ConstCounter::new(0u64).metric_type()
-    } else {
-        ConstGauge::new(0i64).metric_type()
-    };
-    let mut family = encoder.encode_descriptor(name, help, None, kind)?;
-    let encode = |value: u64, encoder: MetricEncoder<'_>| {
-        if counts {
-            ConstCounter::new(value).encode(encoder)
-        } else {
-            ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(encoder)
-        }
-    };
-    for (labels, value) in series {
-        if labels.is_empty() {
-            return encode(*value, family);
-        }
-        encode(*value, family.encode_family(labels)?)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

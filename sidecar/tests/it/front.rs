@@ -13,17 +13,30 @@ use prometheus_client::registry::Registry;
 use rustix::fs::{CWD, Mode, mkfifoat};
 use tokio_util::sync::CancellationToken;
 use vdt_dialect::{Access, HttpMetrics, Limits};
-use vdt_sidecar::front::{Front, FrontOptions, Look, Reload};
+use vdt_sidecar::front::{Front, FrontOptions, Outcome, Reload};
 
-use self::support::{Folder, manifest, pair, status};
+use self::support::{Folder, manifest, metrics_text, pair, status};
 
 /// Two principals on manuals, one on its metadata only.
 const KEYS: &str = "{mode: Keys, principals: [{name: analysts, secretRef: {name: analysts-key}}, {name: readers, secretRef: {name: readers-key}, tables: [\"*_meta\"]}]}";
 
 const UNCHANGED: Reload = Reload {
-    keys: Look::Unchanged,
-    certificate: Look::Unchanged,
+    keys: Outcome::Unchanged,
+    certificate: Outcome::Unchanged,
 };
+
+/// Of the keys alone.
+fn of_keys(keys: Outcome) -> Reload {
+    Reload { keys, ..UNCHANGED }
+}
+
+/// Of the certificate alone.
+fn of_certificate(certificate: Outcome) -> Reload {
+    Reload {
+        certificate,
+        ..UNCHANGED
+    }
+}
 
 fn options(folder: &Folder) -> FrontOptions {
     FrontOptions {
@@ -217,59 +230,28 @@ async fn a_secret_that_kubernetes_swaps_is_taken_and_a_broken_one_is_not() {
     assert_eq!(status(&front, "manuals", Some("first-token")).await, 200);
 
     swap("..two");
-    assert_eq!(
-        front.reload(&metrics),
-        Reload {
-            keys: Look::Taken,
-            ..UNCHANGED
-        }
-    );
+    assert_eq!(front.reload(&metrics), of_keys(Outcome::Taken));
     assert_eq!(front.reload(&metrics), UNCHANGED);
     assert_eq!(status(&front, "manuals", Some("first-token")).await, 401);
     assert_eq!(status(&front, "manuals", Some("second-token")).await, 200);
 
     // An empty token: the last good one goes on, and that is told once. None at all: nobody is let in any more.
     swap("..three");
-    assert_eq!(
-        front.reload(&metrics),
-        Reload {
-            keys: Look::Refused,
-            ..UNCHANGED
-        }
-    );
+    assert_eq!(front.reload(&metrics), of_keys(Outcome::Refused));
     assert_eq!(front.reload(&metrics), UNCHANGED);
     assert_eq!(status(&front, "manuals", Some("second-token")).await, 200);
     fs::remove_file(secret.join("token")).unwrap();
-    assert_eq!(
-        front.reload(&metrics),
-        Reload {
-            keys: Look::Refused,
-            ..UNCHANGED
-        }
-    );
+    assert_eq!(front.reload(&metrics), of_keys(Outcome::Refused));
     assert_eq!(status(&front, "manuals", Some("second-token")).await, 401);
 
     // The certificate without its key, then both.
     let (certificate, key) = pair();
     folder.write("tls/tls.crt", &certificate);
-    assert_eq!(
-        front.reload(&metrics),
-        Reload {
-            certificate: Look::Refused,
-            ..UNCHANGED
-        }
-    );
+    assert_eq!(front.reload(&metrics), of_certificate(Outcome::Refused));
     folder.write("tls/tls.key", &key);
-    assert_eq!(
-        front.reload(&metrics),
-        Reload {
-            certificate: Look::Taken,
-            ..UNCHANGED
-        }
-    );
+    assert_eq!(front.reload(&metrics), of_certificate(Outcome::Taken));
 
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    let text = metrics_text(&registry);
     for line in [
         "vdt_http_reloads_total{what=\"Keys\",outcome=\"Taken\"} 1",
         "vdt_http_reloads_total{what=\"Keys\",outcome=\"Refused\"} 2",
@@ -289,10 +271,7 @@ async fn a_secret_that_is_of_no_use_is_not_in_the_way_of_others() {
     let front = Front::load(&tables, &options(&folder)).unwrap();
     let mut registry = Registry::default();
     let metrics = HttpMetrics::register(&mut registry);
-    let refused = Reload {
-        keys: Look::Refused,
-        ..UNCHANGED
-    };
+    let refused = of_keys(Outcome::Refused);
     let expect = async |expected: [(&str, u16); 4]| {
         for (token, expected) in expected {
             let answered = status(&front, "manuals_meta", Some(token)).await;
@@ -315,21 +294,13 @@ async fn a_secret_that_is_of_no_use_is_not_in_the_way_of_others() {
         ("two", 401),
     ])
     .await;
-    let text = || {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        text
-    };
-    assert!(text().contains("vdt_http_principals_without_credentials 1\n"));
+    assert!(metrics_text(&registry).contains("vdt_http_principals_without_credentials 1\n"));
     // The token of another: the later of the two is left out, and only it.
     folder.write("analysts-key/token", "r-three");
     assert_eq!(front.reload(&metrics), refused);
     assert_eq!(status(&front, "manuals", Some("r-three")).await, 200);
     folder.write("readers-key/token", "r-four");
-    let taken = Reload {
-        keys: Look::Taken,
-        ..UNCHANGED
-    };
+    let taken = of_keys(Outcome::Taken);
     assert_eq!(front.reload(&metrics), taken);
     expect([
         ("a-one", 401),
@@ -338,7 +309,7 @@ async fn a_secret_that_is_of_no_use_is_not_in_the_way_of_others() {
         ("r-two", 401),
     ])
     .await;
-    assert!(text().contains("vdt_http_principals_without_credentials 0\n"));
+    assert!(metrics_text(&registry).contains("vdt_http_principals_without_credentials 0\n"));
 }
 
 #[tokio::test]
@@ -379,8 +350,8 @@ async fn in_a_pod_secrets_may_come_later() {
     folder.write("manuals-tls/tls.key", &key);
     folder.write("manuals-tls/tls.crt", &certificate);
     let both = Reload {
-        keys: Look::Taken,
-        certificate: Look::Taken,
+        keys: Outcome::Taken,
+        certificate: Outcome::Taken,
     };
     assert_eq!(front.reload(&metrics), both);
     assert_eq!(status(&front, "manuals", Some("analysts")).await, 200);
@@ -483,7 +454,7 @@ async fn other_manifests_are_taken_whole_or_not_at_all() {
     // Their files are the ones that are looked at from now on.
     folder.write("other-key/token", "changed");
     let metrics = HttpMetrics::register(&mut Registry::default());
-    assert_eq!(front.reload(&metrics).keys, Look::Taken);
+    assert_eq!(front.reload(&metrics).keys, Outcome::Taken);
     assert_eq!(now("prices", "changed").await, 200);
 
     for (manuals, restart, expected) in [
@@ -569,7 +540,7 @@ async fn a_clash_of_credentials_costs_one_entry_and_not_all_of_its_name() {
     // Rotated to what another principal has already.
     folder.write("two-key/token", "others");
     let metrics = HttpMetrics::register(&mut Registry::default());
-    assert_eq!(front.reload(&metrics).keys, Look::Refused);
+    assert_eq!(front.reload(&metrics).keys, Outcome::Refused);
     for (table, token, expected) in [
         ("one", "one", 200),
         ("other", "others", 200),

@@ -4,15 +4,21 @@ mod server;
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures::TryStreamExt;
+use http_body_util::{BodyExt, Empty};
 use object_store::{
     Error, GetOptions, ObjectStore, ObjectStoreExt, PutPayload, memory::InMemory, path::Path,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use vdt_dialect::{DataSurface, HttpMetrics};
+use vdt_rope::{RopeStore, RopeStoreOptions};
 use vdt_sidecar::{
+    cache::{CacheOptions, CacheStore},
     link::{LinkState, OriginClient, Watch},
     log::{LogMetrics, LogOptions, LogStore, Notices},
+    tiers::{Tiers, TiersOptions},
 };
 
 use server::Server;
@@ -124,6 +130,58 @@ async fn a_connection_outlives_the_runtime_that_asked_for_it() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     ask(client).await;
     assert_eq!(bed.connections(), 1);
+}
+
+#[tokio::test]
+async fn what_is_asked_of_the_server_for_a_request_is_asked_in_its_trace() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const CLIENT: &str = "00f067aa0ba902b7";
+    let bed = Server::start().await;
+    let commit = "main/docs/t/_delta_log/00000000000000000000.json";
+    put(&bed.store, &format!("log/{commit}"), "{}").await;
+    let notices = Notices::new();
+    let log = LogStore::new(
+        Arc::new(OriginClient::new(bed.socket()).unwrap()),
+        LogOptions::default(),
+        notices.clone(),
+        LogMetrics::default(),
+    );
+    let tiers = Tiers::open(TiersOptions::default()).await.unwrap();
+    let cache = CacheStore::new(Arc::new(log), Arc::new(tiers), CacheOptions::default());
+    let files = RopeStore::new(Arc::new(cache), RopeStoreOptions::default());
+    let surface = DataSurface::new(Arc::new(files), HttpMetrics::default());
+    let read = async |trace: Option<String>| {
+        let mut request = http::Request::get(format!("/{commit}"));
+        if let Some(trace) = trace {
+            request = request.header("traceparent", trace);
+        }
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        let answer = surface.handle(request).await;
+        assert_eq!(answer.status(), 200);
+        answer.into_body().collect().await.unwrap();
+    };
+    read(Some(format!("00-{TRACE}-{CLIENT}-01"))).await;
+    // A listing of the log and the commit, each by a task of its own.
+    let traces = bed.traces();
+    let (prefix, own) = (format!("00-{TRACE}-"), traces[0].clone());
+    assert!(own.starts_with(&prefix) && !own.contains(CLIENT), "{own}");
+    assert_eq!(traces, [own.clone(), own]);
+    // Without the client's a trace begins here. What nobody asks for is in none.
+    put(&bed.store, &format!("log/{commit}"), "[]").await;
+    notices.committed("main/docs/t", 0);
+    read(None).await;
+    let traces = bed.traces();
+    let is_one = |trace: &String| trace.len() == 55 && !trace.contains(TRACE);
+    assert!(
+        !traces.is_empty() && traces.iter().all(is_one),
+        "{traces:?}"
+    );
+    let client = OriginClient::new(bed.socket()).unwrap();
+    client
+        .head(&Path::from(format!("log/{commit}")))
+        .await
+        .unwrap();
+    assert_eq!(bed.traces(), [""]);
 }
 
 #[tokio::test]

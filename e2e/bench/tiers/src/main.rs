@@ -11,10 +11,7 @@
 //! With IO_URING set, files are read and written through io_uring; with DIRECT set, past the page cache.
 //! ```
 
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use vdt_sidecar::tiers::{
@@ -74,22 +71,18 @@ async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .init();
-    let mut arguments = std::env::args().skip(1);
-    let mut next = || {
-        arguments
-            .next()
-            .ok_or_else(|| anyhow::anyhow!("see the head of this file"))
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [dir, memory, disk, steps @ ..] = arguments.as_slice() else {
+        anyhow::bail!("see the head of this file");
     };
-    let dir = PathBuf::from(next()?);
-    let memory_bytes = next()?.parse::<u64>()? * MIB;
-    let mut disk = DiskOptions::new(dir, next()?.parse::<u64>()? * MIB);
+    let mut disk = DiskOptions::new(dir, disk.parse::<u64>()? * MIB);
     disk.direct = std::env::var_os("DIRECT").is_some();
     if std::env::var_os("IO_URING").is_some() {
         disk.io_uring = IoUring::On;
     }
     let start = Instant::now();
     let tiers = Tiers::open(TiersOptions {
-        memory_bytes,
+        memory_bytes: memory.parse::<u64>()? * MIB,
         disk: Some(disk),
         ..TiersOptions::default()
     })
@@ -102,73 +95,79 @@ async fn main() -> anyhow::Result<()> {
         stats.engine,
         stats.state
     );
-    for step in std::env::args().skip(4) {
-        let parts: Vec<&str> = step.split(':').collect();
-        let number = |at: usize| {
-            parts
-                .get(at)
-                .and_then(|n| n.parse::<u64>().ok())
-                .unwrap_or(0)
-        };
-        let before = tiers.stats().disk;
-        let (count, length) = (number(1), number(2) as usize);
-        let (start, ticks) = (Instant::now(), cpu_ticks());
-        match parts[0] {
-            "fill" => {
-                for at in 0..count {
-                    tiers.insert(Class::Block, key(at), entry(at, length), Insert::Resident);
-                    if at * length as u64 % (8 * MIB) < length as u64 {
-                        tiers.flush().await;
-                    }
-                }
-            }
-            "scan" | "rush" => {
-                for at in 0..count {
-                    tiers.insert(
-                        Class::Block,
-                        key(1 << 40 | at),
-                        entry(at, length),
-                        Insert::Candidate,
-                    );
-                    let due = Duration::from_nanos(at * length as u64);
-                    if parts[0] == "scan" {
-                        tokio::time::sleep(due.saturating_sub(start.elapsed())).await;
-                    }
-                }
-            }
-            "read" => {
-                let mut hits = 0;
-                for at in 0..count {
-                    let random = at.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11;
-                    let found = tiers.get(Class::Block, key(random % count)).await;
-                    hits += u64::from(found.is_some_and(|(entry, tier)| {
-                        tier == Tier::Disk && entry.bytes.len() == length
-                    }));
-                }
-                println!("read: {hits} from the disk");
-            }
-            "idle" => tokio::time::sleep(Duration::from_secs(3)).await,
-            "abort" => std::process::abort(),
-            other => anyhow::bail!("no step {other}"),
-        }
-        let inserted = start.elapsed();
-        tiers.flush().await;
-        let after = tiers.stats().disk;
-        println!(
-            "{step}: {inserted:?}, with flush {:?}, {:.0} MB/s, cpu {} ms; written {}, dropped {}, rejected {}; {} entries, RSS {} MiB (peak {})",
-            start.elapsed(),
-            count as f64 * length as f64 / 1e6 / start.elapsed().as_secs_f64(),
-            (cpu_ticks() - ticks) * 10,
-            after.writes - before.writes,
-            after.dropped_writes - before.dropped_writes,
-            after.rejected_writes - before.rejected_writes,
-            after.entries,
-            status("VmRSS"),
-            status("VmHWM"),
-        );
+    for name in steps {
+        measure(&tiers, name).await?;
     }
     let start = Instant::now();
     tiers.close().await;
     println!("close: {:?}", start.elapsed());
+    Ok(())
+}
+
+/// Does a step, waits until all is written, and prints what that took.
+async fn measure(tiers: &Tiers, name: &str) -> anyhow::Result<()> {
+    let parts: Vec<&str> = name.split(':').collect();
+    let number = |at: usize| parts.get(at).map_or(Ok(0), |part| part.parse::<u64>());
+    let (count, length) = (number(1)?, number(2)?);
+    let before = tiers.stats().disk;
+    let (start, ticks) = (Instant::now(), cpu_ticks());
+    step(tiers, parts[0], count, length).await?;
+    let inserted = start.elapsed();
+    tiers.flush().await;
+    let after = tiers.stats().disk;
+    println!(
+        "{name}: {inserted:?}, with flush {:?}, {:.0} MB/s, cpu {} ms; written {}, dropped {}, rejected {}; {} entries, RSS {} MiB (peak {})",
+        start.elapsed(),
+        count as f64 * length as f64 / 1e6 / start.elapsed().as_secs_f64(),
+        (cpu_ticks() - ticks) * 10,
+        after.writes - before.writes,
+        after.dropped_writes - before.dropped_writes,
+        after.rejected_writes - before.rejected_writes,
+        after.entries,
+        status("VmRSS"),
+        status("VmHWM"),
+    );
+    Ok(())
+}
+
+async fn step(tiers: &Tiers, kind: &str, count: u64, length: u64) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let insert = |key, number, how| {
+        let entry = entry(number, length as usize);
+        tiers.insert(Class::Block, key, entry, how);
+    };
+    match kind {
+        "fill" => {
+            for at in 0..count {
+                insert(key(at), at, Insert::Resident);
+                if at * length % (8 * MIB) < length {
+                    tiers.flush().await;
+                }
+            }
+        }
+        "scan" | "rush" => {
+            for at in 0..count {
+                insert(key(1 << 40 | at), at, Insert::Candidate);
+                let due = Duration::from_nanos(at * length);
+                if kind == "scan" {
+                    tokio::time::sleep(due.saturating_sub(start.elapsed())).await;
+                }
+            }
+        }
+        "read" => {
+            let mut hits = 0;
+            for at in 0..count {
+                let random = at.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11;
+                let found = tiers.get(Class::Block, key(random % count)).await;
+                hits += u64::from(found.is_some_and(|(entry, tier)| {
+                    tier == Tier::Disk && entry.bytes.len() as u64 == length
+                }));
+            }
+            println!("read: {hits} from the disk");
+        }
+        "idle" => tokio::time::sleep(Duration::from_secs(3)).await,
+        "abort" => std::process::abort(),
+        other => anyhow::bail!("no step {other}"),
+    }
     Ok(())
 }

@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -15,6 +15,7 @@ use std::{
 use foyer::{
     EvictionInfo, EvictionPicker, Statistics, StorageFilterCondition, StorageFilterResult,
 };
+use parking_lot::Mutex;
 
 use crate::tiers::key::KeyHash;
 
@@ -55,7 +56,7 @@ impl Inside {
 impl Census {
     /// Starts with entries that were recovered, each once, the oldest first.
     pub(super) fn start(&self, hashes: Vec<u64>) {
-        let mut inside = self.inside();
+        let mut inside = self.inside.lock();
         inside.places = hashes.iter().copied().zip(0..).collect();
         inside.order = hashes.into();
         inside.first = 0;
@@ -63,7 +64,7 @@ impl Census {
 
     /// Returns the number of entries that can be found.
     pub(super) fn entries(&self) -> u64 {
-        self.inside().places.len() as u64
+        self.inside.lock().places.len() as u64
     }
 
     /// Returns the number of regions without entries.
@@ -78,7 +79,7 @@ impl Census {
 
     /// Takes note of an entry that was written, perhaps not for the first time.
     pub(super) fn written(&self, hash: u64) {
-        let mut inside = self.inside();
+        let mut inside = self.inside.lock();
         let place = inside.first + inside.order.len() as u64;
         inside.order.push_back(hash);
         inside.places.insert(hash, place);
@@ -87,7 +88,7 @@ impl Census {
 
     /// Takes note of an entry that can no longer be found. Returns whether it could before.
     pub(super) fn gone(&self, hash: u64) -> bool {
-        let mut inside = self.inside();
+        let mut inside = self.inside.lock();
         let was_held = inside.places.remove(&hash).is_some();
         inside.trim();
         was_held
@@ -95,7 +96,7 @@ impl Census {
 
     /// Takes the oldest entry that can still be found, for it to be removed.
     pub(super) fn pop_oldest(&self) -> Option<u64> {
-        let mut inside = self.inside();
+        let mut inside = self.inside.lock();
         let hash = *inside.order.front()?;
         inside.places.remove(&hash);
         inside.trim();
@@ -104,7 +105,7 @@ impl Census {
 
     /// Takes the hashes in regions freed since the last call. They leave the index when the freeing ends.
     pub(super) fn take_leaving(&self) -> Vec<u64> {
-        let mut inside = self.inside();
+        let mut inside = self.inside.lock();
         let leaving = std::mem::take(&mut inside.leaving);
         if !leaving.is_empty() {
             inside.left = leaving.iter().copied().collect();
@@ -114,12 +115,8 @@ impl Census {
 
     /// Returns whether an entry was in a region that is being freed, or was freed just now.
     pub(super) fn is_leaving(&self, hash: u64) -> bool {
-        let inside = self.inside();
+        let inside = self.inside.lock();
         inside.left.contains(&hash) || inside.leaving.contains(&hash)
-    }
-
-    fn inside(&self) -> MutexGuard<'_, Inside> {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -132,7 +129,7 @@ pub(super) struct Leaving(pub(super) Arc<Census>);
 
 impl StorageFilterCondition for Leaving {
     fn filter(&self, _: &Arc<Statistics>, hash: u64, _: usize) -> StorageFilterResult {
-        self.0.inside().leaving.push(hash);
+        self.0.inside.lock().leaving.push(hash);
         StorageFilterResult::Reject
     }
 }
@@ -267,22 +264,22 @@ mod tests {
         let census = Census::default();
         census.start(vec![1, 2, 3, 4]);
         census.written(2);
-        assert_eq!(census.inside().order, [1, 2, 3, 4, 2]);
+        assert_eq!(census.inside.lock().order, [1, 2, 3, 4, 2]);
         census.gone(1);
-        assert_eq!(census.inside().order, [3, 4, 2]);
+        assert_eq!(census.inside.lock().order, [3, 4, 2]);
         census.written(3);
         census.written(5);
-        assert_eq!(census.inside().order, [4, 2, 3, 5]);
+        assert_eq!(census.inside.lock().order, [4, 2, 3, 5]);
         assert_eq!(census.pop_oldest(), Some(4));
         census.gone(3);
         census.gone(2);
-        assert_eq!(census.inside().order, [5]);
+        assert_eq!(census.inside.lock().order, [5]);
     }
 
     #[test]
     fn what_leaves_is_known_until_others_leave() {
         let census = Arc::new(Census::default());
-        Leaving(census.clone()).0.inside().leaving.push(9);
+        Leaving(census.clone()).0.inside.lock().leaving.push(9);
         assert!(census.is_leaving(9));
         assert_eq!(census.take_leaving(), [9]);
         assert!(census.is_leaving(9), "until the next are taken");

@@ -7,10 +7,11 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
@@ -59,7 +60,7 @@ impl Deferred {
     pub(super) fn push(&self, key: Key, bytes: u64, bytes_max: u64) -> u64 {
         let mut given_up = 0;
         let is_news = {
-            let mut waiting = self.waiting();
+            let mut waiting = self.waiting.lock();
             let is_first = waiting.order.is_empty();
             waiting.last = Some(Instant::now());
             if waiting.keys.insert(key) {
@@ -78,12 +79,12 @@ impl Deferred {
     }
 
     fn is_empty(&self) -> bool {
-        self.waiting().order.is_empty()
+        self.waiting.lock().order.is_empty()
     }
 
     /// The oldest ones, up to `bytes_max`, one at least.
     fn take(&self, bytes_max: u64) -> Vec<Key> {
-        let mut waiting = self.waiting();
+        let mut waiting = self.waiting.lock();
         let mut taken = Vec::new();
         let mut bytes = 0;
         while let Some((_, size)) = waiting.order.front()
@@ -101,7 +102,7 @@ impl Deferred {
         loop {
             let came = self.came.notified();
             let (last, bytes) = {
-                let waiting = self.waiting();
+                let waiting = self.waiting.lock();
                 (waiting.last, waiting.bytes)
             };
             match last {
@@ -117,10 +118,6 @@ impl Deferred {
                 _ => came.await,
             }
         }
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

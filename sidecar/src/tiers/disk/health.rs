@@ -11,7 +11,7 @@ use std::{
 use chrono::Utc;
 use tokio::{
     task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -22,7 +22,10 @@ use super::{
     layout::Layout,
     store::{Opened, Prepared},
 };
-use crate::tiers::{DiskState, TiersError, reason};
+use crate::{
+    process::every,
+    tiers::{DiskState, TiersError, reason},
+};
 
 /// How often the directory is looked at without being written to.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
@@ -104,11 +107,11 @@ impl Status {
 impl Inner {
     /// Opens the tier; what keeps it from opening is its state from then on.
     pub(super) async fn open(&self, first: bool) -> Result<(), TiersError> {
-        let layout = self.status().layout.take();
+        let layout = self.status.lock().layout.take();
         match self.try_open(layout, first).await {
             Ok(opened) => {
                 let room = opened.room;
-                let mut status = self.status();
+                let mut status = self.status.lock();
                 status.opened_at = Instant::now();
                 status.layout = Some(opened.layout.clone());
                 let state = if room.usable < room.wanted {
@@ -135,7 +138,7 @@ impl Inner {
                 if first {
                     warn!(reason = fault.reason, error = %fault.message, "disk cache is off");
                 }
-                self.status().becomes(DiskState::Degraded {
+                self.status.lock().becomes(DiskState::Degraded {
                     reason: fault.reason,
                     message: fault.message,
                 });
@@ -166,7 +169,7 @@ impl Inner {
         }
         warn!(reason = fault.reason, error = %fault.message, "disk cache is left");
         self.opened.store(None);
-        let mut status = self.status();
+        let mut status = self.status.lock();
         status.past_bytes_of(opened);
         status.becomes(DiskState::Degraded {
             reason: fault.reason,
@@ -184,27 +187,27 @@ impl Inner {
     pub(super) async fn check(&self, now: bool) {
         if let Some(opened) = self.opened.load_full() {
             match self.inspect(&opened, 0).await {
-                Ok(_) => self.status().works(),
+                Ok(_) => self.status.lock().works(),
                 Err(fault) => self.leave(&opened, &fault),
             }
             return;
         }
         let _opening = self.opening.lock().await;
-        if self.opened.load().is_some() || (!now && Instant::now() < self.status().retry_at) {
+        if self.opened.load().is_some() || (!now && Instant::now() < self.status.lock().retry_at) {
             return;
         }
-        let closing = self.status().closing.take();
+        let closing = self.status.lock().closing.take();
         if let Some(closing) = closing {
             let _ = closing.await;
         }
         // Without a turn nothing could be read.
         if self.hung.load(SeqCst) >= self.budget.reads {
-            self.status().leave_alone();
+            self.status.lock().leave_alone();
             return;
         }
         match self.open(false).await {
             Ok(()) => info!(dir = %self.options.dir.display(), "disk cache is back"),
-            Err(_) => self.status().leave_alone(),
+            Err(_) => self.status.lock().leave_alone(),
         }
     }
 
@@ -234,8 +237,7 @@ impl Inner {
 
 /// Looks at the directory from time to time.
 pub(super) async fn watch(inner: Arc<Inner>, stop: CancellationToken) {
-    let mut ticks = interval(CHECK_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = every(CHECK_EVERY);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,

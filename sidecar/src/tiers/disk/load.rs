@@ -114,7 +114,7 @@ struct Listed {
 impl Listed {
     /// Returns whether anybody waits for the load; one that nobody waits for can no longer be joined.
     fn is_wanted(&mut self) -> bool {
-        let mut loading = self.inner.loading();
+        let mut loading = self.inner.loading.lock();
         let waiting = loading.get(&self.key).and_then(Shared::strong_count);
         // One is the list's own.
         let is_wanted = waiting.is_some_and(|waiting| waiting > 1);
@@ -129,7 +129,7 @@ impl Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         if self.is_listed {
-            self.inner.loading().remove(&self.key);
+            self.inner.loading.lock().remove(&self.key);
         }
     }
 }

@@ -35,7 +35,7 @@ mod writer;
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{
             AtomicU64,
             Ordering::{Relaxed, SeqCst},
@@ -45,6 +45,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
     sync::Semaphore,
@@ -208,7 +209,8 @@ impl Disk {
         }
         let loading = self
             .inner
-            .loading()
+            .loading
+            .lock()
             .entry(key)
             .or_insert_with(|| load(&self.inner, opened, key))
             .clone();
@@ -293,7 +295,7 @@ impl Disk {
             warn!("cache entries of scans that wait for the disk are given up");
         }
         self.inner.queue.close();
-        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let tasks = std::mem::take(&mut *self.tasks.lock());
         for mut task in tasks {
             if timeout_at(deadline, &mut task).await.is_err() {
                 warn!("cache entries that wait for the disk are given up");
@@ -301,7 +303,7 @@ impl Disk {
             }
         }
         if let Some(opened) = self.inner.opened.swap(None) {
-            self.inner.status().past_bytes_of(&opened);
+            self.inner.status.lock().past_bytes_of(&opened);
             match timeout_at(deadline, opened.store.close()).await {
                 Ok(Ok(())) => {
                     info!(dir = %self.inner.options.dir.display(), "disk cache is closed")
@@ -311,13 +313,13 @@ impl Disk {
             }
         }
         // A tier that was left holds the directory until it is closed.
-        let left = self.inner.status().closing.take();
+        let left = self.inner.status.lock().closing.take();
         if let Some(left) = left
             && timeout_at(deadline, left).await.is_err()
         {
             warn!("a disk cache that was left did not close in time");
         }
-        self.inner.status().layout = None;
+        self.inner.status.lock().layout = None;
     }
 }
 
@@ -329,17 +331,9 @@ impl Drop for Disk {
 }
 
 impl Inner {
-    fn status(&self) -> MutexGuard<'_, Status> {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn loading(&self) -> MutexGuard<'_, HashMap<Key, Loading>> {
-        self.loading.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn stats(&self) -> DiskStats {
         let opened = self.opened.load();
-        let status = self.status();
+        let status = self.status.lock();
         let (mut write_bytes, mut read_bytes) = status.past_bytes;
         let counters = &self.counters;
         let mut stats = DiskStats {

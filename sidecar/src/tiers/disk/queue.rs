@@ -3,11 +3,9 @@
 //! foyer takes what fits its buffer and drops the rest. So entries wait here and are handed over as the buffer empties; what does not
 //! fit here either is refused, and counted by the caller.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::{HashMap, VecDeque};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::tiers::{Key, entry::Held};
@@ -65,7 +63,7 @@ impl Queue {
     /// Lets an entry wait. One that waits already, or comes after the queue was closed, is let go without an error.
     pub(super) fn push(&self, job: Job) -> Result<(), Full> {
         {
-            let mut waiting = self.waiting();
+            let mut waiting = self.waiting.lock();
             if waiting.closed || waiting.jobs.contains_key(&job.key) {
                 return Ok(());
             }
@@ -83,12 +81,16 @@ impl Queue {
 
     /// Returns an entry that waits.
     pub(super) fn get(&self, key: Key) -> Option<Held> {
-        self.waiting().jobs.get(&key).map(|job| job.held.clone())
+        self.waiting
+            .lock()
+            .jobs
+            .get(&key)
+            .map(|job| job.held.clone())
     }
 
     /// Lets an entry go that waits.
     pub(super) fn remove(&self, key: Key) {
-        let mut waiting = self.waiting();
+        let mut waiting = self.waiting.lock();
         if let Some(job) = waiting.jobs.remove(&key) {
             waiting.bytes -= job.disk_bytes();
             waiting.order.retain(|other| *other != key);
@@ -102,7 +104,7 @@ impl Queue {
         loop {
             let changed = self.changed.notified();
             {
-                let mut waiting = self.waiting();
+                let mut waiting = self.waiting.lock();
                 let jobs = waiting.take(bytes_max);
                 if !jobs.is_empty() || waiting.closed {
                     self.less.notify_waiters();
@@ -115,7 +117,7 @@ impl Queue {
 
     /// Takes note that so many entries that were taken are written, or given up.
     pub(super) fn done(&self, jobs: usize) {
-        self.waiting().taken -= jobs;
+        self.waiting.lock().taken -= jobs;
         self.less.notify_waiters();
     }
 
@@ -133,7 +135,7 @@ impl Queue {
     async fn until(&self, is_so: impl Fn(&Waiting) -> bool) {
         loop {
             let less = self.less.notified();
-            if is_so(&self.waiting()) {
+            if is_so(&self.waiting.lock()) {
                 return;
             }
             less.await;
@@ -142,12 +144,8 @@ impl Queue {
 
     /// Takes nothing more; what waits is still handed out.
     pub(super) fn close(&self) {
-        self.waiting().closed = true;
+        self.waiting.lock().closed = true;
         self.changed.notify_one();
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

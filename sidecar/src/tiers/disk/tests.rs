@@ -156,10 +156,10 @@ async fn readers_who_leave_leave_nothing_behind() {
         // A read of a file is rarely over at once.
         let _ = disk.get(key, Insert::Resident).now_or_never();
     }
-    until(|| disk.inner.loading().is_empty()).await;
+    until(|| disk.inner.loading.lock().is_empty()).await;
     let found = tiers.get(Class::Block, Key(0)).await;
     assert!(matches!(found, Some((_, Tier::Disk))));
-    assert!(disk.inner.loading().is_empty());
+    assert!(disk.inner.loading.lock().is_empty());
     tiers.close().await;
 }
 
@@ -180,7 +180,7 @@ async fn reads_that_nobody_waits_for_when_their_turn_comes_are_not_done() {
     drop(slow);
     let found = stays.await;
     assert!(matches!(found, Some((_, Tier::Disk))), "it joins its read");
-    until(|| inner.loading().is_empty()).await;
+    until(|| inner.loading.lock().is_empty()).await;
     let read = tiers.stats().disk.read_bytes - before;
     assert!(read < 2 * ENTRY_BYTES as u64, "{read} bytes");
     tiers.close().await;
@@ -198,7 +198,8 @@ async fn a_read_that_panics_is_a_miss_and_the_next_one_is_another() {
         })
     };
     let loading = inner
-        .loading()
+        .loading
+        .lock()
         .entry(Key(7))
         .or_insert_with(panicking)
         .clone();
@@ -221,7 +222,7 @@ async fn a_disk_that_hangs_is_a_miss_in_seconds_and_left_while_no_turn_is_free()
             let _ = gone.wait_for(|is_back| *is_back).await;
             None
         });
-        inner.loading().insert(key, loading.clone());
+        inner.loading.lock().insert(key, loading.clone());
         loading
     };
     tokio::time::pause();

@@ -6,7 +6,8 @@ use object_store::{Error, ObjectStore, ObjectStoreExt};
 use vdt_sidecar::cache::CacheOptions;
 
 use super::fixture::{
-    Stack, TABLE, content, memory, put_artifacts, put_rope, put_source, ranged, read, source_path,
+    Stack, TABLE, content, listed, memory, put_artifacts, put_rope, put_source, ranged, read,
+    source_path,
 };
 
 #[tokio::test]
@@ -130,15 +131,9 @@ async fn an_entry_of_another_length_is_not_used() {
     let (path, file) = put_artifacts(&*origin, &[5_000, 100_000, 3_000]).await;
     let mut segments = Vec::new();
     for (number, bytes) in [(0, 4_000), (1, 90_000), (2, 2_000)] {
-        let key = format!("a/{number}");
-        let meta = origin.head(&source_path(&key)).await.unwrap();
         let object = vdt_rope::SourceObject {
-            source: super::fixture::SOURCE.into(),
-            key: key.into(),
             size: bytes,
-            etag: meta.e_tag.as_deref().map(Into::into),
-            last_modified_ms: meta.last_modified.timestamp_millis(),
-            version: None,
+            ..listed(&*origin, &source_path(&format!("a/{number}"))).await
         };
         let reference = vdt_rope::Reference::whole(object.into());
         segments.push(vdt_rope::Segment::Reference(reference));

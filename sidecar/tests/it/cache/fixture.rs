@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::{
-    GetOptions, GetRange, ObjectStore, ObjectStoreExt, Result, memory::InMemory, path::Path,
+    Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, Result, memory::InMemory, path::Path,
 };
 use vdt_rope::{
     Reference, RopeBuilder, RopeStore, RopeStoreOptions, Segment, SourceObject, encode,
@@ -34,6 +34,19 @@ pub(super) fn content(number: usize, bytes: usize) -> Vec<u8> {
         .collect()
 }
 
+/// Path of a file of the table's log.
+pub(super) fn log_path(file: &str) -> Path {
+    Path::parse(format!("log/{TABLE}/_delta_log/{file}")).unwrap()
+}
+
+/// An error that a store gives for any reason.
+pub(super) fn generic(why: &'static str) -> Error {
+    Error::Generic {
+        store: "test",
+        source: why.into(),
+    }
+}
+
 /// Puts a source object and lists it.
 pub(super) async fn put_source(
     store: &dyn ObjectStore,
@@ -42,15 +55,21 @@ pub(super) async fn put_source(
 ) -> Arc<SourceObject> {
     let path = source_path(key);
     store.put(&path, bytes.into().into()).await.unwrap();
-    let meta = store.head(&path).await.unwrap();
-    Arc::new(SourceObject {
-        source: SOURCE.into(),
+    Arc::new(listed(store, &path).await)
+}
+
+/// The source object at `path` (`sources/<source>/<key>`), as it is listed.
+pub(super) async fn listed(store: &dyn ObjectStore, path: &Path) -> SourceObject {
+    let meta = store.head(path).await.unwrap();
+    let (source, key) = path.as_ref()["sources/".len()..].split_once('/').unwrap();
+    SourceObject {
+        source: source.into(),
         key: key.into(),
         size: meta.size,
         etag: meta.e_tag.as_deref().map(Into::into),
         last_modified_ms: meta.last_modified.timestamp_millis(),
         version: None,
-    })
+    }
 }
 
 /// Stores a rope in the table; the shown path of its file.
@@ -135,6 +154,21 @@ impl Stack {
             cache,
             ropes,
         }
+    }
+
+    /// Another cache over the same origin, which composes `files`, and the files above it.
+    pub(super) async fn with_files(
+        &self,
+        files: impl ObjectStore,
+        options: CacheOptions,
+    ) -> (CacheStore, RopeStore) {
+        let options = CacheOptions {
+            files: Some(Arc::new(files)),
+            ..options
+        };
+        let cache = CacheStore::new(Arc::clone(&self.origin) as _, tiers().await, options);
+        let ropes = RopeStore::new(Arc::new(cache.clone()), RopeStoreOptions::default());
+        (cache, ropes)
     }
 
     /// Requests for source objects since the last call.

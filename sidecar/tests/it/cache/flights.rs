@@ -7,7 +7,7 @@ use object_store::{GetRange, ObjectStore};
 use vdt_rope::testing::{Altered, Generated, Request};
 use vdt_sidecar::cache::CacheOptions;
 
-use super::fixture::{Stack, content, memory, put_source, ranged, read, source_path};
+use super::fixture::{Stack, content, generic, memory, put_source, ranged, read, source_path};
 
 const KIB: u64 = 1024;
 
@@ -171,12 +171,7 @@ async fn the_first_byte_does_not_wait_for_the_block() {
     let origin = memory();
     let generated = Generated::new(origin, "sources", 16 * KIB, KIB);
     let produced = generated.produced();
-    let stuck = Altered::new(Arc::new(generated), "sources").breaking(4096, || {
-        object_store::Error::Generic {
-            store: "test",
-            source: "broken".into(),
-        }
-    });
+    let stuck = Altered::new(Arc::new(generated), "sources").breaking(4096, || generic("broken"));
     let stack = Stack::new(Arc::new(stuck), false, options()).await;
     let path = source_path("a");
     let range = ranged(1000..16 * KIB, Some(Generated::ETAG));
@@ -204,13 +199,9 @@ async fn failures_reach_every_waiter_and_the_next_one_tries_again() {
     let down = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let is_down = Arc::clone(&down);
     let failing = Altered::new(origin, "sources").failing(move |_, _| {
-        let error = object_store::Error::Generic {
-            store: "test",
-            source: "the line is cut".into(),
-        };
         is_down
             .load(std::sync::atomic::Ordering::SeqCst)
-            .then_some(error)
+            .then(|| generic("the line is cut"))
     });
     let stack = Stack::new(Arc::new(failing), false, options()).await;
     let (path, tag) = (source_path("a"), object.etag.as_deref());
@@ -246,12 +237,7 @@ async fn who_waits_for_an_object_that_cannot_be_opened_is_told_soon() {
     put_source(&*origin, "a", content(0, 40_000)).await;
     let failing = Altered::new(origin, "sources")
         .delaying(Duration::from_secs(1))
-        .failing(|_, _| {
-            Some(object_store::Error::Generic {
-                store: "test",
-                source: "the line is cut".into(),
-            })
-        });
+        .failing(|_, _| Some(generic("the line is cut")));
     let stack = Stack::new(Arc::new(failing), false, options()).await;
     let path = source_path("a");
     let reads = (0..50).map(|_| read(&stack.cache, &path, ranged(0..10, Some("tag"))));

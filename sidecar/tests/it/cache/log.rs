@@ -16,11 +16,9 @@ use vdt_sidecar::{
     tiers::{DiskOptions, Tiers, TiersOptions},
 };
 
-use super::fixture::{Stack, TABLE, content, memory, put_artifacts, ranged, read};
-
-fn log(file: &str) -> Path {
-    Path::parse(format!("log/{TABLE}/_delta_log/{file}")).unwrap()
-}
+use super::fixture::{
+    Stack, TABLE, content, generic, log_path as log, memory, put_artifacts, ranged, read,
+};
 
 fn suffix(bytes: u64) -> GetOptions {
     GetOptions {
@@ -242,12 +240,7 @@ async fn a_warm_table_is_read_while_the_origin_is_away_and_after_a_restart() {
     tiers.close().await;
     drop(tiers);
 
-    let away = Altered::new(memory(), "").failing(|_, _| {
-        Some(object_store::Error::Generic {
-            store: "test",
-            source: "away".into(),
-        })
-    });
+    let away = Altered::new(memory(), "").failing(|_, _| Some(generic("away")));
     let away = Arc::new(Recording::new(Arc::new(away)));
     let tiers = Arc::new(Tiers::open(options()).await.unwrap());
     let stack = Stack::over(

@@ -20,7 +20,7 @@ use vdt_sidecar::{
     tiers::{DiskOptions, DiskState, Tiers, TiersOptions},
 };
 
-use super::fixture::{Stack, content, memory, put_artifacts, ranged, read, source_path};
+use super::fixture::{Stack, content, generic, memory, put_artifacts, ranged, read, source_path};
 
 /// Few regions.
 const DISK_BYTES: u64 = 16 << 20;
@@ -65,10 +65,7 @@ fn faulty(
 ) -> Arc<dyn ObjectStore> {
     let (refuse, alter) = (Arc::clone(fault), Arc::clone(fault));
     let (refused, altered) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let broken = || object_store::Error::Generic {
-        store: "test",
-        source: "broken".into(),
-    };
+    let broken = || generic("broken");
     let store = Altered::new(inner, prefix)
         .failing(move |_, _| {
             let is_now = refuse.load(SeqCst) == 1 && refused.fetch_add(1, SeqCst) % 2 == 0;

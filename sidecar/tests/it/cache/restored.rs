@@ -18,16 +18,12 @@ use vdt_sidecar::{
     tiers::{DiskOptions, Tiers, TiersOptions},
 };
 
-use super::fixture::{Stack, TABLE, memory, read};
-
-fn log(file: &str) -> Path {
-    Path::parse(format!("log/{TABLE}/_delta_log/{file}")).unwrap()
-}
+use super::fixture::{Stack, TABLE, generic, log_path, memory, read};
 
 fn files() -> [Path; 2] {
     [
-        log("00000000000000000003.json"),
-        log("00000000000000000003.checkpoint.parquet"),
+        log_path("00000000000000000003.json"),
+        log_path("00000000000000000003.checkpoint.parquet"),
     ]
 }
 
@@ -140,12 +136,8 @@ async fn with_the_origin_away_what_is_held_is_served() {
     put(&origin, "before").await;
     let is_away = Arc::new(AtomicBool::new(false));
     let away = Arc::clone(&is_away);
-    let failing = Altered::new(origin, "").failing(move |_, _| {
-        away.load(Relaxed).then(|| Error::Generic {
-            store: "test",
-            source: "away".into(),
-        })
-    });
+    let failing =
+        Altered::new(origin, "").failing(move |_, _| away.load(Relaxed).then(|| generic("away")));
     // Straight over the origin: there is no listing that was kept.
     let tiers = Arc::new(Tiers::open(TiersOptions::default()).await.unwrap());
     let stack = Stack::over(Arc::new(failing), tiers, false, CacheOptions::default());

@@ -8,7 +8,9 @@ use tokio::time::timeout;
 use vdt_rope::testing::{Altered, Request};
 use vdt_sidecar::cache::CacheOptions;
 
-use super::fixture::{Stack, content, memory, put_artifacts, ranged, read, source_path};
+use super::fixture::{
+    Stack, content, generic, listed, memory, put_artifacts, ranged, read, source_path,
+};
 
 /// Where an artifact of a file of equal ones lies.
 fn place(number: u64, bytes: u64) -> Range<u64> {
@@ -133,18 +135,7 @@ async fn tiny_artifacts_share_packs_and_a_file_laid_out_again_has_the_same_ones(
             let mut segments = Vec::new();
             let mut bytes = Vec::new();
             for number in 2..count as u32 {
-                let meta = origin
-                    .head(&source_path(&format!("a/{number}")))
-                    .await
-                    .unwrap();
-                let object = vdt_rope::SourceObject {
-                    source: super::fixture::SOURCE.into(),
-                    key: format!("a/{number}").into(),
-                    size: meta.size,
-                    etag: meta.e_tag.as_deref().map(Into::into),
-                    last_modified_ms: 0,
-                    version: None,
-                };
+                let object = listed(&*origin, &source_path(&format!("a/{number}"))).await;
                 segments.push(vdt_rope::Segment::Literal(
                     number.to_be_bytes().to_vec().into(),
                 ));
@@ -174,13 +165,10 @@ async fn a_run_that_nobody_wants_any_longer_ends_and_one_that_somebody_wants_doe
     let stack = Stack::new(Arc::clone(&origin) as _, true, CacheOptions::default()).await;
     let slow = Altered::new(Arc::clone(&stack.files) as _, "main").delaying(Duration::from_secs(9));
     let options = CacheOptions {
-        files: Some(Arc::new(slow)),
         read_ahead_bytes: 0,
         ..CacheOptions::default()
     };
-    let origin = Arc::clone(&stack.origin) as _;
-    let cache = vdt_sidecar::cache::CacheStore::new(origin, super::fixture::tiers().await, options);
-    let ropes = vdt_rope::RopeStore::new(Arc::new(cache.clone()), Default::default());
+    let (cache, ropes) = stack.with_files(slow, options).await;
     let whole = || read(&ropes, &path, ranged(0..1_500_000, None));
     let (gone, got) = tokio::join!(timeout(Duration::from_secs(1), whole()), whole());
     assert!(gone.is_err());
@@ -222,15 +210,7 @@ async fn a_run_is_of_one_source() {
         let source = if number < 20 { "00aa" } else { "00bb" };
         let location = Path::from(format!("sources/{source}/{number}"));
         origin.put(&location, bytes.into()).await.unwrap();
-        let meta = origin.head(&location).await.unwrap();
-        let object = vdt_rope::SourceObject {
-            source: source.into(),
-            key: number.to_string().into(),
-            size: meta.size,
-            etag: meta.e_tag.as_deref().map(Into::into),
-            last_modified_ms: 0,
-            version: None,
-        };
+        let object = listed(&*origin, &location).await;
         let reference = vdt_rope::Reference::whole(Arc::new(object));
         segments.push(vdt_rope::Segment::Reference(reference));
     }
@@ -337,17 +317,8 @@ async fn a_cut_run_leaves_nothing_incomplete() {
     let origin = memory();
     let (path, file) = put_artifacts(&*origin, &[50_000; 40]).await;
     let stack = Stack::new(Arc::clone(&origin) as _, true, CacheOptions::default()).await;
-    let files = Arc::new(Altered::new(Arc::clone(&stack.files) as _, "main").cutting(333_333));
-    let options = CacheOptions {
-        files: Some(files),
-        ..CacheOptions::default()
-    };
-    let cache = vdt_sidecar::cache::CacheStore::new(
-        Arc::clone(&stack.origin) as _,
-        super::fixture::tiers().await,
-        options,
-    );
-    let ropes = vdt_rope::RopeStore::new(Arc::new(cache.clone()), Default::default());
+    let files = Altered::new(Arc::clone(&stack.files) as _, "main").cutting(333_333);
+    let (_, ropes) = stack.with_files(files, CacheOptions::default()).await;
     for _ in 0..2 {
         let got = read(&ropes, &path, ranged(0..file.len() as u64, None))
             .await
@@ -365,21 +336,12 @@ async fn a_reader_whose_run_failed_is_not_spoilt_by_the_run_of_another() {
     let second = Duration::from_secs(1);
     let broken = Altered::new(Arc::clone(&stack.files) as _, "main")
         .delaying(second)
-        .breaking(150_000, || object_store::Error::Generic {
-            store: "test",
-            source: "the connection broke".into(),
-        });
+        .breaking(150_000, || generic("the connection broke"));
     let options = CacheOptions {
-        files: Some(Arc::new(broken)),
         read_ahead_bytes: 0,
         ..CacheOptions::default()
     };
-    let cache = vdt_sidecar::cache::CacheStore::new(
-        Arc::clone(&stack.origin) as _,
-        super::fixture::tiers().await,
-        options,
-    );
-    let ropes = vdt_rope::RopeStore::new(Arc::new(cache), Default::default());
+    let (_, ropes) = stack.with_files(broken, options).await;
     let whole = || ropes.get_opts(&path, ranged(0..file.len() as u64, None));
     let one = whole().await.unwrap();
     tokio::time::sleep(second / 2).await;

@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Empty};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use prometheus_client::{encoding::text::encode, registry::Registry};
 use vdt_crds::VirtualTable;
 use vdt_dialect::{DataSurface, HttpMetrics, Limits};
 use vdt_sidecar::front::Front;
@@ -41,6 +42,13 @@ pub(crate) fn manifest(name: &str, server: &str) -> VirtualTable {
         "apiVersion: vdt.io/v1alpha1\nkind: VirtualTable\nmetadata: {{name: {name}, namespace: docs}}\nspec:\n  sources:\n  - {{name: f, type: File, file: {{path: .}}}}\n  server:\n    {server}\n"
     );
     vdt_crds::parse(text.as_bytes()).unwrap().remove(0)
+}
+
+/// What Prometheus is told.
+pub(crate) fn metrics_text(registry: &Registry) -> String {
+    let mut text = String::new();
+    encode(&mut text, registry).unwrap();
+    text
 }
 
 /// Certificate and key in PEM.

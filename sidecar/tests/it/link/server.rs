@@ -17,6 +17,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use object_store::memory::InMemory;
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -37,6 +38,7 @@ pub(crate) struct Server {
     folder: tempfile::TempDir,
     runs: u64,
     connections: Arc<AtomicUsize>,
+    traces: Arc<Mutex<Vec<String>>>,
     running: Option<Running>,
 }
 
@@ -54,6 +56,7 @@ impl Server {
             folder: tempfile::tempdir().unwrap(),
             runs: 0,
             connections: Arc::default(),
+            traces: Arc::default(),
             running: None,
         };
         server.start_again().await;
@@ -73,6 +76,11 @@ impl Server {
         self.connections.load(Ordering::SeqCst)
     }
 
+    /// The `traceparent` of each request since the last call, but for those for versions.
+    pub(crate) fn traces(&self) -> Vec<String> {
+        std::mem::take(&mut *self.traces.lock())
+    }
+
     pub(crate) async fn start_again(&mut self) {
         self.runs += 1;
         let versions = Arc::new(watch::Sender::new(Versions {
@@ -90,6 +98,7 @@ impl Server {
         let service = Service {
             surface,
             versions: versions.clone(),
+            traces: self.traces.clone(),
         };
         let serving = vdt_dialect::serve(
             listener,
@@ -146,6 +155,7 @@ impl Listen for Counting {
 struct Service {
     surface: DataSurface,
     versions: Arc<watch::Sender<Versions>>,
+    traces: Arc<Mutex<Vec<String>>>,
 }
 
 type Answer = Response<UnsyncBoxBody<Bytes, BoxError>>;
@@ -153,6 +163,9 @@ type Answer = Response<UnsyncBoxBody<Bytes, BoxError>>;
 impl Service {
     async fn handle(self, request: Request<Incoming>) -> Answer {
         if request.uri().path() != VERSIONS_PATH {
+            let trace = request.headers().get("traceparent");
+            let trace = trace.map_or("", |trace| trace.to_str().unwrap());
+            self.traces.lock().push(trace.to_owned());
             return self.surface.handle(request).await.map(UnsyncBoxBody::new);
         }
         let query = request.uri().query().unwrap().to_owned();

@@ -2,7 +2,7 @@
 
 use vdt_sidecar::tiers::{Class, Insert, Tiers, TiersOptions};
 
-use super::{MIB, entry, fill, found, key, open};
+use super::{MIB, fill, found, insert, key, open};
 
 /// Lookups whose popularity follows Zipf's law with exponent 0.99, the same in every run.
 struct Zipf {
@@ -56,12 +56,7 @@ async fn hit_ratio(tiers: &Tiers, trace: &Trace) -> f64 {
         match tiers.get(Class::Block, key(number)).await {
             Some(_) if lookup >= trace.lookups / 2 => hits += 1,
             Some(_) => {}
-            None => tiers.insert(
-                Class::Block,
-                key(number),
-                entry(number, trace.length),
-                Insert::Resident,
-            ),
+            None => insert(tiers, number, trace.length, Insert::Resident),
         }
         for _ in 0..trace.scanned {
             // A scan is recognised after its first blocks.
@@ -79,7 +74,7 @@ async fn hit_ratio(tiers: &Tiers, trace: &Trace) -> f64 {
                     .is_none()
                     && range == 0
                 {
-                    tiers.insert(Class::Block, key(number), entry(number, trace.length), how);
+                    insert(tiers, number, trace.length, how);
                 }
             }
             cursor += 1;
@@ -150,22 +145,12 @@ async fn hot_entries_outlive_their_region() {
     let tiers = open(dir.path(), 8 * MIB, 64 * MIB).await;
     let hot = 0..40;
     for number in hot.clone() {
-        tiers.insert(
-            Class::Block,
-            key(number),
-            entry(number, length),
-            Insert::Resident,
-        );
+        insert(&tiers, number, length, Insert::Resident);
         tiers.flush().await;
     }
     // Four times the disk goes by, while the hot set is asked for now and then: less often than memory keeps it.
     for number in 1000..3400 {
-        tiers.insert(
-            Class::Block,
-            key(number),
-            entry(number, length),
-            Insert::Resident,
-        );
+        insert(&tiers, number, length, Insert::Resident);
         if number % 100 == 0 {
             for number in hot.clone() {
                 tiers.get(Class::Block, key(number)).await;
@@ -206,12 +191,7 @@ async fn candidates_fill_a_disk_with_room_and_wait_for_a_second_sight_when_it_is
     let length = 500_000;
     let tiers = open(dir.path(), 8 * MIB, 64 * MIB).await;
     let insert = async |number| {
-        tiers.insert(
-            Class::Block,
-            key(number),
-            entry(number, length),
-            Insert::Candidate,
-        );
+        insert(&tiers, number, length, Insert::Candidate);
         tiers.flush().await;
     };
     for number in 0..50 {
@@ -236,10 +216,6 @@ async fn candidates_fill_a_disk_with_room_and_wait_for_a_second_sight_when_it_is
         "it was seen before"
     );
     tiers.close().await;
-}
-
-fn insert(tiers: &Tiers, number: u64, length: usize, how: Insert) {
-    tiers.insert(Class::Block, key(number), entry(number, length), how);
 }
 
 #[tokio::test]
@@ -306,7 +282,7 @@ async fn candidates_use_memory_that_is_free_and_give_it_back() {
     let length = 100_000;
     let insert = |numbers: std::ops::Range<u64>, how| {
         for number in numbers {
-            tiers.insert(Class::Block, key(number), entry(number, length), how);
+            insert(&tiers, number, length, how);
             let memory = tiers.stats().memory;
             assert!(memory.bytes <= memory.capacity_bytes, "{memory:?}");
         }

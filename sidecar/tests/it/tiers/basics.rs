@@ -4,7 +4,7 @@ use vdt_sidecar::tiers::{
     Class, DiskState, Insert, IoUring, MAX_ENTRY_BYTES, Tier, Tiers, TiersError, TiersOptions,
 };
 
-use super::{MIB, entry, fill, found, key, open, options};
+use super::{MIB, entry, fill, found, insert, key, open, options};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_user_of_a_directory_is_refused_until_the_first_has_closed() {
@@ -63,7 +63,7 @@ async fn a_key_of_another_class_is_not_found() {
     let tiers = Tiers::open(TiersOptions::default())
         .await
         .expect("it opens");
-    tiers.insert(Class::Block, key(1), entry(1, 1000), Insert::Resident);
+    insert(&tiers, 1, 1000, Insert::Resident);
     assert_eq!(tiers.get(Class::Pack, key(1)).await, None);
     assert_eq!(tiers.get(Class::Metadata, key(1)).await, None);
 }
@@ -73,12 +73,7 @@ async fn an_entry_that_is_removed_while_it_is_written_is_no_fault() {
     let dir = tempfile::tempdir().expect("a directory");
     let tiers = open(dir.path(), 32 * MIB, 128 * MIB).await;
     for number in 0..300 {
-        tiers.insert(
-            Class::Block,
-            key(number),
-            entry(number, 1000),
-            Insert::Resident,
-        );
+        insert(&tiers, number, 1000, Insert::Resident);
         if number % 3 == 0 {
             tokio::task::yield_now().await;
         }
@@ -107,12 +102,7 @@ async fn blocks_do_not_push_metadata_out_of_its_share() {
         );
     }
     for number in 1000..1200 {
-        tiers.insert(
-            Class::Block,
-            key(number),
-            entry(number, MIB as usize),
-            Insert::Resident,
-        );
+        insert(&tiers, number, MIB as usize, Insert::Resident);
     }
     assert!((0..100).all(|number| tiers.get_memory(Class::Metadata, key(number)).is_some()));
     let stats = tiers.stats();

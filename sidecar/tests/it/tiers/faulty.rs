@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, SystemTime},
@@ -23,6 +23,7 @@ use fuser::{
     ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow,
     WriteFlags,
 };
+use parking_lot::Mutex;
 
 use super::skip;
 
@@ -93,7 +94,7 @@ impl Faulty {
 
     /// What happens from now on.
     pub(super) fn plan(&self, plan: impl FnMut(Io) -> Fault + Send + 'static) {
-        *lock(&self.plan) = Box::new(plan);
+        *self.plan.lock() = Box::new(plan);
     }
 }
 
@@ -102,10 +103,6 @@ impl Drop for Faulty {
         // Foyer closes its files when its last task ends: a moment later.
         let _ = Command::new("umount").arg("-l").arg(self.path()).status();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("nobody panics with it")
 }
 
 const TTL: Duration = Duration::ZERO;
@@ -121,7 +118,7 @@ struct Behind {
 impl Behind {
     fn fault(&self, io: Io) -> Fault {
         loop {
-            let fault = (lock(&self.plan))(io);
+            let fault = (self.plan.lock())(io);
             if !matches!(fault, Fault::Hang) {
                 return fault;
             }
@@ -130,7 +127,7 @@ impl Behind {
     }
 
     fn path(&self, ino: INodeNo) -> io::Result<PathBuf> {
-        let found = lock(&self.paths).get(&u64::from(ino)).cloned();
+        let found = self.paths.lock().get(&u64::from(ino)).cloned();
         found.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
@@ -141,7 +138,7 @@ impl Behind {
     /// The attributes of what is at `path`, whose number is known from now on.
     fn attributes(&self, path: &Path) -> io::Result<FileAttr> {
         let meta = fs::symlink_metadata(path)?;
-        let mut paths = lock(&self.paths);
+        let mut paths = self.paths.lock();
         let is_root = paths.get(&1).is_some_and(|root| root == path);
         let ino = if is_root { 1 } else { meta.ino() };
         paths.insert(ino, path.to_owned());
@@ -150,12 +147,12 @@ impl Behind {
 
     fn keep(&self, file: File) -> FileHandle {
         let handle = self.next.fetch_add(1, Relaxed);
-        lock(&self.files).insert(handle, Arc::new(file));
+        self.files.lock().insert(handle, Arc::new(file));
         FileHandle(handle)
     }
 
     fn file(&self, handle: FileHandle) -> io::Result<Arc<File>> {
-        let found = lock(&self.files).get(&handle.0).cloned();
+        let found = self.files.lock().get(&handle.0).cloned();
         found.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
@@ -228,7 +225,7 @@ impl Behind {
 
     fn moved(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)?;
-        for path in lock(&self.paths).values_mut() {
+        for path in self.paths.lock().values_mut() {
             if let Ok(rest) = path.strip_prefix(from) {
                 *path = if rest.as_os_str().is_empty() {
                     to.to_owned()
@@ -463,7 +460,7 @@ impl Filesystem for Behind {
         _: bool,
         reply: ReplyEmpty,
     ) {
-        lock(&self.files).remove(&handle.0);
+        self.files.lock().remove(&handle.0);
         reply.ok();
     }
 

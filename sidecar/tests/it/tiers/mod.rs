@@ -71,15 +71,15 @@ async fn open(dir: &Path, memory_bytes: u64, disk_bytes: u64) -> Tiers {
         .expect("the tiers open")
 }
 
+/// Inserts a block.
+fn insert(tiers: &Tiers, number: u64, length: usize, how: Insert) {
+    tiers.insert(Class::Block, key(number), entry(number, length), how);
+}
+
 /// Inserts entries of one length and waits until they are on the disk.
 async fn fill(tiers: &Tiers, numbers: std::ops::Range<u64>, length: usize) {
     for number in numbers {
-        tiers.insert(
-            Class::Block,
-            key(number),
-            entry(number, length),
-            Insert::Resident,
-        );
+        insert(tiers, number, length, Insert::Resident);
         // The queue holds 16 MiB.
         if number % 8 == 7 {
             tiers.flush().await;

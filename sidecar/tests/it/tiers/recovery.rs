@@ -25,12 +25,7 @@ async fn everything_is_found_after_a_clean_close() {
     fill(&tiers, 0..300, LENGTH).await;
     // What still waits is written by closing.
     for number in 300..400 {
-        tiers.insert(
-            Class::Block,
-            key(number),
-            entry(number, LENGTH),
-            Insert::Resident,
-        );
+        insert(&tiers, number, LENGTH, Insert::Resident);
     }
     tiers.close().await;
 
@@ -190,12 +185,7 @@ async fn child() {
         .expect("a number");
     let tiers = open(Path::new(&dir), 32 * MIB, 256 * MIB).await;
     for number in first.. {
-        tiers.insert(
-            Class::Block,
-            key(number),
-            entry(number, KILLED_LENGTH),
-            Insert::Resident,
-        );
+        insert(&tiers, number, KILLED_LENGTH, Insert::Resident);
         if number % 100 == 99 {
             tiers.flush().await;
             assert_eq!(tiers.stats().disk.dropped_writes, 0);

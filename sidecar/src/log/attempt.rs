@@ -1,15 +1,12 @@
 //! A value that is being taken: by a task, which its readers follow and which goes on when they leave.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -27,19 +24,19 @@ impl Heard {
 
     /// It has sent something.
     pub(super) fn now(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.0.lock() = Instant::now();
     }
 
     /// Whether nothing has been heard for so long.
     fn is_silent(&self, silence: Duration) -> bool {
-        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = *self.0.lock();
         last.elapsed() >= silence
     }
 
     /// Waits until nothing has been heard for so long.
     pub(super) async fn silence(&self, silence: Duration) {
         loop {
-            let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner) + silence;
+            let until = *self.0.lock() + silence;
             if until <= Instant::now() {
                 return;
             }
@@ -58,7 +55,7 @@ pub(super) struct Begin<T> {
 }
 
 /// An attempt that is under way. Clones are one; it ends with the last of them.
-pub(super) struct Taking<T> {
+pub(super) struct Attempt<T> {
     /// Of the attempts at one value those that began later have higher ones.
     pub(super) number: u64,
     /// What notices said before it began.
@@ -70,7 +67,7 @@ pub(super) struct Taking<T> {
 }
 
 // Derived, both would ask the same of T.
-impl<T> Clone for Taking<T> {
+impl<T> Clone for Attempt<T> {
     fn clone(&self) -> Self {
         Self {
             number: self.number,
@@ -82,16 +79,16 @@ impl<T> Clone for Taking<T> {
     }
 }
 
-impl<T> fmt::Debug for Taking<T> {
+impl<T> fmt::Debug for Attempt<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Taking")
+        f.debug_struct("Attempt")
             .field("stamp", &self.stamp)
             .field("at", &self.at)
             .finish_non_exhaustive()
     }
 }
 
-impl<T: Send + Sync + 'static> Taking<T> {
+impl<T: Send + Sync + 'static> Attempt<T> {
     pub(super) fn new(
         number: u64,
         stamp: Stamp,
