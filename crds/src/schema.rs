@@ -4,19 +4,18 @@
 //! forbids: unknown fields, missing fields, wrong types, values outside enums, bounds and patterns, equal keys in a list that is a map. Nothing stops
 //! the walk: all violations are returned. It relies on the schema being ours; keywords that the resource does not use are not interpreted.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::LazyLock,
-};
+mod nearest;
+mod patterns;
 
-use regex::Regex;
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
-use crate::{
-    crd::SCHEMA,
-    spec::shapes,
-    violation::{Violation, ViolationKind as Kind},
-};
+use crate::violation::{Violation, ViolationKind as Kind};
+
+use nearest::{nearest, nearest_field};
+use patterns::in_words;
+pub(crate) use patterns::matches;
 
 /// Returns everything about the value at `path` that the schema forbids.
 pub(crate) fn check(path: &str, value: &Value, schema: &Value) -> Vec<Violation> {
@@ -214,169 +213,10 @@ fn child(path: &str, name: &str) -> String {
     }
 }
 
-/// Says which known field was probably meant: a similar name here, the same name elsewhere, or all names here.
-fn nearest_field(name: &str, known: &Map<String, Value>) -> String {
-    if let Some(near) = nearest(name, known.keys().map(String::as_str)) {
-        return format!("did you mean {near}?");
-    }
-    if let Some(elsewhere) = find_field(name) {
-        return format!("a field of this name is at {elsewhere}");
-    }
-    format!(
-        "known fields here are {}",
-        known
-            .keys()
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join(", ")
-    )
-}
-
-/// Returns the candidate that differs in case only, or in at most a third of its letters.
-fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // Longer names than any of ours are near none, and comparing them is quadratic.
-    if name.len() > 64 {
-        return None;
-    }
-    let lower = name.to_lowercase();
-    candidates
-        .map(|candidate| {
-            (
-                strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()),
-                candidate,
-            )
-        })
-        .filter(|(distance, candidate)| *distance <= candidate.len().max(name.len()) / 3)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
-/// Returns where in the spec a field of this name exists, the shortest path first.
-fn find_field(name: &str) -> Option<String> {
-    let mut level = vec![(String::new(), &*SCHEMA)];
-    while !level.is_empty() {
-        let mut below = Vec::new();
-        for (path, schema) in level {
-            if let Some(properties) = schema["properties"].as_object() {
-                if path.starts_with("spec") && properties.contains_key(name) {
-                    return Some(child(&path, name));
-                }
-                below.extend(
-                    properties
-                        .iter()
-                        .map(|(name, schema)| (child(&path, name), schema)),
-                );
-            } else if schema["items"].is_object() {
-                below.push((format!("{path}[]"), &schema["items"]));
-            }
-        }
-        level = below;
-    }
-    None
-}
-
-/// The patterns of the schema, compiled once. A pattern that does not compile would match nothing; a test compiles them all.
-static PATTERNS: LazyLock<BTreeMap<String, Regex>> = LazyLock::new(|| {
-    let mut patterns = BTreeMap::new();
-    collect_patterns(&SCHEMA, &mut patterns);
-    patterns
-});
-
-fn collect_patterns(schema: &Value, patterns: &mut BTreeMap<String, Regex>) {
-    if let Some(pattern) = schema["pattern"].as_str()
-        && let Ok(regex) = Regex::new(pattern)
-    {
-        patterns.insert(pattern.to_owned(), regex);
-    }
-    schema["properties"]
-        .as_object()
-        .into_iter()
-        .flat_map(Map::values)
-        .for_each(|nested| collect_patterns(nested, patterns));
-    ["items", "additionalProperties"]
-        .iter()
-        .filter_map(|name| schema.get(*name))
-        .for_each(|nested| collect_patterns(nested, patterns));
-}
-
-/// Says whether a text matches a pattern of the schema.
-pub(crate) fn matches(pattern: &str, text: &str) -> bool {
-    PATTERNS
-        .get(pattern)
-        .is_some_and(|regex| regex.is_match(text))
-}
-
-/// Says a pattern in words.
-fn in_words(pattern: &str) -> Option<&'static str> {
-    Some(match pattern {
-        shapes::OBJECT_NAME => {
-            "write the name of an object: lower-case letters, digits, - and ., with a letter or digit at both ends and around each ."
-        }
-        shapes::DATA_KEY => "write letters, digits, -, _ and .",
-        shapes::QUALIFIED_NAME => {
-            "write letters, digits, -, _ and ., with a letter or digit at both ends; a domain and / may stand before it"
-        }
-        shapes::LABEL_VALUE => {
-            "write letters, digits, -, _ and ., with a letter or digit at both ends, or nothing"
-        }
-        r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" => {
-            "write lower-case letters, digits and -, with a letter or digit at both ends"
-        }
-        r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$" => {
-            "write lower-case letters, digits, - and ., with a letter or digit at both ends"
-        }
-        r"^[a-z0-9][a-z0-9-]*[a-z0-9]$" => {
-            "write lower-case letters, digits and -, with a letter or digit at both ends"
-        }
-        r"^[a-z0-9][a-z0-9.-]+[a-z0-9]$" => {
-            "write lower-case letters, digits, - and ., with a letter or digit at both ends"
-        }
-        r"^[a-z0-9][a-z0-9._-]+[a-z0-9]$" => {
-            "write lower-case letters, digits, -, _ and ., with a letter or digit at both ends"
-        }
-        r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$" => {
-            "write lower-case letters, digits and -, with a letter or digit at both ends"
-        }
-        r"^[a-z0-9]+$" => "write lower-case letters and digits",
-        r"^[A-Za-z0-9_][A-Za-z0-9_-]*$" => "write letters, digits, _ and -, not beginning with -",
-        r"^[A-Za-z_][A-Za-z0-9_]*$" => "write letters, digits and _, not beginning with a digit",
-        r"^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?$" => {
-            "write relation or schema.relation, without quotes"
-        }
-        r"^[^ ,;{}()\n\t=]+$" => "leave out blanks, commas, semicolons, brackets and =",
-        r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$" => {
-            "write digits and a suffix, for example 256Mi or 1.5Gi"
-        }
-        "^([0-9]+h)?([0-9]+m)?([0-9]+s)?$" => {
-            "write hours, minutes and seconds, for example 168h or 24h30m"
-        }
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_pattern_of_the_schema_compiles_and_has_words() {
-        fn walk(schema: &Value) {
-            if let Some(pattern) = schema["pattern"].as_str() {
-                assert!(PATTERNS.contains_key(pattern), "{pattern} does not compile");
-                assert!(in_words(pattern).is_some(), "{pattern} has no words");
-            }
-            schema["properties"]
-                .as_object()
-                .into_iter()
-                .flat_map(Map::values)
-                .for_each(walk);
-            ["items", "additionalProperties"]
-                .iter()
-                .filter_map(|name| schema.get(*name))
-                .for_each(walk);
-        }
-        walk(&SCHEMA);
-    }
+    use crate::crd::SCHEMA;
 
     #[test]
     fn keywords_of_the_schema_are_all_interpreted() {
@@ -421,20 +261,5 @@ mod tests {
                 .for_each(|nested| walk(&format!("{path}[]"), nested));
         }
         walk("", &SCHEMA);
-    }
-
-    #[test]
-    fn near_names_are_found() {
-        assert_eq!(
-            nearest("replcas", ["state", "replicas"].into_iter()),
-            Some("replicas")
-        );
-        assert_eq!(nearest("s3", ["S3", "GCS"].into_iter()), Some("S3"));
-        assert_eq!(nearest("FTP", ["S3", "HTTP", "GCS"].into_iter()), None);
-        assert_eq!(nearest("zebra", ["state", "replicas"].into_iter()), None);
-        assert_eq!(
-            find_field("replicas").as_deref(),
-            Some("spec.server.replicas")
-        );
     }
 }

@@ -5,6 +5,8 @@ use std::{borrow::Cow, fmt};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::shorten;
+
 /// Longest value that is shown, in characters.
 const MAX_SHOWN_CHARS: usize = 80;
 
@@ -114,8 +116,5 @@ fn shown(value: &Value) -> String {
         Value::Object(fields) => return format!("an object of {}", fields.len()),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),
     };
-    match text.char_indices().nth(MAX_SHOWN_CHARS) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text,
-    }
+    shorten(&text, MAX_SHOWN_CHARS)
 }

@@ -3,16 +3,18 @@
 
 from lib.complaints import Expected
 
+LEASE = "cannot (compete for|renew) the lease|cannot give the lease up"
+
 EXPECTED = [
     Expected("", r"panicked at .*kernel_engine.*/executor\.rs", "a read of a log that is under way when its process ends: the kernel of Delta Lake panics then"),
-    Expected("", "did not end in time|did not close in time|was not flushed in time|warm-up is not finished", "two cores carry three suites"),
-    Expected("", "because it is being terminated|namespaces .* not found", "the namespace of the test before is still on its way out"),
-    Expected("", "metadata.uid: Invalid value|Operation cannot be fulfilled|the object has been modified", "changed or made anew since it was read: it is tried again"),
-    Expected("", r"lease .*(is forbidden|Unauthorized)", "a release is uninstalled: its rights and its account go before its pods have ended"),
+    Expected("", "(tasks|looks under way) did not end in time|disk cache( that was left)? did not close in time|cache was not flushed in time|warm-up is not finished", "two cores carry three suites"),
+    Expected("", "(trying again|the lease).*(because it is being terminated|namespaces .* not found)", "the namespace of the test before is still on its way out"),
+    Expected("", "trying again.*(metadata.uid: Invalid value|Operation cannot be fulfilled|the object has been modified)", "changed or made anew since it was read: it is tried again"),
+    Expected("", f"({LEASE}).*(is forbidden|Unauthorized)", "a release is uninstalled: its rights and its account go before its pods have ended"),
     Expected("", r"storage is \(re\)initializing", "the definition has just been made or changed"),
     Expected("", "changed manifests are not used.*No such file|certificate is of no use.*there is no file", "a pod's volumes go before it, and a Secret may come after it"),
     Expected("b26-", "not served|is not used", "its buckets do not exist"),
-    Expected("b19-", "vdt_store::schedule: source bucket", "a secret is missing, or wrong"),
+    Expected("b19-", "vdt_store::schedule: source bucket: .*([Ss]ecret|credentials|permission)", "a secret is missing, or wrong"),
     Expected("scenario-3-a-bucket", "vdt_store::schedule|read failed", "the bucket is gone"),
     Expected("scenario-5-", "the server is away", "the server is killed"),
     Expected("scenario-5-", "whose the table is, is not known yet", "the only server has just been started again"),
@@ -20,7 +22,8 @@ EXPECTED = [
     Expected("c36-", "the server is away|vdt_store::schedule", "its node is gone"),
     Expected("scenario-1-only-who", "the data listener has no TLS", "keys without TLS are what is told"),
     Expected("scenario-2-", "not served|is not used", "the manifest is wrong"),
-    Expected("system-faults", "a watch failed and is begun again|watch initlist error|eof in poll|kube_client::client::builder|trying again", "the API server is stopped"),
-    Expected("system-faults", "the lease|the admin key|which kinds", "the API server is stopped, and the leader is cut off from it and killed"),
+    Expected("system-faults", r"a watch failed and is begun again|watch initlist error|eof in poll|failed with (status 5\d\d|error )", "the API server is stopped"),
+    Expected("system-faults", r"trying again(?!.*(\bInvalid\b|is no object|panicked))", "the API server is stopped"),
+    Expected("system-faults", f"{LEASE}|waiting for the admin key|cannot ask which kinds", "the API server is stopped, and the leader is cut off from it and killed"),
     Expected("system-faults", "deleted a cache whose node is gone", "a node is deleted"),
 ]

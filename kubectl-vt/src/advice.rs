@@ -167,7 +167,7 @@ pub(crate) const ADVICE: &[Advice] = &[
     on(
         "AccessDenied",
         "the credentials are valid but lack permission to list or read",
-        "grant s3:ListBucket and s3:GetObject on the prefix",
+        "grant s3:ListBucket and s3:GetObject on the prefix; for a state also s3:PutObject and s3:DeleteObject",
     ),
     on(
         "CredentialsRejected",
@@ -176,8 +176,8 @@ pub(crate) const ADVICE: &[Advice] = &[
     ),
     on(
         "SecretMissing",
-        "the Secret lacks a key that the source needs",
-        "add the key that the message names; docs/access.md lists the keys of every Secret",
+        "the Secret of a source or of the state lacks a key, or the ConfigMap of its caBundle lacks certificates",
+        "add what the message names; docs/access.md lists the keys of every Secret",
     ),
     on(
         "TlsFailed",
@@ -197,7 +197,7 @@ pub(crate) const ADVICE: &[Advice] = &[
     on(
         "ManifestInvalid",
         "the pods cannot use the manifest that they were given",
-        "correct what the message names: spec.schema, or the Secret or caBundle of spec.server.state; if it names nothing of yours, server and operator may be of different versions: check spec.server.images",
+        "correct the field that the message names; if it names nothing of yours, server and operator may be of different versions: check spec.server.images",
     ),
     on(
         "OtherOwner",

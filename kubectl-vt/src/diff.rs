@@ -38,11 +38,7 @@ impl Change {
 }
 
 fn shown(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text,
-    }
+    vdt_crds::shorten(&value.to_string(), SHOWN)
 }
 
 /// Returns the fields below `path` that differ, in the order of their names.

@@ -5,7 +5,7 @@ use k8s_openapi::api::{
     core::v1::{ConfigMap, Pod},
 };
 use kube::Api;
-use serde_json::{Value, json};
+use serde_json::json;
 use vdt_operator::Live;
 
 use crate::cluster::Cluster;
@@ -29,10 +29,9 @@ pub(crate) async fn read(cluster: &Cluster, namespace: &str, name: &str) -> anyh
         cluster.ask(&what_config, maps.get_opt(&config)),
         cluster.list(&what_pods, &pods, &selector),
     )?;
-    let object = |object: Option<Value>| object.filter(|object| !object.is_null());
     Ok(Live {
-        stateful_set: object(set.map(|set| json!(set))),
-        config: object(config.map(|config| json!(config))),
+        stateful_set: set.map(|set| json!(set)),
+        config: config.map(|config| json!(config)),
         pods: pods.iter().map(|pod| json!(pod)).collect(),
     })
 }

@@ -6,9 +6,9 @@
 mod answers;
 mod look;
 mod memory;
-mod pace;
+mod overlap;
 mod report;
-mod rivals;
+mod requeue;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     apply::ApplyError,
     build::{Kind, Shipped},
-    metrics::{Metrics, Result as Outcome},
+    metrics::{Metrics, Outcome},
     status::gather::Pods,
     token::Signer,
     validate::shorten,
@@ -66,7 +66,7 @@ pub(crate) struct Context {
     /// Says that the process ends: pods are not waited for any more.
     pub(crate) ending: CancellationToken,
     /// What is kept between looks.
-    pub(crate) memory: std::sync::Mutex<HashMap<TableRef, Arc<tokio::sync::Mutex<Memory>>>>,
+    pub(crate) memory: parking_lot::Mutex<HashMap<TableRef, Arc<tokio::sync::Mutex<Memory>>>>,
 }
 
 /// A look did not go through.

@@ -158,6 +158,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake_api::{Calls, fake_api, not_found};
 
     #[test]
     fn what_is_missing_is_named() {
@@ -186,5 +187,62 @@ mod tests {
                 "ConfigMap ca, Secret a do not exist in this namespace"
             )
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn references_are_asked_for_by_name_and_believed_for_a_while() {
+        let (client, calls) = fake_api(|_, path| {
+            if path.ends_with("/secrets/corp-ro") {
+                let metadata = json!({"name": "corp-ro", "resourceVersion": "5"});
+                (
+                    200,
+                    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}),
+                )
+            } else {
+                not_found()
+            }
+        });
+        let references = References {
+            source_secrets: ["corp-ro".to_owned()].into(),
+            claims: ["papers".to_owned()].into(),
+            ..References::default()
+        };
+        let mut known = Known::default();
+        let first = dereference(&client, "docs", &references, &mut known, true)
+            .await
+            .unwrap();
+        assert_eq!(
+            first.missing,
+            [("PersistentVolumeClaim", "papers".to_owned())]
+        );
+        assert_eq!(first.versions["Secret/corp-ro"], "5");
+        let asked = |calls: &Calls| {
+            calls
+                .lock()
+                .unwrap()
+                .drain(..)
+                .map(|(line, _)| line)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            asked(&calls),
+            [
+                "GET /api/v1/namespaces/docs/persistentvolumeclaims/papers",
+                "GET /api/v1/namespaces/docs/secrets/corp-ro",
+            ]
+        );
+        // What is missing is asked for again, what was there is believed, until it is not.
+        dereference(&client, "docs", &references, &mut known, false)
+            .await
+            .unwrap();
+        assert_eq!(
+            asked(&calls),
+            ["GET /api/v1/namespaces/docs/persistentvolumeclaims/papers"]
+        );
+        tokio::time::advance(TRUST + Duration::from_secs(1)).await;
+        dereference(&client, "docs", &references, &mut known, false)
+            .await
+            .unwrap();
+        assert_eq!(asked(&calls).len(), 2);
     }
 }

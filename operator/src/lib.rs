@@ -17,12 +17,13 @@ mod check;
 mod command;
 mod controller;
 mod dereference;
+#[cfg(test)]
+mod fake_api;
+mod held;
 mod http;
 mod lease;
 mod metrics;
 mod names;
-#[cfg(test)]
-mod played;
 mod preview;
 mod render;
 mod run;

@@ -8,8 +8,7 @@ use std::{
     time::Duration,
 };
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 use http::{Request, Response};
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -33,10 +32,24 @@ struct Controller {
     controller: &'static str,
 }
 
+/// The only one.
+const VIRTUAL_TABLE: Controller = Controller {
+    controller: CONTROLLER,
+};
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
+struct Reconciled {
     controller: &'static str,
     result: &'static str,
+}
+
+impl Reconciled {
+    fn with(result: &'static str) -> Self {
+        Self {
+            controller: CONTROLLER,
+            result,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -62,7 +75,7 @@ struct TableCondition {
 /// All metrics.
 #[derive(Clone)]
 pub(crate) struct Metrics {
-    reconciles: Family<Outcome, Counter>,
+    reconciles: Family<Reconciled, Counter>,
     errors: Family<Controller, Counter>,
     terminal_errors: Family<Controller, Counter>,
     panics: Family<Controller, Counter>,
@@ -80,7 +93,7 @@ pub(crate) struct Metrics {
 
 /// How a reconcile ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Result {
+pub(crate) enum Outcome {
     /// Done; looked at again later, as every table is.
     Success,
     /// Tried again.
@@ -168,70 +181,50 @@ impl Metrics {
             "Caches that were deleted because their node is gone",
             m.lost,
         );
-        let controller = Controller {
-            controller: CONTROLLER,
-        };
         metrics
             .max_concurrent
-            .get_or_create(&controller)
+            .get_or_create(&VIRTUAL_TABLE)
             .set(i64::from(concurrency));
-        drop(metrics.errors.get_or_create(&controller));
-        drop(metrics.terminal_errors.get_or_create(&controller));
-        drop(metrics.panics.get_or_create(&controller));
-        drop(metrics.active.get_or_create(&controller));
+        drop(metrics.errors.get_or_create(&VIRTUAL_TABLE));
+        drop(metrics.terminal_errors.get_or_create(&VIRTUAL_TABLE));
+        drop(metrics.panics.get_or_create(&VIRTUAL_TABLE));
+        drop(metrics.active.get_or_create(&VIRTUAL_TABLE));
         drop(metrics.queue_retries.get_or_create(&queue()));
         for result in ["success", "requeue", "requeue_after", "error"] {
-            let outcome = Outcome {
-                controller: CONTROLLER,
-                result,
-            };
-            drop(metrics.reconciles.get_or_create(&outcome));
+            drop(metrics.reconciles.get_or_create(&Reconciled::with(result)));
         }
         metrics
     }
 
     /// A reconcile begins.
     pub(crate) fn begin(&self) {
-        self.active
-            .get_or_create(&Controller {
-                controller: CONTROLLER,
-            })
-            .inc();
+        self.active.get_or_create(&VIRTUAL_TABLE).inc();
     }
 
     /// A reconcile panicked; it ends as an error, too.
     pub(crate) fn panicked(&self) {
-        let controller = Controller {
-            controller: CONTROLLER,
-        };
-        self.panics.get_or_create(&controller).inc();
+        self.panics.get_or_create(&VIRTUAL_TABLE).inc();
     }
 
     /// A reconcile ended. `is_stalled`: only a person can help.
-    pub(crate) fn end(&self, result: Result, is_stalled: bool, took: Duration) {
-        let controller = Controller {
-            controller: CONTROLLER,
-        };
-        self.active.get_or_create(&controller).dec();
+    pub(crate) fn end(&self, outcome: Outcome, is_stalled: bool, took: Duration) {
+        self.active.get_or_create(&VIRTUAL_TABLE).dec();
         self.seconds
-            .get_or_create(&controller)
+            .get_or_create(&VIRTUAL_TABLE)
             .observe(took.as_secs_f64());
-        let result = match result {
-            Result::Success => "success",
-            Result::Error => {
-                self.errors.get_or_create(&controller).inc();
+        let result = match outcome {
+            Outcome::Success => "success",
+            Outcome::Error => {
+                self.errors.get_or_create(&VIRTUAL_TABLE).inc();
                 self.queue_retries.get_or_create(&queue()).inc();
                 "error"
             }
         };
         if is_stalled {
-            self.terminal_errors.get_or_create(&controller).inc();
+            self.terminal_errors.get_or_create(&VIRTUAL_TABLE).inc();
         }
         self.reconciles
-            .get_or_create(&Outcome {
-                controller: CONTROLLER,
-                result,
-            })
+            .get_or_create(&Reconciled::with(result))
             .inc();
     }
 
@@ -335,12 +328,9 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = BoxFuture<'static, std::result::Result<S::Response, S::Error>>;
+    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
 
-    fn poll_ready(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<std::result::Result<(), Self::Error>> {
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context)
     }
 
@@ -372,7 +362,7 @@ mod tests {
         let metrics = Metrics::new(&mut registry, 8);
         metrics.begin();
         metrics.panicked();
-        metrics.end(Result::Error, true, Duration::from_millis(10));
+        metrics.end(Outcome::Error, true, Duration::from_millis(10));
         metrics.lead("vdt-leader", true);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();

@@ -119,6 +119,12 @@ pub(crate) fn server_of(labels: Option<&BTreeMap<String, String>>) -> Option<&st
     labels?.get(INSTANCE).map(String::as_str)
 }
 
+/// Says whether an object is labelled as a child of a server that an operator made.
+pub(crate) fn is_labelled(labels: &BTreeMap<String, String>, server: &str) -> bool {
+    let is = |name: &str, value: &str| labels.get(name).is_some_and(|found| found == value);
+    is(INSTANCE, server) && is(MANAGED_BY, OPERATOR)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,7 +14,7 @@ mod tests;
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use vdt_crds::{VirtualTable, status::reason};
+use vdt_crds::VirtualTable;
 
 use crate::{
     apply::{
@@ -22,8 +22,10 @@ use crate::{
         rollout::{self, PodView, Step},
     },
     args::{SERVER_IMAGE, SIDECAR_IMAGE},
-    build::{self, Child, Children, Kind, Rendered, Shipped},
-    dereference, names, status, validate,
+    build::{self, Children, Kind, Rendered, Shipped},
+    dereference,
+    held::Held,
+    names, validate,
 };
 
 /// Objects of a table's namespace as the API gives them.
@@ -170,12 +172,9 @@ pub fn preview(before: Option<&VirtualTable>, after: &VirtualTable, live: &Live)
     };
     let replicas = set.and_then(|set| set["spec"]["replicas"].as_u64());
     let replicas_before = replicas.and_then(|replicas| u32::try_from(replicas).ok());
-    let has_claims = set
-        .and_then(|set| set["spec"]["volumeClaimTemplates"].as_array())
-        .is_some_and(|claims| !claims.is_empty());
     // Claims are not read here: a table that sleeps may have some.
     let caches = replicas_before.unwrap_or_default() as usize;
-    if let Some(refusal) = validate::check_caches(spec, has_claims, caches) {
+    if let Some(refusal) = validate::check_caches(spec, set.unwrap_or(&Value::Null), caches) {
         return refused(refusal);
     }
     let shipped = live.shipped(before);
@@ -187,7 +186,7 @@ pub fn preview(before: Option<&VirtualTable>, after: &VirtualTable, live: &Live)
         let spec = before.spec.server.as_ref()?;
         Some(children(before, spec, &shipped, live))
     });
-    let template_after = wanted.stateful_set().map(template_of).unwrap_or_default();
+    let template_after = wanted.template().clone();
     let resources = rollout::resources(&template_after["spec"]);
     let pods = live.pods.iter();
     let views: Vec<PodView> = pods.filter_map(|pod| PodView::of(name, pod)).collect();
@@ -206,11 +205,10 @@ pub fn preview(before: Option<&VirtualTable>, after: &VirtualTable, live: &Live)
             Step::Resize { name, .. } => resized.push(name),
         }
     }
-    let stateful_set = wanted.stateful_set();
     let told = live.config.as_ref().map(|live| build::hash(&live["data"]));
     Preview {
         refused: None,
-        held: held(after),
+        held: Held::of(&after.metadata, after.spec.suspend).map(Held::reason),
         replicas_before,
         replicas_after: spec.replicas,
         told: replaced.is_empty()
@@ -219,7 +217,8 @@ pub fn preview(before: Option<&VirtualTable>, after: &VirtualTable, live: &Live)
         replaced,
         resized,
         max_unavailable: spec.rollout.max_unavailable,
-        set_anew: stateful_set
+        set_anew: wanted
+            .stateful_set()
             .zip(set)
             .is_some_and(|(wanted, live)| claim_templates_differ(&wanted.object, live)),
         created: beyond(Some(&wanted), had.as_ref()),
@@ -229,15 +228,6 @@ pub fn preview(before: Option<&VirtualTable>, after: &VirtualTable, live: &Live)
         template_before: set.map_or(Value::Null, |set| set["spec"]["template"].clone()),
         template_after,
     }
-}
-
-fn held(table: &VirtualTable) -> Option<&'static str> {
-    let annotations = table.metadata.annotations.as_ref();
-    let paused = annotations.and_then(|all| all.get(names::PAUSED));
-    if paused.is_some_and(|paused| paused == "true") {
-        return Some(status::PAUSED);
-    }
-    table.spec.suspend.then_some(reason::SUSPENDED)
 }
 
 fn children(
@@ -255,10 +245,6 @@ fn children(
         rendered: live.rendered(),
     };
     build::build(&server, &[table])
-}
-
-fn template_of(set: &Child) -> Value {
-    set.object["spec"]["template"].clone()
 }
 
 /// Children of `these` that `those` lack. A state's claim is never deleted, so it is never beyond.

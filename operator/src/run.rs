@@ -31,7 +31,7 @@ use crate::{
     names,
     start::{self, REQUEST},
     status::gather::Pods,
-    watches::{Scope, TableRef, Watches},
+    watches::{Scope, TableRef, Watches, table_ref},
 };
 
 /// Looks under way have this long to end after SIGTERM.
@@ -46,100 +46,32 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry, args.concurrency);
-    let registry = Arc::new(registry);
     let cancel = CancellationToken::new();
     let ready = Ready::default();
     let mut tasks = JoinSet::new();
-    let mut servers: JoinSet<anyhow::Result<()>> = JoinSet::new();
-    for (what, address, router) in [
-        ("metrics", args.metrics_listen, http::metrics(registry)),
-        ("health", args.health_listen, http::health(ready.clone())),
-    ] {
-        let cancel = cancel.clone();
-        servers.spawn(async move {
-            http::serve(address, router, cancel)
-                .await
-                .with_context(|| format!("serving {what} on {address}"))
-        });
-    }
+    let mut servers = serve(&args, registry, &ready, &cancel);
     tasks.spawn(interrupted(cancel.clone()));
 
     let config = Config::infer()
         .await
         .context("finding a cluster: set KUBECONFIG, or run in a pod")?;
     let client = client(config.clone(), &metrics)?;
-    let scope = match args.namespace.as_str() {
-        "" => Scope::Cluster,
-        namespace => Scope::Namespace(namespace.to_owned()),
-    };
-    if matches!(scope, Scope::Namespace(_)) {
-        tracing::info!(
-            "one namespace: caches of lost nodes are not healed, for Nodes cannot be seen"
-        );
-    }
     // Whoever waits for a key or for full stores does not lead either.
     metrics.lead(&args.lease_name, false);
-    let signer = tokio::select! {
-        signer = start::key(&client, &args.own_namespace, &args.admin_key_secret) => signer,
+    let (context, queue) = tokio::select! {
+        prepared = prepare(&args, client, &metrics, &cancel, &mut tasks) => prepared,
         () = cancel.cancelled() => return Ok(()),
         ended = servers.join_next() => return ended_early(ended),
     };
-    let defined = start::defined(&client).await;
-    let (watches, queue) = Watches::start(
-        &client,
-        &scope,
-        args.secrets_watch,
-        &defined,
-        metrics.queue.clone(),
-        &mut tasks,
-    );
-    tokio::select! {
-        () = watches.synced() => {}
-        () = cancel.cancelled() => return Ok(()),
-        ended = servers.join_next() => return ended_early(ended),
-    }
     ready.set();
-    tracing::info!(tables = watches.tables.len(), "the stores are full");
-
-    let keys = signer.public_pem().to_owned();
-    let operator = format!("{}/{}", args.own_namespace, args.lease_name);
-    let shipped = args
-        .pods
-        .shipped(keys, args.own_namespace.clone(), operator);
-    let reporter = Reporter {
-        controller: names::OPERATOR.to_owned(),
-        instance: args.identity.clone(),
-    };
-    let context = Arc::new(Context {
-        recorder: Recorder::new(client.clone(), reporter),
-        defined,
-        client,
-        watches,
-        pods: Pods::new(args.admin_port),
-        signer,
-        shipped,
-        metrics: metrics.clone(),
-        ending: cancel.clone(),
-        lease: args.lease_duration(),
-        memory: std::sync::Mutex::new(HashMap::new()),
-    });
+    let tables = context.watches.tables.len();
+    tracing::info!(tables, "the stores are full");
 
     if !args.leader_elect {
         metrics.lead(&args.lease_name, true);
         return look(context, queue, &cancel, args.concurrency).await;
     }
-    let identity = start::identity(args.identity.as_deref())?;
-    // A connection of its own: what waits elsewhere does not keep the lease waiting.
-    let mut config = config;
-    config.default_retry = false;
-    let lease_client = Client::try_from(config).context("a client for the lease")?;
-    let mut election = Election::new(
-        lease_client,
-        &args.own_namespace,
-        &args.lease_name,
-        identity,
-        args.lease_duration(),
-    );
+    let mut election = election(&args, config)?;
     tokio::select! {
         () = election.acquire() => {}
         () = cancel.cancelled() => return Ok(()),
@@ -159,6 +91,99 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         }
         _ = &mut hold => bail!("lost the lease {}: it was not renewed in time, or somebody else has it", args.lease_name),
     }
+}
+
+/// Serves metrics and health. A listener that ends before `cancel` ends the process.
+fn serve(
+    args: &RunArgs,
+    registry: Registry,
+    ready: &Ready,
+    cancel: &CancellationToken,
+) -> JoinSet<anyhow::Result<()>> {
+    let mut servers = JoinSet::new();
+    for (what, address, router) in [
+        (
+            "metrics",
+            args.metrics_listen,
+            http::metrics(Arc::new(registry)),
+        ),
+        ("health", args.health_listen, http::health(ready.clone())),
+    ] {
+        let cancel = cancel.clone();
+        servers.spawn(async move {
+            http::serve(address, router, cancel)
+                .await
+                .with_context(|| format!("serving {what} on {address}"))
+        });
+    }
+    servers
+}
+
+/// Waits for the key and for full stores. Returns what all looks share, and the queue.
+async fn prepare(
+    args: &RunArgs,
+    client: Client,
+    metrics: &Metrics,
+    cancel: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> (Arc<Context>, UnboundedReceiver<TableRef>) {
+    let scope = match args.namespace.as_str() {
+        "" => Scope::Cluster,
+        namespace => {
+            tracing::info!(
+                "one namespace: caches of lost nodes are not healed, for Nodes cannot be seen"
+            );
+            Scope::Namespace(namespace.to_owned())
+        }
+    };
+    let signer = start::key(&client, &args.own_namespace, &args.admin_key_secret).await;
+    let defined = start::defined(&client).await;
+    let (watches, queue) = Watches::start(
+        &client,
+        &scope,
+        args.secrets_watch,
+        &defined,
+        metrics.queue.clone(),
+        tasks,
+    );
+    watches.synced().await;
+    let operator = format!("{}/{}", args.own_namespace, args.lease_name);
+    let reporter = Reporter {
+        controller: names::OPERATOR.to_owned(),
+        instance: args.identity.clone(),
+    };
+    let context = Context {
+        recorder: Recorder::new(client.clone(), reporter),
+        defined,
+        client,
+        watches,
+        pods: Pods::new(args.admin_port),
+        shipped: args.pods.shipped(
+            signer.public_pem().to_owned(),
+            args.own_namespace.clone(),
+            operator,
+        ),
+        signer,
+        metrics: metrics.clone(),
+        ending: cancel.clone(),
+        lease: args.lease_duration(),
+        memory: parking_lot::Mutex::new(HashMap::new()),
+    };
+    (Arc::new(context), queue)
+}
+
+/// Makes the election. It has a connection of its own: what waits elsewhere does not keep the lease waiting.
+fn election(args: &RunArgs, mut config: Config) -> anyhow::Result<Election> {
+    let identity = start::identity(args.identity.as_deref())?;
+    config.default_retry = false;
+    let client = Client::try_from(config).context("a client for the lease")?;
+    Ok(Election::new(
+        client,
+        &args.own_namespace,
+        &args.lease_name,
+        identity,
+        args.lease_duration(),
+    ))
 }
 
 fn ended_early(
@@ -215,11 +240,8 @@ async fn look(
     .for_each(move |result| {
         // A table that is gone is no longer in the store.
         if let Err(controller::Error::ObjectNotFound(table)) = result {
-            let key = crate::watches::table_ref(
-                &table.name,
-                table.namespace.as_deref().unwrap_or_default(),
-            );
-            forgetful.forget(&key);
+            let namespace = table.namespace.as_deref().unwrap_or_default();
+            forgetful.forget(&table_ref(&table.name, namespace));
         }
         std::future::ready(())
     });

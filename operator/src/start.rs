@@ -109,16 +109,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::played::{HANGS, played};
+    use crate::fake_api::{HANGS, fake_api};
 
     #[tokio::test(start_paused = true)]
     async fn a_request_for_the_key_that_is_not_answered_is_made_again() {
         let asked = Arc::new(AtomicUsize::new(0));
-        let (client, calls) = played(move |method, _| {
+        let (client, calls) = fake_api(move |method, _| {
             let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key"}});
             match (method, asked.fetch_add(1, Ordering::SeqCst)) {
                 (_, 0) => (HANGS, json!(null)),
-                ("GET", _) => crate::played::not_found(),
+                ("GET", _) => crate::fake_api::not_found(),
                 // Holds no key: it is waited for on.
                 _ => (201, secret),
             }
@@ -134,14 +134,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_cluster_that_does_not_say_what_it_has_may_have_it_all() {
-        let (client, _) = played(|_, _| (HANGS, json!(null)));
+        let (client, _) = fake_api(|_, _| (HANGS, json!(null)));
         assert_eq!(defined(&client).await, Kind::OPTIONAL.into());
         let version = |group: &str| json!({"name": group, "versions": [{"groupVersion": format!("{group}/v1"), "version": "v1"}]});
         // The other one's group has other kinds.
         let groups = json!({"kind": "APIGroupList", "apiVersion": "v1",
             "groups": [version("cert-manager.io"), version("monitoring.coreos.com")]});
         let resource = json!({"name": "certificates", "singularName": "", "namespaced": true, "kind": "Certificate", "verbs": []});
-        let (client, _) = played(move |_, path| {
+        let (client, _) = fake_api(move |_, path| {
             let group = path.trim_start_matches("/apis/").trim_end_matches('/');
             let resources = match group {
                 "cert-manager.io/v1" => vec![resource.clone()],

@@ -8,7 +8,6 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -17,6 +16,7 @@ use k8s_openapi::{
     ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{Api, Client, api::PostParams};
+use parking_lot::Mutex;
 use pem::Pem;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde::Serialize;
@@ -146,7 +146,7 @@ impl Signer {
     /// Returns a token for the pods of a server, `namespace/name`. None if it cannot be signed, which a key that was read never fails to.
     pub(crate) fn token(&self, audience: &str) -> Option<String> {
         let now = SystemTime::now();
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = self.tokens.lock();
         if let Some((at, token)) = tokens.get(audience)
             && now.duration_since(*at).is_ok_and(|age| age < USE)
         {

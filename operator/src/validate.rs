@@ -76,9 +76,15 @@ fn unnameable(path: &str, field: &str, value: &Value) -> Option<String> {
     }
 }
 
-/// Returns why a change of the cache's volume is refused, if so. `has_claims`: the StatefulSet that exists makes claims for caches; `caches`: how many there
-/// are, also of a table that sleeps.
-pub(crate) fn check_caches(server: &Server, has_claims: bool, caches: usize) -> Option<Refusal> {
+/// Returns why a change of the cache's volume is refused, if so. `stateful_set`: the one that exists, or null; `caches`: how many claims of caches there are,
+/// also of a table that sleeps.
+pub(crate) fn check_caches(
+    server: &Server,
+    stateful_set: &Value,
+    caches: usize,
+) -> Option<Refusal> {
+    let claims = stateful_set["spec"]["volumeClaimTemplates"].as_array();
+    let has_claims = claims.is_some_and(|claims| !claims.is_empty());
     let drops = has_claims && server.cache.disk.volume.kind != VolumeType::PersistentVolumeClaim;
     let preserves = server.rollout.cache_policy == CachePolicy::Preserve;
     (drops && preserves && caches > server.rollout.max_unavailable as usize).then(|| Refusal {
@@ -148,18 +154,19 @@ mod tests {
     #[test]
     fn dropping_more_caches_than_may_be_unavailable_is_refused() {
         let mut server = Server::default();
-        assert_eq!(check_caches(&server, false, 3), None);
-        assert_eq!(check_caches(&server, true, 1), None);
-        let refusal = check_caches(&server, true, 2).unwrap();
+        let set = json!({"spec": {"volumeClaimTemplates": [{}]}});
+        assert_eq!(check_caches(&server, &Value::Null, 3), None);
+        assert_eq!(check_caches(&server, &set, 1), None);
+        let refusal = check_caches(&server, &set, 2).unwrap();
         assert!(
             refusal
                 .message
                 .contains("spec.server.cache.disk.volume.type")
         );
         server.rollout.cache_policy = CachePolicy::Discard;
-        assert_eq!(check_caches(&server, true, 2), None);
+        assert_eq!(check_caches(&server, &set, 2), None);
         server.rollout.cache_policy = CachePolicy::Preserve;
         server.cache.disk.volume.kind = VolumeType::PersistentVolumeClaim;
-        assert_eq!(check_caches(&server, true, 2), None);
+        assert_eq!(check_caches(&server, &set, 2), None);
     }
 }

@@ -3,6 +3,7 @@
 use super::{NOTHING, Profile, Rules, columns, sentence, server, source};
 use crate::{
     quantity::Quantity,
+    resolved::META_SUFFIX,
     spec::{Layout, SourceType, VirtualTable, VirtualTableSpec},
 };
 
@@ -40,7 +41,7 @@ pub(super) fn check(table: &VirtualTable, rules: &mut Rules) {
 fn check_spec(spec: &VirtualTableSpec, rules: &mut Rules) {
     if let Some(name) = &spec.table.name {
         rules.demand(
-            !name.ends_with("_meta"),
+            !name.ends_with(META_SUFFIX),
             "spec.table.name",
             name,
             sentence::META_SUFFIX,

@@ -158,9 +158,6 @@ async fn of_manifest(
         bail!("a VirtualTable without metadata.name");
     };
     let namespace = namespace_of(&manifest, &cluster.namespace, cluster.is_asked)?;
-    if !manifest["metadata"].is_object() {
-        bail!("metadata of a VirtualTable is no map");
-    }
     manifest["metadata"]["namespace"] = namespace.clone().into();
     let what = format!("get VirtualTable {namespace}/{name}");
     let api = cluster.tables(&namespace);

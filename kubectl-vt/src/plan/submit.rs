@@ -47,36 +47,25 @@ pub(super) async fn dry_run(
     let copy = live
         .and_then(copy_of)
         .filter(|_| args.field_manager.is_none());
-    let answer = match (copy, live) {
+    let (params, patch) = match (copy, live) {
         (Some(copy), Some(live)) => {
-            let patch = client_side(&copy, manifest, live);
             let params = PatchParams {
-                dry_run: true,
                 field_manager: Some("kubectl-client-side-apply".to_owned()),
                 ..PatchParams::default()
             };
-            tokio::time::timeout(
-                cluster.patience,
-                api.patch(name, &params.validation_strict(), &Patch::Merge(&patch)),
-            )
-            .await
+            (params, Patch::Merge(client_side(&copy, manifest, live)))
         }
-        _ => {
-            let manager = match (&args.field_manager, live) {
-                (Some(manager), _) => manager.clone(),
-                (None, Some(live)) => applier(live).unwrap_or(KUBECTL).to_owned(),
-                (None, None) => KUBECTL.to_owned(),
-            };
-            let mut params = PatchParams::apply(&manager).dry_run();
+        (_, live) => {
+            let manager = args.field_manager.as_deref();
+            let manager = manager.or_else(|| applier(live?)).unwrap_or(KUBECTL);
+            let mut params = PatchParams::apply(manager);
             params.force = args.force_conflicts;
-            tokio::time::timeout(
-                cluster.patience,
-                api.patch(name, &params.validation_strict(), &Patch::Apply(manifest)),
-            )
-            .await
+            (params, Patch::Apply(manifest.clone()))
         }
     };
-    match answer {
+    let params = params.dry_run().validation_strict();
+    let answer = api.patch(name, &params, &patch);
+    match tokio::time::timeout(cluster.patience, answer).await {
         Ok(Ok(taken)) => Ok(Verdict::Taken(json!(taken))),
         Ok(Err(kube::Error::Api(status))) if is_refusal(status.code, &status.message) => {
             Ok(Verdict::Refused(refusals(&json!(*status), manifest)))

@@ -92,6 +92,19 @@ struct PodLine {
     error: Option<String>,
 }
 
+impl PodLine {
+    /// What the API server says of a pod.
+    fn of(pod: &PodRef) -> Self {
+        Self {
+            name: pod.name.clone(),
+            phase: pod.phase.clone(),
+            is_ready: pod.is_ready,
+            node: pod.node.clone(),
+            ..Self::default()
+        }
+    }
+}
+
 impl ConditionLine {
     /// Whether it is as it should be. Two types are bad news when they are true.
     fn is_fine(&self) -> bool {
@@ -185,15 +198,12 @@ impl TableStatus {
             };
             let lag = report.as_ref().and_then(|report| report.lag_seconds);
             self.pods.push(PodLine {
-                name: pod.name.clone(),
-                phase: pod.phase.clone(),
-                is_ready: pod.is_ready,
-                node: pod.node.clone(),
                 version: report.as_ref().and_then(|report| report.version),
                 lag_seconds: lag,
                 // Said once that it is silent.
                 cache: caches.remove(&pod.name).filter(|_| error.is_none()),
                 error,
+                ..PodLine::of(pod)
             });
             self.lag_seconds = match (self.lag_seconds, lag) {
                 (Some(one), Some(other)) => Some(one.min(other)),
@@ -240,16 +250,7 @@ async fn look_at_pods(cluster: &Cluster, table: &Table, status: &mut TableStatus
         Err(error) => return status.notes.push(format!("pods: {error:#}")),
     };
     if !asks {
-        status.pods = pods
-            .iter()
-            .map(|pod| PodLine {
-                name: pod.name.clone(),
-                phase: pod.phase.clone(),
-                is_ready: pod.is_ready,
-                node: pod.node.clone(),
-                ..PodLine::default()
-            })
-            .collect();
+        status.pods = pods.iter().map(PodLine::of).collect();
         return;
     }
     let (tables, caches) = tokio::join!(

@@ -42,23 +42,18 @@ impl Cluster<'_> {
                 None => return Ok(Verdict::Apply),
             },
         };
+        let terminating = || ApplyError::Terminating {
+            kind,
+            name: child.name.clone(),
+        };
         if live.metadata.deletion_timestamp.is_some() {
-            return Err(ApplyError::Terminating {
-                kind,
-                name: child.name.clone(),
-            });
+            return Err(terminating());
         }
         if !self.is_ours(child.kind, live) && !self.is_left_behind(child, live).await? {
-            let uid = live
-                .owner_references()
-                .iter()
-                .any(|owner| owner.kind == TABLE && owner.name == self.server);
-            if uid {
-                // Of a table of the same name that was deleted: the garbage collector is on its way.
-                return Err(ApplyError::Terminating {
-                    kind,
-                    name: child.name.clone(),
-                });
+            let mut owners = live.owner_references().iter();
+            // Of a table of the same name that was deleted: the garbage collector is on its way.
+            if owners.any(|owner| owner.kind == TABLE && owner.name == self.server) {
+                return Err(terminating());
             }
             return Ok(Verdict::Taken(Refusal {
                 reason: NAME_TAKEN,
@@ -74,10 +69,7 @@ impl Cluster<'_> {
         let live = json!(live);
         if child.kind == Kind::StatefulSet && claim_templates_differ(&child.object, &live) {
             self.orphan_stateful_set(&child.name, &live).await?;
-            return Err(ApplyError::Terminating {
-                kind,
-                name: child.name.clone(),
-            });
+            return Err(terminating());
         }
         Ok(if drift::is_as_applied(&child.object, &live) {
             Verdict::AsApplied
@@ -89,11 +81,7 @@ impl Cluster<'_> {
     /// Children carry our uid; the claim of a state has no owner, its label must do.
     pub(crate) fn is_ours(&self, kind: Kind, live: &DynamicObject) -> bool {
         if kind == Kind::PersistentVolumeClaim {
-            return names::server_of(live.metadata.labels.as_ref()) == Some(self.server)
-                && live
-                    .labels()
-                    .get(names::MANAGED_BY)
-                    .is_some_and(|by| by == names::OPERATOR);
+            return names::is_labelled(live.labels(), self.server);
         }
         live.owner_references()
             .iter()
@@ -108,13 +96,9 @@ impl Cluster<'_> {
         seen: &DynamicObject,
     ) -> Result<bool, ApplyError> {
         let says_so = |live: &DynamicObject| {
-            let owners = live.owner_references();
-            owners.iter().all(|owner| owner.controller != Some(true))
-                && names::server_of(live.metadata.labels.as_ref()) == Some(self.server)
-                && live
-                    .labels()
-                    .get(names::MANAGED_BY)
-                    .is_some_and(|by| by == names::OPERATOR)
+            let mut owners = live.owner_references().iter();
+            owners.all(|owner| owner.controller != Some(true))
+                && names::is_labelled(live.labels(), self.server)
         };
         if !says_so(seen) {
             return Ok(false);

@@ -25,12 +25,12 @@ use k8s_openapi::{
 };
 use kube::{
     Api, ResourceExt,
-    api::{DynamicObject, ListParams, Patch, PatchParams},
+    api::{DynamicObject, ListParams},
 };
 use serde_json::json;
 use vdt_crds::{Server, VolumeType, quantity};
 
-use super::{ApplyError, Cluster, delete_if_same, rollout::PodView};
+use super::{ApplyError, Cluster, delete_if_same, merge, rollout::PodView};
 use crate::{
     build::{Child, Kind},
     names,
@@ -38,6 +38,9 @@ use crate::{
 };
 
 use pinned::{Term, gone_since, pinned_to, selector};
+
+/// What errors call a claim.
+const CLAIM: &str = "PersistentVolumeClaim";
 
 /// Default of `nodeLossGraceSeconds`.
 const NODE_LOSS_GRACE_SECONDS: u32 = 300;
@@ -72,7 +75,7 @@ impl Cluster<'_> {
     ///
     /// # Errors
     /// The API server does not answer.
-    pub(crate) async fn tend_claims(
+    pub(crate) async fn reconcile_claims(
         &self,
         spec: &Server,
         pods: &[PodView],
@@ -161,10 +164,8 @@ impl Cluster<'_> {
             "resourceVersion": claim.resource_version(),
             "ownerReferences": [owner],
         }});
-        self.api(Kind::PersistentVolumeClaim)
-            .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
-            .await
-            .map_err(ApplyError::api("patch", "PersistentVolumeClaim", &name))?;
+        self.merge(Kind::PersistentVolumeClaim, &name, &patch)
+            .await?;
         tracing::info!(
             claim = name,
             namespace = self.namespace,
@@ -214,11 +215,8 @@ impl Cluster<'_> {
         }
         let name = claim.name_any();
         let patch = json!({"spec": {"resources": {"requests": {"storage": wanted}}}});
-        let patched = self
-            .api(Kind::PersistentVolumeClaim)
-            .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
-            .await;
-        match patched {
+        let claims = self.api(Kind::PersistentVolumeClaim);
+        match merge(&claims, &name, &patch).await {
             Ok(_) => Ok(None),
             Err(kube::Error::Api(status)) if status.is_forbidden() || status.is_invalid() => {
                 Ok(Some(Problem {
@@ -226,9 +224,7 @@ impl Cluster<'_> {
                     message: format!("{name}: {}", status.message),
                 }))
             }
-            Err(error) => Err(ApplyError::api("patch", "PersistentVolumeClaim", &name)(
-                error,
-            )),
+            Err(error) => Err(ApplyError::api("patch", CLAIM, &name)(error)),
         }
     }
 
@@ -290,14 +286,7 @@ impl Cluster<'_> {
             return Ok(());
         }
         let claims = self.api(Kind::PersistentVolumeClaim);
-        if delete_if_same(
-            &claims,
-            "PersistentVolumeClaim",
-            &name,
-            claim.uid().as_deref(),
-        )
-        .await?
-        {
+        if delete_if_same(&claims, CLAIM, &name, claim.uid().as_deref()).await? {
             tracing::warn!(
                 claim = name,
                 namespace = self.namespace,
@@ -314,10 +303,8 @@ impl Cluster<'_> {
     async fn mark(&self, claim: &str, lost: Option<Timestamp>) -> Result<(), ApplyError> {
         let lost = lost.map(|since| since.to_string());
         let patch = json!({"metadata": {"annotations": {names::NODE_LOST: lost}}});
-        self.api(Kind::PersistentVolumeClaim)
-            .patch(claim, &PatchParams::default(), &Patch::Merge(&patch))
-            .await
-            .map_err(ApplyError::api("patch", "PersistentVolumeClaim", claim))?;
+        self.merge(Kind::PersistentVolumeClaim, claim, &patch)
+            .await?;
         Ok(())
     }
 

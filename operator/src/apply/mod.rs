@@ -22,6 +22,7 @@ use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
 };
+use serde_json::Value;
 
 use crate::{
     build::{Child, Children, Kind, mounts_config_map},
@@ -104,6 +105,17 @@ impl Cluster<'_> {
         Api::namespaced_with(self.client.clone(), self.namespace, &kind.resource())
     }
 
+    /// Merges a patch into a child, in the operator's name.
+    pub(crate) async fn merge(
+        &self,
+        kind: Kind,
+        name: &str,
+        patch: &Value,
+    ) -> Result<DynamicObject, ApplyError> {
+        let merged = merge(&self.api(kind), name, patch).await;
+        merged.map_err(ApplyError::api("patch", kind.as_str(), name))
+    }
+
     /// Reads a child live.
     pub(crate) async fn live(
         &self,
@@ -119,7 +131,7 @@ impl Cluster<'_> {
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), self.namespace, &table_resource());
         let live = api.get_metadata_opt(self.server).await;
-        let live = live.map_err(ApplyError::api("get", "VirtualTable", self.server))?;
+        let live = live.map_err(ApplyError::api("get", TABLE, self.server))?;
         Ok(live.is_some_and(|live| {
             live.metadata.uid.as_deref() == Some(self.uid)
                 && live.metadata.generation == self.generation
@@ -290,10 +302,7 @@ impl Cluster<'_> {
     /// Says whether pods read a ConfigMap that is not among the children: those of a template that another version rendered, or, during a roll, those that
     /// are still to go. Without it a pod cannot start again.
     fn is_read(&self, children: &Children, config_map: &str) -> bool {
-        let template = children
-            .stateful_set()
-            .map(|set| &set.object["spec"]["template"]);
-        template.is_some_and(|template| mounts_config_map(template, config_map))
+        mounts_config_map(children.template(), config_map)
             || self
                 .watches
                 .pods_of(self.server, self.namespace)
@@ -325,6 +334,15 @@ impl Cluster<'_> {
         }
         Ok(is_deleted)
     }
+}
+
+/// Merges a patch into an object, in the operator's name.
+async fn merge(api: &Api<DynamicObject>, name: &str, patch: &Value) -> kube::Result<DynamicObject> {
+    let params = PatchParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    api.patch(name, &params, &Patch::Merge(patch)).await
 }
 
 /// Reads an object and deletes it if it still has this uid, in this version. Returns whether it did.

@@ -17,7 +17,7 @@ use vdt_crds::status::reason;
 use super::{
     ApplyError, Cluster, delete_if_same,
     error::is_denied,
-    is_not_found,
+    is_not_found, merge,
     rollout::{self, Plan, PodView, Step, Target},
 };
 use crate::{
@@ -209,15 +209,7 @@ impl Cluster<'_> {
         value: &str,
     ) -> Result<bool, ApplyError> {
         let patch = json!({"metadata": {"uid": uid, "annotations": {annotation: value}}});
-        let params = PatchParams {
-            field_manager: Some(names::FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        match self
-            .pods()
-            .patch(name, &params, &Patch::Merge(&patch))
-            .await
-        {
+        match merge(&self.pods(), name, &patch).await {
             Ok(_) => Ok(true),
             Err(error) if is_not_found(&error) => Ok(false),
             // Another one of the name.
@@ -262,14 +254,7 @@ impl Cluster<'_> {
             "metadata": {"uid": live.uid(), "resourceVersion": live.resource_version()},
             "data": {build::MANIFESTS: suspended},
         });
-        let params = PatchParams {
-            field_manager: Some(names::FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        self.api(Kind::ConfigMap)
-            .patch(&name, &params, &Patch::Merge(&patch))
-            .await
-            .map_err(ApplyError::api("patch", "ConfigMap", &name))?;
+        self.merge(Kind::ConfigMap, &name, &patch).await?;
         Ok(Some(hash))
     }
 }

@@ -240,6 +240,12 @@ impl Children {
             .iter()
             .find(|child| child.kind == Kind::StatefulSet)
     }
+
+    /// Returns the pod template.
+    pub(crate) fn template(&self) -> &Value {
+        self.stateful_set()
+            .map_or(&Value::Null, |set| &set.object["spec"]["template"])
+    }
 }
 
 /// Returns everything that the server consists of. `tables` are valid for a cluster; the first one names nothing more than the others do.

@@ -4,6 +4,7 @@
 //! an object that more people may write, a ConfigMap say, it would lend them the operator's right to StatefulSets. It goes with its StatefulSet, and the next
 //! one is rendered anew.
 
+use k8s_openapi::api::core::v1::{PersistentVolumeClaimTemplate, PodTemplateSpec};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -38,9 +39,13 @@ impl Rendered {
         json!(self).to_string()
     }
 
-    /// Reads what this version or another one wrote down at a StatefulSet. What cannot be read is rendered anew.
+    /// Reads what this version or another one wrote down at a StatefulSet. What cannot be read, or is no template, is rendered anew.
     pub(crate) fn of(stateful_set: &Value) -> Option<Self> {
-        serde_json::from_str(text(stateful_set)?).ok()
+        let rendered: Self = serde_json::from_str(text(stateful_set)?).ok()?;
+        // Fields that this version does not know are none the less kept.
+        let is_template = PodTemplateSpec::deserialize(&rendered.template).is_ok()
+            && Vec::<PersistentVolumeClaimTemplate>::deserialize(&rendered.claims).is_ok();
+        is_template.then_some(rendered)
     }
 }
 

@@ -7,16 +7,18 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt, api::DynamicObject, runtime::events::EventType};
 use serde_json::json;
 use tokio::time::Instant;
-use vdt_crds::{
-    ConditionStatus, Server as ServerSpec, VirtualTable, VirtualTableStatus, status::reason,
-};
+use vdt_crds::{Server as ServerSpec, VirtualTable, VirtualTableStatus, status::reason};
 
-use super::{Context, LookError, memory::Memory, pace::Next, report::undefined, rivals::OVERLAP};
+use super::{Context, LookError, memory::Memory, report::undefined, requeue::Next};
 use crate::{
-    apply::{ApplyError, Cluster, claims, rollout},
-    build::{self, Children, Kind, Rendered},
+    apply::{
+        ApplyError, Cluster, claims,
+        rollout::{self, PodView},
+    },
+    build::{self, Children, Kind, References, Rendered},
     dereference::{self, Dereferenced},
-    names, status,
+    held::Held,
+    status::Problem,
     validate::{self, Refusal, shorten},
     watches::TableRef,
 };
@@ -43,7 +45,7 @@ pub(super) struct Acted {
     pub(super) dereferenced: Dereferenced,
     /// Where the roll is. None where the look ended before it was known.
     pub(super) plan: Option<rollout::Plan>,
-    pub(super) others: Vec<(&'static str, ConditionStatus, &'static str, String)>,
+    pub(super) problems: Vec<Problem>,
     pub(super) claims: Vec<claims::Problem>,
     pub(super) config_hash: Option<String>,
     /// What is on its way out, and holds up that the rest is as it should be.
@@ -53,12 +55,19 @@ pub(super) struct Acted {
 }
 
 impl Acted {
+    fn refused(refusal: Refusal) -> Self {
+        Self {
+            refusal: Some(refusal),
+            ..Self::default()
+        }
+    }
+
     /// Says whether the spec got its answer: it was acted upon, or refused. A suspended one asks for just what was done about it; one of a table that is
     /// paused asked for something, and nothing was done.
-    pub(super) fn is_complete(&self, held: Option<&'static str>) -> bool {
+    pub(super) fn is_complete(&self, held: Option<Held>) -> bool {
         self.failure.is_none()
             && self.waiting.is_none()
-            && (held != Some(status::PAUSED) || self.refusal.is_some())
+            && (held != Some(Held::Paused) || self.refusal.is_some())
     }
 
     /// Takes down what is on its way out.
@@ -83,7 +92,7 @@ impl Look<'_> {
         let value = json!(self.object);
         let last: VirtualTableStatus =
             serde_json::from_value(value["status"].clone()).unwrap_or_default();
-        let held = self.held(value["spec"]["suspend"] == true);
+        let held = Held::of(&self.object.metadata, value["spec"]["suspend"] == true);
         // The other one writes the status too, whatever there is to tell.
         if let Some(after) = self.is_anothers(held, memory).await? {
             let shown = std::mem::take(&mut memory.conditions);
@@ -95,32 +104,20 @@ impl Look<'_> {
             return Ok(Next { after, is_stalled });
         }
         let (table, mut acted) = match serde_json::from_value::<VirtualTable>(value) {
-            Ok(table) => match validate::check(&table) {
-                Some(refusal) => (
-                    Some(table),
-                    Acted {
-                        refusal: Some(refusal),
-                        ..Acted::default()
-                    },
-                ),
-                None => {
-                    let acted = self.act(&table, held, memory).await;
-                    (Some(table), acted)
-                }
-            },
+            Ok(table) => {
+                let acted = match validate::check(&table) {
+                    Some(refusal) => Acted::refused(refusal),
+                    None => self.act(&table, held, memory).await,
+                };
+                (Some(table), acted)
+            }
             // Stored by another version: the API server would not take it today.
             Err(error) => {
                 let refusal = Refusal {
                     reason: reason::INVALID_SPEC,
                     message: shorten(&format!("the resource cannot be read: {error}")),
                 };
-                (
-                    None,
-                    Acted {
-                        refusal: Some(refusal),
-                        ..Acted::default()
-                    },
-                )
+                (None, Acted::refused(refusal))
             }
         };
         let spec = table
@@ -140,20 +137,6 @@ impl Look<'_> {
         }
         written.map_err(|error| LookError::Status(Box::new(error)))?;
         Ok(next)
-    }
-
-    /// Why changes are stopped, if they are.
-    fn held(&self, is_suspended: bool) -> Option<&'static str> {
-        if self
-            .object
-            .annotations()
-            .get(names::PAUSED)
-            .is_some_and(|paused| paused == "true")
-        {
-            Some(status::PAUSED)
-        } else {
-            is_suspended.then_some(reason::SUSPENDED)
-        }
     }
 
     pub(super) fn cluster(&self) -> Cluster<'_> {
@@ -203,12 +186,7 @@ impl Look<'_> {
     }
 
     /// Dereference, build, apply, roll. What fails is kept beside what was found out before.
-    async fn act(
-        &self,
-        table: &VirtualTable,
-        held: Option<&'static str>,
-        memory: &mut Memory,
-    ) -> Acted {
+    async fn act(&self, table: &VirtualTable, held: Option<Held>, memory: &mut Memory) -> Acted {
         let mut acted = Acted::default();
         if let Err(error) = self.try_act(table, held, memory, &mut acted).await {
             acted.failure = Some(error);
@@ -219,54 +197,23 @@ impl Look<'_> {
     async fn try_act(
         &self,
         table: &VirtualTable,
-        held: Option<&'static str>,
+        held: Option<Held>,
         memory: &mut Memory,
         acted: &mut Acted,
     ) -> Result<(), LookError> {
         let Some(spec) = &table.spec.server else {
             return Ok(()); // a validated table has one
         };
-        let context = self.context;
-        let set = self.stateful_set().await?;
+        let set = json!(self.stateful_set().await?);
         let cluster = self.cluster();
-        let seen_set = json!(set);
-        acted.refusal = validate::check_template(self.name, &seen_set);
+        acted.refusal = validate::check_template(self.name, &set);
         if acted.refusal.is_some() {
             return Ok(());
         }
-        let children = self.build(table, spec, Rendered::of(&seen_set));
-        let references = dereference::names(&children.references);
-        context
-            .watches
-            .references
-            .set(self.name, self.namespace, &references);
-        let changed = context
-            .watches
-            .references
-            .changed(self.name, self.namespace);
-        let generation = self.object.metadata.generation;
-        let afresh = memory.generation != generation || changed.is_some();
-        acted.dereferenced = dereference::dereference(
-            &context.client,
-            self.namespace,
-            &children.references,
-            &mut memory.known,
-            afresh,
-        )
-        .await
-        .map_err(|error| LookError::Dereference(Box::new(error)))?;
-        // Not before it is known what they are: a look that fails or ends early is followed by one that asks again.
-        memory.generation = generation;
-        if let Some(seen) = changed {
-            let references = &context.watches.references;
-            references.settle(self.name, self.namespace, seen);
-        }
+        let children = self.build(table, spec, Rendered::of(&set));
+        acted.dereferenced = self.dereference(&children.references, memory).await?;
 
-        let template = children
-            .stateful_set()
-            .map(|set| set.object["spec"]["template"].clone())
-            .unwrap_or_default();
-        let resources = rollout::resources(&template["spec"]);
+        let resources = rollout::resources(&children.template()["spec"]);
         let target = rollout::Target {
             replicas: spec.replicas,
             max_unavailable: spec.rollout.max_unavailable,
@@ -280,8 +227,8 @@ impl Look<'_> {
         let fingerprint = acted.dereferenced.fingerprint();
         let reload = |told: &str| build::hash(&json!([told, fingerprint]));
         match held {
-            Some(status::PAUSED) => return Ok(()),
-            Some(_) => {
+            Some(Held::Paused) => return Ok(()),
+            Some(Held::Suspended) => {
                 if let Some(told) = cluster.suspend().await? {
                     cluster.reload(&seen, &reload(&told)).await?;
                 }
@@ -289,43 +236,13 @@ impl Look<'_> {
             }
             None => {}
         }
-        let claims = set
-            .as_ref()
-            .and_then(|set| set.data["spec"]["volumeClaimTemplates"].as_array());
-        let has_claims = claims.is_some_and(|claims| !claims.is_empty());
-        acted.refusal = validate::check_caches(spec, has_claims, cluster.caches());
+        acted.refusal = validate::check_caches(spec, &set, cluster.caches());
         if acted.refusal.is_some() {
             return Ok(());
         }
-        acted.others.extend(memory.hold.other().map(|other| {
-            let own = &self.context.shipped.operator;
-            let message = format!("operator {other} acts upon this table as well as {own}, which goes on: their scopes overlap");
-            ("SoleOperator", ConditionStatus::False, OVERLAP, message)
-        }));
-        if memory
-            .sent_since
-            .is_none_or(|since| since.elapsed() > RESYNC)
-        {
-            memory.sent.values_mut().for_each(|last| last.hash.clear());
-            memory.sent_since = Some(Instant::now());
-        }
-        match cluster.apply(&children, &mut memory.sent).await? {
-            Ok(applied) => {
-                acted.is_busy |= !applied.written.is_empty();
-                acted.wait_for(&applied.waiting);
-                let holds_pods = applied.holds_pods();
-                acted.claims = applied.claims;
-                for kind in applied.undefined {
-                    acted.others.push(undefined(kind));
-                }
-                if holds_pods {
-                    return Ok(());
-                }
-            }
-            Err(refusal) => {
-                acted.refusal = Some(refusal);
-                return Ok(());
-            }
+        acted.problems.extend(self.overlap(memory));
+        if !self.apply(&children, memory, acted).await? {
+            return Ok(());
         }
         acted.config_hash = Some(children.config_hash.clone());
         if has_steps {
@@ -340,12 +257,78 @@ impl Look<'_> {
         if memory.reload.as_ref() != Some(&told) && memory.reload.replace(told).is_some() {
             memory.reloaded = Some(Instant::now());
         }
-        let claims = cluster.tend_claims(spec, &seen, Timestamp::now()).await?;
+        self.reconcile_claims(spec, &seen, acted).await
+    }
+
+    /// Follows the references.
+    async fn dereference(
+        &self,
+        references: &References,
+        memory: &mut Memory,
+    ) -> Result<Dereferenced, LookError> {
+        let index = &self.context.watches.references;
+        index.set(self.name, self.namespace, &dereference::names(references));
+        let changed = index.changed(self.name, self.namespace);
+        let generation = self.object.metadata.generation;
+        let afresh = memory.generation != generation || changed.is_some();
+        let (client, known) = (&self.context.client, &mut memory.known);
+        let found =
+            dereference::dereference(client, self.namespace, references, known, afresh).await;
+        let found = found.map_err(|error| LookError::Dereference(Box::new(error)))?;
+        // Not before it is known what they are: a look that fails or ends early is followed by one that asks again.
+        memory.generation = generation;
+        if let Some(seen) = changed {
+            index.settle(self.name, self.namespace, seen);
+        }
+        Ok(found)
+    }
+
+    /// Applies the children. Returns whether they are there, so that pods can be made of them.
+    async fn apply(
+        &self,
+        children: &Children,
+        memory: &mut Memory,
+        acted: &mut Acted,
+    ) -> Result<bool, LookError> {
+        if memory
+            .sent_since
+            .is_none_or(|since| since.elapsed() > RESYNC)
+        {
+            memory.sent.values_mut().for_each(|last| last.hash.clear());
+            memory.sent_since = Some(Instant::now());
+        }
+        match self.cluster().apply(children, &mut memory.sent).await? {
+            Ok(applied) => {
+                let holds_pods = applied.holds_pods();
+                acted.is_busy |= !applied.written.is_empty();
+                acted.wait_for(&applied.waiting);
+                acted.claims = applied.claims;
+                let undefined = applied.undefined.into_iter().map(undefined);
+                acted.problems.extend(undefined);
+                Ok(!holds_pods)
+            }
+            Err(refusal) => {
+                acted.refusal = Some(refusal);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Looks after the claims of caches.
+    async fn reconcile_claims(
+        &self,
+        spec: &ServerSpec,
+        seen: &[PodView],
+        acted: &mut Acted,
+    ) -> Result<(), LookError> {
+        let cluster = self.cluster();
+        let claims = cluster.reconcile_claims(spec, seen, Timestamp::now());
+        let claims = claims.await?;
         let wait = claims.wait_seconds.map(Duration::from_secs);
         acted.wait = acted.wait.into_iter().chain(wait).min();
         acted.claims.extend(claims.problems);
         if !claims.healed.is_empty() {
-            context.metrics.lose_claims(claims.healed.len());
+            self.context.metrics.lose_claims(claims.healed.len());
             let note = format!(
                 "deleted {}: the node is gone, the cache starts anew elsewhere",
                 claims.healed.join(", ")
@@ -372,10 +355,10 @@ mod tests {
             (None, None, None, true),
             (None, refusal(), None, true),
             (None, None, Some(LookError::Slow), false),
-            (Some(reason::SUSPENDED), None, None, true),
-            (Some(reason::SUSPENDED), None, Some(LookError::Slow), false),
-            (Some(status::PAUSED), None, None, false),
-            (Some(status::PAUSED), refusal(), None, true),
+            (Some(Held::Suspended), None, None, true),
+            (Some(Held::Suspended), None, Some(LookError::Slow), false),
+            (Some(Held::Paused), None, None, false),
+            (Some(Held::Paused), refusal(), None, true),
         ] {
             let acted = Acted {
                 refusal,

@@ -1,11 +1,11 @@
 //! What is kept of a table between looks: what saves requests, and nothing that a restart would miss. A table that was made anew under its name begins
 //! with nothing; of one that is gone nothing is kept, neither here nor in metrics and references.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{Context, answers::Answers, rivals::Hold};
+use super::{Context, answers::Answers, overlap::Hold};
 use crate::{
     apply::{Sent, Version},
     backoff::Backoff,
@@ -45,7 +45,7 @@ impl Context {
         server: &str,
         uid: Option<String>,
     ) -> Arc<tokio::sync::Mutex<Memory>> {
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = self.memory.lock();
         let new = |conditions| {
             let mut memory = Memory {
                 uid: uid.clone(),
@@ -78,11 +78,7 @@ impl Context {
 
     /// Drops everything that is kept of a table.
     pub(crate) fn forget(&self, key: &TableRef) {
-        let removed = self
-            .memory
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(key);
+        let removed = self.memory.lock().remove(key);
         let Some(namespace) = &key.namespace else {
             return;
         };

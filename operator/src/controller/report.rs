@@ -12,8 +12,7 @@ use kube::{
 use serde_json::json;
 use tokio::time::Instant;
 use vdt_crds::{
-    ConditionStatus, Server as ServerSpec, TlsMode, VirtualTable, VirtualTableStatus,
-    status::condition,
+    Server as ServerSpec, TlsMode, VirtualTable, VirtualTableStatus, status::condition,
 };
 
 use super::{
@@ -24,14 +23,18 @@ use super::{
 use crate::{
     apply::{claims, rollout::PodView},
     build::{self, Kind},
+    held::Held,
     names,
-    status::{self, Absent, Observed},
+    status::{self, Absent, Observed, Problem},
     validate::shorten,
     watches::table_resource,
 };
 
 /// Artifacts and version are not written more often than this.
 const COUNT: Duration = Duration::from_secs(30);
+/// Reason: the cluster does not have the kind of a child.
+const DEFINITION_MISSING: &str = "DefinitionMissing";
+
 /// A StatefulSet makes a pod that went within a second or two. After this it does not, and its events say why.
 const ABSENT: Duration = Duration::from_secs(15);
 
@@ -43,7 +46,7 @@ impl Look<'_> {
         table: Option<&VirtualTable>,
         spec: &ServerSpec,
         acted: &Acted,
-        held: Option<&'static str>,
+        held: Option<Held>,
         last: &VirtualTableStatus,
         memory: &mut Memory,
     ) -> Option<VirtualTableStatus> {
@@ -81,8 +84,8 @@ impl Look<'_> {
             waiting: acted.waiting.as_deref(),
             missing: acted.dereferenced.problem(),
             held,
-            others: acted
-                .others
+            problems: acted
+                .problems
                 .iter()
                 .cloned()
                 .chain(claims_ready(&acted.claims))
@@ -218,7 +221,7 @@ fn absent(server: &str, replicas: u32, pods: &[PodView], memory: &mut Memory) ->
 }
 
 /// A condition about a kind that the cluster does not have.
-pub(super) fn undefined(kind: Kind) -> (&'static str, ConditionStatus, &'static str, String) {
+pub(super) fn undefined(kind: Kind) -> Problem {
     let (condition, field) = match kind {
         Kind::Certificate => ("CertificateReady", "spec.server.tls.mode: CertManager"),
         _ => (
@@ -226,33 +229,27 @@ pub(super) fn undefined(kind: Kind) -> (&'static str, ConditionStatus, &'static 
             "spec.server.monitoring.podMonitor: Enabled",
         ),
     };
-    let message = format!(
-        "{field} needs the definitions of {}, which this cluster does not have",
-        kind.group()
-    );
-    (
+    Problem {
         condition,
-        ConditionStatus::False,
-        "DefinitionMissing",
-        message,
-    )
+        reason: DEFINITION_MISSING,
+        message: format!(
+            "{field} needs the definitions of {}, which this cluster does not have",
+            kind.group()
+        ),
+    }
 }
 
 /// A condition about claims that are not as they should be.
-fn claims_ready(
-    problems: &[claims::Problem],
-) -> Option<(&'static str, ConditionStatus, &'static str, String)> {
-    let reason = problems.first()?.reason;
+fn claims_ready(problems: &[claims::Problem]) -> Option<Problem> {
     let messages: Vec<&str> = problems
         .iter()
         .map(|problem| problem.message.as_str())
         .collect();
-    Some((
-        "ClaimsReady",
-        ConditionStatus::False,
-        reason,
-        messages.join("; "),
-    ))
+    Some(Problem {
+        condition: "ClaimsReady",
+        reason: problems.first()?.reason,
+        message: messages.join("; "),
+    })
 }
 
 #[cfg(test)]

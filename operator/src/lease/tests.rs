@@ -1,4 +1,4 @@
-//! Against a played API server, with time that passes at once.
+//! Against a fake API server, with time that passes at once.
 
 use std::sync::{
     Arc,
@@ -8,13 +8,13 @@ use std::sync::{
 use serde_json::json;
 
 use super::*;
-use crate::played::{HANGS, played, refusal};
+use crate::fake_api::{HANGS, fake_api, refusal};
 
 #[tokio::test(start_paused = true)]
 async fn a_holder_whose_renewals_hang_stops_before_its_lease_runs_out() {
     let hangs = Arc::new(AtomicBool::new(false));
     let is_hanging = hangs.clone();
-    let (client, calls) = played(move |method, _| match method {
+    let (client, calls) = fake_api(move |method, _| match method {
         "PUT" if is_hanging.load(Ordering::SeqCst) => (HANGS, json!(null)),
         _ => (200, held_by("me")),
     });
@@ -44,7 +44,7 @@ fn held_by(holder: &str) -> serde_json::Value {
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_is_given_up_is_taken_when_the_watch_tells() {
     let looked = Arc::new(AtomicBool::new(false));
-    let (client, _) = played(move |method, path| match method {
+    let (client, _) = fake_api(move |method, path| match method {
         "GET" if path.ends_with("/leases") => {
             (200, json!({"type": "MODIFIED", "object": held_by("")}))
         }
@@ -65,7 +65,7 @@ async fn a_lease_that_is_given_up_is_taken_when_the_watch_tells() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_is_not_renewed_is_taken_within_its_duration_also_without_a_watch() {
     for watch in [HANGS, 403] {
-        let (client, _) = played(move |method, path| match method {
+        let (client, _) = fake_api(move |method, path| match method {
             "GET" if path.ends_with("/leases") => match watch {
                 HANGS => (HANGS, json!(null)),
                 code => refusal(code, "Forbidden"),

@@ -8,13 +8,9 @@
 //! The queue itself is that of kube's controller, which has no numbers. What goes in and what comes out is seen here, so these are true: a table that is
 //! due waits from that moment on, also while nobody has noticed.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
+use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -84,7 +80,7 @@ impl WorkQueue {
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tables.lock()
     }
 
     /// Something happened to a table. One that waits already waits once.
@@ -160,7 +156,7 @@ impl fmt::Debug for Now {
 impl Collector for Now {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let (depth, total, longest) = {
-            let tables = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let tables = self.0.lock();
             let now = Instant::now();
             let depth = u32::try_from(tables.depth(now)).unwrap_or(u32::MAX);
             let longest = tables.unfinished(now).fold(0.0, f64::max);

@@ -8,8 +8,8 @@ use vdt_crds::{
 };
 
 use super::{
-    APPLY_FAILED, Observed, POD_FAILED, PODS_NOT_READY, REASON_CHARS, ROLLING_OUT, SCALED_TO_ZERO,
-    TERMINATING, UNKNOWN, UNSCHEDULABLE,
+    APPLY_FAILED, FOLLOWING, Observed, POD_FAILED, PODS_NOT_READY, REASON_CHARS, ROLLING_OUT,
+    SCALED_TO_ZERO, TERMINATING, UNKNOWN, UNSCHEDULABLE,
     said::{Followed, conditions, followed, table_reports},
 };
 use crate::{apply::rollout::PodView, validate::shorten};
@@ -99,8 +99,38 @@ fn is_going(observed: &Observed<'_>, pod: &PodView) -> bool {
     pod.is_terminating || pod.ordinal >= observed.replicas
 }
 
+/// Nothing changes until somebody acts: the operator refuses the spec, or a pod does.
+pub(super) fn stalled(observed: &Observed<'_>, followed: &Followed) -> Option<Draft> {
+    let (reason, message) = match (followed, observed.refusal) {
+        (Followed::Refused(refused), _) if refused.reason == reason::INVALID_SPEC => {
+            (refused.reason.as_str(), &refused.message)
+        }
+        (_, Some(refusal)) => (refusal.reason, &refusal.message),
+        (_, None) => return None,
+    };
+    let status = ConditionStatus::True;
+    Some(Draft::new(condition::STALLED, status, reason, message))
+}
+
+/// A change is under way.
+pub(super) fn reconciling(
+    observed: &Observed<'_>,
+    progress: Option<(&'static str, String)>,
+    followed: &Followed,
+) -> Option<Draft> {
+    let following = || match followed {
+        Followed::Not(message) => Some((FOLLOWING, message.clone())),
+        Followed::All | Followed::Refused(_) => None,
+    };
+    let (reason, message) = progress
+        .or_else(following)
+        .or_else(|| Some((ROLLING_OUT, draining(observed)?)))?;
+    let status = ConditionStatus::True;
+    Some(Draft::new(condition::RECONCILING, status, reason, message))
+}
+
 /// How many pods are on their way out, if any. Readers are served by the others.
-pub(super) fn draining(observed: &Observed<'_>) -> Option<String> {
+fn draining(observed: &Observed<'_>) -> Option<String> {
     if observed.held.is_some() {
         return None;
     }
@@ -157,7 +187,7 @@ pub(super) fn table_ready(
     }
     if let Some(held) = observed.held {
         let message = "changes are stopped; the pods serve what they were last told";
-        return ready(ConditionStatus::True, held, message);
+        return ready(ConditionStatus::True, held.reason(), message);
     }
     let has_version = table_reports(observed).any(|report| report.version.is_some());
     match said.first() {

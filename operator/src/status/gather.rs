@@ -1,24 +1,37 @@
 //! What the pods say about themselves: their admin API, asked with a token and with patience that ends.
 //!
 //! A pod that does not answer in time is a pod that said nothing; the next look asks again. Nothing here fails.
+//!
+//! Whoever may make a pod decides what it says, so memory is bounded whatever pods say, and whoever says much or slowly holds up nobody who says little:
+//!
+//! ```text
+//! the first SMALL_BYTES of an answer    at any time
+//! the rest of it                        one of LARGE places, given back when the answer is read or its time is over
+//! an answer that was read               becomes values one at a time: JSON may take fifty times its size then
+//! what is kept of it                    what a status is computed from, as long as it may be there
+//! ```
 
-use std::{sync::Arc, time::Duration};
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
 use http::{Request, header};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Body, Bytes};
 use hyper_util::{
     client::legacy::Client, client::legacy::connect::HttpConnector, rt::TokioExecutor,
 };
 use serde::de::DeserializeOwned;
 use tokio::{
-    sync::Semaphore,
+    sync::{Mutex, Semaphore, SemaphorePermit},
     time::{Instant, timeout_at},
 };
 use vdt_crds::api::{CacheReport, TableReport};
 
-use crate::{apply::rollout::PodView, build::ADMIN_PORT};
+use super::REASON_CHARS;
+use crate::{apply::rollout::PodView, build::ADMIN_PORT, validate::shorten};
 
 /// A pod answers within this, or not at all.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -31,8 +44,22 @@ const ALL: Duration = Duration::from_secs(10);
 /// Largest answer about tables that is read, bytes: a server has one table, of at most 32 sources, each of which may tell
 /// its message twice.
 const TABLES_BYTES_MAX: usize = 512 << 10;
-/// The same about the cache, which is a few numbers.
-const CACHE_BYTES_MAX: usize = 16 << 10;
+/// The same about the cache: numbers of an hour's minutes, and the keys of its hottest artifacts, of up to 1 KiB each.
+const CACHE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of an answer that are read at any time. Most answers have fewer.
+const SMALL_BYTES: usize = 16 << 10;
+/// Answers at once of which more than that is read.
+const LARGE: usize = 16;
+/// All answers that are being read, two of each pod, are no more than 40 MiB together.
+const _: () = assert!(
+    SERVERS * CONCURRENCY * 2 * SMALL_BYTES + LARGE * (TABLES_BYTES_MAX - SMALL_BYTES) <= 40 << 20
+);
+
+/// Conditions that a report may have: those of the table and of its cache.
+const CONDITIONS: usize = 16;
+/// Most sources of a table, and most characters of a source's name, as the definition of the resource has it.
+const SOURCES: usize = 32;
+const SOURCE_NAME_CHARS: usize = 63;
 
 /// What one pod said.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -82,6 +109,8 @@ pub(crate) struct Pods {
     client: Client<HttpConnector, Empty<Bytes>>,
     port: u16,
     servers: Arc<Semaphore>,
+    large: Arc<Semaphore>,
+    parsing: Arc<Mutex<()>>,
 }
 
 impl Pods {
@@ -92,11 +121,15 @@ impl Pods {
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(Duration::from_secs(90))
             .pool_max_idle_per_host(1)
+            // The least that there is, per connection. By itself it grows to fifty times as much with what comes.
+            .http1_max_buf_size(8 << 10)
             .build(connector);
         Self {
             client,
             port: port.unwrap_or(ADMIN_PORT),
             servers: Arc::new(Semaphore::new(SERVERS)),
+            large: Arc::new(Semaphore::new(LARGE)),
+            parsing: Arc::default(),
         }
     }
 
@@ -138,25 +171,29 @@ impl Pods {
             ip.to_owned()
         };
         let base = format!("http://{host}:{}/api/v1", self.port);
-        let (tables, cache) = tokio::join!(
-            self.get::<Vec<TableReport>>(token, format!("{base}/tables"), TABLES_BYTES_MAX),
-            self.get(token, format!("{base}/cache"), CACHE_BYTES_MAX),
+        let of_table = |tables: Vec<TableReport>| -> Vec<TableReport> {
+            let mut tables = tables.into_iter().filter(|table| table.table == path);
+            tables.next().map(bounded).into_iter().collect()
+        };
+        let tiers_of = |cache: CacheReport| CacheReport {
+            tiers: cache.tiers,
+            ..CacheReport::default()
+        };
+        (report.tables, report.cache) = tokio::join!(
+            self.get(token, format!("{base}/tables"), TABLES_BYTES_MAX, of_table),
+            self.get(token, format!("{base}/cache"), CACHE_BYTES_MAX, tiers_of),
         );
-        report.tables = tables.map(|mut tables| {
-            tables.retain(|table| table.table == path);
-            tables.shrink_to_fit();
-            tables
-        });
-        report.cache = cache;
         report
     }
 
-    async fn get<T: DeserializeOwned>(
+    /// Asks for `url`. Returns what `keep` makes of the answer.
+    async fn get<T: DeserializeOwned, K>(
         &self,
         token: &str,
         url: String,
         bytes_max: usize,
-    ) -> Option<T> {
+        keep: impl FnOnce(T) -> K,
+    ) -> Option<K> {
         let request = Request::get(&url)
             .header(header::AUTHORIZATION, format!("Bearer {token}"))
             .header(header::ACCEPT, "application/json")
@@ -172,117 +209,77 @@ impl Pods {
                 );
                 return None;
             }
-            let body = Limited::new(response.into_body(), bytes_max);
-            let read = body.collect().await.inspect_err(|error| {
-                tracing::debug!(url, error, "a pod's answer was not read to its end")
-            });
-            Some(read.ok()?.to_bytes())
+            let read = read(response.into_body(), bytes_max, &self.large).await;
+            if read.is_none() {
+                tracing::debug!(url, "a pod's answer was not read to its end");
+            }
+            read
         });
-        let bytes = answer.await.ok()??;
+        let (bytes, _place) = answer.await.ok()??;
+        let _turn = self.parsing.lock().await;
         serde_json::from_slice(&bytes)
             .inspect_err(|error| tracing::debug!(url, %error, "a pod's answer cannot be read"))
             .ok()
+            .map(keep)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpListener,
-    };
-
-    use super::*;
-
-    /// A pod that answers with these tables and this cache.
-    async fn answering(tables: Value, cache: Value) -> u16 {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let mut asked = vec![0; 4096];
-                let read = stream.read(&mut asked).await.unwrap();
-                let asked = String::from_utf8_lossy(&asked[..read]).into_owned();
-                let body = match asked.starts_with("GET /api/v1/tables ") {
-                    true => tables.to_string(),
-                    false => cache.to_string(),
-                };
-                let head = format!(
-                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                    body.len()
-                );
-                // Who asked may have heard enough.
-                let _ = stream.write_all((head + &body).as_bytes()).await;
-            }
-        });
-        port
-    }
-
-    async fn ask(tables: Value, cache: Value) -> PodReport {
-        let seen = json!({
-            "metadata": {"name": "t-0", "uid": "u"},
-            "status": {"phase": "Running", "podIP": "127.0.0.1"},
-        });
-        let pods = vec![PodView::of("t", &seen).unwrap()];
-        let asker = Pods::new(Some(answering(tables, cache).await));
-        let path = "main/docs/t".to_owned();
-        asker.ask(String::new(), path, pods).await.reports.remove(0)
-    }
-
-    #[tokio::test]
-    async fn what_a_pod_says_of_other_tables_is_dropped() {
-        let tables =
-            json!([{"table": "main/docs/x", "version": 1}, {"table": "main/docs/t", "version": 3}]);
-        let report = ask(tables, json!({})).await;
-        let [table] = &report.tables.as_ref().unwrap()[..] else {
-            panic!("{report:?}")
+/// Reads a body, and returns it with its place among those of which more than [`SMALL_BYTES`] are read. None of one that breaks off, or is longer than
+/// `bytes_max`.
+async fn read<B: Body<Data = Bytes> + Unpin>(
+    mut body: B,
+    bytes_max: usize,
+    large: &Semaphore,
+) -> Option<(Vec<u8>, Option<SemaphorePermit<'_>>)> {
+    let mut bytes = Vec::with_capacity(SMALL_BYTES);
+    let mut place = None;
+    while let Some(frame) = body.frame().await {
+        // Copied: a frame of a byte may hold a buffer of thousands.
+        let Ok(data) = frame.ok()?.into_data() else {
+            continue;
         };
-        assert_eq!(
-            (table.table.as_str(), table.version),
-            ("main/docs/t", Some(3))
-        );
-        assert!(report.cache.is_some());
+        let length = bytes.len() + data.len();
+        if length > bytes_max {
+            return None;
+        }
+        if length > SMALL_BYTES && place.is_none() {
+            place = Some(large.acquire().await.ok()?);
+            bytes.reserve_exact(bytes_max - bytes.len());
+        }
+        bytes.extend_from_slice(&data);
     }
+    Some((bytes, place))
+}
 
-    #[tokio::test]
-    async fn a_pod_that_says_too_much_said_nothing() {
-        let name = |length: usize| json!([{"table": "x".repeat(length)}]);
-        let report = ask(name(TABLES_BYTES_MAX - 100), json!({})).await;
-        assert_eq!(report.tables, Some(Vec::new()));
-        let padded = json!({"padding": "x".repeat(CACHE_BYTES_MAX)});
-        let report = ask(name(TABLES_BYTES_MAX), padded).await;
-        assert_eq!(
-            report,
-            PodReport::of(
-                &PodView::of("t", &json!({"metadata": {"name": "t-0", "uid": "u"}})).unwrap()
-            )
-        );
+/// Cuts what a pod says of its table to what a status may say: it is kept until the next answer.
+pub(super) fn bounded(mut table: TableReport) -> TableReport {
+    let word = |text: &mut String| *text = vdt_crds::shorten(text, REASON_CHARS);
+    let sentence = |text: &mut String| *text = shorten(text);
+    table.conditions.truncate(CONDITIONS);
+    table.conditions.shrink_to_fit();
+    for condition in &mut table.conditions {
+        word(&mut condition.type_);
+        word(&mut condition.status);
+        word(&mut condition.reason);
+        sentence(&mut condition.message);
     }
-
-    #[tokio::test]
-    async fn many_pods_that_hang_are_given_up_together() {
-        // Takes connections and never answers.
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let pods: Vec<PodView> = (0..200)
-            .map(|ordinal| {
-                let seen = json!({
-                    "metadata": {"name": format!("t-{ordinal}"), "uid": "u"},
-                    "status": {"phase": "Running", "podIP": "127.0.0.1"},
-                });
-                PodView::of("t", &seen).unwrap()
-            })
-            .collect();
-        let asker = Pods::new(Some(listener.local_addr().unwrap().port()));
-        tokio::time::pause();
-        let Answer { reports, took } = asker.ask(String::new(), String::new(), pods.clone()).await;
-        assert!(took <= ALL + Duration::from_millis(1));
-        assert_eq!(reports.len(), 200);
-        assert!(
-            reports
-                .iter()
-                .zip(&pods)
-                .all(|(report, pod)| report.pod == pod.name && report.tables.is_none())
-        );
+    // Names are there once, or the API server would take none of the status.
+    let mut names = BTreeSet::new();
+    table.sources.retain(|source| {
+        let name = &source.status.name;
+        name.chars().count() <= SOURCE_NAME_CHARS && names.insert(name.clone())
+    });
+    table.sources.truncate(SOURCES);
+    table.sources.shrink_to_fit();
+    for source in &mut table.sources {
+        source.skipped.clear();
+        source.status.reason.iter_mut().for_each(word);
+        source.status.message.iter_mut().for_each(sentence);
     }
+    let manifest = table.manifest.iter_mut();
+    for refused in manifest.filter_map(|manifest| manifest.refused.as_mut()) {
+        word(&mut refused.reason);
+        sentence(&mut refused.message);
+    }
+    table
 }

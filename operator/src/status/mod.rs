@@ -26,17 +26,15 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
     jiff::Timestamp,
 };
-use vdt_crds::{
-    ConditionStatus, VirtualTableStatus,
-    status::{condition, reason},
-};
+use vdt_crds::{ConditionStatus, VirtualTableStatus};
 
-use crate::{apply::rollout::PodView, status::gather::PodReport, validate::Refusal};
+use crate::{apply::rollout::PodView, held::Held, status::gather::PodReport, validate::Refusal};
 
 use conditions::{
-    Draft, available, cache_ready, draining, progress, schema_accepted, sources_ready, table_ready,
+    Draft, available, cache_ready, progress, reconciling, schema_accepted, sources_ready, stalled,
+    table_ready,
 };
-use said::{Followed, followed, sources, table_reports};
+use said::{Followed, followed, newest_report, sources};
 
 /// Reason: pods are replaced, one after the other.
 pub(crate) const ROLLING_OUT: &str = "RollingOut";
@@ -54,8 +52,6 @@ pub(crate) const POD_FAILED: &str = "PodFailed";
 pub(crate) const SCALED_TO_ZERO: &str = "ScaledToZero";
 /// Reason: no pod said anything about it.
 pub(crate) const UNKNOWN: &str = "NotReported";
-/// Reason: `vdt.io/paused` is set.
-pub(crate) const PAUSED: &str = "Paused";
 /// Reason: the API server did not take something; it is tried again.
 pub(crate) const APPLY_FAILED: &str = "ApplyFailed";
 
@@ -91,10 +87,10 @@ pub(crate) struct Observed<'a> {
     pub(crate) waiting: Option<&'a str>,
     /// A reference that leads nowhere: reason, message.
     pub(crate) missing: Option<(&'static str, String)>,
-    /// Changes are stopped: [`reason::SUSPENDED`] or [`PAUSED`].
-    pub(crate) held: Option<&'static str>,
+    /// Why changes are stopped, if they are.
+    pub(crate) held: Option<Held>,
     /// Conditions beyond those that every table has.
-    pub(crate) others: Vec<(&'static str, ConditionStatus, &'static str, String)>,
+    pub(crate) problems: Vec<Problem>,
     /// Where readers connect.
     pub(crate) endpoint: Option<String>,
     /// Selects the pods.
@@ -112,6 +108,17 @@ pub(crate) struct Absent<'a> {
     pub(crate) pod: &'a str,
     /// Name of the StatefulSet.
     pub(crate) set: &'a str,
+}
+
+/// A condition that is there only while something is not as it should be.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    /// Type of the condition. It is `False`.
+    pub(crate) condition: &'static str,
+    /// Its reason.
+    pub(crate) reason: &'static str,
+    /// Its message, for people.
+    pub(crate) message: String,
 }
 
 /// Computes the status. `last` is the one that is written now.
@@ -134,57 +141,18 @@ pub(crate) fn compute(
     let followed = followed(observed);
     let progress = progress(observed);
     drafts.insert(0, table_ready(observed, progress.as_ref(), &drafts));
-    if let Followed::Refused(refused) = &followed
-        && refused.reason == reason::INVALID_SPEC
-    {
-        drafts.push(Draft::new(
-            condition::STALLED,
-            ConditionStatus::True,
-            refused.reason.as_str(),
-            &refused.message,
-        ));
-    } else if let Some(refusal) = observed.refusal {
-        drafts.push(Draft::new(
-            condition::STALLED,
-            ConditionStatus::True,
-            refusal.reason,
-            &refusal.message,
-        ));
-    } else if let Some((reason, message)) = progress {
-        drafts.push(Draft::new(
-            condition::RECONCILING,
-            ConditionStatus::True,
-            reason,
-            message,
-        ));
-    } else if let Followed::Not(message) = &followed {
-        drafts.push(Draft::new(
-            condition::RECONCILING,
-            ConditionStatus::True,
-            FOLLOWING,
-            message,
-        ));
-    } else if let Some(message) = draining(observed) {
-        drafts.push(Draft::new(
-            condition::RECONCILING,
-            ConditionStatus::True,
-            ROLLING_OUT,
-            message,
-        ));
-    }
+    drafts.extend(
+        stalled(observed, &followed).or_else(|| reconciling(observed, progress, &followed)),
+    );
     let generation = match followed {
         Followed::Not(_) => last.observed_generation,
         Followed::All | Followed::Refused(_) => observed.generation,
     };
-    for (kind, status, reason, message) in &observed.others {
-        drafts.push(Draft::new(kind, *status, *reason, message));
-    }
-    let report = table_reports(observed).max_by_key(|report| report.version);
-    let counts = if observed.may_count && report.is_some() {
-        report
-    } else {
-        None
-    };
+    drafts.extend(observed.problems.iter().map(|problem| {
+        let status = ConditionStatus::False;
+        Draft::new(problem.condition, status, problem.reason, &problem.message)
+    }));
+    let counts = newest_report(observed).filter(|_| observed.may_count);
     VirtualTableStatus {
         conditions: drafts
             .into_iter()
@@ -193,10 +161,7 @@ pub(crate) fn compute(
         observed_generation: generation,
         replicas: Some(count(observed.pods.len())),
         ready_replicas: Some(count(ready)),
-        updated_replicas: observed
-            .updated
-            .map(|updated| i32::try_from(updated).unwrap_or(i32::MAX))
-            .or(last.updated_replicas),
+        updated_replicas: observed.updated.map(count).or(last.updated_replicas),
         selector: Some(observed.selector.clone()),
         endpoint: observed.endpoint.clone(),
         artifacts: counts
@@ -213,8 +178,8 @@ pub(crate) fn compute(
     }
 }
 
-fn count(number: usize) -> i32 {
-    i32::try_from(number).unwrap_or(i32::MAX)
+fn count(number: impl TryInto<i32>) -> i32 {
+    number.try_into().unwrap_or(i32::MAX)
 }
 
 /// Gives a condition its times: the old one while the status stays as it is.

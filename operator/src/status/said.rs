@@ -7,12 +7,7 @@ use vdt_crds::{
     api::{RESTART_NEEDED, RefusedManifest, TableReport},
 };
 
-use super::{Observed, REASON_CHARS};
-use crate::validate::shorten;
-
-/// Most sources of a table, and most characters of a source's name, as the definition of the resource has it.
-const SOURCES: usize = 32;
-const SOURCE_NAME_CHARS: usize = 63;
+use super::Observed;
 
 /// The reports of this table, from every pod that answered.
 pub(super) fn table_reports<'a>(observed: &Observed<'a>) -> impl Iterator<Item = &'a TableReport> {
@@ -84,33 +79,25 @@ pub(super) fn conditions<'a>(observed: &Observed<'a>, kind: &'static str) -> Vec
         .collect()
 }
 
-/// The sources as the pod with the latest version last checked them. What one says that is as it was waits its turn: it holds counts. Texts are cut and
-/// names are there once, or the API server would take none of the status.
+/// What the pod with the latest version said.
+pub(super) fn newest_report<'a>(observed: &Observed<'a>) -> Option<&'a TableReport> {
+    table_reports(observed).max_by_key(|report| report.version)
+}
+
+/// The sources as the pod with the latest version last checked them. What one says that is as it was waits its turn: it holds counts.
 pub(super) fn sources(observed: &Observed<'_>, last: &VirtualTableStatus) -> Vec<SourceStatus> {
-    let Some(report) = table_reports(observed).max_by_key(|report| report.version) else {
+    let Some(report) = newest_report(observed) else {
         return last.sources.clone();
     };
-    let mut all: Vec<SourceStatus> = Vec::new();
-    for said in report.sources.iter().map(|source| &source.status) {
-        let is_named = all.iter().any(|one| one.name == said.name);
-        if is_named || said.name.chars().count() > SOURCE_NAME_CHARS || all.len() == SOURCES {
-            continue;
-        }
-        let mut source = SourceStatus {
-            reason: said
-                .reason
-                .as_deref()
-                .map(|reason| vdt_crds::shorten(reason, REASON_CHARS)),
-            message: said.message.as_deref().map(shorten),
-            ..said.clone()
-        };
+    let said = report.sources.iter().map(|source| source.status.clone());
+    said.map(|mut source| {
         let before = last.sources.iter().find(|one| one.name == source.name);
         if let Some(before) = before.filter(|_| !observed.may_count)
             && (before.status, &before.reason) == (source.status, &source.reason)
         {
             source.message.clone_from(&before.message);
         }
-        all.push(source);
-    }
-    all
+        source
+    })
+    .collect()
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use futures::TryStreamExt;
@@ -16,6 +16,7 @@ use kube::{
         watcher::{self, Event},
     },
 };
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use super::{Queue, config};
@@ -46,8 +47,8 @@ struct Seen {
 }
 
 impl Seen {
-    /// Heeds what a watch tells. Returns whether a node went.
-    fn heed<N: ResourceExt>(&mut self, event: &Event<N>, nodes: &Nodes, now: Timestamp) -> bool {
+    /// Observes what a watch tells. Returns whether a node went.
+    fn observe<N: ResourceExt>(&mut self, event: &Event<N>, nodes: &Nodes, now: Timestamp) -> bool {
         match event {
             Event::Init => self.listed.clear(),
             Event::Apply(node) | Event::InitApply(node) => {
@@ -83,7 +84,7 @@ impl Seen {
 impl Nodes {
     /// Returns when the node with a label was deleted, if it was and did not come back.
     pub(crate) fn gone_since(&self, place: &Place) -> Option<Timestamp> {
-        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = self.gone.lock();
         gone.get(place).copied()
     }
 
@@ -95,7 +96,7 @@ impl Nodes {
 
     /// The same for the labels that it alone has.
     fn see_places(&self, places: &[Place], gone_since: Option<Timestamp>) {
-        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gone = self.gone.lock();
         for place in places {
             match gone_since {
                 Some(time) => drop(gone.insert(place.clone(), time)),
@@ -139,7 +140,7 @@ pub(super) fn start(
         loop {
             match stream.try_next().await {
                 Ok(Some(event)) => {
-                    if seen.heed(&event, &nodes, Timestamp::now()) {
+                    if seen.observe(&event, &nodes, Timestamp::now()) {
                         queue.send_all(&tables);
                     }
                 }
@@ -194,11 +195,11 @@ mod tests {
         let (nodes, mut seen) = (Nodes::default(), Seen::default());
         let (first, later) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(9).unwrap());
         let mut list = |names: &[&str], now| {
-            seen.heed(&Event::<Node>::Init, &nodes, now);
+            seen.observe(&Event::<Node>::Init, &nodes, now);
             for name in names {
-                assert!(!seen.heed(&Event::InitApply(node(name)), &nodes, now));
+                assert!(!seen.observe(&Event::InitApply(node(name)), &nodes, now));
             }
-            seen.heed(&Event::<Node>::InitDone, &nodes, now)
+            seen.observe(&Event::<Node>::InitDone, &nodes, now)
         };
         let gone = |name: &str| nodes.gone_since(&(HOSTNAME.to_owned(), name.to_owned()));
         assert!(!list(&["a", "b"], first));
@@ -218,7 +219,7 @@ mod tests {
         for number in 0..GONE_MAX + 5 {
             nodes.see_places(&[place(number)], Some(time(number)));
         }
-        assert_eq!(nodes.gone.lock().unwrap().len(), GONE_MAX);
+        assert_eq!(nodes.gone.lock().len(), GONE_MAX);
         assert_eq!(nodes.gone_since(&place(4)), None);
         for number in [5, GONE_MAX + 4] {
             assert_eq!(nodes.gone_since(&place(number)), Some(time(number)));

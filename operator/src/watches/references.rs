@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use futures::TryStreamExt;
@@ -14,6 +14,7 @@ use kube::{
         watcher::{self, Event},
     },
 };
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use super::{Queue, Scope, config, table_ref};
@@ -34,7 +35,7 @@ impl ReferenceIndex {
         namespace: &str,
         references: &BTreeSet<(&'static str, String)>,
     ) {
-        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut index = self.index.lock();
         index.retain(|(kind, of, name), tables| {
             if of == namespace
                 && !references
@@ -53,14 +54,14 @@ impl ReferenceIndex {
 
     /// Returns how often something that a table refers to has changed since that was last [settled](Self::settle); none if it did not.
     pub(crate) fn changed(&self, table: &str, namespace: &str) -> Option<u64> {
-        let changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = self.changed.lock();
         let key = (namespace.to_owned(), table.to_owned());
         changed.get(&key).copied()
     }
 
     /// Takes down that what was changed is known now. What changed since `seen` was asked for is not.
     pub(crate) fn settle(&self, table: &str, namespace: &str, seen: u64) {
-        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = self.changed.lock();
         let key = (namespace.to_owned(), table.to_owned());
         if changed.get(&key) == Some(&seen) {
             changed.remove(&key);
@@ -70,19 +71,19 @@ impl ReferenceIndex {
     /// Drops everything about a table.
     pub(crate) fn forget(&self, table: &str, namespace: &str) {
         self.set(table, namespace, &BTreeSet::new());
-        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = self.changed.lock();
         changed.remove(&(namespace.to_owned(), table.to_owned()));
     }
 
     fn change(&self, table: &str, namespace: &str) {
-        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = self.changed.lock();
         let key = (namespace.to_owned(), table.to_owned());
         *changed.entry(key).or_default() += 1;
     }
 
     /// Returns the tables that refer to an object.
     fn tables(&self, kind: &str, namespace: &str, name: &str) -> Vec<String> {
-        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = self.index.lock();
         let key = (kind.to_owned(), namespace.to_owned(), name.to_owned());
         index.get(&key).into_iter().flatten().cloned().collect()
     }

@@ -42,7 +42,7 @@ pub(super) fn start(
         let mut stream = Box::pin(reflector::reflector(writer, stream));
         while let Some(event) = stream.next().await {
             match event {
-                Ok(event) => acted_upon.heed(event, &all, &queue),
+                Ok(event) => acted_upon.observe(event, &all, &queue),
                 Err(error) => tracing::warn!(
                     kind = "VirtualTable",
                     error = vdt_crds::chain(&error),
@@ -63,7 +63,7 @@ struct ActedUpon(HashMap<TableRef, Seen>);
 
 impl ActedUpon {
     /// Puts a table into the queue if something changed that is acted upon. Our own writes of status are not.
-    fn heed(&mut self, event: Event<DynamicObject>, all: &Store<DynamicObject>, queue: &Queue) {
+    fn observe(&mut self, event: Event<DynamicObject>, all: &Store<DynamicObject>, queue: &Queue) {
         match event {
             Event::Apply(table) => {
                 let key = ObjectRef::from_obj_with(&table, table_resource());
@@ -108,14 +108,14 @@ mod tests {
         let (queue, mut queued) = queue();
         let all = filled(&table_resource(), vec![table("a", 1)]);
         let mut acted_upon = ActedUpon::default();
-        acted_upon.heed(Event::Apply(table("a", 1)), &all, &queue);
+        acted_upon.observe(Event::Apply(table("a", 1)), &all, &queue);
         assert_eq!(queued.try_recv().unwrap().name, "manuals");
-        acted_upon.heed(Event::Apply(table("a", 1)), &all, &queue);
+        acted_upon.observe(Event::Apply(table("a", 1)), &all, &queue);
         assert!(queued.try_recv().is_err());
-        acted_upon.heed(Event::Apply(table("a", 2)), &all, &queue);
+        acted_upon.observe(Event::Apply(table("a", 2)), &all, &queue);
         assert!(queued.try_recv().is_ok());
         // A new list says nothing of what is acted upon, so all are queued.
-        acted_upon.heed(Event::InitDone, &all, &queue);
+        acted_upon.observe(Event::InitDone, &all, &queue);
         assert!(queued.try_recv().is_ok() && queued.try_recv().is_err());
     }
 
@@ -125,14 +125,14 @@ mod tests {
             let (queue, mut queued) = queue();
             let none = filled(&table_resource(), Vec::new());
             let mut acted_upon = ActedUpon::default();
-            acted_upon.heed(Event::Apply(table("a", 1)), &none, &queue);
+            acted_upon.observe(Event::Apply(table("a", 1)), &none, &queue);
             assert!(queued.try_recv().is_ok());
             if is_listed_in_between {
-                acted_upon.heed(Event::Init, &none, &queue);
-                acted_upon.heed(Event::InitDone, &none, &queue);
+                acted_upon.observe(Event::Init, &none, &queue);
+                acted_upon.observe(Event::InitDone, &none, &queue);
                 assert!(acted_upon.0.is_empty());
             }
-            acted_upon.heed(Event::Apply(table("b", 1)), &none, &queue);
+            acted_upon.observe(Event::Apply(table("b", 1)), &none, &queue);
             assert!(queued.try_recv().is_ok());
         }
     }

@@ -1,11 +1,8 @@
 //! Kinds that the cluster does not have: one table finds out, and all others believe it for a while. Nothing tells when a definition is made.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::build::Kind;
@@ -20,13 +17,13 @@ pub(crate) struct Undefined(Mutex<HashMap<Kind, Instant>>);
 impl Undefined {
     /// Takes down that the cluster does not have a kind.
     pub(crate) fn tell(&self, kind: Kind) {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.0.lock();
         told.insert(kind, Instant::now());
     }
 
     /// Says whether the cluster does not have a kind, as far as is known.
     pub(crate) fn has(&self, kind: Kind) -> bool {
-        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = self.0.lock();
         told.get(&kind)
             .is_some_and(|told| told.elapsed() < BELIEVED)
     }

@@ -1,4 +1,4 @@
-//! Claims against a played API server: which of them go, which get an owner, and that none goes on the word of a store.
+//! Claims against a fake API server: which of them go, which get an owner, and that none goes on the word of a store.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::{
         rollout::PodView,
         tests::{cluster, owner, ready_pod},
     },
-    played::{Calls, played},
+    fake_api::{Calls, fake_api},
     watches::{Nodes, Watches},
 };
 
@@ -62,7 +62,7 @@ async fn heal_pinned(
         .iter()
         .map(|name| json!({"metadata": {"name": name}}))
         .collect();
-    let (client, calls) = played(move |_, path| {
+    let (client, calls) = fake_api(move |_, path| {
         let terms =
             json!([{"matchExpressions": [{"key": key, "operator": "In", "values": ["n1", "n2"]}]}]);
         if path.starts_with("/api/v1/persistentvolumes/") {
@@ -103,7 +103,7 @@ async fn heal_pinned(
     spec.cache.disk.volume.kind = VolumeType::PersistentVolumeClaim;
     let now: Timestamp = "2026-11-24T10:10:00Z".parse().unwrap();
     cluster(&client, &watches)
-        .tend_claims(&spec, &pods, now)
+        .reconcile_claims(&spec, &pods, now)
         .await
         .unwrap();
     writes(&calls)
@@ -197,7 +197,7 @@ async fn tend(replicas: u32, there: &[usize], is_owned: bool, generation: i64) -
             "metadata": {"name": name, "namespace": "docs", "uid": name, "resourceVersion": "7", "labels": labels, "ownerReferences": owners}})
     };
     let live = move |name: &str| claim(name, "cache");
-    let (client, calls) = played(move |_, path| match path.rsplit_once('/').unwrap().1 {
+    let (client, calls) = fake_api(move |_, path| match path.rsplit_once('/').unwrap().1 {
         "manuals" => {
             let (code, mut table) = owner();
             table["metadata"]["generation"] = generation.into();
@@ -223,7 +223,7 @@ async fn tend(replicas: u32, there: &[usize], is_owned: bool, generation: i64) -
     };
     spec.cache.disk.volume.kind = VolumeType::PersistentVolumeClaim;
     cluster(&client, &watches)
-        .tend_claims(&spec, &pods, Timestamp::UNIX_EPOCH)
+        .reconcile_claims(&spec, &pods, Timestamp::UNIX_EPOCH)
         .await
         .unwrap();
     let mut writes = writes(&calls);
@@ -275,6 +275,6 @@ async fn caches_of_a_table_that_sleeps_are_counted_and_no_other_claims() {
         all.map(|claim| (Kind::PersistentVolumeClaim, claim))
             .to_vec(),
     );
-    let (client, _) = played(|_, _| owner());
+    let (client, _) = fake_api(|_, _| owner());
     assert_eq!(cluster(&client, &watches).caches(), 3);
 }

@@ -1,4 +1,4 @@
-//! Pods against a played API server: what they are asked for, and what is written down of it.
+//! Pods against a fake API server: what they are asked for, and what is written down of it.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,7 @@ use kube::Client;
 use super::*;
 use crate::{
     apply::tests::{cluster, count, owner, ready_pod},
-    played::{Calls, played, played_with, refusal},
+    fake_api::{Calls, fake_api, fake_api_with, refusal},
     watches::Watches,
 };
 
@@ -25,7 +25,7 @@ fn three_pods(resize: (u16, Value)) -> (Client, Calls, There) {
             .collect(),
     ));
     let pods = there.clone();
-    let (client, calls) = played_with(move |method, path, sent| {
+    let (client, calls) = fake_api_with(move |method, path, sent| {
         let mut there = pods.lock().unwrap();
         if path.ends_with("/virtualtables/manuals") {
             return owner();
@@ -208,7 +208,7 @@ async fn a_suspend_is_not_written_over_what_it_has_not_seen() {
     let owners = json!([{"apiVersion": "vdt.io/v1alpha1", "kind": "VirtualTable", "name": "manuals", "uid": "owner"}]);
     let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"tables.yaml": "---\nspec: {}\n"},
         "metadata": {"name": "manuals-config-v1", "namespace": "docs", "uid": "c", "resourceVersion": "7", "ownerReferences": owners}});
-    let (client, calls) = played(|_, _| refusal(409, "Conflict"));
+    let (client, calls) = fake_api(|_, _| refusal(409, "Conflict"));
     let watches = Watches::of(vec![(Kind::ConfigMap, config)]);
     let error = cluster(&client, &watches).suspend().await.unwrap_err();
     assert!(matches!(error, ApplyError::Api { .. }), "{error}");
@@ -244,7 +244,7 @@ async fn pods_of_a_set_that_no_store_has_are_seen_once_it_was_read() {
     let mut pod = ready_pod(0);
     pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "manuals", "uid": "mine", "controller": true}]);
     pod["metadata"]["labels"][names::INSTANCE] = "manuals".into();
-    let (client, _) = played(|_, _| refusal(404, "NotFound"));
+    let (client, _) = fake_api(|_, _| refusal(404, "NotFound"));
     let mut watches = Watches::of(Vec::new());
     let pods = vec![serde_json::from_value(pod).unwrap()];
     watches.pods = crate::watches::filled(&pod_resource(), pods);
@@ -259,7 +259,7 @@ async fn a_pod_that_was_made_anew_since_is_not_touched_and_no_failure() {
     let another = json!({"kind": "Status", "status": "Failure", "reason": "Invalid", "code": 422, "message": "field is immutable",
         "details": {"causes": [{"reason": "FieldValueInvalid", "message": "field is immutable", "field": "metadata.uid"}]}});
     for (answer, is_failure) in [((422, another), false), (refusal(422, "Invalid"), true)] {
-        let (client, _) = played(move |_, _| answer.clone());
+        let (client, _) = fake_api(move |_, _| answer.clone());
         let watches = Watches::of(Vec::new());
         let cluster = cluster(&client, &watches);
         let pod = serde_json::from_value(ready_pod(0)).unwrap();

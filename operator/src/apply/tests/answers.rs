@@ -1,6 +1,7 @@
 //! What the API server answers to one child, and what becomes of the others.
 
 use super::*;
+use crate::watches::filled;
 
 #[tokio::test]
 async fn a_child_on_its_way_out_holds_up_no_other_but_pods_that_need_it() {
@@ -10,7 +11,7 @@ async fn a_child_on_its_way_out_holds_up_no_other_but_pods_that_need_it() {
             "uid": "u", "resourceVersion": "7", "deletionTimestamp": "2026-01-01T00:00:00Z", "ownerReferences": owners}})
     };
     for (kind, holds_pods) in [(Kind::Service, false), (Kind::StatefulSet, true)] {
-        let (client, calls) = played(|method, _| match method {
+        let (client, calls) = fake_api(|method, _| match method {
             "GET" => not_found(),
             _ => (200, service("u")),
         });
@@ -33,7 +34,7 @@ async fn a_child_on_its_way_out_holds_up_no_other_but_pods_that_need_it() {
 /// What comes of a child that the API server answers with a code and a message.
 async fn answered(code: u16, message: &str) -> Option<String> {
     let message = message.to_owned();
-    let (client, _) = played(move |method, _| {
+    let (client, _) = fake_api(move |method, _| {
         let (found, mut answer) = refusal(code, "Invalid");
         answer["message"] = message.as_str().into();
         match method {
@@ -89,7 +90,7 @@ async fn a_kind_that_not_every_cluster_has_is_put_back_where_it_is_watched() {
     };
     for (is_watched, patches) in [(true, 1), (false, 0)] {
         let made = monitor("admin");
-        let (client, calls) = played(move |_, _| (200, made.clone()));
+        let (client, calls) = fake_api(move |_, _| (200, made.clone()));
         let mut watches = Watches::of(Vec::new());
         if is_watched {
             let seen = serde_json::from_value(monitor("other")).unwrap();
@@ -132,7 +133,7 @@ async fn a_namespace_that_is_gone_or_goes_takes_nothing_and_is_no_failure() {
         answer["kind"] = "Status".into();
         answer["status"] = "Failure".into();
         answer["message"] = "no".into();
-        let (client, calls) = played(move |method, _| match method {
+        let (client, calls) = fake_api(move |method, _| match method {
             "GET" => not_found(),
             _ => (code, answer.clone()),
         });
@@ -150,7 +151,7 @@ async fn a_table_that_leaves_its_children_behind_makes_no_other_one() {
     left["metadata"]["managedFields"] =
         json!([{"manager": "vdt-operator", "operation": "Apply", "apiVersion": "v1"}]);
     let seen = left.clone();
-    let (client, calls) = played(move |method, path| match method {
+    let (client, calls) = fake_api(move |method, path| match method {
         "GET" if path.ends_with("/services/manuals") => (200, left.clone()),
         "GET" => not_found(),
         _ => (200, service("u")),
@@ -166,7 +167,7 @@ async fn a_set_is_not_made_beside_a_config_that_is_on_its_way_out() {
     let owners = json!([{"apiVersion": "vdt.io/v1alpha1", "kind": "VirtualTable", "name": "manuals", "uid": "owner"}]);
     let going = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "manuals", "namespace": "docs",
         "uid": "u", "resourceVersion": "7", "deletionTimestamp": "2026-01-01T00:00:00Z", "ownerReferences": owners}});
-    let (client, calls) = played(|method, _| match method {
+    let (client, calls) = fake_api(|method, _| match method {
         "GET" => not_found(),
         _ => (200, service("u")),
     });

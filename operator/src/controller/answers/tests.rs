@@ -13,9 +13,9 @@ use super::*;
 use crate::{
     build::{Kind, Shipped},
     controller::reconcile,
+    fake_api::{Calls, fake_api_with, not_found},
     metrics::Metrics,
     names,
-    played::{Calls, not_found, played_with},
     status::gather::Pods,
     token::Signer,
     watches::{Watches, filled, pod_resource, table_ref},
@@ -38,7 +38,7 @@ fn context(watches: Watches, port: u16) -> (Arc<Context>, Calls) {
 
 /// The same where there is a StatefulSet.
 fn context_with(watches: Watches, port: u16, set: Option<Value>) -> (Arc<Context>, Calls) {
-    let (client, calls) = played_with(move |method, path, sent| match (method, &set) {
+    let (client, calls) = fake_api_with(move |method, path, sent| match (method, &set) {
         ("GET", Some(set)) if path.ends_with("/statefulsets/minimal") => (200, set.clone()),
         ("GET", _) => not_found(),
         _ => (200, sent.clone()),
@@ -62,7 +62,7 @@ fn context_with(watches: Watches, port: u16, set: Option<Value>) -> (Arc<Context
         metrics: Metrics::new(&mut Registry::default(), 8),
         ending: CancellationToken::new(),
         lease: Duration::from_secs(15),
-        memory: std::sync::Mutex::new(HashMap::new()),
+        memory: parking_lot::Mutex::new(HashMap::new()),
     };
     (Arc::new(context), calls)
 }

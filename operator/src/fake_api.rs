@@ -1,4 +1,4 @@
-//! A played API server: what was asked, and answers that a test makes up.
+//! A fake API server: what was asked, and answers that a test makes up.
 
 use std::{
     convert::Infallible,
@@ -17,14 +17,14 @@ pub(crate) type Calls = Arc<Mutex<Vec<(String, Value)>>>;
 pub(crate) const HANGS: u16 = 0;
 
 /// A client whose requests are answered by `answer`, and what was asked.
-pub(crate) fn played(
+pub(crate) fn fake_api(
     answer: impl Fn(&str, &str) -> (u16, Value) + Clone + Send + Sync + 'static,
 ) -> (Client, Calls) {
-    played_with(move |method, path, _| answer(method, path))
+    fake_api_with(move |method, path, _| answer(method, path))
 }
 
 /// The same where an answer depends on what was sent.
-pub(crate) fn played_with(
+pub(crate) fn fake_api_with(
     answer: impl Fn(&str, &str, &Value) -> (u16, Value) + Clone + Send + Sync + 'static,
 ) -> (Client, Calls) {
     let calls = Calls::default();

@@ -14,19 +14,15 @@
 
 use std::time::Duration;
 
-use kube::{
-    Api, ResourceExt,
-    api::{DynamicObject, Patch, PatchParams},
-    runtime::events::EventType,
-};
+use kube::{ResourceExt, runtime::events::EventType};
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::{LookError, look::Look, memory::Memory};
-use crate::{apply::ApplyError, build::Kind, names, status::PAUSED};
+use crate::{apply::ApplyError, build::Kind, held::Held, names, status::Problem};
 
 /// Reason: another operator acts upon the table too.
-pub(super) const OVERLAP: &str = "OperatorsOverlap";
+const OVERLAP: &str = "OperatorsOverlap";
 
 /// An operator that lives puts its name back within this, or within [`answer`] where leases run longer: drift is repaired in less than a second, but one that
 /// crashed is followed by its next replica only when its lease has run out.
@@ -148,7 +144,7 @@ impl Look<'_> {
     /// Returns how long the table is left alone, if another operator acts upon it or may do so.
     pub(super) async fn is_anothers(
         &self,
-        held: Option<&'static str>,
+        held: Option<Held>,
         memory: &mut Memory,
     ) -> Result<Option<Duration>, LookError> {
         let own = self.context.shipped.operator.as_str();
@@ -157,7 +153,7 @@ impl Look<'_> {
         let version = seen.as_ref().and_then(|seen| seen.version.clone());
         let is_contested = seen.as_ref().is_some_and(|seen| seen.operator != own);
         // Nothing of a table that is paused is written: who is named there has it.
-        if held == Some(PAUSED) {
+        if held == Some(Held::Paused) {
             return Ok(is_contested.then_some(RETRY));
         }
         let answer = answer(self.context.lease);
@@ -194,6 +190,18 @@ impl Look<'_> {
         }
     }
 
+    /// Says that another operator acts upon the table too, if one does.
+    pub(super) fn overlap(&self, memory: &Memory) -> Option<Problem> {
+        let (other, own) = (memory.hold.other()?, &self.context.shipped.operator);
+        Some(Problem {
+            condition: "SoleOperator",
+            reason: OVERLAP,
+            message: format!(
+                "operator {other} acts upon this table as well as {own}, which goes on: their scopes overlap"
+            ),
+        })
+    }
+
     /// Says whether another operator is named at the table: it waits for an answer.
     pub(super) fn is_contested(&self) -> bool {
         self.name_seen()
@@ -219,26 +227,18 @@ impl Look<'_> {
         own: &str,
         version: Option<String>,
     ) -> Result<bool, LookError> {
-        let kind = Kind::ConfigMap;
-        let api: Api<DynamicObject> = Api::namespaced_with(
-            self.context.client.clone(),
-            self.namespace,
-            &kind.resource(),
-        );
         let metadata = json!({"resourceVersion": version, "annotations": {names::ACTING: own}});
-        let params = PatchParams {
-            field_manager: Some(names::FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        let patch = Patch::Merge(json!({"metadata": metadata}));
-        match api.patch(config, &params, &patch).await {
+        let patch = json!({"metadata": metadata});
+        match self.cluster().merge(Kind::ConfigMap, config, &patch).await {
             Ok(_) => Ok(true),
-            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
-                Ok(false)
-            }
-            Err(error) => Err(ApplyError::api("patch", kind.as_str(), config)(error).into()),
+            Err(ApplyError::Api { source, .. }) if is_gone_or_newer(&source) => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
+}
+
+fn is_gone_or_newer(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.is_conflict() || status.is_not_found())
 }
 
 #[cfg(test)]
@@ -247,12 +247,12 @@ mod tests {
 
     /// The ConfigMap of a table, and what operators do to it in turns.
     #[derive(Default)]
-    struct Played {
+    struct SharedConfigMap {
         operator: Option<String>,
         version: u32,
     }
 
-    impl Played {
+    impl SharedConfigMap {
         fn look(&mut self, hold: &mut Hold, own: &str) -> Turn {
             let name = |operator: &String| Name {
                 operator: operator.clone(),
@@ -274,7 +274,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_there_goes_on_and_the_newcomer_leaves_the_table_alone() {
-        let mut table = Played::default();
+        let mut table = SharedConfigMap::default();
         let (mut a, mut b) = (Hold::default(), Hold::default());
         assert_eq!(table.look(&mut a, "a"), Turn::Act);
         assert_eq!(table.look(&mut b, "b"), Turn::Ask);
@@ -320,7 +320,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn two_that_hold_a_table_do_not_fight_without_end() {
-        let mut table = Played::default();
+        let mut table = SharedConfigMap::default();
         let ours = || Hold {
             state: State::Ours(None),
             other: None,
