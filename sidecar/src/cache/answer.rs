@@ -13,7 +13,7 @@ use object_store::{
     Attributes, Error, GetOptions, GetRange, GetResult, GetResultPayload, ObjectMeta,
     ObjectStoreExt, Result, path::Path,
 };
-use vdt_rope::ReadContext;
+use vdt_rope::{ReadContext, requested_range};
 
 use super::{
     CacheStore,
@@ -246,13 +246,7 @@ impl CacheStore {
             options.if_match = Some("*".to_owned());
         }
         let size = read.object.size;
-        let range = match &options.range {
-            Some(range) => range.as_range(size).map_err(|error| Error::Generic {
-                store: STORE,
-                source: Box::new(error),
-            })?,
-            None => 0..size,
-        };
+        let range = requested_range(&options, size, STORE)?;
         let answer = |meta: ObjectMeta, range, body| GetResult {
             payload: GetResultPayload::Stream(body),
             meta,

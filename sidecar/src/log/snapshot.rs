@@ -11,7 +11,7 @@ use object_store::{
 };
 use serde::Deserialize;
 use tokio::time::Instant;
-use vdt_rope::unquoted;
+use vdt_rope::{requested_range, unquoted};
 
 use super::attempt::{Begin, Heard};
 
@@ -272,16 +272,8 @@ impl Object {
     /// Answers a read of it.
     pub(super) fn answer(&self, options: &GetOptions) -> Result<GetResult> {
         options.check_preconditions(&self.meta)?;
-        let range = match &options.range {
-            None => 0..self.meta.size,
-            Some(range) => range
-                .as_range(self.meta.size)
-                .map_err(|error| Error::Generic {
-                    store: "LogStore",
-                    source: Box::new(error),
-                })?,
-        };
-        // In bounds: `as_range` cuts to the size, which is that of the body.
+        let range = requested_range(options, self.meta.size, "LogStore")?;
+        // In bounds: it is cut to the size, which is that of the body.
         let body = self.body.slice(range.start as usize..range.end as usize);
         Ok(GetResult {
             payload: match options.head {
