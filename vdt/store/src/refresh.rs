@@ -38,7 +38,7 @@ use crate::{
     error::StoreError,
     log::{Snapshot, TableLog},
     plan::{ListedAt, is_settled},
-    source::{Listing, SourceError},
+    source::{Listing, Source, SourceError},
     state::StateStore,
 };
 
@@ -196,6 +196,7 @@ impl TableRefresh {
             let total = total.clone();
             let progress = progress.clone();
             async move {
+                self.refuse_state_inside(source).await?;
                 let last = Mutex::new((0_u64, 0_u64));
                 source
                     .list(&move |artifacts, bytes| {
@@ -210,6 +211,16 @@ impl TableRefresh {
             }
         });
         future::join_all(listings).await
+    }
+
+    async fn refuse_state_inside(&self, source: &Arc<Source>) -> Result<(), SourceError> {
+        let Some(state) = self.state.directory() else {
+            return Ok(());
+        };
+        let (source, state) = (Arc::clone(source), state.to_owned());
+        let checked = tokio::task::spawn_blocking(move || source.refuse_state_inside(&state));
+        // A check that panicked has found nothing.
+        checked.await.unwrap_or(Ok(()))
     }
 
     /// What follows a commit and is repaired by any later refresh: the checksum file, and the table without `data`.

@@ -122,6 +122,12 @@ impl FileSource {
         Ok(lookup::without_listed(found, listed))
     }
 
+    /// Whether `path`, a canonical one, lies in the folder now. Blocks.
+    pub(super) fn holds(&self, path: &Path) -> bool {
+        let root = self.root.open();
+        root.is_ok_and(|root| path.starts_with(root.place()))
+    }
+
     /// The folder's files by key, for reading.
     pub(super) fn store(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.store)

@@ -19,7 +19,7 @@ mod read_only;
 mod s3;
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -233,6 +233,27 @@ impl Source {
         let keys = missing.into_iter().take_while(|_| !(bounds.is_cancelled)());
         let found = folder.find(&self.context, keys, &listing.entries)?;
         Ok(listing.with(found))
+    }
+
+    /// Refuses a folder that `state`, the directory of the state, lies in now: it would be listed as artifacts, and change with every
+    /// refresh. At the start that is refused too, but a link may have been switched since. Blocks.
+    pub(crate) fn refuse_state_inside(&self, state: &Path) -> Result<(), SourceError> {
+        let holds = |folder: &FileSource| {
+            let state = std::fs::canonicalize(state);
+            state.is_ok_and(|state| folder.holds(&state))
+        };
+        match &self.place {
+            Place::File(folder) if holds(folder) => Err(SourceError::Invalid {
+                name: Arc::clone(self.name()),
+                field: "file.path",
+                value: folder.path().display().to_string(),
+                problem: format!(
+                    "a folder that the state {} lies in; name another folder, or give another --state",
+                    state.display()
+                ),
+            }),
+            Place::File(_) | Place::S3(_) => Ok(()),
+        }
     }
 
     /// The source's objects by full key: ranges, `if_match` and `head` are honoured, listings and writes refused.

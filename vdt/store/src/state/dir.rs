@@ -108,6 +108,10 @@ impl DirStore {
         Ok(store)
     }
 
+    pub(super) fn root(&self) -> &FsPath {
+        &self.root
+    }
+
     /// Puts from now on.
     pub(super) fn puts_from_now(&self) -> PutsSince {
         PutsSince(self.flushes.failed.load(Ordering::SeqCst))

@@ -156,6 +156,11 @@ impl StateStore {
         &self.location
     }
 
+    /// The directory, where the state is one.
+    pub(crate) fn directory(&self) -> Option<&FsPath> {
+        self.directory.as_deref().map(DirStore::root)
+    }
+
     /// Marks the puts from now on, for [`StateStore::flush`].
     pub fn puts_from_now(&self) -> PutsSince {
         let directory = self.directory.as_deref();

@@ -363,3 +363,23 @@ async fn a_folder_behind_a_link_that_is_switched_is_the_same_source_with_other_f
     assert!(held.sources[0].is_held(), "{:?}", held.sources[0]);
     assert_eq!(held.artifacts, 3);
 }
+
+#[tokio::test]
+async fn a_link_that_is_switched_to_a_folder_with_the_state_in_it_is_refused() {
+    let folder = TempDir::new().expect("a folder");
+    write(&folder, &["data/a"]);
+    let link = folder.path().join("current");
+    std::os::unix::fs::symlink("data", &link).expect("linked");
+    let state = folder.path().join("state");
+    let state = StateStore::open_directory(&state, OpenMode::ReadWrite);
+    let state = state.await.expect("it opens");
+    let table = refresh(open(&link, ONE), &state);
+    assert_eq!(run(&table).await.artifacts, 1);
+
+    fs::remove_file(&link).expect("removed");
+    std::os::unix::fs::symlink(".", &link).expect("linked");
+    let refused = run(&table).await;
+    let source = &refused.sources[0];
+    assert_eq!((refused.version, source.reason), (0, "SourceInvalid"));
+    assert!(source.message.contains("the state"), "{}", source.message);
+}

@@ -149,6 +149,11 @@ fn place_of(fd: &OwnedFd) -> Result<PathBuf, OpenError> {
 }
 
 impl OpenRoot<'_> {
+    /// Canonical path of the folder.
+    pub(super) fn place(&self) -> &Path {
+        &self.place
+    }
+
     /// Entity tag of a file below the folder: what tells its content, and where a root that is reached through a link leads.
     pub(super) fn etag(&self, facts: &Facts) -> String {
         facts.etag() + &self.etag_suffix
