@@ -33,6 +33,12 @@ def test_help_and_version():
     assert "vdt" in run("completions", "bash").stdout
 
 
+def test_memory_is_committed_when_it_is_used():
+    """What `.cargo/config.toml` asks of the allocator has reached the binary: decision 13."""
+    done = run("--version", env={"MIMALLOC_VERBOSE": "1"})
+    assert "option 'arena_eager_commit': 0" in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     "args", [["serve", "--no-such-flag"], ["no-such-command"], ["serve"], ["serve", "x", "--listen", "nonsense"]]
 )

@@ -126,7 +126,7 @@ pub(crate) fn show(
     let text = match format {
         Format::Json => serde_json::to_string_pretty(value).context("writing JSON")? + "\n",
         Format::Yaml => serde_yaml::to_string(value).context("writing YAML")?,
-        Format::Table | Format::Wide => people(Paint::of_stdout()),
+        Format::Table | Format::Wide => harmless(&people(Paint::of_stdout())),
     };
     print(&text)
 }
@@ -142,7 +142,37 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
 
 /// Says something beside the answer. Where nobody hears it, nothing is lost.
 pub(crate) fn warn(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", harmless(line));
+}
+
+/// Escapes what a terminal obeys, but for lines and colours: messages of pods and of the API server are anybody's.
+pub(crate) fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c.is_control() && c != '\n') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let control = rest.chars().next().map_or(0, char::len_utf8);
+        let length = match colour(rest) {
+            Some(length) => {
+                out.push_str(&rest[..length]);
+                length
+            }
+            None => {
+                out.extend(rest[..control].escape_unicode());
+                control
+            }
+        };
+        rest = &rest[length..];
+    }
+    out + rest
+}
+
+/// The length of the sequence that sets a colour at the beginning of `text`.
+fn colour(text: &str) -> Option<usize> {
+    let code = text.strip_prefix("\x1b[")?;
+    let digits = code.bytes().take_while(u8::is_ascii_digit).count();
+    code[digits..].starts_with('m').then_some(digits + 3)
 }
 
 /// The exit code of an answer that is good, or is not.
@@ -166,5 +196,15 @@ mod tests {
         assert_eq!(columns.render("", Paint(false)), expected);
         let painted = columns.render("", Paint(true));
         assert!(painted.contains("\u{1b}[31mFalse\u{1b}[0m   act"));
+    }
+
+    #[test]
+    fn a_message_moves_no_cursor_and_sets_no_title() {
+        let said = format!(
+            "{}\n\u{1b}]0;title\u{7}\u{1b}[2J\r\u{9b}1A",
+            Paint(true).of(Tone::Bad, "ä")
+        );
+        let expected = "\u{1b}[31mä\u{1b}[0m\n\\u{1b}]0;title\\u{7}\\u{1b}[2J\\u{d}\\u{9b}1A";
+        assert_eq!(harmless(&said), expected);
     }
 }

@@ -94,7 +94,9 @@ pub(crate) async fn run(cluster: &Cluster, args: &RefreshArgs) -> anyhow::Result
         }
     }
     match args.output.output {
-        Format::Table | Format::Wide => output::print(&sentence(&table, &report))?,
+        Format::Table | Format::Wide => {
+            output::print(&output::harmless(&sentence(&table, &report)))?
+        }
         format => output::show(format, &report, |_| String::new())?,
     }
     Ok(output::code(done && served))
