@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use futures::{future::join_all, stream::BoxStream};
 use object_store::{
-    GetOptions, GetResult, ListResult, ObjectMeta, ObjectStore, ObjectStoreExt, Result,
-    memory::InMemory, path::Path,
+    GetOptions, GetResult, ListResult, ObjectMeta, ObjectStore, Result, memory::InMemory,
+    path::Path,
 };
 use tokio::time::{sleep, timeout};
 use vdt_rope::testing::Altered;
@@ -16,7 +16,7 @@ use vdt_sidecar::{
     tiers::{Tiers, TiersOptions},
 };
 
-use super::fixture::{Stack, listed, memory, put_artifacts, put_rope, ranged, read};
+use super::fixture::{Stack, memory, put_artifacts, put_rope, ranged, read};
 
 /// Id of the source that does not answer.
 const HUNG: &str = "00000000000000ff";
@@ -145,41 +145,4 @@ async fn a_source_that_answers_is_asked_by_more_requests_and_never_by_all() {
         got.unwrap();
     }
     assert_eq!(stack.origin.open_max(), 40);
-}
-
-#[tokio::test(start_paused = true)]
-async fn scans_of_a_slow_source_leave_room_to_read_others_ahead() {
-    const COUNT: u64 = 40;
-    const BYTES: u64 = 1_000_000;
-    let origin = memory();
-    let mut segments = Vec::new();
-    for number in 0..COUNT {
-        let location = Path::from(format!("sources/{HUNG}/{number}"));
-        let content = vec![0; BYTES as usize];
-        origin.put(&location, content.into()).await.unwrap();
-        let object = listed(&*origin, &location).await;
-        segments.push(Segment::Reference(Reference::whole(Arc::new(object))));
-    }
-    let slow = put_rope(&*origin, segments).await;
-    let (path, file) = put_artifacts(&*origin, &[100_000; 200]).await;
-    let prefix = format!("sources/{HUNG}");
-    let origin = Altered::new(origin, &prefix).delaying(Duration::from_secs(30));
-    let stack = Stack::new(Arc::new(origin), false, CacheOptions::default()).await;
-    let part = COUNT * BYTES / 5;
-    let scans = join_all((0..5).map(|number| {
-        let range = number * part..(number + 1) * part;
-        read(&stack.ropes, &slow, ranged(range, None))
-    }));
-    let other = async {
-        // The first artifacts have come, and what is behind them is under way.
-        sleep(Duration::from_secs(45)).await;
-        let before = stack.cache.stats().read_ahead_bytes;
-        let whole = read(&stack.ropes, &path, ranged(0..file.len() as u64, None));
-        assert!(whole.await.unwrap() == file);
-        stack.cache.stats().read_ahead_bytes - before
-    };
-    tokio::select! {
-        _ = scans => panic!("they are slow"),
-        ahead = other => assert!(ahead > 4 << 20, "{ahead} bytes"),
-    }
 }
