@@ -167,7 +167,7 @@ pub(crate) const ADVICE: &[Advice] = &[
     on(
         "AccessDenied",
         "the credentials are valid but lack permission to list or read",
-        "grant s3:ListBucket and s3:GetObject on the prefix; for a state also s3:PutObject and s3:DeleteObject",
+        "grant s3:ListBucket and s3:GetObject on the prefix; for a state also s3:PutObject",
     ),
     on(
         "CredentialsRejected",

@@ -28,7 +28,7 @@ use crate::{
 
 /// Pods that are asked at once.
 const CONCURRENCY: usize = 8;
-/// Largest answer that is read, bytes. Of one pod at a time it may be more than the operator, which asks all of them, reads.
+/// Largest answer that is read, bytes. Of a few pods at a time it may be more than the operator, which asks all of them, reads.
 const MAX_BYTES: usize = 4 << 20;
 /// Selects the pods of all tables.
 const ALL: &str = "app.kubernetes.io/component=server,app.kubernetes.io/name=vdt";

@@ -2,13 +2,13 @@
 //!
 //! A pod that does not answer in time is a pod that said nothing; the next look asks again. Nothing here fails.
 //!
-//! Whoever may make a pod decides what it says, so memory is bounded whatever pods say, and whoever says much or slowly holds up nobody who says little:
+//! Whoever may make a pod decides what it says, so memory is bounded whatever pods say, and whoever says little needs no place among those who say much:
 //!
 //! ```text
 //! the first SMALL_BYTES of an answer    at any time
-//! the rest of it                        one of LARGE places, given back when the answer is read or its time is over
+//! the rest of it                        one of LARGE places, given back when the answer has become values or its time is over
 //! an answer that was read               becomes values one at a time: JSON may take fifty times its size then
-//! what is kept of it                    what a status is computed from, as long as it may be there
+//! what is kept of it                    what a status is computed from, as long as it may be there: some 60 KiB a pod at most
 //! ```
 
 #[cfg(test)]
@@ -28,7 +28,10 @@ use tokio::{
     sync::{Mutex, Semaphore, SemaphorePermit},
     time::{Instant, timeout_at},
 };
-use vdt_crds::api::{CacheReport, TableReport};
+use vdt_crds::{
+    api::{CacheReport, TableReport},
+    status::condition,
+};
 
 use super::REASON_CHARS;
 use crate::{apply::rollout::PodView, build::ADMIN_PORT, validate::shorten};
@@ -55,11 +58,17 @@ const _: () = assert!(
     SERVERS * CONCURRENCY * 2 * SMALL_BYTES + LARGE * (TABLES_BYTES_MAX - SMALL_BYTES) <= 40 << 20
 );
 
-/// Conditions that a report may have: those of the table and of its cache.
-const CONDITIONS: usize = 16;
+/// Conditions that a status is computed from.
+const CONDITIONS: [&str; 3] = [
+    condition::READY,
+    condition::SOURCES_READY,
+    condition::SCHEMA_ACCEPTED,
+];
 /// Most sources of a table, and most characters of a source's name, as the definition of the resource has it.
 const SOURCES: usize = 32;
 const SOURCE_NAME_CHARS: usize = 63;
+/// Bytes of the messages of all sources of a table: those that come after have none.
+const SOURCE_MESSAGES_BYTES: usize = 16 << 10;
 
 /// What one pod said.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -175,9 +184,15 @@ impl Pods {
             let mut tables = tables.into_iter().filter(|table| table.table == path);
             tables.next().map(bounded).into_iter().collect()
         };
-        let tiers_of = |cache: CacheReport| CacheReport {
-            tiers: cache.tiers,
-            ..CacheReport::default()
+        let tiers_of = |mut cache: CacheReport| {
+            for tier in [&mut cache.tiers.memory, &mut cache.tiers.disk] {
+                tier.reason.iter_mut().for_each(cut_to_a_word);
+                tier.message.iter_mut().for_each(cut_to_a_sentence);
+            }
+            CacheReport {
+                tiers: cache.tiers,
+                ..CacheReport::default()
+            }
         };
         (report.tables, report.cache) = tokio::join!(
             self.get(token, format!("{base}/tables"), TABLES_BYTES_MAX, of_table),
@@ -251,17 +266,26 @@ async fn read<B: Body<Data = Bytes> + Unpin>(
     Some((bytes, place))
 }
 
+fn cut_to_a_word(text: &mut String) {
+    *text = vdt_crds::shorten(text, REASON_CHARS);
+}
+
+fn cut_to_a_sentence(text: &mut String) {
+    *text = shorten(text);
+}
+
 /// Cuts what a pod says of its table to what a status may say: it is kept until the next answer.
 pub(super) fn bounded(mut table: TableReport) -> TableReport {
-    let word = |text: &mut String| *text = vdt_crds::shorten(text, REASON_CHARS);
-    let sentence = |text: &mut String| *text = shorten(text);
-    table.conditions.truncate(CONDITIONS);
+    let mut kinds = CONDITIONS.to_vec();
+    table.conditions.retain(|said| {
+        let known = kinds.iter().position(|kind| *kind == said.type_);
+        known.map(|at| kinds.swap_remove(at)).is_some()
+    });
     table.conditions.shrink_to_fit();
     for condition in &mut table.conditions {
-        word(&mut condition.type_);
-        word(&mut condition.status);
-        word(&mut condition.reason);
-        sentence(&mut condition.message);
+        cut_to_a_word(&mut condition.status);
+        cut_to_a_word(&mut condition.reason);
+        cut_to_a_sentence(&mut condition.message);
     }
     // Names are there once, or the API server would take none of the status.
     let mut names = BTreeSet::new();
@@ -271,15 +295,21 @@ pub(super) fn bounded(mut table: TableReport) -> TableReport {
     });
     table.sources.truncate(SOURCES);
     table.sources.shrink_to_fit();
+    let mut left = SOURCE_MESSAGES_BYTES;
     for source in &mut table.sources {
         source.skipped.clear();
-        source.status.reason.iter_mut().for_each(word);
-        source.status.message.iter_mut().for_each(sentence);
+        source.status.reason.iter_mut().for_each(cut_to_a_word);
+        source.status.message.iter_mut().for_each(cut_to_a_sentence);
+        let length = source.status.message.as_ref().map_or(0, String::len);
+        match left.checked_sub(length) {
+            Some(rest) => left = rest,
+            None => source.status.message = None,
+        }
     }
     let manifest = table.manifest.iter_mut();
     for refused in manifest.filter_map(|manifest| manifest.refused.as_mut()) {
-        word(&mut refused.reason);
-        sentence(&mut refused.message);
+        cut_to_a_word(&mut refused.reason);
+        cut_to_a_sentence(&mut refused.message);
     }
     table
 }
