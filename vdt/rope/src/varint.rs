@@ -67,6 +67,7 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     /// When there are fewer.
+    #[inline]
     pub fn take(&mut self, length: usize) -> Result<&'a [u8], Syntax> {
         let end = self
             .at
@@ -82,6 +83,7 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     /// As [`Cursor::take`].
+    #[inline]
     pub fn u8(&mut self) -> Result<u8, Syntax> {
         Ok(self.take(1)?[0])
     }
@@ -90,6 +92,7 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     /// As [`Cursor::take`].
+    #[inline]
     pub fn u32(&mut self) -> Result<u32, Syntax> {
         let mut field = [0; 4];
         field.copy_from_slice(self.take(4)?);
@@ -100,6 +103,7 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     /// As [`Cursor::take`], and when it is over 64 bits.
+    #[inline]
     pub fn varint(&mut self) -> Result<u64, Syntax> {
         let start = self.at;
         let mut value = 0u64;
@@ -121,6 +125,7 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     /// As [`Cursor::varint`].
+    #[inline]
     pub fn signed(&mut self) -> Result<i64, Syntax> {
         self.varint().map(unzigzag)
     }
@@ -130,6 +135,7 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     /// As [`Cursor::varint`], and when fewer bytes follow.
+    #[inline]
     pub fn count(&mut self) -> Result<usize, Syntax> {
         let start = self.at;
         let count = self.varint()?;

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use object_store::path::Path;
 use vdt_rope::stored::StoredError;
 
-use crate::source::SourceError;
+use crate::source::{REJECTED, SourceError};
 
 /// Errors of the state store, the log and the refresh. Each says this layer only; the cause is the source.
 #[derive(Debug, thiserror::Error)]
@@ -226,22 +226,20 @@ impl StoreError {
 
 /// Why a bucket refuses whoever asks, named as [`SourceError::reason`] does. None where it does not.
 fn refusal(error: &object_store::Error) -> Option<&'static str> {
-    // S3 says of keys that it does not know what it says of those that may not: which of the two is in its answer.
-    const REJECTED: [&str; 4] = [
-        "InvalidAccessKeyId",
-        "SignatureDoesNotMatch",
-        "ExpiredToken",
-        "InvalidToken",
-    ];
+    // S3 says of keys that it does not know, or that are old, what it says of those that may not or of a malformed request: which it is, is in its answer.
+    let is_rejected = |source: &(dyn std::error::Error + 'static)| {
+        let answer = vdt_crds::chain(source);
+        REJECTED.iter().any(|code| answer.contains(code))
+    };
     match error {
         object_store::Error::Unauthenticated { .. } => Some("CredentialsRejected"),
-        object_store::Error::PermissionDenied { source, .. } => {
-            let answer = vdt_crds::chain(source.as_ref());
-            match REJECTED.iter().any(|code| answer.contains(code)) {
-                true => Some("CredentialsRejected"),
-                false => Some("AccessDenied"),
-            }
+        object_store::Error::PermissionDenied { source, .. }
+        | object_store::Error::Generic { source, .. }
+            if is_rejected(source.as_ref()) =>
+        {
+            Some("CredentialsRejected")
         }
+        object_store::Error::PermissionDenied { .. } => Some("AccessDenied"),
         _ => None,
     }
 }
@@ -275,6 +273,20 @@ mod tests {
                 "CredentialsRejected",
             ),
             (denied("403: <Code>AccessDenied</Code>"), "AccessDenied"),
+            (
+                object_store::Error::Generic {
+                    store: "S3",
+                    source: "400: <Code>ExpiredToken</Code>".into(),
+                },
+                "CredentialsRejected",
+            ),
+            (
+                object_store::Error::Generic {
+                    store: "S3",
+                    source: "503: <Code>SlowDown</Code>".into(),
+                },
+                "StateUnavailable",
+            ),
             (
                 object_store::Error::Unauthenticated {
                     path: path(),

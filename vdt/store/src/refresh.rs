@@ -38,7 +38,7 @@ use crate::{
     error::StoreError,
     log::{Snapshot, TableLog},
     plan::{ListedAt, is_settled},
-    source::{Listing, Source, SourceError},
+    source::{Listing, SourceError},
     state::StateStore,
 };
 
@@ -196,9 +196,8 @@ impl TableRefresh {
             let total = total.clone();
             let progress = progress.clone();
             async move {
-                self.refuse_state_inside(source).await?;
                 let last = Mutex::new((0_u64, 0_u64));
-                source
+                let listing = source
                     .list(&move |artifacts, bytes| {
                         let Some(progress) = &progress else { return };
                         let (mut total, mut last) = (total.lock(), last.lock());
@@ -207,20 +206,14 @@ impl TableRefresh {
                         *last = (artifacts, bytes);
                         progress(total.0, total.1);
                     })
-                    .await
+                    .await?;
+                match self.state.directory() {
+                    Some(state) => source.refuse_state(listing, state),
+                    None => Ok(listing),
+                }
             }
         });
         future::join_all(listings).await
-    }
-
-    async fn refuse_state_inside(&self, source: &Arc<Source>) -> Result<(), SourceError> {
-        let Some(state) = self.state.directory() else {
-            return Ok(());
-        };
-        let (source, state) = (Arc::clone(source), state.to_owned());
-        let checked = tokio::task::spawn_blocking(move || source.refuse_state_inside(&state));
-        // A check that panicked has found nothing.
-        checked.await.unwrap_or(Ok(()))
     }
 
     /// What follows a commit and is repaired by any later refresh: the checksum file, and the table without `data`.

@@ -21,7 +21,7 @@ pub struct SourceOutcome {
     pub message: String,
     /// Artifacts listed, if it was.
     pub artifacts: Option<u64>,
-    /// Keys that cannot be served, by reason: those that are no artifacts, and artifacts that this user may not read.
+    /// Keys that cannot be served, by reason.
     pub skipped: BTreeMap<String, u64>,
 }
 
@@ -40,9 +40,6 @@ impl SourceOutcome {
 const LISTED: &str = "Listed";
 pub(super) const SHRUNK: &str = "Shrunk";
 const SUPERSEDED: &str = "Superseded";
-
-/// Reason in [`SourceOutcome::skipped`] of [`Listing::unreadable`].
-const UNREADABLE: &str = "files that this user may not read";
 
 /// What a refresh did.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -119,7 +116,11 @@ pub(super) fn outcome(name: &str, listing: Result<&Listing, &SourceError>) -> So
                 listing.requests
             ),
             artifacts: Some(listing.entries.len() as u64),
-            skipped: skipped(listing),
+            skipped: listing
+                .skipped
+                .iter()
+                .map(|(reason, skipped)| (reason.to_string(), skipped.count))
+                .collect(),
         },
         Err(error) => SourceOutcome {
             name: name.to_owned(),
@@ -131,15 +132,6 @@ pub(super) fn outcome(name: &str, listing: Result<&Listing, &SourceError>) -> So
     }
 }
 
-fn skipped(listing: &Listing) -> BTreeMap<String, u64> {
-    let unreadable = (UNREADABLE.to_owned(), listing.unreadable.count);
-    let skipped = listing.skipped.iter();
-    skipped
-        .map(|(reason, skipped)| (reason.to_string(), skipped.count))
-        .chain([unreadable].into_iter().filter(|(_, count)| *count > 0))
-        .collect()
-}
-
 /// A source that was not listed, as somebody else decides about the table: `why`.
 pub(super) fn superseded(name: &str, why: &str) -> SourceOutcome {
     SourceOutcome {
@@ -148,29 +140,5 @@ pub(super) fn superseded(name: &str, why: &str) -> SourceOutcome {
         message: why.to_owned(),
         artifacts: None,
         skipped: BTreeMap::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::source::{SkipReason, Skipped};
-
-    #[test]
-    fn files_that_may_not_be_read_are_counted_with_the_keys_that_cannot_be_served() {
-        let counted = |count| Skipped {
-            count,
-            examples: Vec::new(),
-        };
-        let mut listing = Listing::default();
-        assert_eq!(outcome("s", Ok(&listing)).skipped, BTreeMap::new());
-        listing.skipped = BTreeMap::from([(SkipReason::NotUtf8, counted(2))]);
-        listing.unreadable = counted(3);
-        let expected = [
-            ("files that this user may not read", 3),
-            ("names that are not UTF-8", 2),
-        ];
-        let expected = expected.map(|(reason, count)| (reason.to_owned(), count));
-        assert_eq!(outcome("s", Ok(&listing)).skipped, BTreeMap::from(expected));
     }
 }

@@ -89,8 +89,9 @@ impl FileSource {
             progress(listing.entries.len() as u64, listing.bytes);
         }
         match walk.await {
-            Ok(walked) => walked.map(|()| {
+            Ok(walked) => walked.map(|folder| {
                 self.tell_unreadable(&listing);
+                listing.folder = Some(folder);
                 listing
             }),
             Err(error) => Err(SourceError::Io {
@@ -111,21 +112,15 @@ impl FileSource {
         }
     }
 
-    /// Those of `keys` that are files now and that `listed` has under no other name; see [`lookup`]. Blocks.
+    /// Those of `keys` that are files of the listed folder now and that `listing` has under no other name; see [`lookup`]. Blocks.
     pub(super) fn find<'a>(
         &self,
         context: &SourceContext,
         keys: impl Iterator<Item = &'a str>,
-        listed: &[Entry],
+        listing: &Listing,
     ) -> Result<Vec<Entry>, SourceError> {
-        let found = lookup::find(context, &self.root, keys)?;
-        Ok(lookup::without_listed(found, listed))
-    }
-
-    /// Whether `path`, a canonical one, lies in the folder now. Blocks.
-    pub(super) fn holds(&self, path: &Path) -> bool {
-        let root = self.root.open();
-        root.is_ok_and(|root| path.starts_with(root.place()))
+        let found = lookup::find(context, &self.root, listing.folder.as_deref(), keys)?;
+        Ok(lookup::without_listed(found, &listing.entries))
     }
 
     /// The folder's files by key, for reading.

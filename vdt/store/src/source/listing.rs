@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -149,6 +150,8 @@ pub struct Listing {
     pub bytes: u64,
     /// How long the listing took.
     pub elapsed: Duration,
+    /// Canonical path of the folder that was read, where it is one.
+    pub folder: Option<PathBuf>,
 }
 
 /// A part of a listing, as one page or one folder gives it. Parts arrive in any order.

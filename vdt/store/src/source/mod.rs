@@ -31,6 +31,7 @@ use vdt_table::{SourceContext, URL_PATH};
 
 pub use self::error::SourceError;
 pub use self::listing::{Entry, Listing, SkipReason, Skipped};
+pub(crate) use self::s3::failure::REJECTED;
 pub use crate::secrets::SecretError;
 
 use self::file::FileSource;
@@ -231,29 +232,30 @@ impl Source {
             return Ok(listing);
         }
         let keys = missing.into_iter().take_while(|_| !(bounds.is_cancelled)());
-        let found = folder.find(&self.context, keys, &listing.entries)?;
+        let found = folder.find(&self.context, keys, &listing)?;
         Ok(listing.with(found))
     }
 
-    /// Refuses a folder that `state`, the directory of the state, lies in now: it would be listed as artifacts, and change with every
-    /// refresh. At the start that is refused too, but a link may have been switched since. Blocks.
-    pub(crate) fn refuse_state_inside(&self, state: &Path) -> Result<(), SourceError> {
-        let holds = |folder: &FileSource| {
-            let state = std::fs::canonicalize(state);
-            state.is_ok_and(|state| folder.holds(&state))
-        };
-        match &self.place {
-            Place::File(folder) if holds(folder) => Err(SourceError::Invalid {
-                name: Arc::clone(self.name()),
-                field: "file.path",
-                value: folder.path().display().to_string(),
-                problem: format!(
-                    "a folder that the state {} lies in; name another folder, or give another --state",
-                    state.display()
-                ),
-            }),
-            Place::File(_) | Place::S3(_) => Ok(()),
+    /// Refuses a listing of a folder that `state`, the canonical path of the state's directory, lies in, or that lies in it: vdt's own files
+    /// would be artifacts, and change with every refresh. At the start that is refused too, but a link may have been switched since.
+    pub(crate) fn refuse_state(
+        &self,
+        listing: Listing,
+        state: &Path,
+    ) -> Result<Listing, SourceError> {
+        let folder = listing.folder.as_deref();
+        if !folder.is_some_and(|folder| state.starts_with(folder) || folder.starts_with(state)) {
+            return Ok(listing);
         }
+        Err(SourceError::Invalid {
+            name: Arc::clone(self.name()),
+            field: "file.path",
+            value: folder.unwrap_or(Path::new("")).display().to_string(),
+            problem: format!(
+                "a folder that the state {} lies in, or that lies in it; name another folder, or give another --state",
+                state.display()
+            ),
+        })
     }
 
     /// The source's objects by full key: ranges, `if_match` and `head` are honoured, listings and writes refused.

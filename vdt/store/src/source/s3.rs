@@ -5,7 +5,7 @@
 
 mod client;
 mod encoding;
-mod failure;
+pub(crate) mod failure;
 mod list;
 mod pages;
 mod read;

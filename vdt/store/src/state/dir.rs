@@ -97,7 +97,7 @@ impl DirStore {
             .map_err(|source| StoreError::state(&path.display().to_string(), source))?;
         let store = Self {
             inner,
-            root: path.to_owned(),
+            root: fs::canonicalize(path).map_err(failed)?,
             lock,
             counter: AtomicU64::new(0),
             flushes: Arc::default(),
@@ -108,6 +108,7 @@ impl DirStore {
         Ok(store)
     }
 
+    /// Canonical path.
     pub(super) fn root(&self) -> &FsPath {
         &self.root
     }

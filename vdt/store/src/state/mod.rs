@@ -156,7 +156,7 @@ impl StateStore {
         &self.location
     }
 
-    /// The directory, where the state is one.
+    /// Canonical path of the directory, where the state is one.
     pub(crate) fn directory(&self) -> Option<&FsPath> {
         self.directory.as_deref().map(DirStore::root)
     }

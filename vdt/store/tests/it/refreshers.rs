@@ -376,10 +376,12 @@ async fn a_link_that_is_switched_to_a_folder_with_the_state_in_it_is_refused() {
     let table = refresh(open(&link, ONE), &state);
     assert_eq!(run(&table).await.artifacts, 1);
 
-    fs::remove_file(&link).expect("removed");
-    std::os::unix::fs::symlink(".", &link).expect("linked");
-    let refused = run(&table).await;
-    let source = &refused.sources[0];
-    assert_eq!((refused.version, source.reason), (0, "SourceInvalid"));
-    assert!(source.message.contains("the state"), "{}", source.message);
+    for target in [".", "state", "state/main"] {
+        fs::remove_file(&link).expect("removed");
+        std::os::unix::fs::symlink(target, &link).expect("linked");
+        let refused = run(&table).await;
+        let source = &refused.sources[0];
+        assert_eq!((refused.version, source.reason), (0, "SourceInvalid"));
+        assert!(source.message.contains("the state"), "{}", source.message);
+    }
 }

@@ -9,6 +9,8 @@
 //! in another case is that file, and is listed once.
 
 use std::collections::HashSet;
+use std::io;
+use std::path::Path;
 
 use rustix::fs::{FileType, OFlags};
 use vdt_table::SourceContext;
@@ -20,15 +22,22 @@ use super::{entry, failed, is_system_folder, unopened};
 use crate::source::SourceError;
 use crate::source::listing::Entry;
 
-/// Finds the files among `keys`, in their order.
+/// Finds the files among `keys`, in their order. The root must still lead to the folder that was `listed`: else the files of two folders
+/// would be taken for those of one.
 pub(super) fn find<'a>(
     context: &SourceContext,
     root: &Root,
+    listed: Option<&Path>,
     keys: impl Iterator<Item = &'a str>,
 ) -> Result<Vec<Entry>, SourceError> {
     let open = root
         .open()
         .map_err(|error| unopened(&context.name, root, error))?;
+    if listed.is_some_and(|listed| listed != open.place()) {
+        let error =
+            io::Error::other("it led to another folder while it was listed; it is listed again");
+        return Err(failed(context, root, b"", error));
+    }
     let mut found = Vec::new();
     for key in keys {
         let seen = see(&open, key.as_bytes())
@@ -87,6 +96,31 @@ mod tests {
             archived: false,
         };
         of.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn what_a_listing_lacks_is_looked_for_in_the_folder_that_was_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().canonicalize().unwrap().join(name);
+        for name in ["old", "new"] {
+            std::fs::create_dir(at(name)).unwrap();
+            std::fs::write(at(name).join("a"), name).unwrap();
+        }
+        std::os::unix::fs::symlink("old", at("link")).unwrap();
+        let root = Root::new(at("link"), None);
+        let context = SourceContext {
+            name: "s".into(),
+            id: "s".into(),
+            prefix: String::new(),
+            url_prefix: String::new(),
+            etag_is_checksum: false,
+        };
+        let found = || find(&context, &root, Some(&at("old")), ["a"].into_iter());
+        assert_eq!(found().unwrap().len(), 1);
+        std::fs::remove_file(at("link")).unwrap();
+        std::os::unix::fs::symlink("new", at("link")).unwrap();
+        let told = vdt_crds::chain(&found().unwrap_err());
+        assert!(told.contains("another folder"), "{told}");
     }
 
     #[test]

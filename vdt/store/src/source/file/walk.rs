@@ -7,6 +7,7 @@
 //! and of the paths of the folders still to be read. Everything here blocks.
 
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, fstat, statat};
@@ -63,13 +64,13 @@ struct Walk<'a, F> {
     deliver: F,
 }
 
-/// Walks the folder and hands its artifacts to `deliver` in parts, until that returns false.
+/// Walks the folder and hands its artifacts to `deliver` in parts, until that returns false. Returns the folder's canonical path.
 pub(super) fn walk(
     context: &SourceContext,
     root: &Root,
     globs: &Globs,
     deliver: impl FnMut(Part) -> bool,
-) -> Result<(), SourceError> {
+) -> Result<PathBuf, SourceError> {
     let open = root
         .open()
         .map_err(|error| unopened(&context.name, root, error))?;
@@ -91,10 +92,10 @@ pub(super) fn walk(
     while let Some(folder) = walk.pending.pop() {
         walk.read_folder(&folder)?;
         if !walk.hand_over() {
-            return Ok(());
+            break;
         }
     }
-    Ok(())
+    Ok(walk.open.place().to_path_buf())
 }
 
 impl<F: FnMut(Part) -> bool> Walk<'_, F> {

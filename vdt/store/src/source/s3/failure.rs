@@ -156,6 +156,20 @@ impl Failure {
     }
 }
 
+/// Code of a service whose clock is not that of this machine.
+const CLOCK: &str = "RequestTimeTooSkewed";
+/// Codes with which services refuse credentials, of status 400, 401 or 403.
+pub(crate) const REJECTED: [&str; 8] = [
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+    "TokenRefreshRequired",
+    "InvalidClientTokenId",
+    "InvalidSecurity",
+    CLOCK,
+];
+
 fn refused(
     settings: &Settings,
     status: StatusCode,
@@ -165,28 +179,22 @@ fn refused(
 ) -> SourceError {
     let name = Arc::clone(&settings.name);
     match (code, status) {
-        (
-            "InvalidAccessKeyId"
-            | "SignatureDoesNotMatch"
-            | "ExpiredToken"
-            | "InvalidToken"
-            | "TokenRefreshRequired"
-            | "InvalidClientTokenId"
-            | "InvalidSecurity",
-            _,
-        )
-        | ("", StatusCode::UNAUTHORIZED) => SourceError::Credentials {
-            name,
-            bucket: settings.place(),
-            answer,
-            remedy: settings.remedy,
-        },
-        ("RequestTimeTooSkewed", _) => SourceError::Credentials {
+        (CLOCK, _) => SourceError::Credentials {
             name,
             bucket: settings.place(),
             answer,
             remedy: "set the clock of this machine",
         },
+        (code, status)
+            if REJECTED.contains(&code) || (code, status) == ("", StatusCode::UNAUTHORIZED) =>
+        {
+            SourceError::Credentials {
+                name,
+                bucket: settings.place(),
+                answer,
+                remedy: settings.remedy,
+            }
+        }
         ("NoSuchBucket", _) => SourceError::NotFound {
             name,
             what: settings.place(),
