@@ -42,6 +42,8 @@ pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
     let watched = manifests::watched(&args.sources);
     let manifests = Manifests::new(watched.clone());
     let loaded = manifests::load_what_can_be(&args.sources);
+    let may_pass = loaded.problems.iter().any(|problem| problem.may_pass);
+    let manifests = manifests.try_again(may_pass);
     for problem in &loaded.problems {
         warn!(
             manifest = problem.manifest,

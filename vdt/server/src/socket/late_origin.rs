@@ -56,8 +56,9 @@ impl LateOrigin {
             .ok_or_else(|| not_yet("the state store is not open yet"))
     }
 
-    /// Refuses what is not shown.
+    /// Refuses what is not shown. As long as it is still being found out whose the tables are, none is known not to be.
     pub(super) fn permit(&self, location: &Path) -> Result<()> {
+        self.need()?;
         match is_visible(self.tables.visibility(inside(location)))? {
             true => Ok(()),
             false => Err(not_found(location)),
@@ -76,10 +77,9 @@ impl LateOrigin {
 
     /// The origin, to list `prefix`; `None` where nothing is shown.
     fn to_list(&self, prefix: &Path) -> Result<Option<&Arc<Origin>>> {
-        match is_visible(self.tables.visibility(inside(prefix)))? {
-            true => self.need().map(Some),
-            false => Ok(None),
-        }
+        let origin = self.need()?;
+        let is_shown = is_visible(self.tables.visibility(inside(prefix)))?;
+        Ok(is_shown.then_some(origin))
     }
 
     /// What is shown of what `list` says of `prefix`.

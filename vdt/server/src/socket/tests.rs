@@ -325,8 +325,8 @@ async fn whose_the_tables_are_is_told_as_soon_as_it_is_asked_of_the_state() {
     let expected = serde_json::json!({
         "c/s/ours": "docs/ours",
         "c/s/unclaimed": "",
-        // Nothing of it is shown, to the readers of the one and of the other.
-        "c/s/others": "docs/copy",
+        // Nothing of it is shown: who may read what the one declares may not read what is cached of the other's.
+        "c/s/others": "",
     });
     assert_eq!(told, expected);
 }

@@ -9,7 +9,10 @@ use vdt_sidecar::front::FrontOptions;
 use vdt_store::{OpenMode, Origin, StateStore};
 
 use super::*;
-use crate::{serve::supervisor::pending, tables::Tables};
+use crate::{
+    serve::supervisor::pending,
+    tables::{Problem, Tables},
+};
 
 /// A manifest whose principals are these, each a name and the Secret of its token.
 fn manifest(name: &str, principals: &[(&str, &str)]) -> String {
@@ -33,7 +36,14 @@ struct Bed {
 }
 
 impl Bed {
+    /// Of manifests that can all be used.
     fn new(files: &[(&str, String)]) -> Self {
+        let (bed, problems) = Self::with_problems(files);
+        assert_eq!(problems, []);
+        bed
+    }
+
+    fn with_problems(files: &[(&str, String)]) -> (Self, Vec<Problem>) {
         let folder = tempfile::tempdir().unwrap();
         let sources = SourceArgs {
             sources: Vec::new(),
@@ -59,11 +69,12 @@ impl Bed {
         };
         let front = Arc::new(Front::load(&tables, &options).unwrap());
         let rights = Rights::new(front, Notices::new(), manifests::watched(&sources), &loaded);
-        Self {
+        let bed = Self {
             folder,
             sources,
             rights,
-        }
+        };
+        (bed, loaded.problems)
     }
 
     fn write(&self, file: &str, text: &str) {
@@ -135,10 +146,11 @@ async fn who_is_revoked_is_out_though_another_manifest_cannot_be_used() {
 #[tokio::test]
 async fn of_a_table_that_two_declare_nobody_is_given_more_than_both_give_at_the_start_too() {
     let twin = manifest("twin", &BOTH[1..]).replace("spec:", "spec:\n  table: {name: papers}");
-    let bed = Bed::new(&[
+    let (bed, problems) = Bed::with_problems(&[
         ("papers.yaml", manifest("papers", BOTH)),
         ("twin.yaml", twin),
     ]);
+    assert_eq!(problems.len(), 1, "{problems:?}");
     assert_eq!(bed.statuses("papers").await, [403, 200]);
     bed.take();
     assert_eq!(bed.statuses("papers").await, [403, 200]);
