@@ -13,10 +13,10 @@ mod owners;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::sleep};
 use tracing::{error, info};
 use vdt_crds::{
     Cache, VirtualTable,
@@ -35,12 +35,17 @@ use crate::{
     stack::declared_cache,
 };
 
+/// Pause before the server is asked again whose its tables are, before the first request is served.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
 /// Follows manifests.
 pub(crate) struct Follower {
     /// Files, and folders of them.
     pub(crate) config: Vec<PathBuf>,
     /// Each file as it was read last.
     pub(crate) known: Mutex<Found>,
+    /// Those whose manifests were taken last.
+    pub(crate) in_use: Mutex<Vec<VirtualTable>>,
     /// As declared at the start.
     pub(crate) cache: Cache,
     /// Says which rights wait.
@@ -58,16 +63,28 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// Has rights wait, before anything is served by them. Returns whether none do.
-    pub(crate) async fn begin(&self, tables: &[VirtualTable]) -> bool {
-        let awaited = self.owners.awaited(tables).await;
-        if !awaited.is_empty()
-            && let Err(problems) = self.front.redeclare_except(tables, &awaited)
-        {
-            // What is given no longer is taken away all the same.
-            tracing::debug!(?problems, "the manifests are taken later");
+    /// Has rights wait, before anything is served by them. Returns whether none do. Waits for a server that does not say whose its tables are: a front
+    /// door without rights refuses what its cache could answer.
+    pub(crate) async fn begin(self: &Arc<Self>, tables: &[VirtualTable]) -> bool {
+        let awaited = loop {
+            match self.owners.awaited(tables).await {
+                Ok(awaited) => break awaited,
+                Err(_) => sleep(ASK_AGAIN).await,
+            }
+        };
+        let are_all = awaited.is_empty();
+        if !are_all {
+            let tables = tables.to_vec();
+            let wait = move |follower: &Self| {
+                follower.admin.rights_wait(&awaited);
+                follower.front.redeclare_except(&tables, &awaited)
+            };
+            if let Some(Err(problems)) = self.on_a_thread(wait).await {
+                // What is given no longer is taken away all the same.
+                tracing::debug!(?problems, "the manifests are taken later");
+            }
         }
-        awaited.is_empty()
+        are_all
     }
 
     /// Reads the manifests and follows them, or tells why not.
@@ -77,7 +94,9 @@ impl Follower {
             Some(Err(taken)) => return taken,
             None => return Taken::TryAgain,
         };
-        let awaited = self.owners.awaited(&tables).await;
+        let awaited = match self.owners.awaited(&tables).await {
+            Ok(awaited) | Err(awaited) => awaited,
+        };
         let are_all = awaited.is_empty();
         let put = move |follower: &Self| follower.put_in_use(&tables, &awaited);
         match self.on_a_thread(put).await {
@@ -112,6 +131,7 @@ impl Follower {
                 Ok(tables)
             }
             Err(bad) => {
+                self.owners.forget_others(&known);
                 self.front.narrow(&known);
                 self.refuse(None, reason::INVALID_SPEC, bad.to_string());
                 Err(match may_pass {
@@ -142,9 +162,12 @@ impl Follower {
             };
         }
         self.admin.redeclared(tables);
+        self.admin.rights_wait(awaited);
         self.gate.redeclare(&audiences(tables));
         self.notices.set_peers(has_peers(tables));
-        if awaited.is_empty() {
+        let mut in_use = self.in_use.lock();
+        if *in_use != tables {
+            tables.clone_into(&mut in_use);
             self.count(|http| http.manifests_reloaded(true));
             info!(tables = tables.len(), "changed manifests are in use");
         }

@@ -1,6 +1,7 @@
 //! What the admin listener shows: whether the front door is open, what it follows, metrics of both processes.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -49,6 +50,8 @@ pub struct AdminState {
 struct Declared {
     tables: Vec<(String, Option<i64>)>,
     refused: Option<RefusedManifest>,
+    /// Tables to which rights wait.
+    awaited: BTreeSet<String>,
 }
 
 impl Declared {
@@ -56,7 +59,7 @@ impl Declared {
         let one = |table: &VirtualTable| (table.table_path(), table.metadata.generation);
         Self {
             tables: tables.iter().map(one).collect(),
-            refused: None,
+            ..Self::default()
         }
     }
 
@@ -106,6 +109,11 @@ impl AdminState {
     /// These tables are declared now, and their manifests followed.
     pub fn redeclared(&self, tables: &[VirtualTable]) {
         *self.declared.write() = Declared::of(tables);
+    }
+
+    /// Nobody is given rights to these tables yet.
+    pub fn rights_wait(&self, tables: &BTreeSet<String>) {
+        self.declared.write().awaited.clone_from(tables);
     }
 
     /// Newer manifests are not followed. Returns whether that is news.
@@ -167,6 +175,14 @@ impl AdminState {
         }
         if let Some(refused) = &declared.refused {
             say(&refused.reason, refused.message.clone());
+        }
+        for table in &declared.awaited {
+            say(
+                "RightsWait",
+                format!(
+                    "nobody may read {table} until the server serves it as the resource's that declares it"
+                ),
+            );
         }
         let nothing = missing.count() == declared.tables.len() && !declared.tables.is_empty();
         Readiness {

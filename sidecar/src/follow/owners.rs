@@ -23,7 +23,7 @@ pub(crate) struct Owners {
 /// Tables by path.
 #[derive(Debug, Default)]
 struct Known {
-    /// Those that the server serves as their owners', or not at all.
+    /// Those that the server serves as their owners'.
     confirmed: BTreeMap<String, String>,
     /// Those that were told to wait.
     awaited: BTreeSet<String>,
@@ -46,25 +46,43 @@ impl Owners {
         tables.iter().all(is_known)
     }
 
-    /// Paths of those of `tables` to which rights wait: the server serves another's in their place, or does not say.
-    pub(super) async fn awaited(&self, tables: &[VirtualTable]) -> BTreeSet<String> {
+    /// Forgets what it knows of tables that `tables` do not name as their owners': who comes back is asked for again.
+    pub(super) fn forget_others(&self, tables: &[VirtualTable]) {
+        let is_named = |path: &String, owner: &mut String| {
+            let mut tables = tables.iter();
+            tables.any(|table| table.table_path() == *path && table.owner() == *owner)
+        };
+        self.known.lock().confirmed.retain(is_named);
+    }
+
+    /// Paths of those of `tables` to which rights wait: the server serves another's in their place, or none yet.
+    ///
+    /// # Errors
+    /// With those paths when the server does not say: those of all tables that it was not asked for before.
+    pub(super) async fn awaited(
+        &self,
+        tables: &[VirtualTable],
+    ) -> Result<BTreeSet<String>, BTreeSet<String>> {
         let served = match self.are_known(tables) {
-            true => Ok(BTreeMap::new()),
+            true => Ok(None),
             false => self.socket.owners().await,
         };
         let served = served.inspect_err(|error| {
             tracing::debug!(%error, "the server does not say whose its tables are");
         });
+        let is_its_own = |path: &String, owner: &String| match &served {
+            Ok(Some(served)) => served.get(path) == Some(owner),
+            // What an older server cannot say holds nobody up.
+            Ok(None) => true,
+            Err(_) => false,
+        };
         let mut known = self.known.lock();
         let mut confirmed = BTreeMap::new();
         let mut awaited = BTreeSet::new();
         for table in tables {
             let (path, owner) = (table.table_path(), table.owner());
             let is_known = known.confirmed.get(&path) == Some(&owner);
-            let is_free = |served: &BTreeMap<String, String>| {
-                served.get(&path).is_none_or(|other| *other == owner)
-            };
-            if !is_known && !served.as_ref().is_ok_and(is_free) {
+            if !is_known && !is_its_own(&path, &owner) {
                 if !known.awaited.contains(&path) {
                     info!(
                         table = path,
@@ -85,6 +103,9 @@ impl Owners {
             confirmed,
             awaited: awaited.clone(),
         };
-        awaited
+        match served {
+            Ok(_) => Ok(awaited),
+            Err(_) => Err(awaited),
+        }
     }
 }

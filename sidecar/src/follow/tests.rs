@@ -37,8 +37,16 @@ struct Pod {
     served: Served,
 }
 
-/// Whose the tables are that the server serves; `None` for a server that does not say.
-type Served = Arc<Mutex<Option<BTreeMap<String, String>>>>;
+/// What the server says of whose its tables are.
+#[derive(Clone)]
+enum Told {
+    Owners(BTreeMap<String, String>),
+    /// It does not know the question.
+    Older,
+    Nothing,
+}
+
+type Served = Arc<Mutex<Told>>;
 
 /// Says whose the tables are.
 async fn serve(listener: UnixListener, served: Served) {
@@ -49,8 +57,9 @@ async fn serve(listener: UnixListener, served: Served) {
             while stream.read(&mut request).await.is_ok_and(|bytes| bytes > 0) {
                 let told = served.lock().clone();
                 let (status, body) = match told {
-                    Some(told) => ("200 OK", serde_json::to_string(&told).expect("texts")),
-                    None => ("500 Internal Server Error", String::new()),
+                    Told::Owners(told) => ("200 OK", serde_json::to_string(&told).expect("texts")),
+                    Told::Older => ("404 Not Found", String::new()),
+                    Told::Nothing => ("503 Service Unavailable", String::new()),
                 };
                 let length = body.len();
                 let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}");
@@ -83,7 +92,7 @@ impl Pod {
         };
         let front = Arc::new(Front::load(&tables, &options).expect("a front"));
         let path = folder.path().join("origin.sock");
-        let served = Served::new(Mutex::new(Some(BTreeMap::new())));
+        let served = Served::new(Mutex::new(Told::Older));
         let listener = UnixListener::bind(&path).expect("a socket");
         tokio::spawn(serve(listener, Arc::clone(&served)));
         let socket = Socket::new(path);
@@ -93,6 +102,7 @@ impl Pod {
         let follower = Follower {
             config,
             known: Mutex::new(found),
+            in_use: Mutex::new(tables.clone()),
             cache: declared_cache(&tables),
             owners: Owners::new(socket, notices.clone()),
             front,
@@ -113,7 +123,7 @@ impl Pod {
         let tables = tables.iter();
         let told =
             tables.map(|(table, owner)| (format!("main/default/{table}"), (*owner).to_owned()));
-        *self.served.lock() = Some(told.collect());
+        *self.served.lock() = Told::Owners(told.collect());
     }
 
     fn follower(&mut self) -> &mut Follower {
@@ -329,42 +339,76 @@ async fn rights_of_a_new_owner_wait_until_the_server_serves_the_table_as_its_own
     // Another resource declares the table, for both, and the server has not looked yet.
     let other = manifest("other", BOTH).replace("spec:", "spec:\n  table: {name: papers}");
     assert_eq!(pod.write("papers.yaml", &other).await, Taken::TryAgain);
-    for served in [&[("papers", "default/papers")], &[("papers", "")]] {
+    let others: [&[(&str, &str)]; 3] = [
+        &[("papers", "default/papers")],
+        &[("papers", "")],
+        // It has let go of the one's, and does not serve the other's yet.
+        &[],
+    ];
+    for served in others {
         pod.serves(served);
         assert_eq!(pod.follower.take().await, Taken::TryAgain, "{served:?}");
         assert_eq!(pod.principals("papers").await, [403, 403], "{served:?}");
         assert_eq!(pod.principals("papers_meta").await, [403, 403]);
     }
     // It says nothing at all.
-    *pod.served.lock() = None;
+    *pod.served.lock() = Told::Nothing;
     assert_eq!(pod.follower.take().await, Taken::TryAgain);
     assert_eq!(pod.principals("papers").await, [403, 403]);
     assert!(!pod.is_refused());
+    let reasons = pod.follower.admin.ready().reasons;
+    assert!(reasons.iter().any(|told| told.reason == "RightsWait"));
 
     pod.serves(&[("papers", "default/other")]);
     assert_eq!(pod.follower.take().await, Taken::Whole);
     assert_eq!(pod.principals("papers").await, [200, 200]);
     // Who has them keeps them, whatever becomes of the server.
-    *pod.served.lock() = None;
+    *pod.served.lock() = Told::Nothing;
     assert_eq!(pod.follower.take().await, Taken::Whole);
     assert_eq!(pod.principals("papers").await, [200, 200]);
 }
 
 #[tokio::test]
-async fn rights_to_what_the_server_does_not_serve_at_all_are_given_and_the_first_ones_wait_too() {
+async fn the_first_rights_wait_for_a_server_that_says_nothing_and_for_one_that_serves_anothers() {
     let pod = Pod::new(&[("papers.yaml", &manifest("papers", OPEN))]);
     let tables = pod.follower.known.lock().tables();
+    *pod.served.lock() = Told::Nothing;
+    let begun = pod.follower.begin(&tables);
+    let begun = tokio::time::timeout(2 * ASK_AGAIN, begun);
+    assert!(
+        begun.await.is_err(),
+        "nothing is served before it is known whose"
+    );
     pod.serves(&[("papers", "default/former")]);
     assert!(!pod.follower.begin(&tables).await);
     assert_eq!(pod.status("papers", None).await, 404);
-    // It has let go of the former one's.
-    pod.serves(&[]);
+    pod.serves(&[("papers", "default/papers")]);
     assert_eq!(pod.follower.take().await, Taken::Whole);
     assert_eq!(pod.status("papers", None).await, 200);
     // A table that is new to both.
-    assert_eq!(
-        pod.write("manuals.yaml", &manifest("manuals", OPEN)).await,
-        Taken::Whole
-    );
+    let manuals = manifest("manuals", OPEN);
+    assert_eq!(pod.write("manuals.yaml", &manuals).await, Taken::TryAgain);
+    assert_eq!(pod.status("papers", None).await, 200);
+    pod.serves(&[("papers", "default/papers"), ("manuals", "default/manuals")]);
+    assert_eq!(pod.follower.take().await, Taken::Whole);
     assert_eq!(pod.status("manuals", None).await, 200);
+}
+
+#[tokio::test]
+async fn who_comes_back_while_a_file_is_broken_is_asked_for_again() {
+    let pod = Pod::new(&[
+        ("papers.yaml", &manifest("papers", ALICE)),
+        ("rest.yaml", &manifest("rest", ALICE)),
+    ]);
+    let other = manifest("other", BOTH).replace("spec:", "spec:\n  table: {name: papers}");
+    pod.serves(&[("papers", "default/other"), ("rest", "default/rest")]);
+    assert_eq!(pod.write("papers.yaml", &other).await, Taken::Whole);
+    assert_eq!(pod.principals("papers").await, [200, 200]);
+    // The server serves the former one's again, and a file is broken meanwhile.
+    pod.serves(&[("papers", "default/papers"), ("rest", "default/rest")]);
+    std::fs::write(pod.folder.path().join("rest.yaml"), "{").expect("a file");
+    pod.write("papers.yaml", &manifest("papers", ALICE)).await;
+    std::fs::write(pod.folder.path().join("rest.yaml"), manifest("rest", ALICE)).expect("a file");
+    assert_eq!(pod.write("papers.yaml", &other).await, Taken::TryAgain);
+    assert_eq!(pod.principals("papers").await, [403, 403]);
 }

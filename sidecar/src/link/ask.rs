@@ -55,12 +55,11 @@ impl Socket {
         }
     }
 
-    /// Whose the tables are that the server serves, by `<catalog>/<schema>/<table>`.
-    pub(crate) async fn owners(&self) -> Result<BTreeMap<String, String>, AskError> {
+    /// Whose the tables are that the server serves, by `<catalog>/<schema>/<table>`. None of an older server, which does not know the question.
+    pub(crate) async fn owners(&self) -> Result<Option<BTreeMap<String, String>>, AskError> {
         match self.ask(OWNERS_PATH, OWNERS_MAX).await {
-            // An older server: what it cannot say holds nobody up.
-            Err(AskError::Status(StatusCode::NOT_FOUND)) => Ok(BTreeMap::new()),
-            told => told,
+            Err(AskError::Status(StatusCode::NOT_FOUND)) => Ok(None),
+            told => told.map(Some),
         }
     }
 }

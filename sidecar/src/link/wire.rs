@@ -18,7 +18,7 @@ pub const FILES: &str = "files";
 pub const SOURCES: &str = "sources";
 /// Path of the long poll.
 pub const VERSIONS_PATH: &str = "/-/versions";
-/// Path of whose the tables are. Of one whose owner is not known yet it says an empty text.
+/// Path of whose the tables are, once the state is open. Of one whose owner is not known yet, or of which nothing is shown, it says an empty text.
 pub const OWNERS_PATH: &str = "/-/owners";
 /// Path of drift reports.
 pub const DRIFT_PATH: &str = "/-/drift";

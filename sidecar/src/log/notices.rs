@@ -12,7 +12,10 @@ use chrono::Utc;
 use object_store::path::Path;
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
-use vdt_crds::api::{OriginError, OriginReport, time};
+use vdt_crds::{
+    META_SUFFIX,
+    api::{OriginError, OriginReport, time},
+};
 
 /// Tables whose notices are counted one by one. They are declared ones; with more all are counted as one.
 const TABLES_MAX: usize = 65_536;
@@ -166,16 +169,21 @@ impl Notices {
         self.shared.gauge.clone()
     }
 
-    /// What has been heard of the table that `folder` (`log/<catalog>/<schema>/<table>/...`) belongs to.
+    /// What has been heard of the table that `folder` (`log/<catalog>/<schema>/<table>/...`) belongs to. A table without `data` changes hands with the
+    /// one that it is of.
     pub(super) fn stamp(&self, folder: &Path) -> Stamp {
         let table: Path = folder.parts().skip(1).take(3).collect();
-        let count = |counts: &Mutex<HashMap<Box<str>, u64>>| {
-            counts.lock().get(table.as_ref()).copied().unwrap_or(0)
+        let table = table.as_ref();
+        let count = |counts: &Mutex<HashMap<Box<str>, u64>>, table: &str| {
+            counts.lock().get(table).copied().unwrap_or(0)
         };
         Stamp {
             all: self.shared.all.load(Ordering::Acquire),
-            table: count(&self.shared.tables),
-            hands: count(&self.shared.hands),
+            table: count(&self.shared.tables, table),
+            hands: count(
+                &self.shared.hands,
+                table.strip_suffix(META_SUFFIX).unwrap_or(table),
+            ),
         }
     }
 }
@@ -183,6 +191,20 @@ impl Notices {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_without_data_changes_hands_with_the_one_that_it_is_of() {
+        let notices = Notices::new();
+        let stamp = |table: &str| notices.stamp(&Path::from(format!("log/c/s/{table}/_delta_log")));
+        let before = ["t", "t_meta", "other"].map(stamp);
+        notices.changed_hands("c/s/t");
+        let is_of_the_owner = |(table, before): (&str, &Stamp)| stamp(table).hands == before.hands;
+        let after = ["t", "t_meta", "other"].into_iter().zip(&before);
+        assert_eq!(
+            after.map(is_of_the_owner).collect::<Vec<_>>(),
+            [false, false, true]
+        );
+    }
 
     #[test]
     fn since_when_the_origin_is_away_and_its_last_words_are_told() {

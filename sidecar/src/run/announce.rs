@@ -4,8 +4,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::Context;
-use backon::{ConstantBuilder, Retryable};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::info;
 use vdt_crds::{VirtualTable, api::TableReport};
 
@@ -15,10 +14,8 @@ use crate::{
     ready::{Ready, ReadyTable},
 };
 
-/// How the server is asked until it has listed every table that has a version: for five seconds.
-const UNTIL_LISTED: ConstantBuilder = ConstantBuilder::new()
-    .with_delay(Duration::from_millis(50))
-    .with_max_times(100);
+/// For so long the server is asked again until it has listed every table that has a version, and after such a pause.
+const UNTIL_LISTED: (Duration, Duration) = (Duration::from_secs(5), Duration::from_millis(50));
 
 impl FrontDoor<'_> {
     /// Writes the ready file when every declared table has a version, or has had time enough to get one.
@@ -92,16 +89,19 @@ fn write(ready: &Ready, file: Option<&Path>) -> anyhow::Result<()> {
 async fn reports_of(forward: &Forward, versions: &BTreeMap<String, u64>) -> Vec<TableReport> {
     let is_whole =
         |report: &TableReport| !versions.contains_key(&report.table) || report.artifacts.is_some();
-    let ask = || async {
-        let reports = reports(forward).await;
-        match reports.iter().all(is_whole) {
-            true => Ok(reports),
-            false => Err(reports),
+    let mut told = Vec::new();
+    let asking = async {
+        loop {
+            told = reports(forward).await;
+            if told.iter().all(is_whole) {
+                return;
+            }
+            sleep(UNTIL_LISTED.1).await;
         }
     };
     // In time or not: what there is, is told.
-    let asked = ask.retry(UNTIL_LISTED).await;
-    asked.unwrap_or_else(|partial| partial)
+    drop(timeout(UNTIL_LISTED.0, asking).await);
+    told
 }
 
 /// The server's reports of its tables; none if it does not answer.

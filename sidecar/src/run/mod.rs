@@ -216,6 +216,7 @@ impl<'a> FrontDoor<'a> {
         Follower {
             config: self.args.config.clone(),
             known: Mutex::new(found),
+            in_use: Mutex::new(self.tables.clone()),
             cache: declared_cache(&self.tables),
             owners: Owners::new(self.socket.clone(), self.notices.clone()),
             front: Arc::clone(&self.front),

@@ -167,10 +167,15 @@ async fn many_readers_of_an_entry_cause_one_read() {
     tiers.close().await;
     let tiers = std::sync::Arc::new(open(dir.path(), 64 * MIB, 128 * MIB).await);
     let before = tiers.stats().disk.read_bytes;
+    // One that comes after the read has ended, and before a reader has put it into memory, reads again.
+    let together = std::sync::Arc::new(tokio::sync::Barrier::new(32));
     let readers: Vec<_> = (0..32)
         .map(|_| {
-            let tiers = tiers.clone();
-            tokio::spawn(async move { tiers.get(Class::Block, key(0)).await })
+            let (tiers, together) = (tiers.clone(), together.clone());
+            tokio::spawn(async move {
+                together.wait().await;
+                tiers.get(Class::Block, key(0)).await
+            })
         })
         .collect();
     for reader in readers {

@@ -85,7 +85,13 @@ impl Shared {
         match (request.method(), path) {
             (&Method::GET, PROBE_PATH) => text(StatusCode::OK, "serving\n"),
             (&Method::GET, VERSIONS_PATH) => self.versions(request.uri()).await,
-            (&Method::GET, OWNERS_PATH) => json(&self.owners()),
+            (&Method::GET, OWNERS_PATH) => match self.tables.store_id() {
+                Some(_) => json(&self.owners()),
+                None => text(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "the state store is not open yet\n",
+                ),
+            },
             (&Method::POST, DRIFT_PATH) => self.drift(request.into_body()).await,
             _ if path.strip_prefix(ADMIN_PREFIX).is_some() => self.admin(request).await,
             _ if path.starts_with("/-/") => text(StatusCode::NOT_FOUND, "there is nothing here\n"),

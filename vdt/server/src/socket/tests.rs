@@ -310,16 +310,22 @@ async fn whose_the_tables_are_is_told_as_soon_as_it_is_asked_of_the_state() {
     bed.served[0].claim(&bed.state, "docs/ours").await.unwrap();
     let refused = bed.served[2].claim(&bed.state, "docs/copy").await;
     refused.unwrap_err();
-    let service = SocketService::new(
-        bed.store.clone(),
-        DataSurface::new(Arc::new(bed.store.clone()), HttpMetrics::default()),
-        axum::Router::new(),
-        bed.tables.clone(),
-        CancellationToken::new(),
-    );
-    let request = http::Request::get(OWNERS_PATH);
-    let request = request.body(Empty::<Bytes>::new()).unwrap();
-    let answer = service.oneshot(request).await.unwrap();
+    let ask = |tables: &Arc<Tables>| {
+        let service = SocketService::new(
+            bed.store.clone(),
+            DataSurface::new(Arc::new(bed.store.clone()), HttpMetrics::default()),
+            axum::Router::new(),
+            tables.clone(),
+            CancellationToken::new(),
+        );
+        let request = http::Request::get(OWNERS_PATH);
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        service.oneshot(request)
+    };
+    let without_state = Arc::new(Tables::new(bed.served.clone(), Vec::new()));
+    let answer = ask(&without_state).await.unwrap();
+    assert_eq!(answer.status(), http::StatusCode::SERVICE_UNAVAILABLE);
+    let answer = ask(&bed.tables).await.unwrap();
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     let told: serde_json::Value = serde_json::from_slice(&body).unwrap();
     let expected = serde_json::json!({
