@@ -168,11 +168,13 @@ pub(crate) fn harmless(text: &str) -> String {
     out + rest
 }
 
-/// The length of the sequence that sets a colour at the beginning of `text`.
+/// The length of the sequence at the beginning of `text` that sets a colour of [`Paint`], or ends it.
 fn colour(text: &str) -> Option<usize> {
     let code = text.strip_prefix("\x1b[")?;
-    let digits = code.bytes().take_while(u8::is_ascii_digit).count();
-    code[digits..].starts_with('m').then_some(digits + 3)
+    let mut codes = ["0m", "1m", "2m", "31m", "32m", "33m"].into_iter();
+    codes
+        .find(|known| code.starts_with(known))
+        .map(|known| known.len() + 2)
 }
 
 /// The exit code of an answer that is good, or is not.
@@ -201,10 +203,11 @@ mod tests {
     #[test]
     fn a_message_moves_no_cursor_and_sets_no_title() {
         let said = format!(
-            "{}\n\u{1b}]0;title\u{7}\u{1b}[2J\r\u{9b}1A",
+            "{}\n\u{1b}]0;title\u{7}\u{1b}[2J\u{1b}[8m\r\u{9b}1A",
             Paint(true).of(Tone::Bad, "ä")
         );
-        let expected = "\u{1b}[31mä\u{1b}[0m\n\\u{1b}]0;title\\u{7}\\u{1b}[2J\\u{d}\\u{9b}1A";
+        let expected =
+            "\u{1b}[31mä\u{1b}[0m\n\\u{1b}]0;title\\u{7}\\u{1b}[2J\\u{1b}[8m\\u{d}\\u{9b}1A";
         assert_eq!(harmless(&said), expected);
     }
 }

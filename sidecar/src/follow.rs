@@ -66,19 +66,24 @@ impl Follower {
     /// Has rights wait, before anything is served by them. Returns whether none do. Waits for a server that does not say whose its tables are: a front
     /// door without rights refuses what its cache could answer.
     pub(crate) async fn begin(self: &Arc<Self>, tables: &[VirtualTable]) -> bool {
+        let mut is_told = false;
         let awaited = loop {
             match self.owners.awaited(tables).await {
                 Ok(awaited) => break awaited,
-                Err(_) => sleep(ASK_AGAIN).await,
+                Err(awaited) => {
+                    if !std::mem::replace(&mut is_told, true) {
+                        info!("waiting for the server to say whose its tables are");
+                        self.admin.rights_wait(&awaited);
+                    }
+                    sleep(ASK_AGAIN).await;
+                }
             }
         };
+        self.admin.rights_wait(&awaited);
         let are_all = awaited.is_empty();
         if !are_all {
             let tables = tables.to_vec();
-            let wait = move |follower: &Self| {
-                follower.admin.rights_wait(&awaited);
-                follower.front.redeclare_except(&tables, &awaited)
-            };
+            let wait = move |follower: &Self| follower.front.redeclare_except(&tables, &awaited);
             if let Some(Err(problems)) = self.on_a_thread(wait).await {
                 // What is given no longer is taken away all the same.
                 tracing::debug!(?problems, "the manifests are taken later");
@@ -144,6 +149,7 @@ impl Follower {
     }
 
     fn put_in_use(&self, tables: &[VirtualTable], awaited: &BTreeSet<String>) -> Taken {
+        self.admin.rights_wait(awaited);
         if let Err(problems) = self.follow(tables, awaited) {
             let needs_restart = problems.iter().all(|problem| problem.needs_restart);
             let reason = match needs_restart {
@@ -161,12 +167,12 @@ impl Follower {
                 false => Taken::TryAgain,
             };
         }
-        self.admin.redeclared(tables);
+        let were_refused = self.admin.redeclared(tables);
         self.admin.rights_wait(awaited);
         self.gate.redeclare(&audiences(tables));
         self.notices.set_peers(has_peers(tables));
         let mut in_use = self.in_use.lock();
-        if *in_use != tables {
+        if were_refused || *in_use != tables {
             tables.clone_into(&mut in_use);
             self.count(|http| http.manifests_reloaded(true));
             info!(tables = tables.len(), "changed manifests are in use");

@@ -106,9 +106,12 @@ impl AdminState {
         self.unsecured.store(waits, Ordering::Release);
     }
 
-    /// These tables are declared now, and their manifests followed.
-    pub fn redeclared(&self, tables: &[VirtualTable]) {
-        *self.declared.write() = Declared::of(tables);
+    /// These tables are declared now, and their manifests followed. Returns whether newer ones were refused before.
+    pub fn redeclared(&self, tables: &[VirtualTable]) -> bool {
+        let mut declared = self.declared.write();
+        std::mem::replace(&mut *declared, Declared::of(tables))
+            .refused
+            .is_some()
     }
 
     /// Nobody is given rights to these tables yet.

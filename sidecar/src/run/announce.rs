@@ -1,7 +1,7 @@
 //! The ready file: that the front door serves, and where its tables are found. Written once, when every declared table has a version or has had time
 //! enough to get one; what the server does not tell in time is left out.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::Context;
 use tokio::time::{sleep, timeout};
@@ -42,7 +42,9 @@ impl FrontDoor<'_> {
             // In time or not: what there is, is told.
             drop(timeout(Duration::from_secs(120), all).await);
             let versions = link.borrow().versions.clone();
-            let reports = reports_of(&forward, &versions).await;
+            let paths: Vec<String> = names.iter().map(|name| name.join("/")).collect();
+            let with_version = paths.iter().filter(|path| versions.contains_key(*path));
+            let reports = reports_of(&forward, with_version.collect()).await;
             let tables = names
                 .into_iter()
                 .filter_map(|[catalog, schema, name]| {
@@ -86,14 +88,16 @@ fn write(ready: &Ready, file: Option<&Path>) -> anyhow::Result<()> {
 }
 
 /// The server's reports, waited for a moment: a version is known when it is committed, its artifacts when the refresh has ended.
-async fn reports_of(forward: &Forward, versions: &BTreeMap<String, u64>) -> Vec<TableReport> {
-    let is_whole =
-        |report: &TableReport| !versions.contains_key(&report.table) || report.artifacts.is_some();
+async fn reports_of(forward: &Forward, tables: Vec<&String>) -> Vec<TableReport> {
     let mut told = Vec::new();
     let asking = async {
         loop {
             told = reports(forward).await;
-            if told.iter().all(is_whole) {
+            let is_listed = |table: &&String| {
+                let mut reports = told.iter().filter(|report| report.table == **table);
+                reports.any(|report| report.artifacts.is_some())
+            };
+            if tables.iter().all(is_listed) {
                 return;
             }
             sleep(UNTIL_LISTED.1).await;

@@ -182,6 +182,9 @@ impl<'a> FrontDoor<'a> {
             },
         };
         let stack = Stack::open(Arc::new(origin), options, &mut registry).await?;
+        // Before the warm-up: what is kept of a table is not for the readers of its next owner.
+        let follower = Arc::new(self.follower(found, http.clone()));
+        let are_all_given = follower.begin(&self.tables).await;
         let (mode, time) = warmup(&self.tables);
         let paths: Vec<String> = self.tables.iter().map(VirtualTable::table_path).collect();
         if timeout(time, stack.warm(mode, &paths)).await.is_err() {
@@ -192,8 +195,6 @@ impl<'a> FrontDoor<'a> {
         }
         let watch = Arc::clone(&self.front).watch(http.clone(), self.stop.clone());
         self.tasks.spawn(watch);
-        let follower = Arc::new(self.follower(found, http.clone()));
-        let are_all_given = follower.begin(&self.tables).await;
         if let Some((listener, _)) = data {
             self.admin.unsecured(true);
             let tls = self.front.secured().await;

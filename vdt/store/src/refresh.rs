@@ -197,8 +197,8 @@ impl TableRefresh {
             let progress = progress.clone();
             async move {
                 let last = Mutex::new((0_u64, 0_u64));
-                let listing = source
-                    .list(&move |artifacts, bytes| {
+                source
+                    .list_beside(self.state.directory(), &move |artifacts, bytes| {
                         let Some(progress) = &progress else { return };
                         let (mut total, mut last) = (total.lock(), last.lock());
                         total.0 += artifacts.saturating_sub(last.0);
@@ -206,11 +206,7 @@ impl TableRefresh {
                         *last = (artifacts, bytes);
                         progress(total.0, total.1);
                     })
-                    .await?;
-                match self.state.directory() {
-                    Some(state) => source.refuse_state(listing, state),
-                    None => Ok(listing),
-                }
+                    .await
             }
         });
         future::join_all(listings).await

@@ -29,7 +29,7 @@ use vdt_sidecar::link::wire::{
 };
 
 use super::{sources, store::SocketStore};
-use crate::tables::{Claim, Served, Tables};
+use crate::tables::Tables;
 
 /// Items of a page of LIST. The front door lists whole folders, and whoever turns a page has the state list anew: a long log should be one page.
 /// Their XML has 4 MiB.
@@ -196,11 +196,7 @@ impl Shared {
     /// Whose the tables are, by their paths; empty where nothing of one is shown.
     fn owners(&self) -> BTreeMap<String, String> {
         let served = self.tables.served();
-        let owner = |one: &Served| match one.whose() {
-            Claim::Ours | Claim::Unclaimed => one.owner(),
-            Claim::OfAnother => String::new(),
-        };
-        let owners = served.iter().map(|one| (one.path.clone(), owner(one)));
+        let owners = served.iter().map(|one| (one.path.clone(), one.owner()));
         owners.collect()
     }
 

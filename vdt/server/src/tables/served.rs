@@ -125,9 +125,13 @@ impl Served {
         claimed
     }
 
-    /// The resource (`<namespace>/<name>`) that the table is served for, if it is its own; empty as long as none has claimed it.
+    /// The resource (`<namespace>/<name>`) that the table is served for; empty as long as the state has not said that it is its own.
     pub(crate) fn owner(&self) -> String {
-        self.state.lock().owner.clone()
+        let state = self.state.lock();
+        match state.claim {
+            Claim::Ours => state.owner.clone(),
+            Claim::Unclaimed | Claim::OfAnother => String::new(),
+        }
     }
 
     /// Whose the table is.

@@ -69,19 +69,29 @@ impl FileSource {
         self.root.path()
     }
 
-    /// Walks the folder on the blocking pool. Dropping the future stops the walk at its next part.
+    /// Walks the folder on the blocking pool, unless it lies around or in `state`, a canonical path. Dropping the future stops the walk at
+    /// its next part.
     pub(super) async fn list(
         &self,
         context: &Arc<SourceContext>,
         globs: &Globs,
+        state: Option<&Path>,
         progress: &(dyn Fn(u64, u64) + Send + Sync),
     ) -> Result<Listing, SourceError> {
         let (parts, mut received) = mpsc::channel::<Part>(PARTS_IN_FLIGHT);
         let (folder, context, globs) = (self.clone(), Arc::clone(context), globs.clone());
+        let state = state.map(Path::to_path_buf);
         let walk = tokio::task::spawn_blocking(move || {
-            walk::walk(&context, &folder.root, &globs, |part| {
+            let open = folder.root.open();
+            let open = open.map_err(|error| unopened(&context.name, &folder.root, error))?;
+            if let Some(state) = state {
+                folder.refuse_state(&open, &state)?;
+            }
+            let place = open.place().to_path_buf();
+            walk::walk(&context, &folder.root, open, &globs, |part| {
                 parts.blocking_send(part).is_ok()
             })
+            .map(|()| place)
         });
         let mut listing = Listing::default();
         while let Some(part) = received.recv().await {
@@ -100,6 +110,21 @@ impl FileSource {
                 error: io::Error::other(error),
             }),
         }
+    }
+
+    fn refuse_state(&self, open: &OpenRoot<'_>, state: &Path) -> Result<(), SourceError> {
+        if !state.starts_with(open.place()) && !open.place().starts_with(state) {
+            return Ok(());
+        }
+        Err(SourceError::Invalid {
+            name: Arc::clone(&self.name),
+            field: "file.path",
+            value: self.path().display().to_string(),
+            problem: format!(
+                "a folder that the state {} lies in, or that lies in it; name another folder, or give another --state",
+                state.display()
+            ),
+        })
     }
 
     /// Warns of files that every scan will fail at, when it is another number than it was.

@@ -195,9 +195,26 @@ impl Source {
         &self,
         progress: &(dyn Fn(u64, u64) + Send + Sync),
     ) -> Result<Listing, SourceError> {
+        self.list_beside(None, progress).await
+    }
+
+    /// Lists the source, unless it is a folder that `state` lies in, or that lies in it: vdt's own files would be artifacts, and change with
+    /// every refresh. At the start that is refused too, but a link may have been switched since. `state` is the canonical path of the
+    /// state's directory.
+    ///
+    /// # Errors
+    /// As [`Source::list`].
+    pub(crate) async fn list_beside(
+        &self,
+        state: Option<&Path>,
+        progress: &(dyn Fn(u64, u64) + Send + Sync),
+    ) -> Result<Listing, SourceError> {
         let started = Instant::now();
         let listing = match &self.place {
-            Place::File(folder) => folder.list(&self.context, &self.globs, progress).await?,
+            Place::File(folder) => {
+                let listed = folder.list(&self.context, &self.globs, state, progress);
+                listed.await?
+            }
             Place::S3(bucket) => bucket.list(&self.context, &self.globs, progress).await?,
         };
         // Sorting a million keys takes too long for a thread that serves.
@@ -234,28 +251,6 @@ impl Source {
         let keys = missing.into_iter().take_while(|_| !(bounds.is_cancelled)());
         let found = folder.find(&self.context, keys, &listing)?;
         Ok(listing.with(found))
-    }
-
-    /// Refuses a listing of a folder that `state`, the canonical path of the state's directory, lies in, or that lies in it: vdt's own files
-    /// would be artifacts, and change with every refresh. At the start that is refused too, but a link may have been switched since.
-    pub(crate) fn refuse_state(
-        &self,
-        listing: Listing,
-        state: &Path,
-    ) -> Result<Listing, SourceError> {
-        let folder = listing.folder.as_deref();
-        if !folder.is_some_and(|folder| state.starts_with(folder) || folder.starts_with(state)) {
-            return Ok(listing);
-        }
-        Err(SourceError::Invalid {
-            name: Arc::clone(self.name()),
-            field: "file.path",
-            value: folder.unwrap_or(Path::new("")).display().to_string(),
-            problem: format!(
-                "a folder that the state {} lies in, or that lies in it; name another folder, or give another --state",
-                state.display()
-            ),
-        })
     }
 
     /// The source's objects by full key: ranges, `if_match` and `head` are honoured, listings and writes refused.

@@ -7,7 +7,6 @@
 //! and of the paths of the folders still to be read. Everything here blocks.
 
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, fstat, statat};
@@ -15,7 +14,7 @@ use rustix::io::Errno;
 use vdt_table::SourceContext;
 
 use super::beneath::{OpenError, OpenRoot, Root};
-use super::{Facts, entry, failed, io_failed, is_system_folder, unopened};
+use super::{Facts, entry, failed, io_failed, is_system_folder};
 use crate::source::SourceError;
 use crate::source::globs::Globs;
 use crate::source::key::unservable;
@@ -64,16 +63,14 @@ struct Walk<'a, F> {
     deliver: F,
 }
 
-/// Walks the folder and hands its artifacts to `deliver` in parts, until that returns false. Returns the folder's canonical path.
+/// Walks the folder that is `open` and hands its artifacts to `deliver` in parts, until that returns false.
 pub(super) fn walk(
     context: &SourceContext,
     root: &Root,
+    open: OpenRoot<'_>,
     globs: &Globs,
     deliver: impl FnMut(Part) -> bool,
-) -> Result<PathBuf, SourceError> {
-    let open = root
-        .open()
-        .map_err(|error| unopened(&context.name, root, error))?;
+) -> Result<(), SourceError> {
     let mut walk = Walk {
         context,
         root,
@@ -92,10 +89,10 @@ pub(super) fn walk(
     while let Some(folder) = walk.pending.pop() {
         walk.read_folder(&folder)?;
         if !walk.hand_over() {
-            break;
+            return Ok(());
         }
     }
-    Ok(walk.open.place().to_path_buf())
+    Ok(())
 }
 
 impl<F: FnMut(Part) -> bool> Walk<'_, F> {
