@@ -168,7 +168,6 @@ impl Follower {
             };
         }
         let were_refused = self.admin.redeclared(tables);
-        self.admin.rights_wait(awaited);
         self.gate.redeclare(&audiences(tables));
         self.notices.set_peers(has_peers(tables));
         let mut in_use = self.in_use.lock();

@@ -109,9 +109,11 @@ impl AdminState {
     /// These tables are declared now, and their manifests followed. Returns whether newer ones were refused before.
     pub fn redeclared(&self, tables: &[VirtualTable]) -> bool {
         let mut declared = self.declared.write();
-        std::mem::replace(&mut *declared, Declared::of(tables))
-            .refused
-            .is_some()
+        let now = Declared {
+            awaited: std::mem::take(&mut declared.awaited),
+            ..Declared::of(tables)
+        };
+        std::mem::replace(&mut *declared, now).refused.is_some()
     }
 
     /// Nobody is given rights to these tables yet.
