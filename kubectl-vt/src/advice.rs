@@ -202,7 +202,7 @@ pub(crate) const ADVICE: &[Advice] = &[
     on(
         "OtherOwner",
         "the state store belongs to another resource",
-        "give the table a state of its own, or restore its old name and namespace",
+        "delete the VirtualTable, which deletes no state, and create it again with a state of its own, or with its old name and namespace",
     ),
     on(
         "StateUnavailable",
@@ -292,7 +292,7 @@ pub(crate) const ADVICE: &[Advice] = &[
     on(
         "ClaimDiffers",
         "the claim of the state has another storage class, which cannot be changed on a claim",
-        "set spec.server.state.claim.storageClassName to the one that the message names",
+        "delete the VirtualTable, whose claim stays, and create it again with spec.server.state.claim.storageClassName as the message names it",
     ),
     on(
         "OperatorsOverlap",

@@ -192,7 +192,7 @@ impl Cluster<'_> {
         Ok((class.is_some() && class != has).then(|| Problem {
             reason: CLAIM_DIFFERS,
             message: format!(
-                "{}: its storage class is {}, which no claim can change; set spec.server.state.claim.storageClassName to that",
+                "{}: its storage class is {}, which no claim can change; delete the VirtualTable, whose claim stays, and create it again with spec.server.state.claim.storageClassName set to that",
                 child.name,
                 has.unwrap_or("unset"),
             ),

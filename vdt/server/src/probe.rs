@@ -1,4 +1,4 @@
-//! `vdt probe`: the startup probe of a pod. That a socket file lies there means nothing; that it is answered does.
+//! `vdt probe`: whether a server answers on its socket, for a probe that execs. That a socket file lies there means nothing; that it is answered does.
 
 use std::time::Duration;
 
