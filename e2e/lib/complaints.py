@@ -1,17 +1,13 @@
-"""What our processes complain of: lines of their logs at WARN and ERROR, and panics. One that nobody expects fails a run; a WARN is told only, for which of
-them come depends on the machine's pace, unless `E2E_STRICT_LOGS=1`."""
+"""What our processes complain of: lines of their logs at WARN and ERROR, and panics. One that nobody expects fails a run."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 TEXT = re.compile(r"\d{4}-\d\d-\d\dT\S+Z\s+(WARN|ERROR)\s")
-WARNING = re.compile(r'"level":"WARN"|\d{4}-\d\d-\d\dT\S+Z\s+WARN\s')
 PANIC = re.compile(r"thread '.*' (\(\d+\) )?panicked at ")
 
 
@@ -43,11 +39,6 @@ def complaints(where: str, lines: Iterable[str], expected: Iterable[Expected]) -
 
 
 def fail(found: dict[str, list[str]]) -> None:
-    """Fails for unexpected lines, given by where they were written, and tells of those that fail nothing."""
-    strict = os.environ.get("E2E_STRICT_LOGS") == "1"
+    """Fails for unexpected lines, given by where they were written."""
     lines = [f"{where}: {line}" for where, lines in found.items() for line in lines]
-    grave = [line for line in lines if strict or not WARNING.search(line)]
-    for line in lines:
-        if line not in grave:
-            warnings.warn(f"unexpected line of a log: {line}", stacklevel=2)
-    assert not grave, "\n".join(["unexpected lines of logs:", *grave])
+    assert not lines, "\n".join(["unexpected lines of logs:", *lines])
