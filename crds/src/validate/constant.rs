@@ -5,8 +5,9 @@
 //! timestamp  a date, then T or a space and HH:MM[:SS[.f]] or HHMM[SS[.f]], then Z, +HH:MM, +HHMM, +HH or nothing
 //! ```
 
-use std::sync::LazyLock;
+use std::{str::FromStr, sync::LazyLock};
 
+use jiff::civil::Date;
 use regex::{Captures, Regex};
 
 use crate::spec::ColumnType;
@@ -47,7 +48,7 @@ fn is_timestamp(text: &str) -> bool {
     };
     let below = |groups: &[usize], bound: u32| {
         let mut groups = groups.iter();
-        groups.all(|group| number(&found, *group).is_none_or(|part| part < bound))
+        groups.all(|group| number(&found, *group).is_none_or(|part: u32| part < bound))
     };
     // Hours and minutes of the day and of the zone; seconds.
     has_day(&found) && below(&[5, 16], 24) && below(&[7, 11, 18], 60) && below(&[9, 13], 60)
@@ -57,26 +58,17 @@ fn form(pattern: &str) -> Regex {
     Regex::new(pattern).expect("the pattern is one")
 }
 
-fn number(found: &Captures<'_>, group: usize) -> Option<u32> {
+fn number<T: FromStr>(found: &Captures<'_>, group: usize) -> Option<T> {
     let digits = found.get(group)?.as_str().trim_matches('-');
     digits.parse().ok()
 }
 
 /// Whether the first three groups are a day that exists.
 fn has_day(found: &Captures<'_>) -> bool {
-    let (Some(year), Some(month), Some(day)) =
-        (number(found, 1), number(found, 2), number(found, 3))
-    else {
-        return false;
-    };
-    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let length = match month {
-        2 => 28 + u32::from(is_leap),
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => return false,
-    };
-    year > 0 && (1..=length).contains(&day)
+    match (number(found, 1), number(found, 2), number(found, 3)) {
+        (Some(year @ 1..), Some(month), Some(day)) => Date::new(year, month, day).is_ok(),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
