@@ -12,6 +12,7 @@
 //! missing checkpoint by the next commit.
 
 mod checkpoint;
+mod unreadable;
 
 use std::{
     collections::BTreeMap,
@@ -22,8 +23,8 @@ use std::{
 };
 
 use deltalake::{DeltaTableBuilder, logstore::LogStoreRef};
-use futures::TryStreamExt;
-use object_store::{ObjectStore, path::Path};
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
+use object_store::{ObjectMeta, ObjectStore, path::Path};
 use serde_json::Value;
 use url::Url;
 
@@ -156,11 +157,8 @@ impl TableLog {
         }
     }
 
-    /// Lists the log, from the newest checkpoint that has been met.
-    ///
-    /// # Errors
-    /// Those of the state store.
-    pub async fn files(&self) -> Result<LogFiles, StoreError> {
+    /// Its files, from the newest checkpoint on that has been met.
+    fn list(&self) -> BoxStream<'static, Result<ObjectMeta, StoreError>> {
         let (folder, known) = (self.folder(), self.checkpoint.load(Relaxed));
         // Names of a version's files begin with its number, and come after it.
         let listed = match known {
@@ -170,10 +168,17 @@ impl TableLog {
                 self.objects().list_with_offset(Some(&folder), &offset)
             }
         };
-        let listed: Vec<_> = listed
-            .try_collect()
-            .await
-            .map_err(|source| StoreError::object(&folder, source))?;
+        listed
+            .map_err(move |source| StoreError::object(&folder, source))
+            .boxed()
+    }
+
+    /// Lists the log, from the newest checkpoint that has been met.
+    ///
+    /// # Errors
+    /// Those of the state store.
+    pub async fn files(&self) -> Result<LogFiles, StoreError> {
+        let listed: Vec<_> = self.list().try_collect().await?;
         let mut commits = BTreeMap::new();
         let mut checksums = Vec::new();
         let mut files = LogFiles::default();
@@ -232,6 +237,13 @@ impl TableLog {
     /// # Errors
     /// As [`TableLog::snapshot`], and when there is no such version.
     pub async fn snapshot_at(&self, version: u64) -> Result<Snapshot, StoreError> {
+        match self.load(version).await {
+            Err(error @ StoreError::Log { .. }) => Err(self.unreadable(error).await),
+            loaded => loaded,
+        }
+    }
+
+    async fn load(&self, version: u64) -> Result<Snapshot, StoreError> {
         let table = self
             .builder(self.objects().clone())?
             .with_version(version)

@@ -4,13 +4,15 @@ use std::{fs, sync::Arc};
 
 use deltalake::DeltaTableBuilder;
 use futures::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory, path::Path};
+use object_store::{Error, ObjectStore, ObjectStoreExt, memory::InMemory, path::Path};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use url::Url;
 use vdt_crds::VirtualTable;
-use vdt_rope::{RopeStore, RopeStoreOptions};
-use vdt_store::{Clock, Definition, OpenMode, Origin, SourceEnv, StateStore, TableRefresh};
+use vdt_rope::{RopeStore, RopeStoreOptions, testing::Altered};
+use vdt_store::{
+    Clock, Definition, OpenMode, Origin, SourceEnv, StateStore, TableRefresh, log::TableLog,
+};
 
 /// A folder, a state store in memory, and what serves them.
 struct Lab {
@@ -469,4 +471,49 @@ async fn a_commit_and_its_checksum_say_this_and_no_more() {
             "protocol": protocol,
         })
     );
+}
+
+#[tokio::test]
+async fn a_log_that_the_state_does_not_give_is_not_called_damaged() {
+    let denied = |path: &Path| Error::PermissionDenied {
+        path: path.to_string(),
+        source: "403: <Code>AccessDenied</Code>".into(),
+    };
+    let rejected = |path: &Path| Error::PermissionDenied {
+        path: path.to_string(),
+        source: "403: <Code>InvalidAccessKeyId</Code>".into(),
+    };
+    // As a directory says it.
+    let closed = |_: &Path| Error::Generic {
+        store: "LocalFileSystem",
+        source: std::io::Error::from(std::io::ErrorKind::PermissionDenied).into(),
+    };
+    let gone = |path: &Path| Error::NotFound {
+        path: path.to_string(),
+        source: "404".into(),
+    };
+    let lab = Lab::new().await;
+    for (version, name) in ["a.pdf", "b.pdf"].iter().enumerate() {
+        lab.put(name, 10);
+        assert_eq!(lab.refresh().await.version, version as u64);
+    }
+    let answers: [(fn(&Path) -> Error, _); 4] = [
+        (denied, "AccessDenied"),
+        (rejected, "CredentialsRejected"),
+        (closed, "StateUnavailable"),
+        (gone, "StateCorrupt"),
+    ];
+    let table = Path::from("main/default/papers");
+    for (answer, reason) in answers {
+        let inner = Altered::new(lab.state.objects().clone(), table.as_ref());
+        let inner = inner.failing(move |path, _| {
+            let is_first = path.as_ref().ends_with("00000000000000000000.json");
+            is_first.then(|| answer(path))
+        });
+        let state = StateStore::from_store(Arc::new(inner), "memory", OpenMode::ReadWrite);
+        let state = state.await.expect("it opens");
+        let log = TableLog::new(state, table.clone());
+        let error = log.snapshot().await.expect_err("it cannot be read");
+        assert_eq!(error.reason(), reason, "{error:?}");
+    }
 }
