@@ -7,7 +7,8 @@
 //! Manifests are followed all or none. Those that are not are told under `/api/v1/tables` and `/readyz`, in the log and by a metric, and the last
 //! good ones stand, but for rights that the new ones do not give, which are taken away at once: a file that cannot be read counts there as it was read
 //! last. What waits for something else than a change, such as a secret that is not there yet or a file that the system did not let be read, is tried
-//! again every second. So are rights to a table in whose place the server still serves another resource's.
+//! again every second. So are rights to a table in whose place the server still serves another resource's, whether the newest manifests are taken or
+//! not: where they are not, rights that waited are given as far as they and the last good ones both give them.
 
 mod owners;
 #[cfg(test)]
@@ -94,17 +95,37 @@ impl Follower {
 
     /// Reads the manifests and follows them, or tells why not.
     async fn take(self: &Arc<Self>) -> Taken {
-        let tables = match self.on_a_thread(Self::read).await {
-            Some(Ok(tables)) => tables,
-            Some(Err(taken)) => return taken,
-            None => return Taken::TryAgain,
-        };
-        let awaited = match self.owners.awaited(&tables).await {
+        match self.on_a_thread(Self::read).await {
+            Some(Ok(tables)) => {
+                let asked = tables.clone();
+                let put = move |follower: &Self, awaited: &_| follower.put_in_use(&tables, awaited);
+                self.once_asked(&asked, put).await
+            }
+            Some(Err(Bad { tables, taken })) => {
+                let asked = self.still_declared(&tables);
+                let give = move |follower: &Self, awaited: &_| {
+                    follower.admin.rights_wait(awaited);
+                    follower.give_awaited(&tables, awaited);
+                    taken
+                };
+                self.once_asked(&asked, give).await
+            }
+            None => Taken::TryAgain,
+        }
+    }
+
+    /// Asks the server whose `tables` are, and goes on with the paths of those to which rights wait.
+    async fn once_asked(
+        self: &Arc<Self>,
+        tables: &[VirtualTable],
+        go_on: impl FnOnce(&Self, &BTreeSet<String>) -> Taken + Send + 'static,
+    ) -> Taken {
+        let awaited = match self.owners.awaited(tables).await {
             Ok(awaited) | Err(awaited) => awaited,
         };
         let are_all = awaited.is_empty();
-        let put = move |follower: &Self| follower.put_in_use(&tables, &awaited);
-        match self.on_a_thread(put).await {
+        let go_on = move |follower: &Self| go_on(follower, &awaited);
+        match self.on_a_thread(go_on).await {
             Some(taken) if are_all => taken,
             Some(_) | None => Taken::TryAgain,
         }
@@ -120,7 +141,7 @@ impl Follower {
     }
 
     /// Reads the manifests, and takes away at once what they do not give where the server has to be asked before they give anything.
-    fn read(&self) -> Result<Vec<VirtualTable>, Taken> {
+    fn read(&self) -> Result<Vec<VirtualTable>, Bad> {
         let found = config::find(&self.config);
         let (whole, may_pass) = (found.whole(), found.may_pass());
         let known = {
@@ -139,13 +160,33 @@ impl Follower {
                 self.owners.forget_others(&known);
                 self.front.narrow(&known);
                 self.refuse(None, reason::INVALID_SPEC, bad.to_string());
-                Err(match may_pass {
+                let taken = match may_pass {
                     true => Taken::TryAgain,
                     // It is read again when it changes.
                     false => Taken::Whole,
+                };
+                Err(Bad {
+                    tables: known,
+                    taken,
                 })
             }
         }
+    }
+
+    /// Those of the tables that were taken last that `tables` declare too.
+    fn still_declared(&self, tables: &[VirtualTable]) -> Vec<VirtualTable> {
+        let mut last = self.in_use.lock().clone();
+        last.retain(|one| tables.iter().any(|other| is_same(one, other)));
+        last
+    }
+
+    /// Gives the rights that waited and wait no longer, while `tables` are not taken: as far as they and those that were taken last both give them.
+    fn give_awaited(&self, tables: &[VirtualTable], awaited: &BTreeSet<String>) {
+        let last = self.in_use.lock().clone();
+        let is_held = |one: &VirtualTable| {
+            awaited.contains(&one.table_path()) || !tables.iter().any(|it| is_same(one, it))
+        };
+        self.front.give_awaited(&last, tables, is_held);
     }
 
     fn put_in_use(&self, tables: &[VirtualTable], awaited: &BTreeSet<String>) -> Taken {
@@ -162,6 +203,7 @@ impl Follower {
                 .filter_map(|table| table.metadata.generation)
                 .max();
             self.refuse(newest, reason, lines.join("\n"));
+            self.give_awaited(tables, awaited);
             return match needs_restart {
                 true => Taken::Whole,
                 false => Taken::TryAgain,
@@ -220,6 +262,18 @@ impl Follower {
             count(http);
         }
     }
+}
+
+/// Manifests that are not taken.
+struct Bad {
+    /// As far as they could be read, now or before.
+    tables: Vec<VirtualTable>,
+    taken: Taken,
+}
+
+/// Whether both are of one resource and of one table.
+fn is_same(one: &VirtualTable, other: &VirtualTable) -> bool {
+    one.table_path() == other.table_path() && one.owner() == other.owner()
 }
 
 impl Follow for Arc<Follower> {

@@ -30,6 +30,11 @@ fn manifest(name: &str, server: &str) -> String {
     )
 }
 
+/// The same access, of nothing that is published.
+fn narrowed(access: &str) -> String {
+    access.replace("}}", "}, tables: [none]}")
+}
+
 /// A front door and who follows its manifests. Alice and Bob have tokens of their names.
 struct Pod {
     folder: tempfile::TempDir,
@@ -159,6 +164,12 @@ impl Pod {
         let told = self.follower.admin.ready().reasons;
         told.iter()
             .any(|told| [reason::INVALID_SPEC, RESTART_NEEDED].contains(&&*told.reason))
+    }
+
+    /// Whether it is told that rights wait.
+    fn rights_wait(&self) -> bool {
+        let told = self.follower.admin.ready().reasons;
+        told.iter().any(|told| told.reason == "RightsWait")
     }
 
     async fn principals(&self, table: &str) -> [u16; 2] {
@@ -356,8 +367,7 @@ async fn rights_of_a_new_owner_wait_until_the_server_serves_the_table_as_its_own
     assert_eq!(pod.follower.take().await, Taken::TryAgain);
     assert_eq!(pod.principals("papers").await, [403, 403]);
     assert!(!pod.is_refused());
-    let reasons = pod.follower.admin.ready().reasons;
-    assert!(reasons.iter().any(|told| told.reason == "RightsWait"));
+    assert!(pod.rights_wait());
 
     pod.serves(&[("papers", "default/other")]);
     assert_eq!(pod.follower.take().await, Taken::Whole);
@@ -411,4 +421,81 @@ async fn who_comes_back_while_a_file_is_broken_is_asked_for_again() {
     std::fs::write(pod.folder.path().join("rest.yaml"), manifest("rest", ALICE)).expect("a file");
     assert_eq!(pod.write("papers.yaml", &other).await, Taken::TryAgain);
     assert_eq!(pod.principals("papers").await, [403, 403]);
+}
+
+#[tokio::test]
+async fn rights_that_wait_are_given_though_another_manifest_is_broken() {
+    for (last, now, may_read) in [
+        (ALICE, ALICE, [200, 401]),
+        // As far as both give it: what is added waits, what is withdrawn ends.
+        (ALICE, BOTH, [200, 401]),
+        (BOTH, ALICE, [200, 401]),
+        (BOTH, BOTH, [200, 200]),
+    ] {
+        let pod = Pod::new(&[
+            ("papers.yaml", &manifest("papers", last)),
+            ("rest.yaml", &manifest("rest", ALICE)),
+        ]);
+        let tables = pod.follower.known.lock().tables();
+        pod.serves(&[("papers", "default/former"), ("rest", "default/rest")]);
+        assert!(!pod.follower.begin(&tables).await);
+        assert_eq!(pod.status("papers", Some("alice")).await, 403);
+        pod.write("rest.yaml", "{").await;
+        pod.write("new.yaml", &manifest("new", ALICE)).await;
+        let taken = pod.write("papers.yaml", &manifest("papers", now)).await;
+        assert_eq!(taken, Taken::TryAgain, "the server is asked again");
+        assert_eq!(pod.status("papers", Some("alice")).await, 403);
+        assert!(pod.rights_wait() && pod.is_refused());
+
+        let own = ["papers", "rest", "new"].map(|table| (table, format!("default/{table}")));
+        pod.serves(&own.each_ref().map(|(table, owner)| (*table, &**owner)));
+        assert_eq!(pod.follower.take().await, Taken::Whole);
+        assert_eq!(pod.principals("papers").await, may_read);
+        assert_eq!(pod.status("rest", Some("alice")).await, 200);
+        assert_eq!(
+            pod.status("new", Some("alice")).await,
+            403,
+            "it is not taken"
+        );
+        assert!(!pod.rights_wait() && pod.is_refused());
+        // What is withdrawn meanwhile comes back with the mend alone.
+        pod.write("papers.yaml", &manifest("papers", &narrowed(last)))
+            .await;
+        pod.write("papers.yaml", &manifest("papers", last)).await;
+        assert_eq!(pod.status("papers", Some("alice")).await, 403);
+    }
+}
+
+#[tokio::test]
+async fn rights_that_wait_are_given_though_the_manifests_wait_for_a_restart() {
+    let pod = Pod::new(&[("papers.yaml", &manifest("papers", OPEN))]);
+    let tables = pod.follower.known.lock().tables();
+    pod.serves(&[("papers", "default/former")]);
+    assert!(!pod.follower.begin(&tables).await);
+    let cache = format!("{OPEN}\n    cache: {{memory: {{capacity: 64Mi}}}}");
+    let taken = pod.write("papers.yaml", &manifest("papers", &cache)).await;
+    assert_eq!(taken, Taken::TryAgain);
+    assert_eq!(pod.status("papers", None).await, 404);
+    pod.serves(&[("papers", "default/papers")]);
+    assert_eq!(pod.follower.take().await, Taken::Whole);
+    assert_eq!(pod.status("papers", None).await, 200);
+    assert!(!pod.rights_wait() && pod.is_refused());
+}
+
+#[tokio::test]
+async fn rights_that_wait_are_not_given_to_another_owner_while_a_manifest_is_broken() {
+    let pod = Pod::new(&[
+        ("papers.yaml", &manifest("papers", ALICE)),
+        ("rest.yaml", &manifest("rest", ALICE)),
+    ]);
+    let tables = pod.follower.known.lock().tables();
+    pod.serves(&[("papers", "default/other"), ("rest", "default/rest")]);
+    assert!(!pod.follower.begin(&tables).await);
+    pod.write("rest.yaml", "{").await;
+    let other = manifest("other", BOTH).replace("spec:", "spec:\n  table: {name: papers}");
+    assert_eq!(pod.write("papers.yaml", &other).await, Taken::Whole);
+    assert_eq!(pod.principals("papers").await, [403, 401]);
+    std::fs::write(pod.folder.path().join("rest.yaml"), manifest("rest", ALICE)).expect("a file");
+    assert_eq!(pod.follower.take().await, Taken::Whole);
+    assert_eq!(pod.principals("papers").await, [200, 200]);
 }

@@ -15,7 +15,8 @@
 //!   where Secrets come and go by themselves, those that are missing or of no use do not end the start ([`FrontOptions::secrets_may_come`]).
 //! - [`Front::redeclare`] takes other principals and rights while the process runs, all or none. Whether there are keys at all, and TLS, stay.
 //!   Manifests that are not taken give nothing, and take away all the same: a principal that is gone, and whatever table is not given to whom it was
-//!   given ([`Front::narrow`]).
+//!   given ([`Front::narrow`]). Only rights to tables that waited for the server are given meanwhile, as far as those that were taken last and the
+//!   newest both give them.
 //! - [`Front::watch`] looks at the files once a second, through symbolic links, as Kubernetes swaps a `..data` link under a mounted Secret. What has
 //!   changed and can be used is taken, each principal for itself. Of a principal whose Secret is of no use what it had stays in use, and of the
 //!   certificate too, with one error in the log and a metric; a Secret that is gone or empty takes its principal's credentials away. Files that
@@ -28,6 +29,7 @@ mod principals;
 mod problem;
 mod rights;
 mod secrets;
+mod sections;
 mod watched;
 
 pub use problem::Problem;
@@ -50,8 +52,8 @@ use self::certificate::Certificate;
 use self::principals::Principals;
 use self::rights::Rights;
 use self::secrets::Secrets;
+use self::sections::{declared_tls, sections_agree};
 use self::watched::Watched;
-use crate::config::servers;
 use crate::files::LOOK_EVERY;
 use crate::process::every;
 
@@ -183,12 +185,7 @@ impl Front {
         if problems.is_empty() && *self.principals.read().from.rights() == rights {
             return Ok(());
         }
-        let secrets = Secrets::new(self.options.secrets_dir.clone());
-        let principals = Principals::new(rights.clone(), &secrets, &mut problems);
-        let taken = match problems.is_empty() {
-            true => self.replace(principals),
-            false => Err(problems),
-        };
+        let taken = self.replace(rights.clone(), problems);
         if taken.is_err() {
             self.keep_within(&rights);
         } else if awaited.is_empty() {
@@ -197,7 +194,13 @@ impl Front {
         taken
     }
 
-    fn replace(&self, others: Principals) -> Result<(), Vec<Problem>> {
+    /// Has these rights decide, unless there are `problems` already, or others with the secrets.
+    fn replace(&self, rights: Rights, mut problems: Vec<Problem>) -> Result<(), Vec<Problem>> {
+        let secrets = Secrets::new(self.options.secrets_dir.clone());
+        let others = Principals::new(rights, &secrets, &mut problems);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
         let mut principals = self.principals.write();
         others.inherit(&principals.from);
         let watched = Watched::new(others);
@@ -218,6 +221,31 @@ impl Front {
     pub fn narrow(&self, tables: &[VirtualTable]) {
         // What is wrong is told by who takes them.
         self.keep_within(&Rights::of(tables, &self.options, &mut Vec::new()));
+    }
+
+    /// Gives what nobody may read yet of the tables of `last`, which were taken, though `now`, which are newer, are not: as far as both give it, and
+    /// but for those that are `held` back.
+    pub(crate) fn give_awaited(
+        &self,
+        last: &[VirtualTable],
+        now: &[VirtualTable],
+        held: impl Fn(&VirtualTable) -> bool,
+    ) {
+        // What is wrong is told by who takes them.
+        let mut problems = Vec::new();
+        let mut both = Rights::of(last, &self.options, &mut problems);
+        for table in last.iter().filter(|table| held(table)) {
+            both.withhold(table);
+        }
+        both.narrow(&Rights::of(now, &self.options, &mut problems));
+        let mut rights = self.principals.read().from.rights().clone();
+        if !rights.add(&both) {
+            return;
+        }
+        match self.replace(rights, Vec::new()) {
+            Ok(()) => tracing::info!("rights that waited for the server are given"),
+            Err(problems) => tracing::debug!(?problems, "rights wait for the manifests"),
+        }
     }
 
     fn keep_within(&self, rights: &Rights) {
@@ -341,40 +369,5 @@ fn count(outcome: Outcome, counted: impl FnOnce(bool)) {
         Outcome::Unchanged => {}
         Outcome::Taken => counted(true),
         Outcome::Refused => counted(false),
-    }
-}
-
-/// What the manifests say of TLS, which they agree on.
-fn declared_tls(tables: &[VirtualTable]) -> Tls {
-    let first = servers(tables).next();
-    first
-        .map(|(_, server)| server.tls.clone())
-        .unwrap_or_default()
-}
-
-/// One process has one data listener and one cache.
-fn sections_agree(tables: &[VirtualTable], problems: &mut Vec<Problem>) {
-    let mut sections = servers(tables);
-    let Some((first, server)) = sections.next() else {
-        return;
-    };
-    for (table, other) in sections {
-        let both = [
-            ("tls", server.tls == other.tls),
-            ("cache", server.cache == other.cache),
-        ];
-        for (section, same) in both {
-            if !same {
-                problems.push(Problem::new(
-                    table,
-                    format!("spec.server.{section}"),
-                    format!(
-                        "differs from that of {}, which the same process serves",
-                        first.owner()
-                    ),
-                    "write the same in both, or serve them by two processes",
-                ));
-            }
-        }
     }
 }

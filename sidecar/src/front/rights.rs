@@ -110,7 +110,7 @@ impl Rights {
 
     fn give_everybody(&mut self, table: &VirtualTable, by_silence: bool) {
         for name in published(table) {
-            self.add(table, &name, Readers::Everybody { by_silence });
+            self.publish(table, &name, Readers::Everybody { by_silence });
         }
     }
 
@@ -141,11 +141,11 @@ impl Rights {
         for name in published(table) {
             let matching = given.iter().filter(|(_, globs)| globs.is_match(&name));
             let holders = matching.map(|(holder, _)| holder.clone()).collect();
-            self.add(table, &name, Readers::Principals(holders));
+            self.publish(table, &name, Readers::Principals(holders));
         }
     }
 
-    fn add(&mut self, table: &VirtualTable, name: &str, readers: Readers) {
+    fn publish(&mut self, table: &VirtualTable, name: &str, readers: Readers) {
         let path = path(table, name);
         let both = match self.readers.get(&path) {
             Some(others) => others.of_both(&readers),
@@ -159,6 +159,24 @@ impl Rights {
         for name in published(table) {
             self.readers.remove(&path(table, &name));
         }
+    }
+
+    /// Adds what `more` give of tables that these say nothing of, and those to whom it is given. Returns whether that is anything.
+    pub(super) fn add(&mut self, more: &Self) -> bool {
+        let mut is_any = false;
+        for (path, readers) in &more.readers {
+            if self.readers.contains_key(path) {
+                continue;
+            }
+            is_any = true;
+            self.readers.insert(path.clone(), readers.clone());
+            for principal in &more.principals {
+                if readers.name(&principal.holder) && !self.has(&principal.holder) {
+                    self.principals.push(principal.clone());
+                }
+            }
+        }
+        is_any
     }
 
     /// Takes away what `left` does not give too, and principals to whom it leaves nothing and whom it does not name. Returns whether that is anything.
