@@ -4,14 +4,15 @@
 //! bucket that no longer answers keeps its permits until its clients give up, which takes a minute. Readers of others must not wait for that:
 //!
 //! ```text
-//!   64 permits   16 of the state     ropes and log files, without which no table is read
-//!                48 of the sources   each begins with 16, and has 40 at most
+//!   64 permits   16 of the state      ropes and log files, without which no table is read
+//!                40 of all sources    each begins with 16, and has 40 at most
+//!                 8 in reserve        for sources that find none of those, 2 for each
 //! ```
 //!
 //! A source earns a permit by each request that it answers, and loses one by each that ends without an answer. So a bucket that is read
-//! alone is read by as many requests as before, one that hangs from the start takes a quarter of all, and one that stops in the middle of
-//! a scan leaves an eighth to others. Within a source whoever came first is first, but read-ahead leaves half of the permits that a source begins with
-//! to those who ask: a scan that hangs keeps no lookup waiting. A source of which nothing is under way begins anew.
+//! alone is read by as many requests as before, and one that hangs from the start takes a quarter of all. When several hang that have taken all of the
+//! 40, such as sources of one bucket, the reserve is left: four more can ask. Within a source whoever came first is first, but read-ahead leaves half of
+//! the permits that a source begins with to those who ask: a scan that hangs keeps no lookup waiting. A source of which nothing is under way begins anew.
 //!
 //! What is read ahead is bounded in bytes as well, for all sources together. A source holds at most [`AHEAD_SHARE`] times what it leaves, so scans of
 //! one that is slow do not take all of it.
@@ -36,6 +37,12 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 /// What read-ahead of a source holds is at most so many times what it leaves of the room.
 const AHEAD_SHARE: usize = 3;
 
+/// Of so many permits of the sources one is in reserve.
+const RESERVE_PART: usize = 6;
+
+/// So many sources can have a part of the reserve.
+const RESERVE_SOURCES: usize = 4;
+
 /// With so many sources known, those of which nothing is under way are forgotten.
 const SOURCES_KNOWN: usize = 64;
 
@@ -48,8 +55,7 @@ pub(super) struct Limits {
     ahead: usize,
     /// What all sources together may have read ahead.
     room: Arc<Semaphore>,
-    /// Permits of the sources together.
-    all: Arc<Semaphore>,
+    of_sources: Pool,
     state: Arc<Limit>,
     sources: Mutex<HashMap<Box<str>, Weak<Limit>>>,
 }
@@ -59,13 +65,15 @@ impl Limits {
     pub(super) fn new(all: usize, ahead: usize, ahead_units: usize) -> Self {
         let state = (all / 4).max(1);
         let sources = all.saturating_sub(state).max(1);
-        let first = state.min(sources);
+        let reserve = sources / RESERVE_PART;
+        let shared = sources - reserve;
+        let first = state.min(shared);
         Self {
-            bounds: (first, (all / 8 * 5).clamp(first, sources)),
+            bounds: (first, (all / 8 * 5).clamp(first, shared)),
             ahead,
             room: Arc::new(Semaphore::new(ahead_units)),
-            all: Arc::new(Semaphore::new(sources)),
-            state: Limit::new((state, state), ahead, &Arc::new(Semaphore::new(state))),
+            of_sources: Pool::new(shared, reserve),
+            state: Limit::new((state, state), ahead, &Pool::new(state, 0)),
             sources: Mutex::default(),
         }
     }
@@ -88,19 +96,19 @@ impl Limits {
         if sources.len() >= SOURCES_KNOWN {
             sources.retain(|_, source| source.strong_count() > 0);
         }
-        let source = Limit::new(self.bounds, self.ahead, &self.all);
+        let source = Limit::new(self.bounds, self.ahead, &self.of_sources);
         sources.insert(id.into(), Arc::downgrade(&source));
         source
     }
 
-    /// Room to read a source ahead: for `units` at most, and for no more than leaves enough to others.
-    pub(super) fn room(&self, id: &str, units: u32) -> Option<Room> {
+    /// Room to read a source ahead: for `units` at most, for no more than leaves enough to others, and none below `least`.
+    pub(super) fn room(&self, id: &str, units: u32, least: u32) -> Option<Room> {
         let source = self.source(id);
         let held = source.ahead_units.load(Relaxed);
         let left = AHEAD_SHARE * self.room.available_permits();
         let most = left.saturating_sub(held) / (AHEAD_SHARE + 1);
         let units = u32::try_from(most).map_or(units, |most| units.min(most));
-        if units == 0 {
+        if units < least.max(1) {
             return None;
         }
         let permit = Arc::clone(&self.room).try_acquire_many_owned(units).ok()?;
@@ -128,6 +136,25 @@ impl Drop for Room {
     }
 }
 
+/// Permits that several share.
+#[derive(Debug, Clone)]
+struct Pool {
+    all: Arc<Semaphore>,
+    reserve: Arc<Semaphore>,
+    /// The most of the reserve for one of them.
+    share: usize,
+}
+
+impl Pool {
+    fn new(all: usize, reserve: usize) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(all)),
+            reserve: Arc::new(Semaphore::new(reserve)),
+            share: reserve.div_ceil(RESERVE_SOURCES),
+        }
+    }
+}
+
 /// The limit of the state, or of one source.
 #[derive(Debug)]
 pub(super) struct Limit {
@@ -135,7 +162,9 @@ pub(super) struct Limit {
     /// Permits that it has now, free or not.
     permits: AtomicUsize,
     own: Arc<Semaphore>,
-    all: Arc<Semaphore>,
+    pool: Pool,
+    /// What it may have of the reserve.
+    share: Arc<Semaphore>,
     /// The most for read-ahead, and how many it has.
     ahead_max: usize,
     ahead: AtomicUsize,
@@ -146,12 +175,13 @@ pub(super) struct Limit {
 }
 
 impl Limit {
-    fn new(bounds: (usize, usize), ahead: usize, all: &Arc<Semaphore>) -> Arc<Self> {
+    fn new(bounds: (usize, usize), ahead: usize, pool: &Pool) -> Arc<Self> {
         Arc::new(Self {
             bounds,
             permits: AtomicUsize::new(bounds.0),
             own: Arc::new(Semaphore::new(bounds.0)),
-            all: Arc::clone(all),
+            pool: pool.clone(),
+            share: Arc::new(Semaphore::new(pool.share)),
             ahead_max: ahead,
             ahead: AtomicUsize::new(0),
             more_ahead: Notify::new(),
@@ -161,15 +191,26 @@ impl Limit {
 
     /// Waits for a permit.
     pub(super) async fn permit(self: &Arc<Self>) -> Option<Permit> {
-        // Neither is ever closed.
+        // None of them is ever closed.
         let own = Arc::clone(&self.own).acquire_owned().await.ok()?;
-        let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
+        let pooled = tokio::select! {
+            biased;
+            shared = Arc::clone(&self.pool.all).acquire_owned() => (shared.ok()?, None),
+            reserved = self.reserved() => reserved?,
+        };
         Some(Permit {
             limit: Arc::clone(self),
             own: Some(own),
-            _all: all,
+            _pooled: pooled,
             is_answered: false,
         })
+    }
+
+    /// Waits for one of the reserve.
+    async fn reserved(&self) -> Option<Pooled> {
+        let share = Arc::clone(&self.share).acquire_owned().await.ok()?;
+        let reserve = Arc::clone(&self.pool.reserve).acquire_owned().await.ok()?;
+        Some((reserve, Some(share)))
     }
 
     /// Waits until read-ahead may wait for a permit: it leaves some to those who ask.
@@ -205,12 +246,15 @@ impl Drop for Ahead {
     }
 }
 
+/// A permit of all, or one of the reserve with that of the share.
+type Pooled = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
+
 /// A request may be under way. Dropping it ends that.
 #[derive(Debug)]
 pub(super) struct Permit {
     limit: Arc<Limit>,
     own: Option<OwnedSemaphorePermit>,
-    _all: OwnedSemaphorePermit,
+    _pooled: Pooled,
     is_answered: bool,
 }
 
@@ -248,118 +292,4 @@ impl Drop for Permit {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures::FutureExt;
-
-    use super::*;
-
-    fn source(limits: &Limits, id: &str) -> Arc<Limit> {
-        limits.of(&Path::from(format!("sources/{id}/a/b")))
-    }
-
-    fn limits_of(all: usize, ahead: usize) -> Limits {
-        Limits::new(all, ahead, 32)
-    }
-
-    /// Takes permits while there are any.
-    fn take(limit: &Arc<Limit>) -> Vec<Permit> {
-        std::iter::from_fn(|| limit.permit().now_or_never().flatten()).collect()
-    }
-
-    #[test]
-    fn sources_that_hang_leave_permits_to_others_and_to_the_state() {
-        let limits = limits_of(64, 32);
-        let hung = [source(&limits, "a"), source(&limits, "b")];
-        let held: Vec<_> = hung.iter().map(take).collect();
-        assert!(held.iter().all(|permits| permits.len() == 16));
-        assert_eq!(take(&source(&limits, "c")).len(), 16);
-        assert_eq!(take(&limits.of(&Path::from("log/c/s/t/x.rope"))).len(), 16);
-    }
-
-    #[test]
-    fn a_source_that_answers_earns_permits_and_loses_them_when_it_does_not() {
-        let limits = limits_of(64, 32);
-        let limit = source(&limits, "a");
-        for _ in 0..100 {
-            let mut permit = limit.permit().now_or_never().flatten().unwrap();
-            // One request earns one permit, however many chunks it brings.
-            permit.answered();
-            permit.answered();
-        }
-        let mut held = take(&limit);
-        assert_eq!(held.len(), 40);
-        assert_eq!(take(&source(&limits, "b")).len(), 8);
-        // Some are cut short, others never answered.
-        for permit in &mut held[..8] {
-            permit.answered();
-            permit.failed();
-        }
-        drop(held);
-        assert_eq!(take(&limit).len(), 16);
-    }
-
-    #[test]
-    fn read_ahead_that_hangs_leaves_permits_to_those_who_ask() {
-        let ahead = |limit: &Arc<Limit>| -> Vec<Ahead> {
-            std::iter::from_fn(|| limit.ahead().now_or_never()).collect()
-        };
-        let limits = limits_of(64, 32);
-        let limit = source(&limits, "a");
-        let mut hung = ahead(&limit);
-        assert_eq!(hung.len(), 8);
-        let of_ahead: Vec<_> = hung
-            .iter()
-            .map(|_| limit.permit().now_or_never().flatten().unwrap())
-            .collect();
-        assert_eq!(take(&limit).len(), 8);
-        // One that ends leaves its place to one that waits.
-        let waiting = limit.ahead();
-        let mut waiting = std::pin::pin!(waiting);
-        assert!(waiting.as_mut().now_or_never().is_none());
-        hung.pop();
-        assert!(waiting.now_or_never().is_some());
-        drop((hung, of_ahead));
-        // What answers is read ahead by as many as before.
-        for _ in 0..100 {
-            limit.permit().now_or_never().flatten().unwrap().answered();
-        }
-        assert_eq!(ahead(&limit).len(), 32);
-        assert_eq!(ahead(&source(&limits_of(2, 1), "a")).len(), 1);
-    }
-
-    #[test]
-    fn sources_of_which_nothing_is_under_way_are_forgotten() {
-        let limits = limits_of(64, 32);
-        let kept = source(&limits, "kept");
-        let _permit = kept.permit().now_or_never().flatten().unwrap();
-        for number in 0..1000 {
-            source(&limits, &number.to_string());
-        }
-        assert!(limits.sources.lock().len() <= SOURCES_KNOWN);
-        assert!(Arc::ptr_eq(&kept, &source(&limits, "kept")));
-    }
-
-    #[test]
-    fn the_fewest_permits_are_one_for_the_state_and_one_for_the_sources() {
-        let limits = limits_of(2, 1);
-        assert_eq!(take(&limits.state).len(), 1);
-        let held = take(&source(&limits, "a"));
-        assert_eq!((held.len(), take(&source(&limits, "b")).len()), (1, 0));
-    }
-
-    #[test]
-    fn a_source_leaves_others_room_to_read_ahead() {
-        let limits = limits_of(64, 32);
-        // As much as there is for it, in windows of a quarter of all.
-        let fill = |id: &str| -> Vec<Room> { std::iter::from_fn(|| limits.room(id, 8)).collect() };
-        let units = |rooms: &[Room]| rooms.iter().map(Room::units).sum::<usize>();
-        let slow = fill("slow");
-        assert_eq!(units(&slow), 24);
-        let (one, two) = (fill("one"), fill("two"));
-        assert_eq!((units(&one), units(&two)), (6, 1));
-        drop((slow, two));
-        assert_eq!(units(&fill("two")), 19, "three times what it leaves");
-        drop(one);
-        assert_eq!(units(&fill("two")), 24, "alone");
-    }
-}
+mod tests;

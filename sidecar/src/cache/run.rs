@@ -230,7 +230,7 @@ impl Shared {
         runs
     }
 
-    /// Starts a request for a run; its bytes.
+    /// Starts a request for a run.
     pub(super) fn start_run(
         self: &Arc<Self>,
         registry: &mut Registry<'_>,
@@ -238,13 +238,12 @@ impl Shared {
         files: &Arc<dyn object_store::ObjectStore>,
         run: Vec<Unit>,
         cause: &Cause,
-    ) -> u64 {
+    ) {
         let (Some(first), Some(last)) = (run.first(), run.last()) else {
-            return 0;
+            return;
         };
         let range = first.span().start..last.span().end;
         let targets: VecDeque<_> = run.iter().map(Unit::target).collect();
-        let bytes = targets.iter().map(|target| target.flight.length()).sum();
         let limit = self.limits.source(first.source());
         let order = cause.order(&context.file, &limit);
         let fill = Fill::start(self, registry, order, targets);
@@ -255,7 +254,6 @@ impl Shared {
             let _held = held;
             fetch::run(fill, files, file_bytes, range).await;
         });
-        bytes
     }
 
     pub(super) fn start_members(

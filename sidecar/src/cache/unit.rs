@@ -26,6 +26,14 @@ impl Unit {
         }
     }
 
+    /// The bytes of the entry.
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Self::Pack(pack) => pack.bytes,
+            Self::Single { object, .. } => object.size,
+        }
+    }
+
     /// Id of the source that it lies in.
     pub(super) fn source(&self) -> &str {
         match self {

@@ -393,6 +393,28 @@ async fn a_scan_is_read_ahead_and_a_lookup_is_not() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_read_ahead_fits_into_the_room_for_it() {
+    // Three quarters of the room are for one scan: less than a block, or two artifacts and a half.
+    for (room, most) in [(500_000, 0), (1_000_000, 2)] {
+        let origin = memory();
+        let (path, file) = put_artifacts(&*origin, &[300_000; 20]).await;
+        let options = CacheOptions {
+            block_bytes: 400_000,
+            read_ahead_total_bytes: room,
+            ..CacheOptions::default()
+        };
+        let stack = Stack::new(origin, false, options).await;
+        for number in 0..3 {
+            check(&stack, &path, &file, place(number, 300_000)).await;
+        }
+        // All is in memory: it has been read.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(stack.cache.stats().read_ahead_bytes, most * 300_000);
+        assert_eq!(stack.asked().len() as u64, 3 + most);
+    }
+}
+
 #[tokio::test]
 async fn many_readers_of_one_group_ask_once() {
     let origin = memory();
