@@ -176,6 +176,7 @@ impl Shared {
     async fn level(self: &Arc<Self>, folder: Path) -> Result<ListResult> {
         let kept = self.levels.of(&folder);
         let (origin, level) = (Arc::clone(&self.origin), folder.clone());
+        // One answer, not a stream: what the origin sends meanwhile is not heard of. A level that is kept is a few pages at most.
         let take = move |_| {
             let (origin, level) = (Arc::clone(&origin), level.clone());
             async move { origin.list_with_delimiter(Some(&level)).await }
