@@ -71,9 +71,11 @@ impl Columns {
         }
     }
 
-    /// Adds a row.
+    /// Adds a row, each cell on one line.
     pub(crate) fn row(&mut self, cells: Vec<(String, Option<Tone>)>) {
-        self.rows.push(cells);
+        let cells = cells.into_iter();
+        let cells = cells.map(|(cell, tone)| (one_line(&cell), tone));
+        self.rows.push(cells.collect());
     }
 
     /// The lines, each after `indent`.
@@ -168,6 +170,12 @@ pub(crate) fn harmless(text: &str) -> String {
     out + rest
 }
 
+/// A message as part of a line: escaped as [`harmless`] does, its lines beside each other.
+pub(crate) fn one_line(message: &str) -> String {
+    let lines: Vec<_> = message.lines().map(harmless).collect();
+    lines.join(" ")
+}
+
 /// The length of the sequence at the beginning of `text` that sets a colour of [`Paint`], or ends it.
 fn colour(text: &str) -> Option<usize> {
     let code = text.strip_prefix("\x1b[")?;
@@ -198,6 +206,23 @@ mod tests {
         assert_eq!(columns.render("", Paint(false)), expected);
         let painted = columns.render("", Paint(true));
         assert!(painted.contains("\u{1b}[31mFalse\u{1b}[0m   act"));
+    }
+
+    #[test]
+    fn a_cell_of_many_lines_is_one_and_what_is_escaped_is_as_wide_as_it_is_shown() {
+        let mut columns = Columns::new(&["NAME", "MESSAGE", "NEXT"]);
+        columns.row(vec![
+            plain("a\tb"),
+            plain("one\r\ntwo\nthree\n"),
+            plain("wait"),
+        ]);
+        columns.row(vec![plain("c"), plain("four"), plain("act\nnow")]);
+        let expected = "\
+NAME      MESSAGE         NEXT
+a\\u{9}b   one two three   wait
+c         four            act now
+";
+        assert_eq!(columns.render("", Paint(false)), expected);
     }
 
     #[test]

@@ -205,7 +205,9 @@ fn sentence(table: &Table, report: &Report) -> String {
         RefreshOutcome::Failed => format!("Failed at {}", report.pod),
     };
     let message = refreshed.message.as_deref();
-    let message = message.map_or_else(String::new, |message| format!("\n  {message}"));
+    let message = message.map_or_else(String::new, |message| {
+        format!("\n  {}", output::one_line(message))
+    });
     format!("{title}: {said}{message}\n")
 }
 

@@ -15,7 +15,7 @@ use vdt_crds::api::{CacheReport, TierReport, TierState};
 use crate::{
     args::{Format, TopArgs},
     cluster::Cluster,
-    output::{self, Columns, Paint, Tone, or_dash, plain, toned},
+    output::{self, Columns, Paint, Tone, one_line, or_dash, plain, toned},
     pods::{self, PodRef},
     table::Table,
     units::{bytes, percent},
@@ -188,7 +188,7 @@ pub(crate) fn line(cache: &PodCache) -> String {
         return format!(
             "{}: {}",
             cache.pod,
-            cache.error.as_deref().unwrap_or(NO_CACHE)
+            one_line(cache.error.as_deref().unwrap_or(NO_CACHE))
         );
     };
     format!(

@@ -6,7 +6,7 @@ use vdt_crds::ConditionStatus;
 
 use super::{ConditionLine, TableStatus};
 use crate::{
-    output::{Columns, Paint, Tone, or_dash, plain, toned},
+    output::{Columns, Paint, Tone, one_line, or_dash, plain, toned},
     top,
     units::age,
 };
@@ -102,7 +102,7 @@ pub(super) fn one(table: &TableStatus, paint: Paint) -> String {
     sources(&mut text, table, paint);
     pods(&mut text, table, paint);
     for note in &table.notes {
-        let _ = writeln!(text, "\nnote: {note}");
+        let _ = writeln!(text, "\nnote: {}", one_line(note));
     }
     let next = table.next();
     if !next.is_empty() {
@@ -149,7 +149,7 @@ fn conditions(text: &mut String, table: &TableStatus, paint: Paint) {
             toned(tone(one), one.status.clone()),
             plain(one.reason.clone()),
             plain(age(one.for_seconds)),
-            plain(one.message.replace('\n', " ")),
+            plain(one.message.clone()),
         ]);
     }
     let _ = write!(text, "\n{}", columns.render("", paint));
@@ -170,13 +170,7 @@ fn sources(text: &mut String, table: &TableStatus, paint: Paint) {
             plain(source.name.clone()),
             toned(tone, source.status.as_str()),
             plain(or_dash(source.reason.as_ref())),
-            plain(
-                source
-                    .message
-                    .clone()
-                    .unwrap_or_default()
-                    .replace('\n', " "),
-            ),
+            plain(source.message.clone().unwrap_or_default()),
         ]);
     }
     let _ = write!(text, "\n{}", columns.render("", paint));
@@ -221,8 +215,9 @@ fn pods(text: &mut String, table: &TableStatus, paint: Paint) {
         if let Some(error) = &pod.error {
             let _ = writeln!(
                 text,
-                "  {} was not asked, or did not answer: {error}",
-                pod.name
+                "  {} was not asked, or did not answer: {}",
+                pod.name,
+                one_line(error)
             );
         }
     }
@@ -348,7 +343,7 @@ docs        manuals   False   Unschedulable   3         412         2/2    kubec
         };
         let answers = vec![
             report(9),
-            Err(Silence("no answer within 20 s".to_owned())),
+            Err(Silence("no answer\nwithin 20 s".to_owned())),
             report(4),
         ];
         heard.hear(
