@@ -29,7 +29,7 @@ pub struct BucketUrlError {
 
 impl VirtualTable {
     /// Makes the table of a folder, named after its last segment. The source's path is `.`: whoever reads it takes the folder itself as its base.
-    /// The path is canonical: it is the table's owner.
+    /// The path is absolute, and without `..`: it is the table's owner.
     #[must_use]
     pub fn for_folder(folder: &Path) -> Self {
         let name = folder

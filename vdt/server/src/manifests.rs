@@ -7,7 +7,7 @@ use std::{
 };
 
 use vdt_crds::{ParseError, Violation, VirtualTable, chain};
-use vdt_store::{SourceEnv, StoreError};
+use vdt_store::{SourceEnv, StoreError, source::without_parents};
 
 use vdt_sidecar::{
     exit::BadInput,
@@ -219,7 +219,8 @@ fn load_one(given: &str, args: &SourceArgs) -> anyhow::Result<Vec<Declared>> {
     }
     let path = Path::new(given);
     if path.is_dir() {
-        let folder = fs::canonicalize(path)
+        // Its name and its owner are those of the path as it was given; where a link on it leads is followed by each listing.
+        let folder = without_parents(path)
             .map_err(|error| BadInput::new(format!("cannot open the folder {given:?}: {error}")))?;
         let table = VirtualTable::for_folder(&folder);
         return Ok(vec![declared(table, folder, given, args)]);
@@ -352,6 +353,33 @@ mod tests {
             refused.to_string(),
             "--refresh-seconds is for folders and buckets given as such; in the manifest t.yaml write spec.refresh.intervalSeconds"
         );
+    }
+
+    #[test]
+    fn a_folder_is_the_one_that_its_path_leads_to_whenever_it_is_listed() {
+        let base = tempfile::tempdir().expect("a folder");
+        let base = base.path().canonicalize().expect("it is there");
+        fs::create_dir_all(base.join("releases/one/papers")).expect("made");
+        std::os::unix::fs::symlink("releases/one", base.join("current")).expect("made");
+        let args = SourceArgs {
+            sources: Vec::new(),
+            manifests: None,
+            secrets_dir: None,
+            claims_dir: None,
+        };
+        for (given, folder, name) in [
+            ("current", "current", "current"),
+            ("current/./papers/", "current/papers", "papers"),
+            ("current/..", "releases", "releases"),
+            ("current/papers/../../one", "releases/one", "one"),
+        ] {
+            let given = base.join(given).display().to_string();
+            let one = load_one(&given, &args).expect("a folder").remove(0);
+            let folder = base.join(folder);
+            assert_eq!(one.env.base_dir, folder, "{given}");
+            assert_eq!(one.table.table_name(), name, "{given}");
+            assert_eq!(one.table.owner(), format!("folder:{}", folder.display()));
+        }
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! The state store that the command line names: where it lies, and what is said when it cannot be opened.
 
 use std::{
-    env, fs,
+    env,
     path::{Path, PathBuf},
 };
 
 use sha2::{Digest, Sha256};
 use vdt_crds::VirtualTable;
 use vdt_sidecar::exit::BadInput;
-use vdt_store::{OpenMode, StateStore, StoreError};
+use vdt_store::{OpenMode, StateStore, StoreError, source::without_parents};
 
 /// Opens the state that `--state` names.
 ///
@@ -72,7 +72,7 @@ pub(crate) fn default_folder(
         .chain(manifests.and_then(Path::to_str))
         .map(|given| match given.contains("://") {
             true => given.trim_end_matches('/').to_owned(),
-            false => fs::canonicalize(given)
+            false => without_parents(Path::new(given))
                 .map_or_else(|_| given.to_owned(), |path| path.display().to_string()),
         })
         .collect();
@@ -88,6 +88,8 @@ pub(crate) fn default_folder(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

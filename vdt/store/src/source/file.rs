@@ -154,8 +154,12 @@ impl FileSource {
     }
 }
 
-/// An absolute path without `..`. What lies above a folder depends on where links lead, so all before the last `..` is resolved, once.
-fn without_parents(path: &Path) -> io::Result<PathBuf> {
+/// Makes a path absolute, without `..`. What lies above a folder depends on where links lead, so all before the last `..` is resolved, once; links in the
+/// rest are left to be followed whenever the path is.
+///
+/// # Errors
+/// Those of the file system, and of a relative path where there is no working folder.
+pub fn without_parents(path: &Path) -> io::Result<PathBuf> {
     let mut found = PathBuf::new();
     for part in std::path::absolute(path)?.components() {
         if part == Component::ParentDir {

@@ -30,6 +30,7 @@ use vdt_crds::{Location, Source as SourceSpec};
 use vdt_table::{SourceContext, URL_PATH};
 
 pub use self::error::SourceError;
+pub use self::file::without_parents;
 pub use self::listing::{Entry, Listing, SkipReason, Skipped};
 pub(crate) use self::s3::failure::REJECTED;
 pub use crate::secrets::SecretError;
