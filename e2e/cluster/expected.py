@@ -18,7 +18,7 @@ EXPECTED = [
     Expected("b19-", "vdt_store::schedule: source bucket: .*([Ss]ecret|credentials|permission)", "a secret is missing, or wrong"),
     Expected("scenario-3-a-bucket", "vdt_store::schedule|read failed", "the bucket is gone"),
     Expected("scenario-5-", "the server is away", "the server is killed"),
-    Expected("scenario-5-", "(whose the table is, is not known|the state store is not open) yet", "the only server has just been started again"),
+    Expected("scenario-5-", "whose the table is, is not known yet", "the only server has just been started again"),
     Expected("c35-", "disk cache|cache entries|cache directory", "the disk is too small, and full"),
     Expected("c36-", "the server is away|vdt_store::schedule", "its node is gone"),
     Expected("scenario-1-only-who", "the data listener has no TLS", "keys without TLS are what is told"),

@@ -21,7 +21,7 @@ use percent_encoding::percent_decode_str;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
-use tracing::{Instrument, warn};
+use tracing::{Instrument, debug, warn};
 use vdt_dialect::{BoxError, DataSurface, PageKeys, request_span};
 use vdt_sidecar::link::wire::{
     ADMIN_PREFIX, DRIFT_PATH, DriftReport, OWNERS_PATH, PROBE_PATH, SOURCES, VERSIONS_PATH,
@@ -111,6 +111,12 @@ impl Shared {
         };
         match path.split('/').next().unwrap_or_default() {
             "v1" => denied("the socket speaks S3 alone"),
+            // A normal event of a start, which is told when it has ended; what keeps a state from being opened is told by its tables.
+            _ if !self.store.is_open() => {
+                debug!(%path, "asked for before the state store is open");
+                let why = "the state store is not open yet; ask again";
+                document(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", why)
+            }
             SOURCES => match self.refusal(&path, &parts) {
                 Some(why) => denied(why),
                 None => {

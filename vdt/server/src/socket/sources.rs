@@ -5,7 +5,7 @@
 //! - The first chunk is awaited before a status is chosen, so a source that fails or has changed gives a clean error.
 //! - A body that cannot be completed breaks its connection.
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode, Uri,
     header::{
@@ -17,7 +17,7 @@ use http_body_util::{BodyExt, Empty, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Frame;
 use object_store::{Error, GetOptions, GetResult, path::Path};
 use percent_encoding::percent_decode_str;
-use tracing::debug;
+use tracing::{Span, debug};
 use vdt_dialect::{BoxError, EntityTag, RangeSpec, http_date};
 
 use super::{service::Answer, store::SocketStore};
@@ -69,7 +69,7 @@ async fn answer(result: GetResult, head: bool, is_partial: bool) -> Answer {
             Some(Ok(first)) => Some(first),
             None => None,
         };
-        let all = stream::iter(first.map(Ok)).chain(chunks);
+        let all = stream::iter(first.map(Ok)).chain(in_current_span(chunks));
         UnsyncBoxBody::new(StreamBody::new(
             all.map_ok(Frame::data).map_err(BoxError::from),
         ))
@@ -103,6 +103,12 @@ async fn answer(result: GetResult, head: bool, is_partial: bool) -> Answer {
         say(VERSION_ID, version);
     }
     response
+}
+
+/// The rest of a body: what is logged while it is read belongs to its request, as what was logged before it.
+fn in_current_span<S: Stream + Unpin>(mut chunks: S) -> impl Stream<Item = S::Item> {
+    let span = Span::current();
+    stream::poll_fn(move |context| span.in_scope(|| chunks.poll_next_unpin(context)))
 }
 
 fn refused(error: &Error) -> Answer {
@@ -142,7 +148,37 @@ fn version(uri: &Uri) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use object_store::{Attributes, GetResultPayload, ObjectMeta};
+    use tracing::Instrument;
+
     use super::*;
+
+    #[tokio::test]
+    async fn all_of_a_body_is_read_in_the_span_of_its_request() {
+        let _logged = tracing::subscriber::set_default(tracing_subscriber::registry());
+        let chunks = stream::iter(0..3).map(|_| {
+            assert!(!Span::current().is_none(), "read outside of the span");
+            Ok(bytes::Bytes::from_static(b"x"))
+        });
+        let meta = ObjectMeta {
+            location: Path::from("sources/a/b"),
+            last_modified: chrono::DateTime::UNIX_EPOCH,
+            size: 3,
+            e_tag: None,
+            version: None,
+        };
+        let result = GetResult {
+            payload: GetResultPayload::Stream(chunks.boxed()),
+            range: 0..meta.size,
+            meta,
+            attributes: Attributes::default(),
+        };
+        let answer = answer(result, false, false);
+        let answer = answer.instrument(tracing::info_span!("request")).await;
+        assert!(Span::current().is_none());
+        let body = answer.into_body().collect().await.unwrap();
+        assert_eq!(body.to_bytes(), "xxx");
+    }
 
     #[test]
     fn a_version_is_taken_as_written() {

@@ -41,6 +41,11 @@ impl SocketStore {
         Self { origin, files }
     }
 
+    /// Whether the state is open. Nothing can be read before.
+    pub(super) fn is_open(&self) -> bool {
+        self.origin.get().is_some()
+    }
+
     /// Whether the object at `path` (`sources/<id>/<key>`) is declared by a source of an open table.
     pub(crate) fn declares(&self, path: &str) -> bool {
         let mut parts = path.splitn(3, '/').skip(1);

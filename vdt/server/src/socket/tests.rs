@@ -24,6 +24,11 @@ use parquet::{
 };
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::{
+    Layer,
+    layer::{Context, SubscriberExt},
+};
 use vdt_dialect::{DataSurface, HttpMetrics, ServeOptions};
 use vdt_rope::RopeStoreOptions;
 use vdt_sidecar::{
@@ -335,6 +340,53 @@ async fn whose_the_tables_are_is_told_as_soon_as_it_is_asked_of_the_state() {
         "c/s/others": "",
     });
     assert_eq!(told, expected);
+}
+
+/// How often something was logged that somebody is to look at.
+#[derive(Clone, Default)]
+struct Complaints(Arc<AtomicUsize>);
+
+impl<S: Subscriber> Layer<S> for Complaints {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if *event.metadata().level() <= Level::WARN {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_for_before_the_state_is_open_is_answered_without_a_complaint() {
+    let complaints = Complaints::default();
+    let logged = tracing_subscriber::registry().with(complaints.clone());
+    let _logged = tracing::subscriber::set_default(logged);
+    let bed = Bed::new(&["t"]).await;
+    let late = LateOrigin::new(bed.tables.clone());
+    let store = SocketStore::new(late.clone(), RopeStoreOptions::default());
+    let service = SocketService::new(
+        store.clone(),
+        DataSurface::new(Arc::new(store), HttpMetrics::default()),
+        axum::Router::new(),
+        bed.tables.clone(),
+        CancellationToken::new(),
+    );
+    let ask = async |path: &str| {
+        let request = http::Request::get(path).header("if-match", "\"a\"");
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        service.clone().oneshot(request).await.unwrap().status()
+    };
+    for path in [
+        "/log/c/s/t/_delta_log/0.json",
+        "/log?list-type=2&prefix=c/s/t/",
+        "/files/c/s/t/x.parquet",
+        "/sources/00112233/a.pdf",
+    ] {
+        assert_eq!(ask(path).await, 500, "{path}");
+    }
+    assert_eq!(complaints.0.load(Ordering::SeqCst), 0);
+    // What fails once it is open is told.
+    late.set(Arc::new(Origin::new(bed.state.clone())));
+    assert_eq!(ask("/log/c/s/t/_delta_log/0.json").await, 500);
+    assert_ne!(complaints.0.load(Ordering::SeqCst), 0);
 }
 
 /// A Parquet file without rows.
