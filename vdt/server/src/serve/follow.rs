@@ -73,8 +73,8 @@ impl Follow for Follower {
         };
         let Loaded {
             declared, problems, ..
-        } = loaded;
-        let gone = self.supervisor.release(&declared, &problems);
+        } = &loaded;
+        let gone = self.supervisor.release(declared, problems);
         self.admit();
         if let Some(rights) = &self.rights {
             for path in &gone {
@@ -82,13 +82,13 @@ impl Follow for Follower {
             }
         }
         let mut taken = match &self.rights {
-            Some(rights) => rights.clone().follow(&declared, problems.is_empty()).await,
+            Some(rights) => rights.clone().follow(declared, problems.is_empty()).await,
             None => Taken::Whole,
         };
         if problems.iter().any(|problem| problem.may_pass) {
             taken = Taken::TryAgain;
         }
-        let applied = self.supervisor.apply(declared, problems).await;
+        let applied = self.supervisor.apply(loaded).await;
         self.admit();
         match applied {
             Taken::Whole => taken,

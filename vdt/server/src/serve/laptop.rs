@@ -10,12 +10,12 @@ use vdt_sidecar::{
     log::Notices,
     ready::{Ready, ReadyTable},
 };
-use vdt_store::{Origin, RefreshReport, StateStore, schedule};
+use vdt_store::{Origin, RefreshReport, schedule};
 
 use super::{
     DataListener, Serving, check_cache, clock, front,
     open::{Servable, open_state, open_tables},
-    supervisor::{pending, run_table},
+    supervisor::{Stores, pending, run_table},
 };
 use crate::{
     admin::AdminState,
@@ -36,9 +36,14 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let data = args.listen.bind("--listen").await?;
     let admin = args.admin_listen.bind("--admin-listen").await?;
     let gate = gate(&args.admin_keys, declared.iter().map(|one| &one.table)).await?;
-    let state = open_state(&args, &declared).await?;
+    let (state, ours) = open_state(&args, &declared).await?;
     let origin = Arc::new(Origin::new(state.clone()));
     let opened = open_tables(&declared, &state, &origin).await?;
+    let stores = Stores {
+        state: state.clone(),
+        origin: origin.clone(),
+        ours: Arc::new(ours),
+    };
     // What is not served is nobody's to read: it may be the table of somebody else, which lies in the state under the same name.
     let shown: Vec<_> = opened.iter().map(|(one, _)| one.table.clone()).collect();
     front.narrow(&shown);
@@ -56,7 +61,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let mut served = Vec::new();
     for (one, table) in opened {
         ready.push(ready_table(&one.table, table.report(), scheme, listen));
-        served.push(serve_table(one, table, &state, &origin, &mut serving).await?);
+        served.push(serve_table(one, table, &stores, &mut serving).await?);
     }
     let tables = Arc::new(Tables::new(served, Vec::new()));
     tables.opened(state.clone());
@@ -107,8 +112,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
 async fn serve_table(
     one: &Declared,
     table: Servable,
-    state: &StateStore,
-    origin: &Arc<Origin>,
+    stores: &Stores,
     serving: &mut Serving,
 ) -> anyhow::Result<Arc<Served>> {
     let stop = serving.stop.clone();
@@ -124,10 +128,10 @@ async fn serve_table(
         }
         Servable::Unopened(table) => {
             let served = Arc::new(pending(one).given(is_given));
-            served.claim(state, &one.table.owner()).await?;
+            served.claim(&stores.state, &one.table.owner()).await?;
             served.committed(table.report);
             served.failed(table.reason, table.message);
-            let task = run_table(one.clone(), served.clone(), state, origin, stop);
+            let task = run_table(one.clone(), served.clone(), stores.clone(), stop);
             serving.tasks.spawn(task);
             Ok(served)
         }

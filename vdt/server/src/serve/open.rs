@@ -19,7 +19,7 @@ use vdt_store::{
     log::{Snapshot, TableLog},
 };
 
-use super::overlap::{self, leads};
+use super::overlap::Ours;
 use crate::{
     args::ServeArgs,
     manifests::{self, Declared},
@@ -67,25 +67,21 @@ pub(super) fn clock() -> Clock {
     Arc::new(now_ms)
 }
 
-/// Opens the state that `args` name, or the default one of these sources.
+/// Opens the state that `args` name, or the default one of these sources. Returns folders that no source may meet beside it.
 ///
 /// # Errors
 /// A state or a cache inside a source, a source inside a state, and those of [`StateStore::open`].
 pub(super) async fn open_state(
     args: &ServeArgs,
     declared: &[Declared],
-) -> anyhow::Result<StateStore> {
-    if let Some(cache) = &args.cache.cache_dir {
-        let what = ("cache folder", "--cache-dir");
-        overlap::refuse(declared, cache, what, false, leads).await?;
-    }
-    if let Some(url) = args.state.as_deref().filter(|state| state.contains("://")) {
-        return state::open(url, OpenMode::ReadWrite).await;
-    }
-    let folder = state_folder(args)?;
-    let what = ("state directory", "--state");
-    overlap::refuse(declared, &folder, what, true, leads).await?;
-    state::open_folder(&folder, OpenMode::ReadWrite).await
+) -> anyhow::Result<(StateStore, Ours)> {
+    let ours = Ours::of(args)?;
+    ours.refuse(declared).await?;
+    let state = match args.state.as_deref().filter(|state| state.contains("://")) {
+        Some(url) => state::open(url, OpenMode::ReadWrite).await?,
+        None => state::open_folder(&state_folder(args)?, OpenMode::ReadWrite).await?,
+    };
+    Ok((state, ours))
 }
 
 /// The directory of a state that is one.

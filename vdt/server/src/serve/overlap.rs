@@ -14,7 +14,49 @@ use futures::{
 use tokio::{task::spawn_blocking, time::timeout};
 use vdt_sidecar::exit::BadInput;
 
-use crate::manifests::Declared;
+use super::open::state_folder;
+use crate::{args::ServeArgs, manifests::Declared};
+
+/// Folders of this process that no source may meet, whenever it is declared.
+#[derive(Debug, Default)]
+pub(super) struct Ours {
+    pub(super) cache: Option<PathBuf>,
+    /// Of a state that is a directory.
+    pub(super) state: Option<PathBuf>,
+}
+
+impl Ours {
+    /// Those that `args` name, or the default ones of these sources.
+    ///
+    /// # Errors
+    /// As [`state_folder`].
+    pub(super) fn of(args: &ServeArgs) -> anyhow::Result<Self> {
+        let is_bucket = args.state.as_deref().is_some_and(|at| at.contains("://"));
+        Ok(Self {
+            cache: args.cache.cache_dir.clone(),
+            state: match is_bucket {
+                true => None,
+                false => Some(state_folder(args)?),
+            },
+        })
+    }
+
+    /// Refuses what is `declared` where a source meets one of them, as [`refuse`] does.
+    ///
+    /// # Errors
+    /// [`BadInput`] with both places, and where a folder of ours cannot be looked at.
+    pub(super) async fn refuse(&self, declared: &[Declared]) -> anyhow::Result<()> {
+        if let Some(cache) = &self.cache {
+            let what = ("cache folder", "--cache-dir");
+            refuse(declared, cache, what, false, leads).await?;
+        }
+        if let Some(state) = &self.state {
+            let what = ("state directory", "--state");
+            refuse(declared, state, what, true, leads).await?;
+        }
+        Ok(())
+    }
+}
 
 /// Time for a file system to say where a path leads.
 const PLACE_WAIT: Duration = Duration::from_secs(2);
@@ -24,7 +66,7 @@ const PLACE_WAIT: Duration = Duration::from_secs(2);
 ///
 /// A source that does not say in time where it leads is where it is written. Our folder has said so, and so has all that it lies in: what hangs holds
 /// it, if at all, by a link that hangs too. A folder of ours that does not say it is not used.
-pub(super) async fn refuse(
+async fn refuse(
     declared: &[Declared],
     folder: &FsPath,
     what: (&str, &str),
@@ -83,9 +125,9 @@ fn refuse_with(
 }
 
 /// Where a path leads; `None` if its file system does not say so in time.
-pub(super) type Leads = fn(PathBuf) -> BoxFuture<'static, anyhow::Result<Option<PathBuf>>>;
+type Leads = fn(PathBuf) -> BoxFuture<'static, anyhow::Result<Option<PathBuf>>>;
 
-pub(super) fn leads(path: PathBuf) -> BoxFuture<'static, anyhow::Result<Option<PathBuf>>> {
+fn leads(path: PathBuf) -> BoxFuture<'static, anyhow::Result<Option<PathBuf>>> {
     in_time(PLACE_WAIT, move || real(&path)).boxed()
 }
 

@@ -11,7 +11,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 use vdt_crds::chain;
 use vdt_dialect::{DataSurface, Edge, HttpMetrics, Limits, ServeOptions, admin::Gate};
-use vdt_sidecar::{admin, files::Manifests, log::Notices, process::wait_for_signal, ready::Ready};
+use vdt_sidecar::{
+    admin,
+    files::{Manifests, Taken},
+    log::Notices,
+    process::wait_for_signal,
+    ready::Ready,
+};
 use vdt_store::{Origin, StateStore, StoreError};
 
 use super::{
@@ -19,8 +25,9 @@ use super::{
     follow::{Follower, Rights},
     front,
     open::open_state,
+    overlap::Ours,
     rope_options,
-    supervisor::{Supervisor, pending},
+    supervisor::{Stores, Supervisor, pending},
 };
 use crate::{
     admin::AdminState,
@@ -193,31 +200,36 @@ impl Opening {
     /// Opens the state, then every table in a task of its own, and has the manifests followed. `None` when stopped before the state was open and had
     /// been asked whose the tables are.
     async fn open(self) -> Option<StateStore> {
-        let state = self.open_state().await?;
+        let (state, ours) = self.open_state().await?;
         let origin = Arc::new(Origin::new(state.clone()));
-        let mut supervisor = Supervisor::new(
-            self.tables.clone(),
-            state.clone(),
-            origin.clone(),
-            self.tasks.clone(),
-            self.stop.clone(),
-        );
+        let stores = Stores {
+            state: state.clone(),
+            origin: origin.clone(),
+            ours: Arc::new(ours),
+        };
+        let (tables, tasks) = (self.tables.clone(), self.tasks.clone());
+        let mut supervisor = Supervisor::new(tables, stores, tasks, self.stop.clone());
         let starting = Box::pin(supervisor.start(self.loaded));
-        self.stop.run_until_cancelled(starting).await?;
+        let started = self.stop.run_until_cancelled(starting).await?;
         self.origin.set(origin);
         self.tables.opened(state.clone());
+        info!(state = state.location(), "the state store is open");
         let follower = Follower::new(self.args.sources, supervisor, self.gate, self.rights);
-        self.tasks.spawn(self.manifests.follow(follower, self.stop));
+        let manifests = match started {
+            Taken::Whole => self.manifests,
+            Taken::TryAgain => self.manifests.try_again(true),
+        };
+        self.tasks.spawn(manifests.follow(follower, self.stop));
         Some(state)
     }
 
     /// Opens the state, however often that takes. `None` when stopped before.
-    async fn open_state(&self) -> Option<StateStore> {
+    async fn open_state(&self) -> Option<(StateStore, Ours)> {
         let mut backoff = BACKOFF.0;
         loop {
             let opening = open_state(&self.args, &self.loaded.declared);
             match self.stop.run_until_cancelled(opening).await? {
-                Ok(state) => return Some(state),
+                Ok(opened) => return Some(opened),
                 Err(error) => {
                     let message = chain(error.as_ref());
                     let reason = error

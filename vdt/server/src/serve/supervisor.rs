@@ -7,11 +7,13 @@
 //!   one that is gone             not refreshed and not shown any more; its state stays
 //!   one that cannot be used      the last good one stands, and the table says so; so it does where another file declares the same table
 //!   another resource's           as one that is gone, and one that is new
+//!   one that several declare     run by the resource that owns it, whichever is read first or came first
 //! ```
 //!
 //! Nothing of this interrupts a read: what is committed is served whoever refreshes it. Nothing is served before the claim.
 
 mod change;
+mod owners;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -28,12 +30,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
 use vdt_crds::{VirtualTable, api::RefusedManifest, chain, status::reason};
 use vdt_sidecar::files::Taken;
-use vdt_store::{Definition, Origin, StateStore, StoreError, TableStatus};
+use vdt_store::{Definition, Origin, StoreError, TableStatus};
 
-pub(super) use self::task::run_table;
+pub(super) use self::task::{Stores, run_table};
 use self::{
     change::{Change, by_path, change},
-    task::{Stores, TableTask, open_definition},
+    task::{TableTask, open_definition},
 };
 use crate::{
     manifests::{Declared, Loaded},
@@ -77,14 +79,13 @@ impl Supervisor {
     /// Runs none yet.
     pub(super) fn new(
         tables: Arc<Tables>,
-        state: StateStore,
-        origin: Arc<Origin>,
+        stores: Stores,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
         Self {
             tables,
-            stores: Stores { state, origin },
+            stores,
             tasks,
             stop,
             running: HashMap::new(),
@@ -98,16 +99,12 @@ impl Supervisor {
     }
 
     /// Runs what the process was started with. Each table is claimed once before: whoever asks for the first time then finds all that was
-    /// there before the start. Of two resources that declare one table the one that owns it goes on, whichever is read first.
-    pub(super) async fn start(&mut self, loaded: Loaded) {
-        let Loaded {
-            declared,
-            problems,
-            doubles,
-        } = loaded;
+    /// there before the start.
+    pub(super) async fn start(&mut self, loaded: Loaded) -> Taken {
         let served = self.tables.served();
         let state = &self.stores.state;
-        let claims: Vec<_> = declared
+        let claims: Vec<_> = loaded
+            .declared
             .iter()
             .zip(served.iter())
             .map(|(one, served)| async move { served.claim(state, &one.table.owner()).await })
@@ -115,36 +112,15 @@ impl Supervisor {
         // What fails is made again, and told, by the table's own task.
         let made = stream::iter(claims).buffer_unordered(CLAIMS);
         made.for_each(|_| future::ready(())).await;
-        let mut has_other_owners = false;
-        for (one, served) in declared.iter().zip(served.iter()) {
+        for (one, served) in loaded.declared.iter().zip(served.iter()) {
             let owner = match served.whose() {
-                Claim::OfAnother => self.owner(one, &doubles).await,
+                Claim::OfAnother => self.owner_of_twin(one, &loaded.doubles).await,
                 Claim::Ours | Claim::Unclaimed => None,
             };
-            has_other_owners |= owner.is_some();
             let (one, served) = owner.unwrap_or_else(|| (one.clone(), Arc::clone(served)));
             self.run(one, served, None, None);
         }
-        if has_other_owners {
-            self.apply(declared, problems).await;
-        }
-    }
-
-    /// Of `doubles`, which are refused because `one` is declared before them, the resource that owns the table.
-    async fn owner(&self, one: &Declared, doubles: &[Declared]) -> Option<(Declared, Arc<Served>)> {
-        let path = one.table.table_path();
-        for double in doubles {
-            if double.table.table_path() != path {
-                continue;
-            }
-            let served = Arc::new(pending(double));
-            // Somebody owns it, so nobody else comes to own it by this.
-            let owner = double.table.owner();
-            if served.claim(&self.stores.state, &owner).await.is_ok() {
-                return Some((double.clone(), served));
-            }
-        }
-        None
+        self.apply(loaded).await
     }
 
     /// Releases what the manifests do not declare any more, or not as that resource's, before anybody is given rights to what they declare in its
@@ -183,13 +159,17 @@ impl Supervisor {
         paths
     }
 
-    /// Does what the manifests say now. `problems` are those that cannot be used.
-    pub(super) async fn apply(&mut self, declared: Vec<Declared>, problems: Vec<Problem>) -> Taken {
-        self.release(&declared, &problems);
+    /// Does what the manifests say now.
+    pub(super) async fn apply(&mut self, loaded: Loaded) -> Taken {
+        self.release(&loaded.declared, &loaded.problems);
         for running in mem::take(&mut self.released) {
-            running.end(&self.stores.origin).await;
+            let table = running.end(&self.stores.origin).await;
+            info!(table, "the table is declared no longer; its state stays");
         }
-        let mut taken = Taken::Whole;
+        let mut taken = self.settle(&loaded.declared, &loaded.doubles).await;
+        let Loaded {
+            declared, problems, ..
+        } = loaded;
         let retained = self.retained(&declared, &problems);
         let mut order: Vec<String> = declared.iter().map(|one| one.table.table_path()).collect();
         for one in declared {
@@ -259,7 +239,7 @@ impl Supervisor {
 
     /// Has a table run by another definition.
     async fn replace(&mut self, path: &str, one: Declared) -> Result<(), StoreError> {
-        let definition = open_definition(&one).await?;
+        let definition = open_definition(&one, &self.stores.ours).await?;
         let state = &self.stores.state;
         state.claim(&definition.path(), &definition.owner).await?;
         let Some(running) = self.running.remove(path) else {
@@ -307,16 +287,13 @@ impl Supervisor {
 }
 
 impl Running {
-    /// Awaits the end of its task, and releases the table.
-    async fn end(self, origin: &Origin) {
+    /// Awaits the end of its task, and releases the table. Returns its path.
+    async fn end(self, origin: &Origin) -> String {
         self.stop.cancel();
         if let Ok(Some(definition)) = self.task.await {
             origin.replace_sources(&definition.sources, &[]);
         }
         self.served.release();
-        info!(
-            table = self.served.path,
-            "the table is declared no longer; its state stays"
-        );
+        self.served.path.clone()
     }
 }

@@ -10,7 +10,7 @@ use vdt_store::{OpenMode, Origin, StateStore};
 
 use super::*;
 use crate::{
-    serve::supervisor::pending,
+    serve::supervisor::{Stores, pending},
     tables::{Problem, Tables},
 };
 
@@ -177,7 +177,12 @@ async fn tokens_are_for_the_resources_whose_tables_run() {
     let tables = Arc::new(Tables::new(served.collect(), Vec::new()));
     let origin = Arc::new(Origin::new(state.clone()));
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let mut supervisor = Supervisor::new(tables, state, origin, tasks.clone(), stop.clone());
+    let stores = Stores {
+        state,
+        origin,
+        ours: Arc::default(),
+    };
+    let mut supervisor = Supervisor::new(tables, stores, tasks.clone(), stop.clone());
     supervisor.start(loaded).await;
     let mut follower = Follower::new(bed.sources.clone(), supervisor, gate.clone(), None);
     assert!(takes("papers") && !takes("other"));

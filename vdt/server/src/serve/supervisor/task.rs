@@ -1,6 +1,6 @@
 //! One table: claimed, opened however often that takes, and refreshed from then on.
 
-use std::sync::Arc;
+use std::{slice, sync::Arc};
 
 use object_store::path::Path;
 use tokio::{task::spawn_blocking, time::sleep};
@@ -16,6 +16,7 @@ use crate::{
     serve::{
         clock,
         open::{Opened, as_committed, as_refreshed},
+        overlap::Ours,
         pod::BACKOFF,
     },
     tables::Served,
@@ -23,9 +24,11 @@ use crate::{
 
 /// Where tables are committed to, and what serves them.
 #[derive(Clone)]
-pub(super) struct Stores {
-    pub(super) state: StateStore,
-    pub(super) origin: Arc<Origin>,
+pub(in crate::serve) struct Stores {
+    pub(in crate::serve) state: StateStore,
+    pub(in crate::serve) origin: Arc<Origin>,
+    /// Folders that no source meets.
+    pub(in crate::serve) ours: Arc<Ours>,
 }
 
 /// One table and what its task needs.
@@ -40,24 +43,26 @@ pub(super) struct TableTask {
 pub(in crate::serve) fn run_table(
     declared: Declared,
     served: Arc<Served>,
-    state: &StateStore,
-    origin: &Arc<Origin>,
+    stores: Stores,
     stop: CancellationToken,
 ) -> impl Future<Output = ()> + Send + use<> {
     let task = TableTask {
         declared,
         served,
         definition: None,
-        stores: Stores {
-            state: state.clone(),
-            origin: origin.clone(),
-        },
+        stores,
     };
     async move { drop(task.run(None, stop).await) }
 }
 
-/// Opens what is declared. Folders and secrets are looked at, on file systems that may hang: a thread that serves does not wait for them.
-pub(super) async fn open_definition(declared: &Declared) -> Result<Arc<Definition>, StoreError> {
+/// Opens what is declared, unless it meets folders of ours. Folders and secrets are looked at, on file systems that may hang: a thread that serves does
+/// not wait for them.
+pub(super) async fn open_definition(
+    declared: &Declared,
+    ours: &Ours,
+) -> Result<Arc<Definition>, StoreError> {
+    let met = ours.refuse(slice::from_ref(declared)).await;
+    met.map_err(|error| StoreError::Manifest(chain(error.as_ref())))?;
     let (table, env) = (declared.table.clone(), declared.env.clone());
     let opened = spawn_blocking(move || Definition::open(&table, &env)).await;
     match opened {
@@ -99,14 +104,18 @@ impl TableTask {
     }
 
     async fn try_open(&mut self) -> Result<Opened, StoreError> {
-        let Stores { state, origin } = &self.stores;
+        let Stores {
+            state,
+            origin,
+            ours,
+        } = &self.stores;
         // Before its sources are looked at: whose it is must be known of a table that cannot be opened as well.
         let owner = self.declared.table.owner();
         self.served.claim(state, &owner).await?;
         let definition = match &self.definition {
             Some(definition) => definition.clone(),
             None => {
-                let opened = match open_definition(&self.declared).await {
+                let opened = match open_definition(&self.declared, ours).await {
                     Ok(opened) => opened,
                     Err(error) => {
                         self.tell_committed().await;

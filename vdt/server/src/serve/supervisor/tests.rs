@@ -1,13 +1,18 @@
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use object_store::{memory::InMemory, path::Path};
+use object_store::{ObjectStoreExt, memory::InMemory, path::Path};
 use tokio::time::timeout;
-use vdt_store::{OpenMode, SourceEnv};
+use vdt_store::{OpenMode, SourceEnv, StateStore};
 
 use super::*;
-use crate::tables::Visibility;
+use crate::{serve::overlap::Ours, tables::Visibility};
 
 const TABLE: &str = "main/docs/manuals";
+
+/// What lies nowhere.
+fn folder() -> PathBuf {
+    std::env::temp_dir().join("vdt-no-such-folder")
+}
 
 /// The manifest of a resource that names the table, over a folder that is not there.
 fn declared(name: &str) -> Declared {
@@ -15,14 +20,40 @@ fn declared(name: &str) -> Declared {
         "apiVersion: vdt.io/v1alpha1\nkind: VirtualTable\nmetadata: {{name: {name}, namespace: docs}}\n\
          spec:\n  table: {{catalog: main, schema: docs, name: manuals}}\n  sources: [{{name: a, type: File, file: {{path: missing}}}}]\n"
     );
-    let folder = std::env::temp_dir().join("vdt-no-such-folder");
     Declared {
         table: vdt_crds::parse(manifest.as_bytes()).unwrap().remove(0),
         env: SourceEnv {
-            base_dir: folder,
+            base_dir: folder(),
             ..SourceEnv::default()
         },
         origin: format!("{name}.yaml"),
+    }
+}
+
+/// Manifests that can be used.
+fn all(names: &[&str]) -> Loaded {
+    Loaded {
+        declared: names.iter().map(|name| declared(name)).collect(),
+        ..Loaded::default()
+    }
+}
+
+/// What is told of a manifest because another one declares the same table.
+fn twice(name: &str) -> Problem {
+    Problem {
+        manifest: TABLE.to_owned(),
+        origin: format!("{name}.yaml"),
+        message: "declared twice".to_owned(),
+        may_pass: false,
+    }
+}
+
+/// Two manifests of one table, in the order of their reading.
+fn twins(first: &str, second: &str) -> Loaded {
+    Loaded {
+        declared: vec![declared(first)],
+        problems: vec![twice(second)],
+        doubles: vec![declared(second)],
     }
 }
 
@@ -34,12 +65,7 @@ struct Bed {
 impl Bed {
     /// A supervisor of `names`, on a state whose table docs/manuals owns.
     async fn new(names: &[&str]) -> Self {
-        let declared = names.iter().map(|name| declared(name)).collect();
-        Self::of(Loaded {
-            declared,
-            ..Loaded::default()
-        })
-        .await
+        Self::of(all(names)).await
     }
 
     /// One of what was `loaded`.
@@ -55,7 +81,15 @@ impl Bed {
         let tables = Arc::new(Tables::new(served.collect(), loaded.problems.clone()));
         let origin = Arc::new(Origin::new(state.clone()));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let mut supervisor = Supervisor::new(tables.clone(), state, origin, tasks, stop);
+        let stores = Stores {
+            state,
+            origin,
+            ours: Arc::new(Ours {
+                cache: Some(folder().join("ours/cache")),
+                state: None,
+            }),
+        };
+        let mut supervisor = Supervisor::new(tables.clone(), stores, tasks, stop);
         supervisor.start(loaded).await;
         Self { supervisor, tables }
     }
@@ -99,10 +133,7 @@ async fn a_table_that_cannot_be_opened_is_shown_by_its_resource_alone() {
         started.end().await;
 
         let mut comes = Bed::new(&[]).await;
-        comes
-            .supervisor
-            .apply(vec![declared(name)], Vec::new())
-            .await;
+        comes.supervisor.apply(all(&[name])).await;
         tried(&comes.table()).await;
         assert_eq!(
             (comes.table().whose(), comes.shown()),
@@ -118,9 +149,7 @@ async fn another_resource_in_its_place_inherits_no_claim() {
     let mut bed = Bed::new(&["manuals"]).await;
     let before = bed.table();
     assert_eq!(bed.shown(), Visibility::Visible);
-    bed.supervisor
-        .apply(vec![declared("copy")], Vec::new())
-        .await;
+    bed.supervisor.apply(all(&["copy"])).await;
     assert_eq!(before.whose(), Claim::Unclaimed);
     assert_ne!(bed.shown(), Visibility::Visible);
     tried(&bed.table()).await;
@@ -136,9 +165,7 @@ async fn what_another_resource_takes_the_place_of_is_not_shown_before_anything_i
     assert_eq!(bed.shown(), Visibility::Visible);
     bed.supervisor.release(&[declared("copy")], &[]);
     assert_eq!(bed.shown(), Visibility::Hidden);
-    bed.supervisor
-        .apply(vec![declared("manuals")], Vec::new())
-        .await;
+    bed.supervisor.apply(all(&["manuals"])).await;
     tried(&bed.table()).await;
     assert_eq!(bed.shown(), Visibility::Visible);
     bed.end().await;
@@ -146,12 +173,7 @@ async fn what_another_resource_takes_the_place_of_is_not_shown_before_anything_i
 
 #[tokio::test]
 async fn a_table_goes_on_though_another_file_declares_it_too() {
-    let refused = || Problem {
-        manifest: TABLE.to_owned(),
-        origin: "manuals.yaml".to_owned(),
-        message: "declared twice".to_owned(),
-        may_pass: false,
-    };
+    let refused = || twice("manuals");
     let unreadable = || Problem {
         manifest: "manuals.yaml".to_owned(),
         ..refused()
@@ -168,7 +190,12 @@ async fn a_table_goes_on_though_another_file_declares_it_too() {
     ] {
         let mut bed = Bed::new(&["manuals"]).await;
         let before = bed.table();
-        bed.supervisor.apply(vec![other], vec![problem]).await;
+        let loaded = Loaded {
+            declared: vec![other],
+            problems: vec![problem],
+            doubles: Vec::new(),
+        };
+        bed.supervisor.apply(loaded).await;
         assert!(Arc::ptr_eq(&before, &bed.table()));
         assert_eq!(
             (bed.shown(), before.whose()),
@@ -177,12 +204,10 @@ async fn a_table_goes_on_though_another_file_declares_it_too() {
         let told = before.manifest().refused.map(|refused| refused.message);
         assert_eq!(told.as_deref(), Some("declared twice"));
         assert_eq!(*bed.tables.problems(), []);
-        bed.supervisor
-            .apply(vec![declared("manuals")], Vec::new())
-            .await;
+        bed.supervisor.apply(all(&["manuals"])).await;
         assert_eq!(before.manifest().refused, None);
         // When it is declared no longer, the other one comes.
-        bed.supervisor.apply(vec![copy()], Vec::new()).await;
+        bed.supervisor.apply(all(&["copy"])).await;
         assert_eq!(before.whose(), Claim::Unclaimed);
         bed.end().await;
     }
@@ -190,18 +215,7 @@ async fn a_table_goes_on_though_another_file_declares_it_too() {
 
 #[tokio::test]
 async fn of_two_that_declare_one_table_its_owner_goes_on_after_a_start_too() {
-    let refused = || Problem {
-        manifest: TABLE.to_owned(),
-        origin: "manuals.yaml".to_owned(),
-        message: "declared twice".to_owned(),
-        may_pass: false,
-    };
-    let mut bed = Bed::of(Loaded {
-        declared: vec![declared("copy")],
-        problems: vec![refused()],
-        doubles: vec![declared("manuals")],
-    })
-    .await;
+    let mut bed = Bed::of(twins("copy", "manuals")).await;
     assert_eq!(bed.shown(), Visibility::Visible);
     let table = bed.table();
     let told = table.manifest().refused.map(|refused| refused.message);
@@ -210,9 +224,8 @@ async fn of_two_that_declare_one_table_its_owner_goes_on_after_a_start_too() {
     let owners = bed.supervisor.resources().map(VirtualTable::owner);
     assert_eq!(owners.collect::<Vec<_>>(), ["docs/manuals"]);
     // It is the same one when the manifests are read again, and when the other one is gone.
-    let twice = (vec![declared("copy")], vec![refused()]);
-    for (declared, problems) in [twice, (vec![declared("manuals")], Vec::new())] {
-        bed.supervisor.apply(declared, problems).await;
+    for loaded in [twins("copy", "manuals"), all(&["manuals"])] {
+        bed.supervisor.apply(loaded).await;
         assert!(Arc::ptr_eq(&table, &bed.table()));
         assert_eq!(bed.shown(), Visibility::Visible);
     }
@@ -221,13 +234,98 @@ async fn of_two_that_declare_one_table_its_owner_goes_on_after_a_start_too() {
 }
 
 #[tokio::test]
+async fn the_owner_of_a_table_takes_it_over_from_another_that_is_there_already() {
+    for (before, loaded) in [
+        (&["copy"][..], twins("copy", "manuals")),
+        (&["copy"], twins("manuals", "copy")),
+        (&[], twins("copy", "manuals")),
+        (&[], twins("manuals", "copy")),
+    ] {
+        let mut bed = Bed::new(before).await;
+        let other = bed.tables.served().first().cloned();
+        let as_at_a_start = Bed::of(loaded.clone()).await;
+        assert_eq!(bed.supervisor.apply(loaded.clone()).await, Taken::Whole);
+        for bed in [&bed, &as_at_a_start] {
+            let first = loaded.declared[0].table.owner();
+            assert_eq!(bed.shown(), Visibility::Visible, "{before:?}, {first}");
+            let owners = bed.supervisor.resources().map(VirtualTable::owner);
+            assert_eq!(owners.collect::<Vec<_>>(), ["docs/manuals"]);
+            let told = bed.table().manifest().refused;
+            let told = told.map(|refused| refused.message);
+            let others = bed.tables.problems();
+            match first == "docs/manuals" {
+                true => assert_eq!((told, &*others), (None, &loaded.problems[..])),
+                false => assert_eq!((told.as_deref(), others.len()), (Some("declared twice"), 0)),
+            }
+        }
+        if let Some(other) = other {
+            assert!(!Arc::ptr_eq(&other, &bed.table()));
+            assert_eq!(other.whose(), Claim::Unclaimed);
+        }
+        let table = bed.table();
+        bed.supervisor.apply(loaded).await;
+        assert!(Arc::ptr_eq(&table, &bed.table()));
+        bed.end().await;
+        as_at_a_start.end().await;
+    }
+}
+
+#[tokio::test]
+async fn the_owner_comes_though_the_file_of_the_other_cannot_be_read() {
+    let mut bed = Bed::new(&["copy"]).await;
+    let unreadable = Problem {
+        manifest: "copy.yaml".to_owned(),
+        ..twice("copy")
+    };
+    let mut loaded = all(&["manuals"]);
+    loaded.problems.push(unreadable);
+    bed.supervisor.apply(loaded).await;
+    assert_eq!(bed.shown(), Visibility::Visible);
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_state_that_does_not_say_whose_a_table_is_is_asked_again() {
+    let mut bed = Bed::new(&[]).await;
+    let owner = Path::from(format!("{TABLE}/_vdt/owner.json"));
+    let objects = bed.supervisor.stores.state.objects().clone();
+    let said = objects.get(&owner).await.unwrap().bytes().await.unwrap();
+    objects.put(&owner, "no JSON".into()).await.unwrap();
+    let twins = || twins("copy", "manuals");
+    assert_eq!(bed.supervisor.apply(twins()).await, Taken::TryAgain);
+    assert_eq!(bed.shown(), Visibility::Unknown);
+    objects.put(&owner, said.into()).await.unwrap();
+    assert_eq!(bed.supervisor.apply(twins()).await, Taken::Whole);
+    assert_eq!(bed.shown(), Visibility::Visible);
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn a_source_that_a_folder_of_ours_lies_in_is_refused_whenever_it_comes() {
+    let around_ours = |mut loaded: Loaded| {
+        for one in loaded.declared.iter_mut().chain(&mut loaded.doubles) {
+            let file = one.table.spec.sources[0].file.as_mut().unwrap();
+            file.path = Some("ours".to_owned());
+        }
+        loaded
+    };
+    for (start, comes) in [
+        (&[][..], all(&["manuals"])),
+        (&["copy"], twins("copy", "manuals")),
+    ] {
+        let mut bed = Bed::of(around_ours(all(start))).await;
+        bed.supervisor.apply(around_ours(comes)).await;
+        tried(&bed.table()).await;
+        let (reason, message) = bed.table().status().error.unwrap();
+        assert_eq!(reason, "ManifestInvalid");
+        assert!(message.contains("lies inside the source"), "{message}");
+        bed.end().await;
+    }
+}
+
+#[tokio::test]
 async fn a_twin_of_which_none_owns_the_table_claims_nothing() {
-    let bed = Bed::of(Loaded {
-        declared: vec![declared("copy")],
-        problems: Vec::new(),
-        doubles: vec![declared("other")],
-    })
-    .await;
+    let bed = Bed::of(twins("copy", "other")).await;
     assert_eq!(bed.shown(), Visibility::Hidden);
     assert_eq!(bed.table().whose(), Claim::OfAnother);
     bed.end().await;
@@ -236,17 +334,9 @@ async fn a_twin_of_which_none_owns_the_table_claims_nothing() {
 #[tokio::test]
 async fn the_problem_of_a_twin_is_told_beside_the_table_that_is_declared() {
     let mut bed = Bed::new(&["manuals"]).await;
-    let problem = Problem {
-        manifest: TABLE.to_owned(),
-        origin: "z.yaml".to_owned(),
-        message: "declared twice".to_owned(),
-        may_pass: false,
-    };
-    let problems = vec![problem];
-    bed.supervisor
-        .apply(vec![declared("manuals")], problems.clone())
-        .await;
-    assert_eq!(*bed.tables.problems(), problems);
+    let loaded = twins("manuals", "z");
+    bed.supervisor.apply(loaded.clone()).await;
+    assert_eq!(*bed.tables.problems(), loaded.problems);
     assert_eq!(bed.table().manifest().refused, None);
     bed.end().await;
 }
