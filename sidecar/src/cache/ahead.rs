@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use vdt_rope::ReadContext;
 
 use super::{
-    BUDGET_UNIT_BYTES, Shared, fetch,
+    BUDGET_UNIT_BYTES, Shared, budget_units, fetch,
     fill::{Fill, Order},
     limits::Room,
     object::Object,
@@ -115,7 +115,7 @@ impl Shared {
     fn cut_to_room(&self, source: &str, units: &mut Vec<Unit>) -> Option<Room> {
         let bytes: u64 = units.iter().map(Unit::bytes).sum();
         let least = bytes.min(self.options.block_bytes);
-        let (most, least) = (self.budget_units(bytes), self.budget_units(least));
+        let (most, least) = (budget_units(bytes), budget_units(least));
         let room = self.limits.room(source, most, least)?;
         let mut left = room.units() as u64 * BUDGET_UNIT_BYTES;
         let fits = |unit: &&Unit| {

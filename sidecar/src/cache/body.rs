@@ -154,7 +154,7 @@ impl Stream for Body {
                         let span = this.read.span(this.block);
                         let end = this.range.end.min(span.end);
                         let part = this.range.start - span.start..end - span.start;
-                        this.current = Some(piece.part(part));
+                        this.current = Some(piece.part(part, &this.read.shared.loans));
                         this.block += 1;
                         this.room = None;
                         continue;

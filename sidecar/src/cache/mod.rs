@@ -31,6 +31,7 @@ mod fill;
 mod flight;
 mod key;
 mod limits;
+mod loan;
 mod metrics;
 mod object;
 mod options;
@@ -61,13 +62,24 @@ pub use options::CacheOptions;
 pub use warm::{WarmOptions, WarmReport};
 
 use self::{
-    ahead::Unasked, flight::Flights, key::Identity, limits::Limits, pack::Layouts, scan::Scans,
-    stats::Counters,
+    ahead::Unasked, flight::Flights, key::Identity, limits::Limits, loan::Loans, pack::Layouts,
+    scan::Scans, stats::Counters,
 };
 use crate::tiers::{Class, Entry, EntryMeta, Insert, Key, Tiers};
 
 /// Bytes of one permit of a budget.
 const BUDGET_UNIT_BYTES: u64 = 1024;
+
+/// Permits of a budget of so many bytes.
+fn budget_permits(bytes: u64) -> usize {
+    let units = usize::try_from(bytes.div_ceil(BUDGET_UNIT_BYTES)).unwrap_or(usize::MAX);
+    units.min(Semaphore::MAX_PERMITS)
+}
+
+/// Permits that so many bytes take of a budget.
+fn budget_units(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(BUDGET_UNIT_BYTES)).unwrap_or(u32::MAX)
+}
 
 /// A cache around an origin. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
@@ -89,6 +101,7 @@ struct Shared {
     limits: Limits,
     /// Bytes of the next blocks that bodies hold.
     overlap_budget: Arc<Semaphore>,
+    loans: Loans,
     tasks: TaskTracker,
     /// Where they run, whichever thread a request is answered on.
     runtime: Handle,
@@ -99,10 +112,6 @@ impl Shared {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         // What is fetched is fetched for whoever asked first.
         self.tasks.spawn_on(in_current_trace(task), &self.runtime);
-    }
-
-    fn budget_units(&self, bytes: u64) -> u32 {
-        u32::try_from(bytes.div_ceil(BUDGET_UNIT_BYTES)).unwrap_or(u32::MAX)
     }
 
     /// Keeps an object's properties under its name.
@@ -125,18 +134,14 @@ impl CacheStore {
     /// Puts a cache before `origin`. Needs a runtime: fetches are tasks on it.
     pub fn new(origin: Arc<dyn ObjectStore>, tiers: Arc<Tiers>, options: CacheOptions) -> Self {
         let options = options.bounded();
-        let units = |bytes: u64| {
-            let units = bytes.div_ceil(BUDGET_UNIT_BYTES);
-            let units = usize::try_from(units).unwrap_or(usize::MAX);
-            units.min(Semaphore::MAX_PERMITS)
-        };
         let shared = Shared {
             limits: Limits::new(
                 options.concurrent_fetches,
                 options.concurrent_reads,
-                units(options.read_ahead_total_bytes),
+                budget_permits(options.read_ahead_total_bytes),
             ),
-            overlap_budget: Arc::new(Semaphore::new(units(options.overlap_bytes))),
+            overlap_budget: Arc::new(Semaphore::new(budget_permits(options.overlap_bytes))),
+            loans: Loans::new(options.lent_bytes),
             scans: Scans::new(options.read_ahead_bytes, options.run_bytes),
             origin,
             tiers,

@@ -8,7 +8,11 @@ use futures::{
     stream::{self, BoxStream},
 };
 
-use super::{error::Failure, flight::Follower};
+use super::{
+    error::Failure,
+    flight::Follower,
+    loan::{Loans, is_small},
+};
 use crate::tiers::EntryMeta;
 
 /// One block, or where it will be.
@@ -41,11 +45,11 @@ impl Piece {
     }
 
     /// The bytes of a half-open range of the block.
-    pub(super) fn part(self, range: Range<u64>) -> Part {
+    pub(super) fn part(self, range: Range<u64>, loans: &Loans) -> Part {
         let (follower, base, whole) = match self {
             Self::Held(_, bytes) => {
                 let range = range.start as usize..range.end as usize;
-                return Part::Held(part_of(&bytes, range));
+                return Part::Held(loans.part_of(&bytes, range));
             }
             Self::Flying(follower) => {
                 let whole = follower.length();
@@ -72,19 +76,4 @@ fn follow(follower: Follower, range: Range<u64>) -> impl Stream<Item = Result<By
         let state = next.is_ok().then_some((follower, range));
         Some((next, state))
     })
-}
-
-/// Whether a part of an entry is passed on as a copy: as a slice it would keep the whole entry in memory for as long as its reader
-/// leaves it untaken, though the cache has long let it go.
-fn is_small(part: u64, whole: u64) -> bool {
-    part < whole / 4
-}
-
-/// A part of an entry, copied where it is small.
-pub(super) fn part_of(whole: &Bytes, part: Range<usize>) -> Bytes {
-    if is_small(part.len() as u64, whole.len() as u64) {
-        Bytes::copy_from_slice(&whole[part])
-    } else {
-        whole.slice(part)
-    }
 }

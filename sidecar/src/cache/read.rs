@@ -12,14 +12,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use vdt_rope::ReadContext;
 
 use super::{
-    Shared,
+    Shared, budget_units,
     error::Failure,
     fetch,
     fill::{Fill, Order, Target},
     flight::given_up,
     object::Object,
     pack::Layout,
-    piece::{Piece, part_of},
+    piece::Piece,
 };
 use crate::tiers::{Class, Entry, Insert, Key, Tier};
 
@@ -57,7 +57,7 @@ impl Read {
     /// Room for a block that is held before it is passed on.
     pub(super) fn room(&self, block: u64) -> Option<OwnedSemaphorePermit> {
         let span = self.span(block);
-        let units = self.shared.budget_units(span.end - span.start);
+        let units = budget_units(span.end - span.start);
         let overlap = Arc::clone(&self.shared.overlap_budget);
         overlap.try_acquire_many_owned(units).ok()
     }
@@ -203,7 +203,7 @@ impl Read {
             let bytes = (end <= entry.bytes.len()).then(|| match self.how {
                 // A scan takes the neighbours as well.
                 Insert::Candidate => entry.bytes.slice(start..end),
-                Insert::Resident => part_of(&entry.bytes, start..end),
+                Insert::Resident => shared.loans.part_of(&entry.bytes, start..end),
             })?;
             Some(Piece::Held(object.meta(), bytes))
         };

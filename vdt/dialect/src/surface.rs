@@ -9,6 +9,8 @@ use std::task::{Context, Poll};
 use ::http::header::{CONTENT_LENGTH, HeaderName, RETRY_AFTER};
 use ::http::{HeaderValue, Method, Request, Response, StatusCode};
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
@@ -17,10 +19,10 @@ use tracing::Instrument;
 
 use crate::access::foreign;
 use crate::edge::{Authenticator, Edge, RETRY_AFTER_SECONDS};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Who};
 use crate::http::HttpDialect;
 use crate::listener::Limits;
-use crate::metrics::{DialectLabel, HttpMetrics, Refused};
+use crate::metrics::{DialectLabel, HttpMetrics, Operation, Refused};
 use crate::s3::S3Dialect;
 use crate::trace::REQUEST_ID;
 
@@ -107,17 +109,13 @@ impl DataSurface {
         let measure = dialects.metrics.start(dialect, operation);
         let mut exchange = Exchange::new(&request, measure, dialects.access_log);
         let trace = exchange.ids.trace_parent();
-        let response = match (dialects.refuse(dialect, &request), dialect) {
-            (Some(refused), _) => refused,
-            (None, DialectLabel::Http) => {
-                let answering = dialects.http.handle(request, &exchange.who);
-                let answering = answering.instrument(exchange.span.clone());
-                trace.scope(answering).await
-            }
-            (None, DialectLabel::S3) => {
-                let answering = dialects.s3.handle(operation, request, &exchange.who);
-                let answering = answering.instrument(exchange.span.clone());
-                trace.scope(answering).await
+        let response = match dialects.refuse(dialect, &request) {
+            Some(refused) => refused,
+            None => {
+                let answering = dialects.answer(dialect, operation, request, &exchange.who);
+                trace
+                    .scope(answering.instrument(exchange.span.clone()))
+                    .await
             }
         };
         exchange.answered(response.status());
@@ -145,6 +143,23 @@ impl DataSurface {
 }
 
 impl Dialects {
+    /// The dialect's answer. In a box of its own: the futures of both are large, and would be moved with every future around them.
+    fn answer<'a, B>(
+        &'a self,
+        dialect: DialectLabel,
+        operation: Operation,
+        request: Request<B>,
+        who: &'a Who,
+    ) -> BoxFuture<'a, Response<DialectBody>>
+    where
+        B: Body<Data = Bytes> + Send + 'a,
+    {
+        match dialect {
+            DialectLabel::Http => self.http.handle(request, who).boxed(),
+            DialectLabel::S3 => self.s3.handle(operation, request, who).boxed(),
+        }
+    }
+
     /// The answer to a request that no dialect sees: there is too much to do, or it names a host that it must not.
     fn refuse<B>(
         &self,
