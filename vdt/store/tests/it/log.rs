@@ -497,7 +497,8 @@ async fn a_log_that_the_state_does_not_give_is_not_called_damaged() {
         lab.put(name, 10);
         assert_eq!(lab.refresh().await.version, version as u64);
     }
-    let answers: [(fn(&Path) -> Error, _); 4] = [
+    type Answer = fn(&Path) -> Error;
+    let answers: [(Answer, _); 4] = [
         (denied, "AccessDenied"),
         (rejected, "CredentialsRejected"),
         (closed, "StateUnavailable"),
