@@ -53,7 +53,7 @@ tool() {
 # compile NAME FOLDER PACKAGE: from the module in a folder beside this
 compile() {
     local stamp
-    stamp=$(cat "$here/$2"/go.{mod,sum} $(find "$here/$2" -name '*.go') | sha256sum | cut -c1-16)
+    stamp=$(cat "$here/$2"/go.{mod,sum} $(find "$here/$2" -name '*.go' | LC_ALL=C sort) | sha256sum | cut -c1-16)
     if ! built "$1" "$stamp"; then
         say "building $1"
         (cd "$here/$2" && CGO_ENABLED=0 "$go" build -trimpath -mod=readonly -ldflags '-s -w' -o "$bin/$1" "$3") >&2

@@ -1,5 +1,5 @@
-"""One truth table for Argo CD, Flux, kstatus and kubectl (deploy/gitops/truth.yaml), by the code of each tool: `kubectl wait` itself, the others' libraries
-in one program (`e2e/cluster/gitops`), asked about objects of a real API server. B30. And Helm, whose `--wait` is kstatus too. B29.
+"""One truth table for Argo CD, Flux, kstatus and kubectl (deploy/gitops/truth.yaml), by the code of each tool: `kubectl wait` itself, the libraries of kstatus
+and Flux, and for Argo CD the same Lua, opened as Argo CD opens it, in one program (`e2e/cluster/gitops`), asked about objects of a real API server. B30. And Helm, whose `--wait` is kstatus too. B29.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ def resource(api, namespace):
 def judged(found: dict) -> dict:
     """What kstatus, Flux and Argo CD make of it."""
     expressions = yaml.safe_load((GITOPS / "flux/healthCheckExprs.yaml").read_text())["healthCheckExprs"][0]
+    # Flux asks expressions of one kind only about objects of that kind.
+    assert (expressions["apiVersion"], expressions["kind"]) == (found["apiVersion"], found["kind"])
     question = {"expressions": expressions, "script": (GITOPS / "argocd/health.lua").read_text(), "resources": [found]}
     out = subprocess.run([BIN / "gitops"], input=json.dumps(question), capture_output=True, text=True, check=False)
     assert out.returncode == 0, out.stderr

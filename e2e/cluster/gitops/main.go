@@ -1,4 +1,5 @@
-// Says what GitOps tools make of resources: kstatus, the expressions of Flux and the script of Argo CD, each by the code that the tool itself runs. It reads
+// Says what GitOps tools make of resources: kstatus and the expressions of Flux by the code that the tools run, the script of Argo CD by the same Lua,
+// opened as Argo CD opens it. It reads
 // {"expressions": {...}, "script": "...", "resources": [...]} from standard input, and writes a verdict of each resource.
 package main
 
@@ -72,10 +73,26 @@ func answer() error {
 	return json.NewEncoder(os.Stdout).Encode(verdicts)
 }
 
-// argo runs the script as Argo CD does: in gopher-lua, with the resource in `obj`.
+// libraries are what Argo CD opens for a health script, but for its `os`, in which there is only the time.
+var libraries = []struct {
+	name string
+	open lua.LGFunction
+}{
+	{lua.LoadLibName, lua.OpenPackage},
+	{lua.BaseLibName, lua.OpenBase},
+	{lua.TabLibName, lua.OpenTable},
+}
+
+// argo runs the script as Argo CD does: in gopher-lua with few libraries, with the resource in `obj`.
 func argo(script string, resource map[string]any) (string, error) {
-	state := lua.NewState()
+	state := lua.NewState(lua.Options{SkipOpenLibs: true})
 	defer state.Close()
+	for _, library := range libraries {
+		open := lua.P{Fn: state.NewFunction(library.open), NRet: 0, Protect: true}
+		if err := state.CallByParam(open, lua.LString(library.name)); err != nil {
+			return "", err
+		}
+	}
 	state.SetGlobal("obj", value(state, resource))
 	if err := state.DoString(script); err != nil {
 		return "", err
