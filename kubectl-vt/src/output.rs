@@ -170,10 +170,21 @@ pub(crate) fn harmless(text: &str) -> String {
     out + rest
 }
 
-/// A message as part of a line: escaped as [`harmless`] does, its lines beside each other.
+/// A message as part of a line: all that a terminal obeys is escaped, colours too, and its lines are beside each other. What is painted is so afterwards.
 pub(crate) fn one_line(message: &str) -> String {
-    let lines: Vec<_> = message.lines().map(harmless).collect();
-    lines.join(" ")
+    let mut line = String::with_capacity(message.len());
+    for (index, text) in message.lines().enumerate() {
+        if index > 0 {
+            line.push(' ');
+        }
+        for char in text.chars() {
+            match char.is_control() {
+                true => line.extend(char.escape_unicode()),
+                false => line.push(char),
+            }
+        }
+    }
+    line
 }
 
 /// The length of the sequence at the beginning of `text` that sets a colour of [`Paint`], or ends it.
@@ -223,6 +234,14 @@ a\\u{9}b   one two three   wait
 c         four            act now
 ";
         assert_eq!(columns.render("", Paint(false)), expected);
+    }
+
+    #[test]
+    fn a_cell_has_no_colour_but_its_own() {
+        let mut columns = Columns::new(&["NAME"]);
+        columns.row(vec![toned(Tone::Bad, "a\u{1b}[32mb")]);
+        let expected = "NAME\n\u{1b}[31ma\\u{1b}[32mb\u{1b}[0m\n";
+        assert_eq!(columns.render("", Paint(true)), expected);
     }
 
     #[test]
