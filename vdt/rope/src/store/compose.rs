@@ -186,6 +186,8 @@ impl RopeFile {
                     let shown = Arc::new(location.clone());
                     let known = Arc::new(KnownRope { index, meta, shown });
                     shared.indexes.insert(location.clone(), Arc::clone(&known));
+                    // A body keeps it, and it may be a part of something far larger.
+                    let tail = Bytes::copy_from_slice(&tail);
                     return Ok(Self::of(shared, known, tail));
                 }
                 Tail::Index(index) => {

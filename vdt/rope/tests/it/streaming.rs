@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt};
-use vdt_rope::testing::{Altered, Generated, Recording};
+use vdt_rope::testing::{Altered, Generated, Recording, with_body};
 use vdt_rope::{RopeStore, RopeStoreOptions, SourceObject};
 
 use crate::origin::*;
@@ -323,4 +323,37 @@ async fn a_body_that_fails_gives_back_what_it_held() {
     let _body = store.get_opts(&path, options).await.unwrap();
     let read = recording.take().len();
     assert!(read >= 8, "it reads ahead: {read} requests");
+}
+
+/// Bytes that say whether anybody has them.
+struct Watched(
+    Bytes,
+    #[expect(dead_code, reason = "it is counted")] Arc<()>,
+);
+
+impl AsRef<[u8]> for Watched {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[tokio::test]
+async fn a_body_keeps_nothing_of_what_the_origin_gave_of_the_rope() {
+    let origin = memory();
+    let object = put_source(&*origin, "a", vec![1; 100]).await;
+    let path = put_rope(&*origin, &rope([whole(&object)])).await;
+    let kept = Arc::new(());
+    let given = Arc::clone(&kept);
+    let origin = Altered::new(origin, "log").altering(move |result| {
+        let given = Arc::clone(&given);
+        with_body(result, move |body| {
+            let watched = move |bytes| Bytes::from_owner(Watched(bytes, Arc::clone(&given)));
+            body.map_ok(watched).boxed()
+        })
+    });
+    let store = RopeStore::new(Arc::new(origin), RopeStoreOptions::default());
+    let before = Arc::strong_count(&kept);
+    let body = store.get_opts(&path, GetOptions::default()).await.unwrap();
+    assert_eq!(Arc::strong_count(&kept), before);
+    assert_eq!(body.bytes().await.unwrap(), vec![1; 100]);
 }
