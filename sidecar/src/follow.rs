@@ -105,8 +105,10 @@ impl Follower {
                 let asked = self.still_declared(&tables);
                 let give = move |follower: &Self, awaited: &_| {
                     follower.admin.rights_wait(awaited);
-                    follower.give_awaited(&tables, awaited);
-                    taken
+                    match follower.give_awaited(&tables, awaited) {
+                        true => taken,
+                        false => Taken::TryAgain,
+                    }
                 };
                 self.once_asked(&asked, give).await
             }
@@ -181,12 +183,13 @@ impl Follower {
     }
 
     /// Gives the rights that waited and wait no longer, while `tables` are not taken: as far as they and those that were taken last both give them.
-    fn give_awaited(&self, tables: &[VirtualTable], awaited: &BTreeSet<String>) {
+    /// Returns whether nothing was in the way.
+    fn give_awaited(&self, tables: &[VirtualTable], awaited: &BTreeSet<String>) -> bool {
         let last = self.in_use.lock().clone();
         let is_held = |one: &VirtualTable| {
             awaited.contains(&one.table_path()) || !tables.iter().any(|it| is_same(one, it))
         };
-        self.front.give_awaited(&last, tables, is_held);
+        self.front.give_awaited(&last, tables, is_held)
     }
 
     fn put_in_use(&self, tables: &[VirtualTable], awaited: &BTreeSet<String>) -> Taken {
@@ -203,8 +206,8 @@ impl Follower {
                 .filter_map(|table| table.metadata.generation)
                 .max();
             self.refuse(newest, reason, lines.join("\n"));
-            self.give_awaited(tables, awaited);
-            return match needs_restart {
+            let are_given = self.give_awaited(tables, awaited);
+            return match needs_restart && are_given {
                 true => Taken::Whole,
                 false => Taken::TryAgain,
             };

@@ -499,3 +499,27 @@ async fn rights_that_wait_are_not_given_to_another_owner_while_a_manifest_is_bro
     assert_eq!(pod.follower.take().await, Taken::Whole);
     assert_eq!(pod.principals("papers").await, [200, 200]);
 }
+
+#[tokio::test]
+async fn rights_that_wait_are_tried_again_while_a_secret_is_in_the_way_of_them() {
+    let mut pod = Pod::new(&[("papers.yaml", &manifest("papers", ALICE))]);
+    let tables = pod.follower.known.lock().tables();
+    let secrets = pod.folder.path().join("secrets");
+    let options = FrontOptions {
+        secrets_dir: Some(secrets.clone()),
+        ..FrontOptions::default()
+    };
+    let front = Front::load(&tables, &options).expect("a front");
+    pod.follower().front = Arc::new(front);
+    pod.serves(&[("papers", "default/former")]);
+    assert!(!pod.follower.begin(&tables).await);
+    let cache = format!("{ALICE}\n    cache: {{memory: {{capacity: 64Mi}}}}");
+    let token = secrets.join("alice/token");
+    std::fs::remove_file(&token).expect("a file");
+    pod.serves(&[("papers", "default/papers")]);
+    let taken = pod.write("papers.yaml", &manifest("papers", &cache)).await;
+    assert_eq!(taken, Taken::TryAgain);
+    std::fs::write(&token, "alice").expect("a file");
+    assert_eq!(pod.follower.take().await, Taken::Whole);
+    assert_eq!(pod.status("papers", Some("alice")).await, 200);
+}

@@ -223,29 +223,36 @@ impl Front {
         self.keep_within(&Rights::of(tables, &self.options, &mut Vec::new()));
     }
 
-    /// Gives what nobody may read yet of the tables of `last`, which were taken, though `now`, which are newer, are not: as far as both give it, and
-    /// but for those that are `held` back.
+    /// Gives what nobody has any right to yet of the tables of `last`, which were taken, though `now`, which are newer, are not: as far as both give it,
+    /// and but for those that are `held` back. Returns whether nothing was in the way, such as a secret.
     pub(crate) fn give_awaited(
         &self,
         last: &[VirtualTable],
         now: &[VirtualTable],
         held: impl Fn(&VirtualTable) -> bool,
-    ) {
+    ) -> bool {
         // What is wrong is told by who takes them.
         let mut problems = Vec::new();
         let mut both = Rights::of(last, &self.options, &mut problems);
+        let mut is_any_held = false;
         for table in last.iter().filter(|table| held(table)) {
             both.withhold(table);
+            is_any_held = true;
         }
         both.narrow(&Rights::of(now, &self.options, &mut problems));
         let mut rights = self.principals.read().from.rights().clone();
         if !rights.add(&both) {
-            return;
+            return true;
         }
-        match self.replace(rights, Vec::new()) {
-            Ok(()) => tracing::info!("rights that waited for the server are given"),
-            Err(problems) => tracing::debug!(?problems, "rights wait for the manifests"),
+        if let Err(problems) = self.replace(rights, Vec::new()) {
+            tracing::debug!(?problems, "rights that waited for the server wait on");
+            return false;
         }
+        tracing::info!("rights that waited for the server are given");
+        if !is_any_held {
+            self.principals.read().from.tell_of_nothing();
+        }
+        true
     }
 
     fn keep_within(&self, rights: &Rights) {

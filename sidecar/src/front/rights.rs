@@ -68,6 +68,13 @@ impl Readers {
         }
     }
 
+    fn is_anybody(&self) -> bool {
+        match self {
+            Self::Everybody { .. } => true,
+            Self::Principals(some) => !some.is_empty(),
+        }
+    }
+
     fn name(&self, holder: &Holder) -> bool {
         match self {
             Self::Everybody { .. } => false,
@@ -161,14 +168,14 @@ impl Rights {
         }
     }
 
-    /// Adds what `more` give of tables that these say nothing of, and those to whom it is given. Returns whether that is anything.
+    /// Adds what `more` give of tables that these say nothing of, and those to whom it is given. Returns whether anybody is given anything.
     pub(super) fn add(&mut self, more: &Self) -> bool {
         let mut is_any = false;
         for (path, readers) in &more.readers {
             if self.readers.contains_key(path) {
                 continue;
             }
-            is_any = true;
+            is_any |= readers.is_anybody();
             self.readers.insert(path.clone(), readers.clone());
             for principal in &more.principals {
                 if readers.name(&principal.holder) && !self.has(&principal.holder) {

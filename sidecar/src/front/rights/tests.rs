@@ -155,3 +155,13 @@ fn silence_is_told_from_a_word_and_is_never_narrowed_into_one() {
     narrowed.narrow(&rights(&[said[0].clone(), manifest("b", "replicas: 1")]));
     assert!(!narrowed.are_by_silence());
 }
+
+#[test]
+fn nobody_is_given_what_no_glob_matches() {
+    let of = |tables: &str| {
+        let alice = format!("{{name: alice, secretRef: {{name: alice}}, tables: [{tables}]}}");
+        rights(&[manifest("papers", &keys(&alice))])
+    };
+    assert!(!Rights::default().add(&of("none")));
+    assert!(Rights::default().add(&of("papers")));
+}
