@@ -2,9 +2,13 @@
 //!
 //! Those who ask are served first: without room nothing is read ahead. The entries that are begun of a frame have no more bytes than the room that is
 //! taken for them; where a run has them fetched, what is held of the gaps between them passes by and is not counted. What was begun for a scan is wanted
-//! until it ends, whether the scan goes on or not; the room is given back by the last fetch of the frame.
+//! until it ends, whether the scan goes on or not; the room is given back by the last fetch of the frame from that source.
 
-use std::{collections::HashSet, ops::Range, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    ops::Range,
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use vdt_rope::ReadContext;
@@ -12,6 +16,7 @@ use vdt_rope::ReadContext;
 use super::{
     BUDGET_UNIT_BYTES, Shared, budget_units, fetch,
     fill::{Fill, Order},
+    flight::Registry,
     limits::Room,
     object::Object,
     pack::Layout,
@@ -63,69 +68,95 @@ impl Shared {
         if missed == 0 {
             return true;
         }
-        let Some(room) = self.cut_to_room(&context.object.source, &mut units) else {
-            return false;
-        };
+        let causes = self.cut_to_room(&mut units, how);
         let has_all = units.len() == missed;
         for unit in &units {
             self.unasked.add(unit.key());
         }
-        let bytes = units.iter().map(Unit::bytes).sum();
-        self.counters.read_ahead.inc_by(bytes);
         let references: usize = units.iter().map(Unit::references).sum();
-        let cause = Cause::ahead(how, &Arc::new(room));
         if let Some(files) = &self.options.files
             && references >= self.options.run_min
         {
             for run in self.runs(units) {
-                self.start_run(&mut registry, context, files, run, &cause);
+                let source = run.first().map_or("", Unit::source);
+                if let Some(cause) = causes.get(source) {
+                    let bytes = run.iter().map(Unit::bytes).sum();
+                    self.counters.read_ahead.inc_by(bytes);
+                    self.start_run(&mut registry, context, files, run, cause);
+                }
             }
             return has_all;
         }
-        for unit in units {
-            match &unit {
-                Unit::Pack(pack) => self.start_members(&mut registry, context, pack, &cause),
-                Unit::Single { at, object, .. } => {
-                    let Some(found) = Object::neighbour(context, object, *at) else {
-                        continue;
-                    };
-                    let range = 0..object.size;
-                    let mut target = unit.target();
-                    target.spans = [range.clone()].into();
-                    let limit = self.limits.of(&found.location);
-                    let order = Order {
-                        is_run: false,
-                        ..cause.order(&found.location, &limit)
-                    };
-                    let fill = Fill::start(self, &mut registry, order, [target].into());
-                    let held = cause.held();
-                    self.spawn(async move {
-                        let _held = held;
-                        let _place = limit.ahead().await;
-                        fetch::segment(fill, found, range).await;
-                    });
-                }
+        for unit in &units {
+            let is_begun = causes
+                .get(unit.source())
+                .is_some_and(|cause| self.start_unit(&mut registry, context, unit, cause));
+            if is_begun {
+                self.counters.read_ahead.inc_by(unit.bytes());
             }
         }
         has_all
     }
 
-    /// Takes room for the entries, and leaves out those at the end that do not fit into it. None for less than one block, unless that is all: what
-    /// comes in crumbs is in the way of those who ask.
-    fn cut_to_room(&self, source: &str, units: &mut Vec<Unit>) -> Option<Room> {
-        let bytes: u64 = units.iter().map(Unit::bytes).sum();
-        let least = bytes.min(self.options.block_bytes);
-        let (most, least) = (budget_units(bytes), budget_units(least));
-        let room = self.limits.room(source, most, least)?;
-        let mut left = room.units() as u64 * BUDGET_UNIT_BYTES;
-        let fits = |unit: &&Unit| {
-            let rest = left.checked_sub(unit.bytes());
-            left = rest.unwrap_or(left);
-            rest.is_some()
+    /// Starts to fetch an entry from its source. Returns whether it can be asked for.
+    fn start_unit(
+        self: &Arc<Self>,
+        registry: &mut Registry<'_>,
+        context: &ReadContext,
+        unit: &Unit,
+        cause: &Cause,
+    ) -> bool {
+        let (at, object) = match unit {
+            Unit::Pack(pack) => return self.start_members(registry, context, pack, cause),
+            Unit::Single { at, object, .. } => (*at, object),
         };
-        let fitting = units.iter().take_while(fits).count();
+        let Some(found) = Object::neighbour(context, object, at) else {
+            return false;
+        };
+        let range = 0..object.size;
+        let mut target = unit.target();
+        target.spans = [range.clone()].into();
+        let order = Order {
+            is_run: false,
+            ..cause.order(&found.location, &self.limits.of(&found.location))
+        };
+        let fill = Fill::start(self, registry, order, [target].into());
+        let held = cause.held();
+        self.spawn(async move {
+            let _held = held;
+            fetch::segment(fill, found, range).await;
+        });
+        true
+    }
+
+    /// Takes room for the entries, for those of each source its own, and leaves out the first one that does not fit into it and all behind that. None for
+    /// less than one block, unless that is all of its source: what comes in crumbs is in the way of those who ask.
+    fn cut_to_room(&self, units: &mut Vec<Unit>, how: Insert) -> BTreeMap<Box<str>, Cause> {
+        let mut wanted: BTreeMap<Box<str>, u64> = BTreeMap::new();
+        for unit in units.iter() {
+            *wanted.entry(unit.source().into()).or_default() += unit.bytes();
+        }
+        let mut rooms: BTreeMap<Box<str>, (Room, u64)> = BTreeMap::new();
+        for (source, bytes) in wanted {
+            let least = bytes.min(self.options.block_bytes);
+            let (most, least) = (budget_units(bytes), budget_units(least));
+            if let Some(room) = self.limits.room(&source, most, least) {
+                let left = room.units() as u64 * BUDGET_UNIT_BYTES;
+                rooms.insert(source, (room, left));
+            }
+        }
+        let mut fits = |unit: &&Unit| {
+            let room = rooms.get_mut(unit.source());
+            let taken = room.and_then(|(_, left)| {
+                *left = left.checked_sub(unit.bytes())?;
+                Some(())
+            });
+            taken.is_some()
+        };
+        let fitting = units.iter().take_while(&mut fits).count();
         units.truncate(fitting);
-        Some(room)
+        let cause = |(source, (room, _))| (source, Cause::ahead(how, &Arc::new(room)));
+        rooms.into_iter().map(cause).collect()
     }
 
     /// Reads a window of a file ahead, frame by frame, as far as there is room for it.
@@ -135,6 +166,9 @@ impl Shared {
         window: Range<u64>,
         how: Insert,
     ) {
+        if !self.limits.has_room(&context.object.source) {
+            return;
+        }
         let (shared, context) = (Arc::clone(self), context.clone());
         self.spawn(async move {
             let mut at = window.start;

@@ -13,7 +13,7 @@ use super::{
     Shared,
     error::{CacheError, Failure},
     flight::{Flight, Interest, Registry, given_up},
-    limits::{Limit, Permit},
+    limits::{Ahead, Limit, Permit},
     object::Object,
 };
 use crate::tiers::{Class, Entry, EntryMeta, Insert, Key};
@@ -62,6 +62,8 @@ pub(super) struct Order {
     pub(super) how: Insert,
     /// Whether it brings neighbours of what was asked for.
     pub(super) is_run: bool,
+    /// Whether it brings what nobody has asked for yet, and leaves permits to those who ask.
+    pub(super) is_ahead: bool,
 }
 
 impl Order {
@@ -73,6 +75,7 @@ impl Order {
             interest: Arc::default(),
             how,
             is_run: false,
+            is_ahead: false,
         }
     }
 }
@@ -82,6 +85,7 @@ pub(super) struct Fill {
     pub(super) shared: Arc<Shared>,
     pub(super) order: Order,
     pub(super) targets: VecDeque<Target>,
+    place: Option<Ahead>,
     permit: Option<Permit>,
     meta: Option<Arc<EntryMeta>>,
 }
@@ -101,6 +105,7 @@ impl Fill {
             shared: Arc::clone(shared),
             order,
             targets,
+            place: None,
             permit: None,
             meta: None,
         }
@@ -140,6 +145,9 @@ impl Fill {
 
     /// Waits until it may ask.
     pub(super) async fn admit(&mut self) -> Option<()> {
+        if self.order.is_ahead {
+            self.place = Some(self.unless_lost(self.order.limit.ahead()).await?);
+        }
         let permit = self.unless_lost(self.order.limit.permit()).await?;
         self.permit = Some(permit?);
         Some(())

@@ -5,13 +5,14 @@
 //!
 //! ```text
 //!   64 permits   16 of the state      ropes and log files, without which no table is read
-//!                40 of all sources    each begins with 16, and has 40 at most
-//!                 8 in reserve        for sources that find none of those, 2 for each
+//!                40 of all sources    each begins with 16, and has 32 at most
+//!                 8 in reserve        for sources that have fewer than 2 and find none of those
 //! ```
 //!
 //! A source earns a permit by each request that it answers, and loses one by each that ends without an answer. So a bucket that is read
-//! alone is read by as many requests as before, and one that hangs from the start takes a quarter of all. When several hang that have taken all of the
-//! 40, such as sources of one bucket, the reserve is left: four more can ask. Within a source whoever came first is first, but read-ahead leaves half of
+//! alone is read by up to 32 requests, half of all, and one that hangs from the start takes a quarter of all. One that hangs when it has earned the most
+//! leaves 8 to others. When several hang that have taken all of the 40, such as sources of one bucket, the reserve is left: each of four more has 2, and
+//! whoever comes after them waits until a request ends. Within a source whoever came first is first, but read-ahead leaves half of
 //! the permits that a source begins with to those who ask: a scan that hangs keeps no lookup waiting. A source of which nothing is under way begins anew.
 //!
 //! What is read ahead is bounded in bytes as well, for all sources together. A source holds at most [`AHEAD_SHARE`] times what it leaves, so scans of
@@ -69,7 +70,7 @@ impl Limits {
         let shared = sources - reserve;
         let first = state.min(shared);
         Self {
-            bounds: (first, (all / 8 * 5).clamp(first, shared)),
+            bounds: (first, (all / 2).clamp(first, shared)),
             ahead,
             room: Arc::new(Semaphore::new(ahead_units)),
             of_sources: Pool::new(shared, reserve),
@@ -101,12 +102,22 @@ impl Limits {
         source
     }
 
+    /// Whether there is any room to read a source ahead.
+    pub(super) fn has_room(&self, id: &str) -> bool {
+        self.room_of(&self.source(id)) > 0
+    }
+
+    /// Units that a source may read ahead now.
+    fn room_of(&self, source: &Limit) -> usize {
+        let held = source.ahead_units.load(Relaxed);
+        let left = AHEAD_SHARE * self.room.available_permits();
+        left.saturating_sub(held) / (AHEAD_SHARE + 1)
+    }
+
     /// Room to read a source ahead: for `units` at most, for no more than leaves enough to others, and none below `least`.
     pub(super) fn room(&self, id: &str, units: u32, least: u32) -> Option<Room> {
         let source = self.source(id);
-        let held = source.ahead_units.load(Relaxed);
-        let left = AHEAD_SHARE * self.room.available_permits();
-        let most = left.saturating_sub(held) / (AHEAD_SHARE + 1);
+        let most = self.room_of(&source);
         let units = u32::try_from(most).map_or(units, |most| units.min(most));
         if units < least.max(1) {
             return None;
@@ -141,8 +152,8 @@ impl Drop for Room {
 struct Pool {
     all: Arc<Semaphore>,
     reserve: Arc<Semaphore>,
-    /// The most of the reserve for one of them.
-    share: usize,
+    /// Whoever has so many has none of the reserve.
+    reserved_max: usize,
 }
 
 impl Pool {
@@ -150,7 +161,7 @@ impl Pool {
         Self {
             all: Arc::new(Semaphore::new(all)),
             reserve: Arc::new(Semaphore::new(reserve)),
-            share: reserve.div_ceil(RESERVE_SOURCES),
+            reserved_max: reserve.div_ceil(RESERVE_SOURCES),
         }
     }
 }
@@ -163,8 +174,10 @@ pub(super) struct Limit {
     permits: AtomicUsize,
     own: Arc<Semaphore>,
     pool: Pool,
-    /// What it may have of the reserve.
-    share: Arc<Semaphore>,
+    /// Permits that it holds, of the reserve or not.
+    held: AtomicUsize,
+    /// It may hold so few that the reserve is for it too.
+    fewer_held: Notify,
     /// The most for read-ahead, and how many it has.
     ahead_max: usize,
     ahead: AtomicUsize,
@@ -181,7 +194,8 @@ impl Limit {
             permits: AtomicUsize::new(bounds.0),
             own: Arc::new(Semaphore::new(bounds.0)),
             pool: pool.clone(),
-            share: Arc::new(Semaphore::new(pool.share)),
+            held: AtomicUsize::new(0),
+            fewer_held: Notify::new(),
             ahead_max: ahead,
             ahead: AtomicUsize::new(0),
             more_ahead: Notify::new(),
@@ -195,7 +209,11 @@ impl Limit {
         let own = Arc::clone(&self.own).acquire_owned().await.ok()?;
         let pooled = tokio::select! {
             biased;
-            shared = Arc::clone(&self.pool.all).acquire_owned() => (shared.ok()?, None),
+            shared = Arc::clone(&self.pool.all).acquire_owned() => {
+                let shared = shared.ok()?;
+                self.held.fetch_add(1, Relaxed);
+                shared
+            }
             reserved = self.reserved() => reserved?,
         };
         Some(Permit {
@@ -206,11 +224,21 @@ impl Limit {
         })
     }
 
-    /// Waits for one of the reserve.
-    async fn reserved(&self) -> Option<Pooled> {
-        let share = Arc::clone(&self.share).acquire_owned().await.ok()?;
-        let reserve = Arc::clone(&self.pool.reserve).acquire_owned().await.ok()?;
-        Some((reserve, Some(share)))
+    /// Waits for one of the reserve, and until it holds few enough to have one.
+    async fn reserved(&self) -> Option<OwnedSemaphorePermit> {
+        let more = |held| (held < self.pool.reserved_max).then_some(held + 1);
+        loop {
+            let fewer = self.fewer_held.notified();
+            if self.held.load(Relaxed) < self.pool.reserved_max {
+                let reserved = Arc::clone(&self.pool.reserve).acquire_owned().await.ok()?;
+                if self.held.fetch_update(Relaxed, Relaxed, more).is_ok() {
+                    return Some(reserved);
+                }
+                // Others of it came first: it is for another source.
+                continue;
+            }
+            fewer.await;
+        }
     }
 
     /// Waits until read-ahead may wait for a permit: it leaves some to those who ask.
@@ -246,15 +274,13 @@ impl Drop for Ahead {
     }
 }
 
-/// A permit of all, or one of the reserve with that of the share.
-type Pooled = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
-
 /// A request may be under way. Dropping it ends that.
 #[derive(Debug)]
 pub(super) struct Permit {
     limit: Arc<Limit>,
     own: Option<OwnedSemaphorePermit>,
-    _pooled: Pooled,
+    /// Of all, or of the reserve.
+    _pooled: OwnedSemaphorePermit,
     is_answered: bool,
 }
 
@@ -279,6 +305,10 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        let held = self.limit.held.fetch_sub(1, Relaxed);
+        if held <= self.limit.pool.reserved_max {
+            self.limit.fewer_held.notify_waiters();
+        }
         let (first, _) = self.limit.bounds;
         let less = |permits| (permits > first).then_some(permits - 1);
         let permits = &self.limit.permits;

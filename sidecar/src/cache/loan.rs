@@ -24,7 +24,8 @@ impl Loans {
         Self(Arc::new(Semaphore::new(budget_permits(bytes))))
     }
 
-    /// A part of an entry, which keeps as much of the entry as there is room for.
+    /// A part of an entry, which keeps as much of the entry as there is room for. `whole` may itself be a part, which is then accounted for as an entry of
+    /// that size: whoever took it from its entry has accounted for that.
     pub(super) fn part_of(&self, whole: &Bytes, part: Range<usize>) -> Bytes {
         if !is_small(part.len() as u64, whole.len() as u64) {
             return whole.slice(part);

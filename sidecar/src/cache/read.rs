@@ -200,12 +200,9 @@ impl Read {
         let unpack = |entry: &Entry, offset: u64| {
             let start = usize::try_from(offset).ok()?;
             let end = start.checked_add(object.size as usize)?;
-            let bytes = (end <= entry.bytes.len()).then(|| match self.how {
-                // A scan takes the neighbours as well.
-                Insert::Candidate => entry.bytes.slice(start..end),
-                Insert::Resident => shared.loans.part_of(&entry.bytes, start..end),
-            })?;
-            Some(Piece::Held(object.meta(), bytes))
+            let is_whole = end <= entry.bytes.len();
+            let part = || shared.loans.part_of(&entry.bytes, start..end);
+            is_whole.then(|| Piece::Held(object.meta(), part()))
         };
         if self.how == Insert::Resident
             && let Some((pack, member)) = pack

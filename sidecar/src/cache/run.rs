@@ -59,6 +59,7 @@ impl Cause {
             interest: Arc::clone(&self.interest),
             how: self.how,
             is_run: true,
+            is_ahead: self.room.is_some(),
         }
     }
 
@@ -256,23 +257,24 @@ impl Shared {
         });
     }
 
+    /// Starts requests for the members of a pack. Returns whether it can be asked for.
     pub(super) fn start_members(
         self: &Arc<Self>,
         registry: &mut Registry<'_>,
         context: &ReadContext,
         pack: &Arc<Pack>,
         cause: &Cause,
-    ) {
+    ) -> bool {
         let members: Option<Vec<_>> = pack
             .members
             .iter()
             .map(|member| Object::neighbour(context, &member.object, member.at))
             .collect();
         let Some(members) = members else {
-            return;
+            return false;
         };
         let Some(location) = members.first().map(|member| &member.location) else {
-            return;
+            return false;
         };
         let meta = Some(pack_meta(pack));
         let target = Target::new(pack.key, Class::Pack, meta, std::iter::once(0..pack.bytes));
@@ -284,6 +286,7 @@ impl Shared {
             let _held = held;
             fetch::members(fill, members, concurrent).await;
         });
+        true
     }
 
     /// What of a frame is kept as which entry.

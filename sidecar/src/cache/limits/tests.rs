@@ -23,7 +23,7 @@ fn sources_that_hang_leave_permits_to_others_and_to_the_state() {
     let hung = [source(&limits, "a"), source(&limits, "b")];
     let held: Vec<_> = hung.iter().map(take).collect();
     assert!(held.iter().all(|permits| permits.len() == 16));
-    assert_eq!(take(&source(&limits, "c")).len(), 10);
+    assert_eq!(take(&source(&limits, "c")).len(), 8);
     assert_eq!(take(&limits.of(&Path::from("log/c/s/t/x.rope"))).len(), 16);
 }
 
@@ -38,8 +38,8 @@ fn a_source_that_answers_earns_permits_and_loses_them_when_it_does_not() {
         permit.answered();
     }
     let mut held = take(&limit);
-    assert_eq!(held.len(), 40);
-    assert_eq!(take(&source(&limits, "b")).len(), 2);
+    assert_eq!(held.len(), 32);
+    assert_eq!(take(&source(&limits, "b")).len(), 8, "what it leaves");
     // Some are cut short, others never answered.
     for permit in &mut held[..8] {
         permit.answered();
@@ -56,21 +56,54 @@ fn a_source_can_ask_while_others_that_hang_hold_all_that_is_shared() {
     for _ in 0..100 {
         hung.permit().now_or_never().flatten().unwrap().answered();
     }
-    let hung = [hung, source(&limits, "b"), source(&limits, "c")];
-    let held: Vec<_> = hung.iter().map(take).collect();
+    let more = ["b", "c", "d", "e"].map(|id| source(&limits, id));
+    let held: Vec<_> = std::iter::once(&hung).chain(&more).map(take).collect();
     let counts: Vec<_> = held.iter().map(Vec::len).collect();
-    assert_eq!(counts, [40, 2, 2]);
-    let other = source(&limits, "d");
+    assert_eq!(counts, [32, 8, 2, 2, 2]);
+    let other = source(&limits, "f");
     let mut asking = take(&other);
     assert_eq!(asking.len(), 2);
     // Whoever waits comes next, by what becomes free first: of its own, of the reserve, or of all.
     let mut waiting = std::pin::pin!(other.permit());
     assert!(waiting.as_mut().now_or_never().is_none());
     asking.pop();
+    let other_asks = waiting.now_or_never().unwrap();
+    // All is taken: the seventh waits until a request of anybody ends.
+    let seventh = source(&limits, "g");
+    let mut waiting = std::pin::pin!(seventh.permit());
+    assert!(waiting.as_mut().now_or_never().is_none());
+    drop(other_asks);
     assert!(waiting.now_or_never().is_some());
     drop(asking);
     drop(held);
     assert_eq!(take(&other).len(), 16);
+}
+
+#[test]
+fn the_reserve_is_for_sources_that_hold_less_than_a_part_of_it() {
+    let limits = limits_of(64, 32);
+    let most = source(&limits, "most");
+    for _ in 0..100 {
+        most.permit().now_or_never().flatten().unwrap().answered();
+    }
+    let some = source(&limits, "some");
+    let (_of_most, mut of_some) = (take(&most), take(&some));
+    assert_eq!(of_some.len(), 8);
+    of_some.pop();
+    let last = source(&limits, "last");
+    let mut of_last = take(&last);
+    assert_eq!(of_last.len(), 2, "one of all, one in reserve");
+    assert!(some.permit().now_or_never().is_none(), "it has seven");
+    assert_eq!(limits.of_sources.reserve.available_permits(), 7);
+    // Whoever waits has the like when what its source holds has ended.
+    let mut waiting = [Box::pin(last.permit()), Box::pin(last.permit())];
+    for waiting in &mut waiting {
+        assert!(waiting.as_mut().now_or_never().is_none());
+    }
+    of_last.clear();
+    let got = waiting.map(|waiting| waiting.now_or_never().flatten());
+    assert!(got.iter().all(Option::is_some));
+    assert_eq!(limits.of_sources.reserve.available_permits(), 7);
 }
 
 #[test]
@@ -94,11 +127,11 @@ fn read_ahead_that_hangs_leaves_permits_to_those_who_ask() {
     hung.pop();
     assert!(waiting.now_or_never().is_some());
     drop((hung, of_ahead));
-    // What answers is read ahead by as many as before.
+    // What answers is read ahead by more.
     for _ in 0..100 {
         limit.permit().now_or_never().flatten().unwrap().answered();
     }
-    assert_eq!(ahead(&limit).len(), 32);
+    assert_eq!(ahead(&limit).len(), 24);
     assert_eq!(ahead(&source(&limits_of(2, 1), "a")).len(), 1);
 }
 

@@ -16,24 +16,33 @@ use vdt_sidecar::{
     tiers::{Tiers, TiersOptions},
 };
 
-use super::fixture::{Stack, memory, put_artifacts, put_rope, ranged, read};
+use super::fixture::{
+    SOURCE, Stack, content, memory, put_artifacts, put_rope, put_source, ranged, read, source_path,
+};
 
 /// Id of the source that does not answer.
 const HUNG: &str = "00000000000000ff";
 
-/// A file of artifacts that the hung source would have, and the bytes of each.
-async fn put_hung(origin: &InMemory, count: u64, bytes: u64) -> Path {
-    let segments = (0..count).map(|number| {
-        Segment::Reference(Reference::whole(Arc::new(SourceObject {
-            source: HUNG.into(),
-            key: number.to_string().into(),
-            size: bytes,
-            etag: Some("e".into()),
-            last_modified_ms: 0,
-            version: None,
-        })))
-    });
-    put_rope(origin, segments).await
+/// Bytes of an artifact that a scanned file begins with.
+const FIRST_BYTES: u64 = 700_000;
+
+/// An object that a source may have, as it would be listed.
+fn object(source: &str, key: String, bytes: u64) -> Arc<SourceObject> {
+    Arc::new(SourceObject {
+        source: source.into(),
+        key: key.into(),
+        size: bytes,
+        etag: Some("e".into()),
+        last_modified_ms: 0,
+        version: None,
+    })
+}
+
+/// Artifacts that the hung source would have, and the bytes of each.
+fn hung_segments(count: u64, bytes: u64) -> impl Iterator<Item = Segment> {
+    (0..count).map(move |number| {
+        Segment::Reference(Reference::whole(object(HUNG, number.to_string(), bytes)))
+    })
 }
 
 #[tokio::test(start_paused = true)]
@@ -42,7 +51,7 @@ async fn a_source_that_hangs_holds_up_no_other_and_no_rope() {
         // Readers of large artifacts, of small ones, and of tiny ones: requests for blocks, for runs and read-ahead, for packs.
         for (count, bytes) in [(8, 16 << 20), (400, 100_000), (2_000, 10_000)] {
             let origin = memory();
-            let hung = put_hung(&origin, count, bytes).await;
+            let hung = put_rope(&*origin, hung_segments(count, bytes)).await;
             let (path, file) = put_artifacts(&*origin, &[300_000, 5_000, 5_000]).await;
             let prefix = format!("sources/{HUNG}");
             let origin = Altered::new(origin, &prefix).delaying(Duration::from_secs(3600));
@@ -144,5 +153,103 @@ async fn a_source_that_answers_is_asked_by_more_requests_and_never_by_all() {
     for got in join_all(reads).await {
         got.unwrap();
     }
-    assert_eq!(stack.origin.open_max(), 40);
+    assert_eq!(stack.origin.open_max(), 32);
+}
+
+/// Settings with which few requests are enough to be all: a source has 4 at most, and read-ahead one less.
+fn few_requests() -> CacheOptions {
+    CacheOptions {
+        concurrent_fetches: 8,
+        run_bytes: 1 << 20,
+        ..CacheOptions::default()
+    }
+}
+
+/// A file of `first` artifacts, and the rest behind them.
+async fn put_before(origin: &InMemory, first: u64, rest: Vec<Segment>) -> Path {
+    let mut segments = Vec::new();
+    for number in 0..first {
+        let bytes = content(number as usize, FIRST_BYTES as usize);
+        let object = put_source(origin, &format!("first/{number}"), bytes).await;
+        segments.push(Segment::Reference(Reference::whole(object)));
+    }
+    segments.extend(rest);
+    put_rope(origin, segments).await
+}
+
+/// Walks through the artifacts that a file begins with, which is a scan from the third on.
+async fn walk(stack: &Stack, path: &Path, first: u64) {
+    for number in 0..first {
+        let range = number * FIRST_BYTES..(number + 1) * FIRST_BYTES;
+        read(&stack.ropes, path, ranged(range, None)).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_read_ahead_and_hangs_leaves_requests_to_those_who_ask() {
+    // By requests for objects, for packs, for runs.
+    for (composed, count, bytes) in [
+        (false, 200, 100_000),
+        (false, 2_000, 10_000),
+        (true, 200, 100_000),
+    ] {
+        let origin = memory();
+        let mut slow = Vec::new();
+        for number in 0..count {
+            let object =
+                put_source(&*origin, &format!("slow/{number}"), content(number, bytes)).await;
+            slow.push(Segment::Reference(Reference::whole(object)));
+        }
+        let scanned = put_before(&origin, 8, slow).await;
+        let (path, file) = put_artifacts(&*origin, &[300_000]).await;
+        let prefix = source_path("slow");
+        let origin = Altered::new(origin, prefix.as_ref()).delaying(Duration::from_secs(3600));
+        let stack = Stack::new(Arc::new(origin), composed, few_requests()).await;
+        walk(&stack, &scanned, 8).await;
+        assert!(stack.cache.in_flight() > 3, "read ahead, and hangs");
+        let whole = read(&stack.ropes, &path, ranged(0..file.len() as u64, None));
+        let got = timeout(Duration::from_secs(1), whole).await;
+        assert!(got.expect("in time").unwrap() == file, "{composed} {bytes}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_read_ahead_takes_the_room_of_the_source_that_has_it() {
+    // The scanned file goes on in another source, which hangs.
+    let origin = memory();
+    let scanned = put_before(&origin, 8, hung_segments(400, 100_000).collect()).await;
+    let (path, file) = put_artifacts(&*origin, &[100_000; 60]).await;
+    let origin =
+        Altered::new(origin, &format!("sources/{HUNG}")).delaying(Duration::from_secs(3600));
+    let options = CacheOptions {
+        read_ahead_total_bytes: 4 << 20,
+        ..CacheOptions::default()
+    };
+    let stack = Stack::new(Arc::new(origin), false, options).await;
+    walk(&stack, &scanned, 8).await;
+    assert!(stack.cache.in_flight() > 20, "three quarters of the room");
+    // A scan of the first source finds what the other leaves: more than a quarter of that.
+    let before = stack.cache.stats().read_ahead_bytes;
+    let range = 0..file.len() as u64;
+    let got = read(&stack.ropes, &path, ranged(range, None)).await;
+    assert!(got.unwrap() == file);
+    assert!(stack.cache.stats().read_ahead_bytes > before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_asked_for_is_not_counted_as_read_ahead() {
+    let origin = memory();
+    // No path has an empty part.
+    let nameless = (0..400).map(|number| {
+        Segment::Reference(Reference::whole(object(
+            SOURCE,
+            format!("a//{number}"),
+            100_000,
+        )))
+    });
+    let scanned = put_before(&origin, 3, nameless.collect()).await;
+    let stack = Stack::new(origin, false, CacheOptions::default()).await;
+    walk(&stack, &scanned, 3).await;
+    assert_eq!(stack.cache.stats().read_ahead_bytes, 0);
 }

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
-use futures::future::join_all;
+use futures::{TryStreamExt, future::join_all};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use tokio::time::timeout;
 use vdt_rope::testing::{Altered, Request};
@@ -427,4 +427,29 @@ async fn many_readers_of_one_group_ask_once() {
     let asked = stack.files.take().len();
     assert!(asked <= 2, "{asked} requests for 2 MB");
     let _: &dyn ObjectStore = &stack.cache;
+}
+
+#[tokio::test]
+async fn a_scan_that_waits_for_its_reader_keeps_no_packs_by_small_parts_of_them() {
+    let origin = memory();
+    let (path, file) = put_artifacts(&*origin, &[10_000; 1000]).await;
+    let stack = Stack::new(origin, false, CacheOptions::default()).await;
+    let whole = || async {
+        let options = ranged(0..file.len() as u64, None);
+        let body = stack.ropes.get_opts(&path, options).await.unwrap();
+        let chunks: Vec<bytes::Bytes> = body.into_stream().try_collect().await.unwrap();
+        stack.settle().await;
+        chunks
+    };
+    whole().await;
+    let (one, other) = (whole().await, whole().await);
+    assert!(one.concat() == file && other.concat() == file);
+    let places = |chunks: &[bytes::Bytes]| -> std::collections::HashSet<_> {
+        let artifacts = chunks.iter().filter(|chunk| chunk.len() == 10_000);
+        artifacts.map(|chunk| chunk.as_ptr()).collect()
+    };
+    let (one, other) = (places(&one), places(&other));
+    // Members of packs that hold not much else are no small parts.
+    let kept = one.intersection(&other).count();
+    assert!(one.len() > 900 && kept < 100, "{kept} of {}", one.len());
 }
