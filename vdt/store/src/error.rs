@@ -53,7 +53,8 @@ pub enum StoreError {
     },
     /// The table belongs to another resource.
     #[error(
-        "table {table} belongs to {held_by:?}, not to {owner:?}; give another --state or a manifest with spec.table"
+        "table {table} belongs to {held_by:?}, not to {owner:?}; give another --state or a manifest with spec.table{}",
+        by_that_path(held_by, owner)
     )]
     OtherOwner {
         /// `<catalog>/<schema>/<table>`.
@@ -224,6 +225,15 @@ impl StoreError {
     }
 }
 
+/// What else helps where one folder may be given by several paths.
+fn by_that_path(held_by: &str, owner: &str) -> &'static str {
+    let is_folder = |owner: &str| owner.starts_with("folder:");
+    match is_folder(held_by) && is_folder(owner) {
+        true => ", or give the folder by that path",
+        false => "",
+    }
+}
+
 /// Why a bucket refuses whoever asks, named as [`SourceError::reason`] does. None where it does not.
 fn refusal(error: &object_store::Error) -> Option<&'static str> {
     // S3 says of keys that it does not know, or that are old, what it says of those that may not or of a malformed request: which it is, is in its answer.
@@ -255,6 +265,24 @@ pub(crate) fn is_newer(error: &(dyn std::error::Error + 'static)) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_may_be_given_by_another_path() {
+        let told = |held_by: &str, owner: &str| {
+            let error = StoreError::OtherOwner {
+                table: "main/default/papers".to_owned(),
+                owner: owner.to_owned(),
+                held_by: held_by.to_owned(),
+            };
+            error.to_string()
+        };
+        let remedy = "give another --state or a manifest with spec.table";
+        let folder = "folder:/papers";
+        assert!(told("docs/papers", folder).ends_with(remedy));
+        assert!(told(folder, "docs/papers").ends_with(remedy));
+        let by_path = format!("{remedy}, or give the folder by that path");
+        assert!(told(folder, "folder:/link").ends_with(&by_path));
+    }
 
     #[test]
     fn a_state_says_what_a_source_would_of_who_is_refused() {

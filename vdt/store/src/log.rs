@@ -157,14 +157,19 @@ impl TableLog {
         }
     }
 
-    /// Its files, from the newest checkpoint on that has been met.
-    fn list(&self) -> BoxStream<'static, Result<ObjectMeta, StoreError>> {
-        let (folder, known) = (self.folder(), self.checkpoint.load(Relaxed));
+    /// The newest checkpoint that has been met; 0 where none has.
+    fn newest_checkpoint(&self) -> u64 {
+        self.checkpoint.load(Relaxed)
+    }
+
+    /// Its files, from those of `version` on.
+    fn list_from(&self, version: u64) -> BoxStream<'static, Result<ObjectMeta, StoreError>> {
+        let folder = self.folder();
         // Names of a version's files begin with its number, and come after it.
-        let listed = match known {
+        let listed = match version {
             0 => self.objects().list(Some(&folder)),
-            known => {
-                let offset = self.file(&format!("{known:020}"));
+            version => {
+                let offset = self.file(&format!("{version:020}"));
                 self.objects().list_with_offset(Some(&folder), &offset)
             }
         };
@@ -178,7 +183,10 @@ impl TableLog {
     /// # Errors
     /// Those of the state store.
     pub async fn files(&self) -> Result<LogFiles, StoreError> {
-        let listed: Vec<_> = self.list().try_collect().await?;
+        let listed: Vec<_> = self
+            .list_from(self.newest_checkpoint())
+            .try_collect()
+            .await?;
         let mut commits = BTreeMap::new();
         let mut checksums = Vec::new();
         let mut files = LogFiles::default();
@@ -238,7 +246,7 @@ impl TableLog {
     /// As [`TableLog::snapshot`], and when there is no such version.
     pub async fn snapshot_at(&self, version: u64) -> Result<Snapshot, StoreError> {
         match self.load(version).await {
-            Err(error @ StoreError::Log { .. }) => Err(self.unreadable(error).await),
+            Err(error @ StoreError::Log { .. }) => Err(self.unreadable(version, error).await),
             loaded => loaded,
         }
     }

@@ -183,7 +183,7 @@ impl StateStore {
     /// # Errors
     /// [`StoreError::OtherOwner`] when somebody else's resource wrote the table.
     pub async fn claim(&self, table: &Path, owner: &str) -> Result<(), StoreError> {
-        let path = table.clone().join("_vdt").join("owner.json");
+        let path = owner_path(table);
         // Looked at before it is put: a table that is claimed already costs a read, and no write, at each refresh.
         let held = match self.owner(&path).await? {
             Some(held) => Some(held),
@@ -214,6 +214,15 @@ impl StateStore {
         }
     }
 
+    /// Who has claimed `table`, if anybody has. Claims nothing.
+    ///
+    /// # Errors
+    /// Those of the store, and a damaged document.
+    pub async fn owner_of(&self, table: &Path) -> Result<Option<String>, StoreError> {
+        let held = self.owner(&owner_path(table)).await?;
+        Ok(held.map(|held| held.owner))
+    }
+
     /// Who has claimed a table; `path` is that of its owner's document.
     async fn owner(&self, path: &Path) -> Result<Option<Owner>, StoreError> {
         let failed = |source| StoreError::state(&self.location, source);
@@ -226,6 +235,11 @@ impl StateStore {
         held.map(Some)
             .map_err(|source| StoreError::json(path, source))
     }
+}
+
+/// The document that says whose `table` is.
+fn owner_path(table: &Path) -> Path {
+    table.clone().join("_vdt").join("owner.json")
 }
 
 /// Puts `body` at `path` unless something is there. Answers whether this call wrote it.

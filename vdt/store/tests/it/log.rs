@@ -518,3 +518,40 @@ async fn a_log_that_the_state_does_not_give_is_not_called_damaged() {
         assert_eq!(error.reason(), reason, "{error:?}");
     }
 }
+
+#[tokio::test]
+async fn only_what_a_version_may_be_read_of_says_why_it_is_not() {
+    let lab = Lab::new().await;
+    for version in 0..13 {
+        lab.put(&format!("{version}.pdf"), 10);
+        assert_eq!(lab.refresh().await.version, version);
+    }
+    let denied = |path: &Path| Error::PermissionDenied {
+        path: path.to_string(),
+        source: "403: <Code>AccessDenied</Code>".into(),
+    };
+    let gone = |path: &Path| Error::NotFound {
+        path: path.to_string(),
+        source: "404".into(),
+    };
+    let table = Path::from("main/default/papers");
+    for (is_denied, reason) in [(true, "AccessDenied"), (false, "StateCorrupt")] {
+        let inner = Altered::new(lab.state.objects().clone(), table.as_ref());
+        let inner = inner.failing(move |path, _| {
+            let name = path.filename().unwrap_or_default();
+            match name == "00000000000000000000.json" {
+                true if is_denied => Some(denied(path)),
+                true => Some(gone(path)),
+                // What is not read for it says nothing of it.
+                false => path.as_ref().contains("_delta_log/0").then(|| denied(path)),
+            }
+        });
+        let state = StateStore::from_store(Arc::new(inner), "memory", OpenMode::ReadWrite);
+        let state = state.await.expect("it opens");
+        let log = TableLog::new(state, table.clone());
+        let files = log.files().await.expect("it is listed");
+        assert!(files.checkpoint.is_some(), "the version lies before it");
+        let error = log.snapshot_at(0).await.expect_err("it cannot be read");
+        assert_eq!(error.reason(), reason, "{error:?}");
+    }
+}
