@@ -15,6 +15,7 @@ use vdt_store::{Origin, RefreshReport, schedule};
 use super::{
     DataListener, Serving, check_cache, clock, front,
     open::{Servable, open_state, open_tables},
+    overlap::OwnFolders,
     supervisor::{Stores, pending, run_table},
 };
 use crate::{
@@ -36,7 +37,9 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let data = args.listen.bind("--listen").await?;
     let admin = args.admin_listen.bind("--admin-listen").await?;
     let gate = gate(&args.admin_keys, declared.iter().map(|one| &one.table)).await?;
-    let (state, ours) = open_state(&args, &declared).await?;
+    let ours = OwnFolders::of(&args).await?;
+    ours.refuse(&declared).await?;
+    let state = open_state(&args, &ours).await?;
     let origin = Arc::new(Origin::new(state.clone()));
     let opened = open_tables(&declared, &state, &origin).await?;
     let stores = Stores {

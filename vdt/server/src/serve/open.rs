@@ -19,7 +19,7 @@ use vdt_store::{
     log::{Snapshot, TableLog},
 };
 
-use super::overlap::Ours;
+use super::overlap::OwnFolders;
 use crate::{
     args::ServeArgs,
     manifests::{self, Declared},
@@ -67,21 +67,18 @@ pub(super) fn clock() -> Clock {
     Arc::new(now_ms)
 }
 
-/// Opens the state that `args` name, or the default one of these sources. Returns folders that no source may meet beside it.
+/// Opens the state that `args` name, or the default one of these sources, which is none of `ours` where it is a bucket.
 ///
 /// # Errors
-/// A state or a cache inside a source, a source inside a state, and those of [`StateStore::open`].
-pub(super) async fn open_state(
-    args: &ServeArgs,
-    declared: &[Declared],
-) -> anyhow::Result<(StateStore, Ours)> {
-    let ours = Ours::of(args)?;
-    ours.refuse(declared).await?;
-    let state = match args.state.as_deref().filter(|state| state.contains("://")) {
-        Some(url) => state::open(url, OpenMode::ReadWrite).await?,
-        None => state::open_folder(&state_folder(args)?, OpenMode::ReadWrite).await?,
-    };
-    Ok((state, ours))
+/// Those of [`StateStore::open`].
+pub(super) async fn open_state(args: &ServeArgs, ours: &OwnFolders) -> anyhow::Result<StateStore> {
+    match ours.state() {
+        Some(folder) => state::open_folder(folder, OpenMode::ReadWrite).await,
+        None => {
+            let url = args.state.as_deref().unwrap_or_default();
+            state::open(url, OpenMode::ReadWrite).await
+        }
+    }
 }
 
 /// The directory of a state that is one.

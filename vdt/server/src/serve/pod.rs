@@ -4,7 +4,7 @@
 //! until they open, with growing pauses, each by a task of its own. A table that has a version is served before its sources are asked.
 //! Manifests are read again when they change ([`Follower`]); only what the process was started with, such as the state, stays as it was.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{io, path::Path, sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -25,7 +25,7 @@ use super::{
     follow::{Follower, Rights},
     front,
     open::open_state,
-    overlap::Ours,
+    overlap::OwnFolders,
     rope_options,
     supervisor::{Stores, Supervisor, pending},
 };
@@ -211,6 +211,8 @@ impl Opening {
         let mut supervisor = Supervisor::new(tables, stores, tasks, self.stop.clone());
         let starting = Box::pin(supervisor.start(self.loaded));
         let started = self.stop.run_until_cancelled(starting).await?;
+        // Not before it is settled who runs a table: that of an owner that is not read first would be said to be missing meanwhile. No claim is waited for
+        // without end.
         self.origin.set(origin);
         self.tables.opened(state.clone());
         info!(state = state.location(), "the state store is open");
@@ -224,18 +226,33 @@ impl Opening {
     }
 
     /// Opens the state, however often that takes. `None` when stopped before.
-    async fn open_state(&self) -> Option<(StateStore, Ours)> {
+    async fn open_state(&self) -> Option<(StateStore, OwnFolders)> {
         let mut backoff = BACKOFF.0;
+        let mut told = String::new();
         loop {
-            let opening = open_state(&self.args, &self.loaded.declared);
+            // A source that meets them is refused by its table's task: no other table waits for its manifest to be mended.
+            let opening = async {
+                let ours = OwnFolders::of(&self.args).await?;
+                let state = open_state(&self.args, &ours).await?;
+                anyhow::Ok((state, ours))
+            };
             match self.stop.run_until_cancelled(opening).await? {
                 Ok(opened) => return Some(opened),
                 Err(error) => {
                     let message = chain(error.as_ref());
-                    let reason = error
-                        .downcast_ref::<StoreError>()
-                        .map_or("StateFailed", StoreError::reason);
-                    for served in self.tables.served().iter() {
+                    let is_io = error.chain().any(<dyn std::error::Error>::is::<io::Error>);
+                    let reason = match error.downcast_ref::<StoreError>() {
+                        Some(error) => error.reason(),
+                        None if is_io => "StateUnavailable",
+                        None => "StateFailed",
+                    };
+                    let served = self.tables.served();
+                    // Else each table tells it.
+                    if served.is_empty() && told != message {
+                        warn!(reason, "the state store is not open yet: {message}");
+                        told.clone_from(&message);
+                    }
+                    for served in served.iter() {
                         served.failed(reason, message.clone());
                     }
                     self.stop.run_until_cancelled(sleep(backoff)).await?;
@@ -243,5 +260,52 @@ impl Opening {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    #[tokio::test]
+    async fn the_state_is_opened_though_it_lies_in_the_source_of_a_table() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = folder.path().join("manuals.yaml");
+        std::fs::write(
+            &manifest,
+            "apiVersion: vdt.io/v1alpha1\nkind: VirtualTable\nmetadata: {name: manuals}\nspec:\n  \
+             sources: [{name: a, type: File, file: {path: .}}]\n",
+        )
+        .unwrap();
+        let state = folder.path().join("state");
+        let arguments = ["vdt", "serve", "--state"].map(std::ffi::OsStr::new);
+        let paths = [state.as_os_str(), manifest.as_os_str()];
+        let Command::Serve(args) = Cli::parse_from(arguments.into_iter().chain(paths)).command
+        else {
+            panic!("it serves");
+        };
+        let loaded = manifests::load_what_can_be(&args.sources);
+        let served = loaded.declared.iter().map(|one| Arc::new(pending(one)));
+        let tables = Arc::new(Tables::new(served.collect(), Vec::new()));
+        assert_eq!(tables.served().len(), 1);
+        let opening = Opening {
+            args: *args,
+            manifests: Manifests::new(Vec::new()),
+            loaded,
+            tables: tables.clone(),
+            origin: LateOrigin::new(tables),
+            gate: Gate::local(),
+            rights: None,
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+        let opened = timeout(Duration::from_secs(20), opening.open_state()).await;
+        let (_, ours) = opened.expect("in time").expect("it opens");
+        // The table's task refuses the source.
+        assert!(ours.refuse(&opening.loaded.declared).await.is_err());
     }
 }

@@ -22,13 +22,14 @@ use std::{
     collections::{BTreeMap, HashMap},
     mem,
     sync::Arc,
+    time::Duration,
 };
 
 use futures::{StreamExt, future, stream};
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info;
-use vdt_crds::{VirtualTable, api::RefusedManifest, chain, status::reason};
+use vdt_crds::{VirtualTable, api::RefusedManifest, chain};
 use vdt_sidecar::files::Taken;
 use vdt_store::{Definition, Origin, StoreError, TableStatus};
 
@@ -39,11 +40,13 @@ use self::{
 };
 use crate::{
     manifests::{Declared, Loaded},
-    tables::{Claim, Problem, Served, Tables},
+    tables::{Problem, Served, Tables},
 };
 
-/// Claims made at a time when the process starts.
+/// Claims made at a time.
 const CLAIMS: usize = 16;
+/// Time for the state to say whose a table is, before others go on: as long as a service takes to fail over for a moment.
+const CLAIM_WAIT: Duration = Duration::from_secs(5);
 
 /// Runs the tables of a pod.
 pub(super) struct Supervisor {
@@ -55,6 +58,8 @@ pub(super) struct Supervisor {
     running: HashMap<String, Running>,
     /// Released, their tasks not awaited yet.
     released: Vec<Running>,
+    /// [`CLAIM_WAIT`].
+    claim_wait: Duration,
 }
 
 /// A table and its task.
@@ -90,6 +95,7 @@ impl Supervisor {
             stop,
             running: HashMap::new(),
             released: Vec::new(),
+            claim_wait: CLAIM_WAIT,
         }
     }
 
@@ -99,26 +105,27 @@ impl Supervisor {
     }
 
     /// Runs what the process was started with. Each table is claimed once before: whoever asks for the first time then finds all that was
-    /// there before the start.
+    /// there before the start, unless the state does not answer in time.
     pub(super) async fn start(&mut self, loaded: Loaded) -> Taken {
         let served = self.tables.served();
-        let state = &self.stores.state;
+        let (state, wait) = (&self.stores.state, self.claim_wait);
         let claims: Vec<_> = loaded
             .declared
             .iter()
             .zip(served.iter())
-            .map(|(one, served)| async move { served.claim(state, &one.table.owner()).await })
+            .map(|(one, served)| async move {
+                timeout(wait, served.claim(state, &one.table.owner())).await
+            })
             .collect();
         // What fails is made again, and told, by the table's own task.
         let made = stream::iter(claims).buffer_unordered(CLAIMS);
         made.for_each(|_| future::ready(())).await;
+        // Nobody tries to run what is another's.
+        self.settle(&loaded.declared, &loaded.doubles).await;
         for (one, served) in loaded.declared.iter().zip(served.iter()) {
-            let owner = match served.whose() {
-                Claim::OfAnother => self.owner_of_twin(one, &loaded.doubles).await,
-                Claim::Ours | Claim::Unclaimed => None,
-            };
-            let (one, served) = owner.unwrap_or_else(|| (one.clone(), Arc::clone(served)));
-            self.run(one, served, None, None);
+            if !self.running.contains_key(&served.path) {
+                self.run(one.clone(), Arc::clone(served), None, None);
+            }
         }
         self.apply(loaded).await
     }
@@ -168,7 +175,9 @@ impl Supervisor {
         }
         let mut taken = self.settle(&loaded.declared, &loaded.doubles).await;
         let Loaded {
-            declared, problems, ..
+            declared,
+            problems,
+            doubles,
         } = loaded;
         let retained = self.retained(&declared, &problems);
         let mut order: Vec<String> = declared.iter().map(|one| one.table.table_path()).collect();
@@ -183,13 +192,7 @@ impl Supervisor {
                 Some(_) => {
                     if let Err(error) = self.replace(&path, one).await {
                         taken = Taken::TryAgain;
-                        if let Some(running) = self.running.get(&path) {
-                            running.served.refused(RefusedManifest {
-                                generation,
-                                reason: error.reason().to_owned(),
-                                message: chain(&error),
-                            });
-                        }
+                        self.refuse(&path, generation, &error);
                     }
                 }
                 None => {
@@ -200,12 +203,8 @@ impl Supervisor {
             }
         }
         for (path, problem) in &retained {
-            if let Some(running) = self.running.get(path) {
-                running.served.refused(RefusedManifest {
-                    generation: None,
-                    reason: reason::INVALID_SPEC.to_owned(),
-                    message: problem.message.clone(),
-                });
+            if let Taken::TryAgain = self.retain(path, problem, &doubles).await {
+                taken = Taken::TryAgain;
             }
             if !order.contains(path) {
                 order.push(path.clone());
@@ -235,6 +234,17 @@ impl Supervisor {
             }
         });
         retained.collect()
+    }
+
+    /// Tells of a table that goes on as it is why its changed manifest is not used.
+    fn refuse(&self, path: &str, generation: Option<i64>, error: &StoreError) {
+        if let Some(running) = self.running.get(path) {
+            running.served.refused(RefusedManifest {
+                generation,
+                reason: error.reason().to_owned(),
+                message: chain(error),
+            });
+        }
     }
 
     /// Has a table run by another definition.

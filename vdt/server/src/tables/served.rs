@@ -176,6 +176,21 @@ impl Served {
 
     /// A newer manifest cannot be used. Returns whether that is news.
     pub(crate) fn refused(&self, refused: RefusedManifest) -> bool {
+        self.refused_as(
+            refused,
+            "a changed manifest is not used; what was in use stays in use",
+        )
+    }
+
+    /// The manifest is used, though another one declares the table too. Returns whether that is news.
+    pub(crate) fn doubled(&self, refused: RefusedManifest) -> bool {
+        self.refused_as(
+            refused,
+            "the manifest is used, though another one declares the table too",
+        )
+    }
+
+    fn refused_as(&self, refused: RefusedManifest, told: &str) -> bool {
         let mut state = self.state.lock();
         if state.manifest.refused.as_ref() == Some(&refused) {
             return false;
@@ -183,7 +198,7 @@ impl Served {
         warn!(
             table = self.path,
             reason = refused.reason,
-            "a changed manifest is not used; what was in use stays in use: {}",
+            "{told}: {}",
             refused.message
         );
         state.manifest.refused = Some(refused);

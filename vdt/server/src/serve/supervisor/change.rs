@@ -24,16 +24,18 @@ pub(super) fn change<'a>(
 ) -> Change<'a> {
     let path = running.table.table_path();
     let of_table = |problem: &&Problem| problem.manifest == path;
+    let of_ours = |problem: &&Problem| of_table(problem) && problem.origin == running.origin;
+    let refused = problems.iter().find(of_ours);
     let hidden = || {
         let mut problems = problems.iter();
         problems.find(|problem| covers(problem, &running.origin))
     };
     let problem = match one {
-        None => problems.iter().find(of_table).or_else(hidden),
+        None => refused
+            .or_else(|| problems.iter().find(of_table))
+            .or_else(hidden),
         Some(one) => {
             let is_ours = one.table.owner() == running.table.owner();
-            let mut refused = problems.iter().filter(of_table);
-            let refused = refused.find(|problem| problem.origin == running.origin);
             if is_ours && (refused.is_none() || one.origin == running.origin) {
                 return Change::Follow;
             }

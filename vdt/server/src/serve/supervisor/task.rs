@@ -16,7 +16,7 @@ use crate::{
     serve::{
         clock,
         open::{Opened, as_committed, as_refreshed},
-        overlap::Ours,
+        overlap::OwnFolders,
         pod::BACKOFF,
     },
     tables::Served,
@@ -28,7 +28,7 @@ pub(in crate::serve) struct Stores {
     pub(in crate::serve) state: StateStore,
     pub(in crate::serve) origin: Arc<Origin>,
     /// Folders that no source meets.
-    pub(in crate::serve) ours: Arc<Ours>,
+    pub(in crate::serve) ours: Arc<OwnFolders>,
 }
 
 /// One table and what its task needs.
@@ -59,10 +59,10 @@ pub(in crate::serve) fn run_table(
 /// not wait for them.
 pub(super) async fn open_definition(
     declared: &Declared,
-    ours: &Ours,
+    ours: &OwnFolders,
 ) -> Result<Arc<Definition>, StoreError> {
     let met = ours.refuse(slice::from_ref(declared)).await;
-    met.map_err(|error| StoreError::Manifest(chain(error.as_ref())))?;
+    met.map_err(|met| StoreError::Manifest(met.to_string()))?;
     let (table, env) = (declared.table.clone(), declared.env.clone());
     let opened = spawn_blocking(move || Definition::open(&table, &env)).await;
     match opened {

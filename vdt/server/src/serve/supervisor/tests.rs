@@ -1,11 +1,16 @@
+mod owners;
+
 use std::{path::PathBuf, time::Duration};
 
-use object_store::{ObjectStoreExt, memory::InMemory, path::Path};
+use object_store::{ObjectStore, memory::InMemory, path::Path};
 use tokio::time::timeout;
 use vdt_store::{OpenMode, SourceEnv, StateStore};
 
 use super::*;
-use crate::{serve::overlap::Ours, tables::Visibility};
+use crate::{
+    serve::overlap::{OwnFolders, leads},
+    tables::{Claim, Visibility},
+};
 
 const TABLE: &str = "main/docs/manuals";
 
@@ -70,8 +75,12 @@ impl Bed {
 
     /// One of what was `loaded`.
     async fn of(loaded: Loaded) -> Self {
-        let memory = Arc::new(InMemory::new());
-        let state = StateStore::from_store(memory, "memory", OpenMode::ReadWrite);
+        Self::on(Arc::new(InMemory::new()), loaded).await
+    }
+
+    /// One on a state of these objects.
+    async fn on(objects: Arc<dyn ObjectStore>, loaded: Loaded) -> Self {
+        let state = StateStore::from_store(objects, "memory", OpenMode::ReadWrite);
         let state = state.await.unwrap();
         state
             .claim(&Path::from(TABLE), "docs/manuals")
@@ -81,16 +90,15 @@ impl Bed {
         let tables = Arc::new(Tables::new(served.collect(), loaded.problems.clone()));
         let origin = Arc::new(Origin::new(state.clone()));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let cache = folder().join("ours/cache");
+        let ours = OwnFolders::find(Some(cache), None, leads).await.unwrap();
         let stores = Stores {
             state,
             origin,
-            ours: Arc::new(Ours {
-                cache: Some(folder().join("ours/cache")),
-                state: None,
-            }),
+            ours: Arc::new(ours),
         };
         let mut supervisor = Supervisor::new(tables.clone(), stores, tasks, stop);
-        supervisor.start(loaded).await;
+        Box::pin(supervisor.start(loaded)).await;
         Self { supervisor, tables }
     }
 
@@ -214,93 +222,6 @@ async fn a_table_goes_on_though_another_file_declares_it_too() {
 }
 
 #[tokio::test]
-async fn of_two_that_declare_one_table_its_owner_goes_on_after_a_start_too() {
-    let mut bed = Bed::of(twins("copy", "manuals")).await;
-    assert_eq!(bed.shown(), Visibility::Visible);
-    let table = bed.table();
-    let told = table.manifest().refused.map(|refused| refused.message);
-    assert_eq!(told.as_deref(), Some("declared twice"));
-    assert_eq!(*bed.tables.problems(), []);
-    let owners = bed.supervisor.resources().map(VirtualTable::owner);
-    assert_eq!(owners.collect::<Vec<_>>(), ["docs/manuals"]);
-    // It is the same one when the manifests are read again, and when the other one is gone.
-    for loaded in [twins("copy", "manuals"), all(&["manuals"])] {
-        bed.supervisor.apply(loaded).await;
-        assert!(Arc::ptr_eq(&table, &bed.table()));
-        assert_eq!(bed.shown(), Visibility::Visible);
-    }
-    assert_eq!(table.manifest().refused, None);
-    bed.end().await;
-}
-
-#[tokio::test]
-async fn the_owner_of_a_table_takes_it_over_from_another_that_is_there_already() {
-    for (before, loaded) in [
-        (&["copy"][..], twins("copy", "manuals")),
-        (&["copy"], twins("manuals", "copy")),
-        (&[], twins("copy", "manuals")),
-        (&[], twins("manuals", "copy")),
-    ] {
-        let mut bed = Bed::new(before).await;
-        let other = bed.tables.served().first().cloned();
-        let as_at_a_start = Bed::of(loaded.clone()).await;
-        assert_eq!(bed.supervisor.apply(loaded.clone()).await, Taken::Whole);
-        for bed in [&bed, &as_at_a_start] {
-            let first = loaded.declared[0].table.owner();
-            assert_eq!(bed.shown(), Visibility::Visible, "{before:?}, {first}");
-            let owners = bed.supervisor.resources().map(VirtualTable::owner);
-            assert_eq!(owners.collect::<Vec<_>>(), ["docs/manuals"]);
-            let told = bed.table().manifest().refused;
-            let told = told.map(|refused| refused.message);
-            let others = bed.tables.problems();
-            match first == "docs/manuals" {
-                true => assert_eq!((told, &*others), (None, &loaded.problems[..])),
-                false => assert_eq!((told.as_deref(), others.len()), (Some("declared twice"), 0)),
-            }
-        }
-        if let Some(other) = other {
-            assert!(!Arc::ptr_eq(&other, &bed.table()));
-            assert_eq!(other.whose(), Claim::Unclaimed);
-        }
-        let table = bed.table();
-        bed.supervisor.apply(loaded).await;
-        assert!(Arc::ptr_eq(&table, &bed.table()));
-        bed.end().await;
-        as_at_a_start.end().await;
-    }
-}
-
-#[tokio::test]
-async fn the_owner_comes_though_the_file_of_the_other_cannot_be_read() {
-    let mut bed = Bed::new(&["copy"]).await;
-    let unreadable = Problem {
-        manifest: "copy.yaml".to_owned(),
-        ..twice("copy")
-    };
-    let mut loaded = all(&["manuals"]);
-    loaded.problems.push(unreadable);
-    bed.supervisor.apply(loaded).await;
-    assert_eq!(bed.shown(), Visibility::Visible);
-    bed.end().await;
-}
-
-#[tokio::test]
-async fn a_state_that_does_not_say_whose_a_table_is_is_asked_again() {
-    let mut bed = Bed::new(&[]).await;
-    let owner = Path::from(format!("{TABLE}/_vdt/owner.json"));
-    let objects = bed.supervisor.stores.state.objects().clone();
-    let said = objects.get(&owner).await.unwrap().bytes().await.unwrap();
-    objects.put(&owner, "no JSON".into()).await.unwrap();
-    let twins = || twins("copy", "manuals");
-    assert_eq!(bed.supervisor.apply(twins()).await, Taken::TryAgain);
-    assert_eq!(bed.shown(), Visibility::Unknown);
-    objects.put(&owner, said.into()).await.unwrap();
-    assert_eq!(bed.supervisor.apply(twins()).await, Taken::Whole);
-    assert_eq!(bed.shown(), Visibility::Visible);
-    bed.end().await;
-}
-
-#[tokio::test]
 async fn a_source_that_a_folder_of_ours_lies_in_is_refused_whenever_it_comes() {
     let around_ours = |mut loaded: Loaded| {
         for one in loaded.declared.iter_mut().chain(&mut loaded.doubles) {
@@ -319,24 +240,8 @@ async fn a_source_that_a_folder_of_ours_lies_in_is_refused_whenever_it_comes() {
         let (reason, message) = bed.table().status().error.unwrap();
         assert_eq!(reason, "ManifestInvalid");
         assert!(message.contains("lies inside the source"), "{message}");
+        let field = "manuals.yaml: table main/docs/manuals: spec.sources[0].file.path is \"ours\"";
+        assert!(message.starts_with(field), "{message}");
         bed.end().await;
     }
-}
-
-#[tokio::test]
-async fn a_twin_of_which_none_owns_the_table_claims_nothing() {
-    let bed = Bed::of(twins("copy", "other")).await;
-    assert_eq!(bed.shown(), Visibility::Hidden);
-    assert_eq!(bed.table().whose(), Claim::OfAnother);
-    bed.end().await;
-}
-
-#[tokio::test]
-async fn the_problem_of_a_twin_is_told_beside_the_table_that_is_declared() {
-    let mut bed = Bed::new(&["manuals"]).await;
-    let loaded = twins("manuals", "z");
-    bed.supervisor.apply(loaded.clone()).await;
-    assert_eq!(*bed.tables.problems(), loaded.problems);
-    assert_eq!(bed.table().manifest().refused, None);
-    bed.end().await;
 }
