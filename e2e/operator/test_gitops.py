@@ -1,5 +1,6 @@
 """One truth table for Argo CD, Flux, kstatus and kubectl (deploy/gitops/truth.yaml), by the code of each tool: `kubectl wait` itself, the libraries of kstatus
-and Flux, and for Argo CD the same Lua, opened as Argo CD opens it, in one program (`e2e/cluster/gitops`), asked about objects of a real API server. B30. And Helm, whose `--wait` is kstatus too. B29.
+and Flux, and for Argo CD the same Lua, opened as Argo CD opens it, in one program (`e2e/cluster/gitops`), asked about objects of a real API server. B30.
+And Helm, whose `--wait` is kstatus too. B29.
 """
 
 from __future__ import annotations
