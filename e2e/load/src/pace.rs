@@ -1,22 +1,21 @@
 //! When requests of an open loop start.
 //!
-//! tokio's timer has steps of a millisecond, and several requests are due in each. So one task paces all connections by a timer of the kernel, which
-//! wakes the generator's thread as a socket does. It sleeps between requests: a generator that looks at the clock without a pause takes a core from the
-//! server, and what the server's threads wait for the scheduler is measured then. How long its own core takes to wake up is part of the latencies.
+//! tokio's timer has steps of a millisecond, and several requests are due in each. So one task paces all connections: a thread that sleeps, which
+//! the kernel ends within some ten microseconds, until shortly before a request is due, then a loop that looks at the clock and, each time, at
+//! the sockets. A generator that slept until the last moment would measure how long its own core takes to wake up.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
-};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
+
+/// How long before a request is due the pacer stops to sleep: longer than a core takes to wake up.
+const AWAKE: Duration = Duration::from_micros(200);
 
 /// Requests that wait until they are due, in that order.
 #[derive(Debug, Default)]
@@ -40,11 +39,11 @@ impl Pace {
 
     /// Starts what waits, for ever.
     pub(crate) async fn run(&self) -> io::Result<()> {
-        let alarm = Alarm::new()?;
+        let alarm = Alarm::start()?;
         loop {
             let due = self.waiting.borrow().front().map(|(due, _)| *due);
             match due {
-                Some(due) => alarm.until(due).await?,
+                Some(due) => alarm.until(due).await,
                 None => self.came.notified().await,
             }
             let now = Instant::now();
@@ -57,43 +56,44 @@ impl Pace {
     }
 }
 
-/// A timer of the kernel (timerfd_create(2)).
-struct Alarm(AsyncFd<OwnedFd>);
+/// A thread that sleeps for others. It ends when this is dropped.
+struct Alarm {
+    sleep: mpsc::Sender<Duration>,
+    woken: Arc<Notify>,
+}
 
 impl Alarm {
-    fn new() -> io::Result<Self> {
-        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        #[expect(
-            deprecated,
-            reason = "what replaces it is unsafe to call, for the sake of types that do not own their descriptor"
-        )]
-        let timer = AsyncFd::with_interest(timer, Interest::READABLE)?;
-        Ok(Self(timer))
+    fn start() -> io::Result<Self> {
+        let (sleep, sleeps) = mpsc::channel();
+        let woken = Arc::new(Notify::new());
+        let wake = Arc::clone(&woken);
+        thread::Builder::new()
+            .name("alarm".to_owned())
+            .spawn(move || {
+                for time in sleeps {
+                    thread::sleep(time);
+                    wake.notify_one();
+                }
+            })?;
+        Ok(Self { sleep, woken })
     }
 
-    async fn until(&self, due: Instant) -> io::Result<()> {
-        let left = due.saturating_duration_since(Instant::now());
-        // A timer that is set to nothing never rings.
-        let Some(it_value) = Timespec::try_from(left).ok().filter(|_| !left.is_zero()) else {
-            return Ok(());
-        };
-        let once = Itimerspec {
-            it_interval: Timespec::default(),
-            it_value,
-        };
-        timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::empty(), &once)?;
-        let mut rung = [0; 8];
-        let rings = |timer: &OwnedFd| Ok(rustix::io::read(timer, &mut rung)?);
-        self.0.async_io(Interest::READABLE, rings).await?;
-        Ok(())
+    async fn until(&self, due: Instant) {
+        loop {
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            match left.checked_sub(AWAKE).filter(|asleep| !asleep.is_zero()) {
+                Some(asleep) if self.sleep.send(asleep).is_ok() => self.woken.notified().await,
+                _ => tokio::task::yield_now().await,
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
