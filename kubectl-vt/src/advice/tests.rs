@@ -62,7 +62,7 @@ fn reasons_of_others() -> Vec<&'static str> {
         part(store, "const OTHER_OWNER", ";"),
         part(source, "fn reason(&self)", "\n    }\n"),
         part(report, "const LISTED", "///"),
-        part(server, ".map_or(", "StoreError::reason"),
+        part(server, "let reason = match", "};"),
         part(tiers, "pub mod reason {", "\n}\n"),
     ];
     let mut all = Vec::new();

@@ -25,7 +25,9 @@ impl TableLog {
     }
 
     async fn ask_for_files(&self, version: u64) -> Result<(), StoreError> {
-        let is_read = |meta: &ObjectMeta| future::ready(is_read(&meta.location, version));
+        // An empty one has no first byte to ask for.
+        let is_read =
+            |meta: &ObjectMeta| future::ready(meta.size > 0 && is_read(&meta.location, version));
         let listed = self.list_for(version).try_filter(is_read);
         let mut files: Vec<_> = listed.map_ok(|meta| meta.location).try_collect().await?;
         // In the order of their names: what a version stands on comes last.

@@ -555,3 +555,20 @@ async fn only_what_a_version_may_be_read_of_says_why_it_is_not() {
         assert_eq!(error.reason(), reason, "{error:?}");
     }
 }
+
+#[tokio::test]
+async fn an_empty_file_of_a_log_is_damage() {
+    let lab = Lab::new().await;
+    lab.put("a.pdf", 10);
+    assert_eq!(lab.refresh().await.version, 0);
+    let table = Path::from("main/default/papers");
+    let commit = Path::from("main/default/papers/_delta_log/00000000000000000000.json");
+    let cut = lab.state.objects().put(&commit, Vec::new().into()).await;
+    cut.expect("it is cut");
+    let checksum = Path::from("main/default/papers/_delta_log/00000000000000000000.crc");
+    let removed = lab.state.objects().delete(&checksum).await;
+    removed.expect("nothing else says what the table is");
+    let log = TableLog::new(lab.state.clone(), table);
+    let error = log.snapshot().await.expect_err("it cannot be read");
+    assert_eq!(error.reason(), "StateCorrupt", "{error:?}");
+}
