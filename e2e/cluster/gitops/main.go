@@ -1,6 +1,5 @@
 // Says what GitOps tools make of resources: kstatus and the expressions of Flux by the code that the tools run, the script of Argo CD by the same Lua,
-// opened as Argo CD opens it. It reads
-// {"expressions": {...}, "script": "...", "resources": [...]} from standard input, and writes a verdict of each resource.
+// opened as Argo CD opens it. It reads {"expressions": {...}, "script": "...", "resources": [...]} from standard input, and writes a verdict of each resource.
 package main
 
 import (
@@ -19,7 +18,7 @@ import (
 type question struct {
 	Expressions kustomize.HealthCheckExpressions `json:"expressions"`
 	Script      string                           `json:"script"`
-	Resources   []map[string]any                 `json:"resources"`
+	Resources   []json.RawMessage                `json:"resources"`
 }
 
 type verdict struct {
@@ -49,11 +48,7 @@ func answer() error {
 	for _, resource := range asked.Resources {
 		// As from an API server: whole numbers are integers.
 		object := &unstructured.Unstructured{}
-		text, err := json.Marshal(resource)
-		if err != nil {
-			return err
-		}
-		if err := object.UnmarshalJSON(text); err != nil {
+		if err := object.UnmarshalJSON(resource); err != nil {
 			return err
 		}
 		generic, err := status.Compute(object)

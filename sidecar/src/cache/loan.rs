@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{budget_permits, budget_units};
 
-/// Parts below this are copied: that is cheaper.
+/// Parts below this are copied. Estimated: what a copy of so little costs was measured at 4 KiB only, a twenty-fifth of a request's CPU.
 const LENT_MIN_BYTES: usize = 16 << 10;
 
 /// Room for entries that are kept by small parts of them. Cheap to clone; clones share it.

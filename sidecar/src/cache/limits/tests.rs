@@ -17,6 +17,20 @@ fn take(limit: &Arc<Limit>) -> Vec<Permit> {
     std::iter::from_fn(|| limit.permit().now_or_never().flatten()).collect()
 }
 
+/// Answers until it has as many permits as a source can have.
+fn earn(limit: &Arc<Limit>) {
+    for _ in 0..100 {
+        let mut permit = one(limit);
+        permit.answered();
+    }
+}
+
+/// A permit, of which some are free.
+fn one(limit: &Arc<Limit>) -> Permit {
+    let permit = limit.permit().now_or_never().flatten();
+    permit.expect("one is free")
+}
+
 #[test]
 fn sources_that_hang_leave_permits_to_others_and_to_the_state() {
     let limits = limits_of(64, 32);
@@ -32,7 +46,7 @@ fn a_source_that_answers_earns_permits_and_loses_them_when_it_does_not() {
     let limits = limits_of(64, 32);
     let limit = source(&limits, "a");
     for _ in 0..100 {
-        let mut permit = limit.permit().now_or_never().flatten().unwrap();
+        let mut permit = one(&limit);
         // One request earns one permit, however many chunks it brings.
         permit.answered();
         permit.answered();
@@ -53,9 +67,7 @@ fn a_source_that_answers_earns_permits_and_loses_them_when_it_does_not() {
 fn a_source_can_ask_while_others_that_hang_hold_all_that_is_shared() {
     let limits = limits_of(64, 32);
     let hung = source(&limits, "a");
-    for _ in 0..100 {
-        hung.permit().now_or_never().flatten().unwrap().answered();
-    }
+    earn(&hung);
     let more = ["b", "c", "d", "e"].map(|id| source(&limits, id));
     let held: Vec<_> = std::iter::once(&hung).chain(&more).map(take).collect();
     let counts: Vec<_> = held.iter().map(Vec::len).collect();
@@ -67,7 +79,7 @@ fn a_source_can_ask_while_others_that_hang_hold_all_that_is_shared() {
     let mut waiting = std::pin::pin!(other.permit());
     assert!(waiting.as_mut().now_or_never().is_none());
     asking.pop();
-    let other_asks = waiting.now_or_never().unwrap();
+    let other_asks = waiting.now_or_never().expect("one has become free");
     // All is taken: the seventh waits until a request of anybody ends.
     let seventh = source(&limits, "g");
     let mut waiting = std::pin::pin!(seventh.permit());
@@ -83,9 +95,7 @@ fn a_source_can_ask_while_others_that_hang_hold_all_that_is_shared() {
 fn the_reserve_is_for_sources_that_hold_less_than_a_part_of_it() {
     let limits = limits_of(64, 32);
     let most = source(&limits, "most");
-    for _ in 0..100 {
-        most.permit().now_or_never().flatten().unwrap().answered();
-    }
+    earn(&most);
     let some = source(&limits, "some");
     let (_of_most, mut of_some) = (take(&most), take(&some));
     assert_eq!(of_some.len(), 8);
@@ -115,10 +125,7 @@ fn read_ahead_that_hangs_leaves_permits_to_those_who_ask() {
     let limit = source(&limits, "a");
     let mut hung = ahead(&limit);
     assert_eq!(hung.len(), 8);
-    let of_ahead: Vec<_> = hung
-        .iter()
-        .map(|_| limit.permit().now_or_never().flatten().unwrap())
-        .collect();
+    let of_ahead: Vec<_> = hung.iter().map(|_| one(&limit)).collect();
     assert_eq!(take(&limit).len(), 8);
     // One that ends leaves its place to one that waits.
     let waiting = limit.ahead();
@@ -128,9 +135,7 @@ fn read_ahead_that_hangs_leaves_permits_to_those_who_ask() {
     assert!(waiting.now_or_never().is_some());
     drop((hung, of_ahead));
     // What answers is read ahead by more.
-    for _ in 0..100 {
-        limit.permit().now_or_never().flatten().unwrap().answered();
-    }
+    earn(&limit);
     assert_eq!(ahead(&limit).len(), 24);
     assert_eq!(ahead(&source(&limits_of(2, 1), "a")).len(), 1);
 }
@@ -139,7 +144,7 @@ fn read_ahead_that_hangs_leaves_permits_to_those_who_ask() {
 fn sources_of_which_nothing_is_under_way_are_forgotten() {
     let limits = limits_of(64, 32);
     let kept = source(&limits, "kept");
-    let _permit = kept.permit().now_or_never().flatten().unwrap();
+    let _permit = one(&kept);
     for number in 0..1000 {
         source(&limits, &number.to_string());
     }

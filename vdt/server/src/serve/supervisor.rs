@@ -45,7 +45,7 @@ use crate::{
 
 /// Claims made at a time.
 const CLAIMS: usize = 16;
-/// Time for the state to say whose a table is, before others go on: as long as a service takes to fail over for a moment.
+/// Time for the state to say whose a table is, before others go on.
 const CLAIM_WAIT: Duration = Duration::from_secs(5);
 
 /// Runs the tables of a pod.

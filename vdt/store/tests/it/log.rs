@@ -473,24 +473,31 @@ async fn a_commit_and_its_checksum_say_this_and_no_more() {
     );
 }
 
+fn refused(path: &Path, code: &str) -> Error {
+    Error::PermissionDenied {
+        path: path.to_string(),
+        source: format!("403: <Code>{code}</Code>").into(),
+    }
+}
+
+fn denied(path: &Path) -> Error {
+    refused(path, "AccessDenied")
+}
+
+fn gone(path: &Path) -> Error {
+    Error::NotFound {
+        path: path.to_string(),
+        source: "404".into(),
+    }
+}
+
 #[tokio::test]
 async fn a_log_that_the_state_does_not_give_is_not_called_damaged() {
-    let denied = |path: &Path| Error::PermissionDenied {
-        path: path.to_string(),
-        source: "403: <Code>AccessDenied</Code>".into(),
-    };
-    let rejected = |path: &Path| Error::PermissionDenied {
-        path: path.to_string(),
-        source: "403: <Code>InvalidAccessKeyId</Code>".into(),
-    };
+    let rejected = |path: &Path| refused(path, "InvalidAccessKeyId");
     // As a directory says it.
     let closed = |_: &Path| Error::Generic {
         store: "LocalFileSystem",
         source: std::io::Error::from(std::io::ErrorKind::PermissionDenied).into(),
-    };
-    let gone = |path: &Path| Error::NotFound {
-        path: path.to_string(),
-        source: "404".into(),
     };
     let lab = Lab::new().await;
     for (version, name) in ["a.pdf", "b.pdf"].iter().enumerate() {
@@ -526,14 +533,6 @@ async fn only_what_a_version_may_be_read_of_says_why_it_is_not() {
         lab.put(&format!("{version}.pdf"), 10);
         assert_eq!(lab.refresh().await.version, version);
     }
-    let denied = |path: &Path| Error::PermissionDenied {
-        path: path.to_string(),
-        source: "403: <Code>AccessDenied</Code>".into(),
-    };
-    let gone = |path: &Path| Error::NotFound {
-        path: path.to_string(),
-        source: "404".into(),
-    };
     let table = Path::from("main/default/papers");
     for (is_denied, reason) in [(true, "AccessDenied"), (false, "StateCorrupt")] {
         let inner = Altered::new(lab.state.objects().clone(), table.as_ref());
