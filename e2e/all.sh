@@ -74,10 +74,15 @@ for name in "${failed[@]}"; do
     mapfile -t tests <"$kept/$name/contended"
     printf '\n===== %s: contended, now by itself: %s =====\n' "$name" "${tests[*]}"
     # shellcheck disable=SC2086 # a command and its arguments
-    E2E_ARTIFACTS=$kept/$name-again ${commands[$name]} "${tests[@]}" || again+=("$name")
+    E2E_ARTIFACTS=$kept/$name-again ${commands[$name]} "${tests[@]}" 2>&1 | tee -a "$kept/$name.log" || again+=("$name")
 done
 failed=("${again[@]}")
 if [ ${#failed[@]} -gt 0 ]; then
+    # Once more at the end: whoever sees but the last lines of a run sees why it failed.
+    for name in "${failed[@]}"; do
+        printf '\n===== %s: why =====\n' "$name"
+        grep -E '^(E  |FAILED|ERROR)' "$kept/$name.log" | tail -n 40 | cut -c -400 || true
+    done
     echo "e2e: failed: ${failed[*]} (logs and what explains them: $kept)"
     exit 1
 fi

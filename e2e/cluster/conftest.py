@@ -80,7 +80,7 @@ def logs(own_machine) -> Iterator[Logs]:
     logs = Logs([own_machine.node(name) for name in own_machine.settings.names()] if own_machine else [])
     try:
         yield logs
-        fail(logs.complaints())
+        fail(logs.complaints(), logs.tests)
     finally:
         logs.stop()
 
@@ -211,6 +211,7 @@ def kube(cluster, request, logs):
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")
     # Not the name of one that is still on its way out.
     with namespace(cluster, f"e2e-{name[:40].strip('-')}-{uuid.uuid4().hex[:4]}") as inside:
+        logs.tests[inside.namespace] = request.node.nodeid
         yield inside
         if getattr(request.node, "failed", False):
             keep(inside, ARTIFACTS / name[:100])

@@ -23,6 +23,8 @@ class Logs:
         self.folders = [node.root() / "var/log" for node in nodes]
         self.kept = f"e2e-{uuid.uuid4().hex[:8]}"
         self.lines: dict[str, list[str]] = defaultdict(list)
+        self.tests: dict[str, str] = {}
+        """Whose namespace each is, where it is one test's."""
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
         if nodes:

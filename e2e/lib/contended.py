@@ -2,7 +2,7 @@
 
 Those that are marked `@pytest.mark.contended(reason=...)`, because they assert a time of seconds that other suites on the same cores stretch. What a
 client read is no matter of time: a test that has readers cannot be marked. Of the others at most two: three suites with two clusters on two cores now and
-then miss a deadline that nobody foresaw. What was repeated is said.
+then miss a deadline that nobody foresaw. Unexpected warnings of what runs for a test count as its failure (`lib/complaints.py`). What was repeated is said.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import os
 from pathlib import Path
 
 import pytest
+
+from lib.complaints import Unexpected
 
 READERS = {"readers", "clients_image"}
 """Fixtures of tests whose assertions are about reads."""
@@ -44,7 +46,11 @@ class Failures:
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo):
         report = yield
         if report.failed:
-            if report.when == "call":
+            warned = call.excinfo and isinstance(call.excinfo.value, Unexpected) and call.excinfo.value.tests
+            if warned:
+                self.may_be_repeated += sorted(warned - set(self.may_be_repeated))
+                self.unmarked += len(warned)
+            elif report.when == "call":
                 self.may_be_repeated.append(item.nodeid)
                 self.unmarked += item.get_closest_marker("contended") is None
             else:

@@ -107,7 +107,7 @@ def complaints_are_expected(request, tmp_path):
     yield
     name = request.node.name.removeprefix("test_")
     found = [line for one in STARTED for line in complaints(name, one.output().splitlines(), EXPECTED)]
-    fail({name: found})
+    fail({name: found}, {name: request.node.nodeid})
 
 
 class Operator:

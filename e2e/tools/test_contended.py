@@ -12,6 +12,10 @@ TESTS = {
     "wrong": "def test_wrong(): assert False",
     "worse": "@pytest.mark.parametrize('one', [1, 2, 3])\ndef test_worse(one): assert False",
     "good": "@pytest.mark.contended(reason='a second')\ndef test_good(): pass",
+    "warned": (
+        "from lib.complaints import fail\n\n@pytest.fixture\ndef logs(request):\n    yield\n"
+        "    fail({'logs': ['2026-11-29T22:00:00Z  WARN a: b']}, {'logs': request.node.nodeid})\n\ndef test_warned(logs): pass"
+    ),
     "setup": "@pytest.mark.contended(reason='a second')\ndef test_setup(absent): pass",
 }
 
@@ -30,6 +34,10 @@ def test_what_is_marked_is_run_once_more(pytester, monkeypatch):
 
 def test_of_those_that_are_not_marked_a_few_are(pytester, monkeypatch):
     assert again(pytester, monkeypatch, "late", "wrong") == ["test_some.py::test_late", "test_some.py::test_wrong"]
+
+
+def test_what_complains_of_the_unexpected_is(pytester, monkeypatch):
+    assert again(pytester, monkeypatch, "good", "warned") == ["test_some.py::test_warned"]
 
 
 @pytest.mark.parametrize("other", ["worse", "setup"])
