@@ -12,6 +12,7 @@
 //! missing checkpoint by the next commit.
 
 mod checkpoint;
+mod checksum;
 mod unreadable;
 
 use std::{
@@ -183,10 +184,18 @@ impl TableLog {
     /// # Errors
     /// Those of the state store.
     pub async fn files(&self) -> Result<LogFiles, StoreError> {
-        let listed: Vec<_> = self
-            .list_from(self.newest_checkpoint())
-            .try_collect()
-            .await?;
+        let from = self.newest_checkpoint();
+        let files = self.files_from(from).await?;
+        if files.newest.is_some() || from == 0 {
+            return Ok(files);
+        }
+        // The checkpoint is gone: the table was made anew, or restored as it was before.
+        self.checkpoint.store(0, Relaxed);
+        self.files_from(0).await
+    }
+
+    async fn files_from(&self, version: u64) -> Result<LogFiles, StoreError> {
+        let listed: Vec<_> = self.list_from(version).try_collect().await?;
         let mut commits = BTreeMap::new();
         let mut checksums = Vec::new();
         let mut files = LogFiles::default();
@@ -247,7 +256,11 @@ impl TableLog {
     pub async fn snapshot_at(&self, version: u64) -> Result<Snapshot, StoreError> {
         match self.load(version).await {
             Err(error @ StoreError::Log { .. }) => Err(self.unreadable(version, error).await),
-            loaded => loaded,
+            Err(error) => Err(error),
+            Ok(snapshot) => {
+                self.check(&snapshot).await?;
+                Ok(snapshot)
+            }
         }
     }
 
@@ -318,20 +331,6 @@ impl TableLog {
             self.state.versions().publish(&self.table, version);
         }
         Ok(committed)
-    }
-
-    /// Writes the version checksum (`.crc`) of `version` unless it is there.
-    ///
-    /// # Errors
-    /// Those of the state store.
-    pub async fn write_checksum(&self, version: u64, checksum: &Value) -> Result<(), StoreError> {
-        let path = self.file(&format!("{version:020}.crc"));
-        let body =
-            serde_json::to_vec(checksum).map_err(|source| StoreError::json(&path, source))?;
-        put_new(self.objects().as_ref(), &path, body)
-            .await
-            .map_err(|source| StoreError::object(&path, source))?;
-        Ok(())
     }
 
     /// Writes a checkpoint of the newest version if enough has piled up on the last one.

@@ -287,7 +287,15 @@ impl TableSchema {
     pub(crate) fn constant_bytes(&self) -> usize {
         let bytes = |origin: &Origin| match origin {
             Origin::Constant(Scalar::String(text)) => text.len(),
-            Origin::Constant(_) => size_of::<i64>(),
+            Origin::Constant(Scalar::Binary(bytes)) => bytes.len(),
+            Origin::Constant(
+                Scalar::Long(_)
+                | Scalar::Integer(_)
+                | Scalar::Double(_)
+                | Scalar::Boolean(_)
+                | Scalar::Date(_)
+                | Scalar::Timestamp(_),
+            ) => size_of::<i64>(),
             Origin::Attribute(_) | Origin::Part(_) => 0,
         };
         self.origins.iter().map(bytes).sum()

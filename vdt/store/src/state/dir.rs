@@ -6,6 +6,8 @@
 //! ropes are not, one by one: [`DirStore::flush`] syncs the file system once before the commit that names them. What replaces
 //! a file is synced before: an older commit may name that file.
 //!
+//! A name is on the disk once its put has returned. Whoever lists meanwhile may see one that a loss of power at that moment takes back.
+//!
 //! The kernel tells each descriptor once of what it could not write. So all flushes go through one that is as old as the
 //! store, and who put anything before a flush that failed has failed too ([`PutsSince`]).
 

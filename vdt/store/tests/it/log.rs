@@ -555,19 +555,52 @@ async fn only_what_a_version_may_be_read_of_says_why_it_is_not() {
     }
 }
 
-#[tokio::test]
-async fn an_empty_file_of_a_log_is_damage() {
+/// Reason of what is read of a log whose only commit is empty.
+async fn of_an_empty_commit(has_checksum: bool) -> &'static str {
     let lab = Lab::new().await;
     lab.put("a.pdf", 10);
     assert_eq!(lab.refresh().await.version, 0);
-    let table = Path::from("main/default/papers");
-    let commit = Path::from("main/default/papers/_delta_log/00000000000000000000.json");
-    let cut = lab.state.objects().put(&commit, Vec::new().into()).await;
+    let log = "main/default/papers/_delta_log/00000000000000000000";
+    let objects = lab.state.objects();
+    let commit = Path::from(format!("{log}.json"));
+    let cut = objects.put(&commit, Vec::new().into()).await;
     cut.expect("it is cut");
-    let checksum = Path::from("main/default/papers/_delta_log/00000000000000000000.crc");
-    let removed = lab.state.objects().delete(&checksum).await;
-    removed.expect("nothing else says what the table is");
-    let log = TableLog::new(lab.state.clone(), table);
+    if !has_checksum {
+        let removed = objects.delete(&Path::from(format!("{log}.crc"))).await;
+        removed.expect("nothing else says what the table is");
+    }
+    let log = TableLog::new(lab.state.clone(), Path::from("main/default/papers"));
     let error = log.snapshot().await.expect_err("it cannot be read");
-    assert_eq!(error.reason(), "StateCorrupt", "{error:?}");
+    error.reason()
+}
+
+#[tokio::test]
+async fn an_empty_commit_is_damage_and_not_a_table_without_files() {
+    assert_eq!(of_an_empty_commit(false).await, "StateCorrupt");
+    assert_eq!(of_an_empty_commit(true).await, "StateCorrupt");
+}
+
+/// As a restore of a backup does it, while others go on.
+#[tokio::test]
+async fn a_log_that_went_back_is_read_and_goes_on_from_there() {
+    let lab = Lab::new().await;
+    for version in 0..13 {
+        lab.put(&format!("{version}.pdf"), 10);
+        assert_eq!(lab.refresh().await.version, version);
+    }
+    let log = TableLog::new(lab.state.clone(), Path::from("main/default/papers"));
+    let files = log.files().await.expect("it is listed");
+    assert!(
+        files.checkpoint.is_some(),
+        "what came before it is not listed any more"
+    );
+    for name in lab.log().await {
+        if name.as_str() >= "00000000000000000004" {
+            let file = Path::from(format!("main/default/papers/_delta_log/{name}"));
+            lab.state.objects().delete(&file).await.expect("it is gone");
+        }
+    }
+    let files = log.files().await.expect("it is listed");
+    assert_eq!((files.newest, files.checkpoint), (Some(3), None));
+    assert_eq!(lab.refresh().await.version, 4);
 }

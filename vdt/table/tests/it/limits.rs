@@ -196,10 +196,10 @@ fn groups_that_are_none_are_refused() {
 
 #[test]
 fn only_the_widest_rows_make_files_of_fewer_rows() {
-    let constants = |count: usize, bytes: usize| {
+    let constants = |count: usize, bytes: usize, of: ColumnType| {
         let column = |number| Column {
             name: format!("c{number}"),
-            column_type: ColumnType::String,
+            column_type: of,
             from: ColumnFrom::Constant("x".repeat(bytes)),
             description: None,
         };
@@ -208,7 +208,9 @@ fn only_the_widest_rows_make_files_of_fewer_rows() {
     };
     let rows = |schema| Layout::default().for_columns(&schema).max_rows_per_file;
     assert_eq!(rows(TableSchema::artifacts()), 16_000);
-    assert_eq!(rows(constants(32, 1024)), 16_000);
-    // 512 KiB a row.
-    assert_eq!(rows(constants(512, 1024)), 1_024);
+    for of in [ColumnType::String, ColumnType::Binary] {
+        assert_eq!(rows(constants(32, 1024, of)), 16_000);
+        // 512 KiB a row.
+        assert_eq!(rows(constants(512, 1024, of)), 1_024);
+    }
 }
