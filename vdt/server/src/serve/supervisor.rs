@@ -247,11 +247,9 @@ impl Supervisor {
         }
     }
 
-    /// Has a table run by another definition.
+    /// Has a table run by another definition of the same resource. What it has not claimed yet its new task claims, as the old one would have.
     async fn replace(&mut self, path: &str, one: Declared) -> Result<(), StoreError> {
         let definition = open_definition(&one, &self.stores.ours).await?;
-        let state = &self.stores.state;
-        state.claim(&definition.path(), &definition.owner).await?;
         let Some(running) = self.running.remove(path) else {
             return Ok(());
         };
