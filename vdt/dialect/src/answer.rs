@@ -25,6 +25,7 @@ pub(crate) use body::ReadBody;
 pub use date::http_date;
 pub use etag::EntityTag;
 pub(crate) use failure::Failure;
+pub use failure::NotYet;
 pub use range::{RangeMalformed, RangeSpec};
 
 use std::fmt::Write;

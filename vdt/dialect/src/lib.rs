@@ -40,7 +40,7 @@ mod trace;
 
 pub use access::{Access, KeyRing};
 pub use admin::{Admin, AdminError, Readiness, Reason};
-pub use answer::{EntityTag, RangeMalformed, RangeSpec, http_date};
+pub use answer::{EntityTag, NotYet, RangeMalformed, RangeSpec, http_date};
 pub use edge::Edge;
 pub use listener::{
     DrainReport, HttpService, Limits, Listen, Peer, ServeOptions, Workers, serve, serve_with,

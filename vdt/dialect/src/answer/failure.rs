@@ -21,7 +21,7 @@
 //!
 //! The store's own refusal of credentials is a failure of ours, never the client's 401 or 403.
 
-use std::fmt;
+use std::{fmt, iter};
 
 use ::http::StatusCode;
 use ::http::header::{CONTENT_RANGE, HeaderMap, HeaderValue};
@@ -29,6 +29,11 @@ use object_store::Error;
 use object_store::path::Path;
 
 use super::RangeMalformed;
+
+/// A cause of the store's that passes by itself: what serves the object has not come up yet. A normal event of a start, and no error in the log.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}; ask again")]
+pub struct NotYet(pub &'static str);
 
 /// Why a request for an object is not answered with its bytes.
 #[derive(Debug, thiserror::Error)]
@@ -145,6 +150,9 @@ impl Failure {
             Self::SourceChanged { source } => {
                 tracing::warn!(%location, error = %Chain(source), "source object changed");
             }
+            Self::Internal { source } if is_not_yet(source.as_ref()) => {
+                tracing::debug!(%location, error = %Chain(source.as_ref()), "asked for too early");
+            }
             Self::Internal { source } => {
                 tracing::error!(%location, error = %Chain(source.as_ref()), "read failed");
             }
@@ -158,6 +166,11 @@ impl Failure {
             | Self::RangeMalformed { .. } => {}
         }
     }
+}
+
+/// Whether an error has [`NotYet`] among its causes.
+fn is_not_yet(error: &(dyn std::error::Error + 'static)) -> bool {
+    iter::successors(Some(error), |error| error.source()).any(<dyn std::error::Error>::is::<NotYet>)
 }
 
 /// An error and all its causes in one line, for logs. A cause whose text is in the line already is not told twice.
@@ -292,6 +305,22 @@ mod tests {
             Chain(&error).to_string(),
             "a source failed: reading a.pdf: permission denied"
         );
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_known_by_its_cause() {
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Generic {
+            store: "s",
+            source,
+        };
+        let is = |error| match Failure::from(error) {
+            Failure::Internal { source } => is_not_yet(source.as_ref()),
+            other => panic!("{other}"),
+        };
+        assert!(is(failed(Box::new(NotYet("the state is not open")))));
+        let nested = failed(Box::new(NotYet("the state is not open")));
+        assert!(is(failed(Box::new(nested))));
+        assert!(!is(failed("the state is not open".into())));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The measure of one request, from its headers to the end of its body.
 
+use std::mem;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,7 @@ impl BodyEnd {
     }
 }
 
-/// The measure of one request. Whatever happens to the request, dropping this closes the books.
+/// The measure of one request. It is under way until the last of its body is handed over; whatever happens to it, dropping this closes the books.
 #[derive(Debug)]
 pub(crate) struct Measure {
     metrics: HttpMetrics,
@@ -42,6 +43,8 @@ pub(crate) struct Measure {
     /// The counter of the body's bytes, once the status is chosen.
     sent: Option<Counter>,
     end: Option<BodyEnd>,
+    /// Whether it counts among the requests under way.
+    is_under_way: bool,
 }
 
 impl Measure {
@@ -58,6 +61,7 @@ impl Measure {
             sent_bytes: 0,
             sent: None,
             end: None,
+            is_under_way: true,
         }
     }
 
@@ -80,9 +84,10 @@ impl Measure {
         self.sent_bytes += bytes;
     }
 
-    /// The body ended as promised.
+    /// The body ended as promised. A client of HTTP/2 may refuse to take its last piece, which is counted by its bytes: nothing more is done for it.
     pub(crate) fn ended(&mut self) {
         self.end.get_or_insert(BodyEnd::Whole);
+        self.leave();
     }
 
     /// The store failed in the middle of the body.
@@ -91,6 +96,7 @@ impl Measure {
             self.cut(CutBy::Store);
             self.end = Some(BodyEnd::Store);
         }
+        self.leave();
     }
 
     /// How the body ended; a body that is still under way would end by its client now.
@@ -121,6 +127,15 @@ impl Measure {
         self.operation
     }
 
+    /// The request is not under way any more.
+    fn leave(&mut self) {
+        if mem::take(&mut self.is_under_way) {
+            let families = &self.metrics.families;
+            families.in_flight.dec();
+            families.requests_now.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
     fn cut(&self, by: CutBy) {
         let labels = CutLabels {
             dialect: self.dialect,
@@ -142,10 +157,9 @@ impl Drop for Measure {
         if self.end.is_none() {
             self.cut(CutBy::Client);
         }
-        let families = &self.metrics.families;
-        families.in_flight.dec();
-        families.requests_now.fetch_sub(1, Ordering::AcqRel);
-        families
+        self.leave();
+        self.metrics
+            .families
             .known(self.labels())
             .duration
             .observe(self.started.elapsed().as_secs_f64());

@@ -127,6 +127,31 @@ async fn an_http2_client_that_pings_and_does_not_take_the_last_piece_is_cut() {
     let _ = connection.await;
 }
 
+/// A window of nothing holds up whole answers, refusals among them: they are no requests under way, and keep nobody out.
+#[tokio::test]
+async fn answers_that_nobody_takes_keep_nobody_out() {
+    let authority = Authority::new();
+    let limits = Limits {
+        requests_in_flight: 2,
+        ..Limits::default()
+    };
+    let served = serve(shelf(&KEYS).await, &authority, limits).await;
+    let (mut sender, connection) = pinging(&authority, served.address, 0).await;
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        let answer = sender.send_request(get("/v1/nothing")).await.unwrap();
+        assert_eq!(answer.status(), 404);
+        held.push(answer);
+    }
+    served.wait_for("vdt_http_requests_in_flight 0").await;
+    let (mut other, its) = http2(&authority, served.address).await;
+    let read = other.send_request(get(A)).await.unwrap();
+    assert_eq!(read.status(), 200);
+    read.into_body().collect().await.unwrap();
+    drop((sender, held, other));
+    let _ = tokio::join!(connection, its);
+}
+
 #[tokio::test]
 async fn header_bombs_are_refused_over_http2_too() {
     let authority = Authority::new();

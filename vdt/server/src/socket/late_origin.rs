@@ -13,6 +13,7 @@ use futures::{
 use object_store::{
     Error, GetOptions, GetResult, ListResult, ObjectMeta, ObjectStore, Result, path::Path,
 };
+use vdt_dialect::NotYet;
 use vdt_sidecar::link::wire::SOURCES;
 use vdt_store::Origin;
 
@@ -130,7 +131,7 @@ impl ObjectStore for LateOrigin {
             && self.tables.are_opening()
         {
             return Err(not_yet(
-                "the table that declares this source is not open yet; ask again",
+                "the table that declares this source is not open yet",
             ));
         }
         origin.get_opts(location, options).await
@@ -183,7 +184,7 @@ fn is_visible(visibility: Visibility) -> Result<bool> {
     match visibility {
         Visibility::Visible => Ok(true),
         Visibility::Hidden => Ok(false),
-        Visibility::Unknown => Err(not_yet("whose the table is, is not known yet; ask again")),
+        Visibility::Unknown => Err(not_yet("whose the table is, is not known yet")),
     }
 }
 
@@ -191,7 +192,7 @@ fn is_visible(visibility: Visibility) -> Result<bool> {
 fn not_yet(why: &'static str) -> Error {
     Error::Generic {
         store: "origin",
-        source: why.into(),
+        source: NotYet(why).into(),
     }
 }
 
