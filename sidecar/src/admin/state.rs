@@ -9,9 +9,13 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use parking_lot::RwLock;
 use prometheus_client::{encoding::text::encode, registry::Registry};
-use tokio::sync::watch;
+use tokio::{
+    sync::{Mutex, watch},
+    time::Instant,
+};
 use vdt_crds::{
     VirtualTable,
     api::{CacheReport, ManifestReport, RefusedManifest, TableReport},
@@ -37,6 +41,8 @@ pub struct AdminState {
     pub(super) forward: Forward,
     declared: RwLock<Declared>,
     registry: OnceLock<Registry>,
+    /// The last metrics that were collected, and when that began.
+    collected: Mutex<Option<(Instant, Bytes)>>,
     stack: OnceLock<Stack>,
     /// Told when the door opens or closes.
     moved: watch::Sender<()>,
@@ -85,6 +91,7 @@ impl AdminState {
             forward,
             declared: RwLock::new(Declared::of(tables)),
             registry: OnceLock::new(),
+            collected: Mutex::default(),
             stack: OnceLock::new(),
             moved: watch::Sender::new(()),
             stopping: AtomicBool::new(false),
@@ -210,8 +217,23 @@ impl AdminState {
         }
     }
 
-    /// Metrics of both processes, as far as the server answers.
-    pub(super) async fn metrics(&self) -> String {
+    /// Metrics of both processes, as far as the server answers, as they are now. All who wait for them meanwhile are given the same: they are collected
+    /// once at a time, however many ask.
+    pub(super) async fn metrics(&self) -> Bytes {
+        let asked = Instant::now();
+        let mut last = self.collected.lock().await;
+        if let Some((began, text)) = &*last
+            && *began > asked
+        {
+            return text.clone();
+        }
+        let began = Instant::now();
+        let text = Bytes::from(self.collect().await);
+        *last = Some((began, text.clone()));
+        text
+    }
+
+    async fn collect(&self) -> String {
         let mut text = String::new();
         if let Some(registry) = self.registry.get() {
             // Writing to a String does not fail.
@@ -267,7 +289,7 @@ mod tests {
     #[tokio::test]
     async fn metrics_end_once_also_before_the_first_contact() {
         let (_link, seen) = watch::channel(LinkState::default());
-        let admin = AdminState::new(seen, Forward::new(Socket::new("/nowhere")), &[]);
+        let admin = AdminState::new(seen, Forward::new(&Socket::new("/nowhere")), &[]);
         assert_eq!(admin.metrics().await, END);
         let ours = format!("a 1\n{END}");
         for (servers, expected) in [
@@ -278,5 +300,25 @@ mod tests {
         ] {
             assert_eq!(joined(&ours, &servers), expected);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn metrics_are_collected_once_for_all_who_wait() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("origin.sock");
+        // Whoever connects waits in its queue for ever.
+        let _listener = tokio::net::UnixListener::bind(&path).expect("a socket");
+        let up = LinkState {
+            up: true,
+            ..LinkState::default()
+        };
+        let (_link, seen) = watch::channel(up);
+        let admin = AdminState::new(seen, Forward::new(&Socket::new(path)), &[]);
+        let began = Instant::now();
+        let all = [(); 5].map(|()| admin.metrics());
+        let all = futures::future::join_all(all).await;
+        assert!(all.iter().all(|text| text == END));
+        // The first one's, which began before the others asked, and theirs.
+        assert_eq!(began.elapsed(), SERVER_METRICS.1 * 2);
     }
 }

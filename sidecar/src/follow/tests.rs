@@ -102,7 +102,7 @@ impl Pod {
         tokio::spawn(serve(listener, Arc::clone(&served)));
         let socket = Socket::new(path);
         let (_link, seen) = watch::channel(LinkState::default());
-        let forward = Forward::new(socket.clone());
+        let forward = Forward::new(&socket);
         let notices = Notices::new();
         let follower = Follower {
             config,

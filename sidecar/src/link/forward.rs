@@ -15,6 +15,8 @@ use super::{
     wire::ADMIN_PREFIX,
 };
 
+/// Requests at a time.
+const REQUESTS_MAX: usize = 64;
 /// Most bytes of a request's body. What the admin surface takes is in the query.
 const BODY_BYTES_MAX: usize = 64 << 10;
 /// Most bytes of what the server says of its tables.
@@ -37,8 +39,9 @@ impl Forward {
     /// Time for the server to tell of its tables.
     pub(crate) const TABLES_TIME_MAX: Duration = Duration::from_secs(30);
 
-    /// Forwards to the server behind `socket`.
-    pub fn new(socket: Socket) -> Self {
+    /// Forwards to the server behind `socket`, [`REQUESTS_MAX`] at a time: whoever asks for metrics takes nothing away from reads.
+    pub fn new(socket: &Socket) -> Self {
+        let socket = socket.beside(REQUESTS_MAX);
         Self { socket }
     }
 

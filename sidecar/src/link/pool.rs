@@ -63,7 +63,7 @@ pub enum SocketError {
         source: io::Error,
     },
     /// Too many requests at once.
-    #[error("{REQUESTS_MAX} requests wait for the server already")]
+    #[error("as many requests wait for the server as may")]
     Busy,
     /// The server did not answer.
     #[error("the server did not answer within {} s", .0.as_secs())]
@@ -116,6 +116,11 @@ impl Socket {
                 permits,
             }),
         }
+    }
+
+    /// One to the same server for at most so many requests, which are not counted among those of this one.
+    pub(super) fn beside(&self, requests_max: usize) -> Self {
+        Self::of_at_most(requests_max, self.shared.path.clone())
     }
 
     /// Where it is.

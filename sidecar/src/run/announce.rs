@@ -25,7 +25,7 @@ impl FrontDoor<'_> {
         admin: Option<SocketAddr>,
     ) -> impl Future<Output = anyhow::Result<()>> + 'static {
         let mut link = self.link.clone();
-        let forward = Forward::new(self.socket.clone());
+        let forward = Forward::new(&self.socket);
         let names: Vec<[String; 3]> = self.tables.iter().map(names).collect();
         let ready_file = self.args.ready_file.clone();
         let scheme = if self.front.tls().is_some() {

@@ -26,7 +26,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use vdt_crds::VirtualTable;
-use vdt_dialect::{DrainReport, HttpMetrics, admin::Gate};
+use vdt_dialect::{DrainReport, HttpMetrics, Limits, ServeOptions, admin::Gate};
 use vdt_rope::{Drift, RopeStoreOptions};
 
 use crate::{
@@ -122,7 +122,7 @@ impl<'a> FrontDoor<'a> {
         let (watch, link) = Watch::new(socket.clone(), notices.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(watch.run(stop.clone()));
-        let forward = Forward::new(socket.clone());
+        let forward = Forward::new(&socket);
         notices.set_peers(has_peers(&tables));
         let admin = Arc::new(AdminState::new(link.clone(), forward, &tables));
         Self {
@@ -146,9 +146,14 @@ impl<'a> FrontDoor<'a> {
 
     fn serve_admin(&mut self, listener: TcpListener) {
         let gate = self.gate.clone();
-        self.listeners.push(tokio::spawn(vdt_dialect::serve(
+        let options = ServeOptions {
+            limits: Limits::of_admin(),
+            ..ServeOptions::default()
+        };
+        self.listeners.push(tokio::spawn(vdt_dialect::serve_with(
             listener,
             gate.protect(admin::router(Arc::clone(&self.admin))),
+            options,
             self.stop.clone().cancelled_owned(),
             self.drain(),
         )));

@@ -26,6 +26,7 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -253,8 +254,8 @@ async fn metrics(State(admin): State<Arc<dyn Admin>>) -> Response {
 }
 
 /// The answer of `/metrics`: what prometheus-client's text encoder wrote.
-pub fn metrics_text(text: String) -> Response {
-    ([(CONTENT_TYPE, METRICS_TYPE)], text).into_response()
+pub fn metrics_text(text: impl Into<Bytes>) -> Response {
+    ([(CONTENT_TYPE, METRICS_TYPE)], text.into()).into_response()
 }
 
 /// The answer of `/healthz`: the process answers.

@@ -55,6 +55,16 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Those of an admin listener, which anybody may ask for health and metrics: 512 connections, and 5 s for what was asked for. Few come, and who takes
+    /// nothing must not keep a probe out for long.
+    pub fn of_admin() -> Self {
+        Self {
+            connections: 512,
+            progress_timeout: Duration::from_secs(5),
+            ..Self::default()
+        }
+    }
+
     /// How often a connection's clocks are looked at: a quarter of the shortest, from 10 ms to 5 s.
     pub(super) fn tick(&self) -> Duration {
         let shortest = self
