@@ -117,7 +117,7 @@ def test_b26_no_granted_verb_is_unused(api, plane, operator, namespace, definiti
     volume = {"type": "PersistentVolumeClaim", "storageClassName": "local-test", "nodeLossGraceSeconds": 5}
     cache = {"disk": {"capacity": "1Gi", "volume": volume}}
     api.apply("VirtualTable", table(cache=cache, rollout={"cachePolicy": "Discard"}, **EVERYTHING), namespace)
-    api.create("Secret", {"metadata": {"name": "manuals-tls"}, "stringData": {"tls.crt": "a", "tls.key": "b"}}, namespace)
+    api.create("Secret", {"metadata": {"name": "manuals-tls", "annotations": {"cert-manager.io/certificate-name": "manuals-tls"}}, "stringData": {"tls.crt": "a", "tls.key": "b"}}, namespace)
     # Another one beside it: a state of its own, and a Secret that comes, goes and is told of a second time.
     api.apply("VirtualTable", table("other", credentials="corp-ro", replicas=1, state={"type": "Claim", "claim": {}}), namespace)
     until(api, namespace, "SourcesReady", "False", "SecretNotFound", "other")
@@ -218,7 +218,7 @@ def test_b26_an_operator_of_one_namespace_asks_for_nothing_elsewhere(api, plane,
     cache = {"disk": {"capacity": "1Gi", "volume": volume}}
     api.apply("VirtualTable", table(), "default")
     api.apply("VirtualTable", table(credentials="corp-ro", cache=cache, **EVERYTHING), namespace)
-    api.create("Secret", {"metadata": {"name": "manuals-tls"}, "stringData": {"tls.crt": "a", "tls.key": "b"}}, namespace)
+    api.create("Secret", {"metadata": {"name": "manuals-tls", "annotations": {"cert-manager.io/certificate-name": "manuals-tls"}}, "stringData": {"tls.crt": "a", "tls.key": "b"}}, namespace)
     until(api, namespace, "SourcesReady", "False", "SecretNotFound")
     api.create("Secret", {"metadata": {"name": "corp-ro"}, "stringData": {"accessKeyId": "a", "secretAccessKey": "b"}}, namespace)
     until_ready(api, namespace)

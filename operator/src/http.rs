@@ -1,12 +1,14 @@
-//! `/metrics`, `/healthz`, `/readyz`.
+//! `/metrics`, `/healthz`, `/readyz`, for whoever reaches the port: a client that asks nothing, or takes nothing, keeps no other out.
 
 use std::{
+    collections::VecDeque,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{
@@ -15,12 +17,27 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
 use prometheus_client::registry::Registry;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    task::{AbortHandle, JoinSet},
+    time::sleep,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Connections that wait to be accepted, at most: what tokio takes by itself.
 const BACKLOG: u32 = 1024;
+/// Connections at a time. Beyond it the oldest one ends: who has a question is answered within milliseconds.
+const CONNECTIONS_MAX: usize = 128;
+/// Time for the headers of a request to come, the pause before it included: scrapers come once a minute.
+const HEADERS_MAX: Duration = Duration::from_secs(75);
+/// Pause after a connection that could not be accepted: there is no file descriptor, say.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// Says whether the stores have seen the cluster. A process that stands by is ready, too: it would take over.
 #[derive(Clone, Default)]
@@ -40,9 +57,43 @@ pub(crate) async fn serve(
     cancel: CancellationToken,
 ) -> io::Result<()> {
     let listener = listen(address, TcpSocket::new_v6).await?;
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move { cancel.cancelled().await })
-        .await
+    cancel
+        .run_until_cancelled(serve_on(&listener, &router))
+        .await;
+    Ok(())
+}
+
+/// Serves for ever. Cancel: connections end at once.
+async fn serve_on(listener: &TcpListener, router: &Router) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_MAX);
+    let mut tasks = JoinSet::new();
+    let mut oldest = VecDeque::<AbortHandle>::new();
+    loop {
+        let accepted = tokio::select! {
+            Some(_) = tasks.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => TokioIo::new(stream),
+            Err(error) => {
+                tracing::warn!(%error, "could not accept a connection");
+                sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        oldest.retain(|connection| !connection.is_finished());
+        if oldest.len() >= CONNECTIONS_MAX
+            && let Some(connection) = oldest.pop_front()
+        {
+            connection.abort();
+        }
+        let service = TowerToHyperService::new(router.clone());
+        let connection = http.serve_connection(stream, service);
+        // How a client ends is its own affair.
+        oldest.push_back(tasks.spawn(async move { drop(connection.await) }));
+    }
 }
 
 /// Listens on `address`; `new_v6` makes a socket of IPv6. What a socket does with IPv4 is otherwise up to the system (`net.ipv6.bindv6only`).
@@ -114,7 +165,10 @@ pub(crate) fn health(ready: Ready) -> Router {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpStream;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
 
     use super::*;
 
@@ -143,5 +197,29 @@ mod tests {
         let listener = listen(EVERYWHERE, none).await.unwrap();
         let address = listener.local_addr().unwrap();
         assert_eq!(address.ip(), Ipv4Addr::UNSPECIFIED);
+    }
+
+    #[tokio::test]
+    async fn clients_that_ask_nothing_keep_nobody_out() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = health(Ready::default());
+        let serving = tokio::spawn(async move { serve_on(&listener, &router).await });
+        let mut silent = Vec::new();
+        for _ in 0..=CONNECTIONS_MAX {
+            let mut one = TcpStream::connect(address).await.unwrap();
+            one.write_all(b"GET /").await.unwrap();
+            silent.push(one);
+        }
+        let mut probe = TcpStream::connect(address).await.unwrap();
+        let request = b"GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        probe.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        probe.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        // The first ones made room.
+        let ended = silent[0].read(&mut [0]).await;
+        assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
+        serving.abort();
     }
 }

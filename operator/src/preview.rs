@@ -12,6 +12,7 @@
 #[cfg(test)]
 mod tests;
 
+use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use vdt_crds::VirtualTable;
@@ -197,6 +198,7 @@ pub fn preview(before: Option<&VirtualTable>, after: &VirtualTable, live: &Live)
         template_hash: &wanted.template_hash,
         // Whether a cluster or a node refuses is seen when it is asked.
         resources: &resources,
+        now: Timestamp::now(),
     };
     let (mut replaced, mut resized) = (Vec::new(), Vec::new());
     for step in rollout::plan(&target, &views).steps {

@@ -1,9 +1,9 @@
 //! What becomes of a child: it is as it should be, it is applied, or its name belongs to somebody else.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry};
 use kube::{
-    ResourceExt,
-    api::{DeleteParams, DynamicObject, PropagationPolicy},
+    Api, ResourceExt,
+    api::{DeleteParams, DynamicObject, PartialObjectMeta, PropagationPolicy},
 };
 use serde_json::{Value, json};
 
@@ -13,6 +13,9 @@ use crate::{
     names,
     validate::Refusal,
 };
+
+/// Annotation of a Secret that cert-manager wrote: for which Certificate.
+const CERTIFICATE_NAME: &str = "cert-manager.io/certificate-name";
 
 pub(super) enum Verdict {
     AsApplied,
@@ -39,7 +42,10 @@ impl Cluster<'_> {
                     found = live;
                     &found
                 }
-                None => return Ok(Verdict::Apply),
+                None => {
+                    let refused = self.meets_secret(child).await?;
+                    return Ok(refused.map_or(Verdict::Apply, Verdict::Taken));
+                }
             },
         };
         let terminating = || ApplyError::Terminating {
@@ -76,6 +82,29 @@ impl Cluster<'_> {
         } else {
             Verdict::Apply
         })
+    }
+
+    /// Why a Certificate must not be made, if so: cert-manager would write its key over that of a Secret which somebody else made.
+    async fn meets_secret(&self, child: &Child) -> Result<Option<Refusal>, ApplyError> {
+        if child.kind != Kind::Certificate {
+            return Ok(None);
+        }
+        // Both have one name.
+        let name = &child.name;
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), self.namespace);
+        let found = secrets.get_metadata_opt(name).await;
+        let found = found.map_err(ApplyError::api("get", "Secret", name))?;
+        let is_its = |secret: &PartialObjectMeta<Secret>| {
+            secret.annotations().get(CERTIFICATE_NAME) == Some(name)
+        };
+        Ok(found
+            .filter(|secret| !is_its(secret))
+            .map(|_| Refusal {
+                reason: NAME_TAKEN,
+                message: format!(
+                    "Secret {name} exists and cert-manager did not make it: rename it, or this VirtualTable, or use it by spec.server.tls.mode Secret"
+                ),
+            }))
     }
 
     /// Children carry our uid; the claim of a state has no owner, its label must do.

@@ -4,6 +4,7 @@
 //! outdated and not ready      replace at once: it serves nobody
 //! outdated and ready          replace if all but `maxUnavailable - 1` others are ready; highest ordinal first
 //! up to date, asked for other CPU or memory than is wanted    resize in place, all at once: nobody restarts
+//!     for which the node has no room now    wait for DEFERRED_MAX: it may get some
 //!     what the node or the API server will not do, a request or limit that is no longer wanted    as outdated: replace, one after the other
 //! ```
 //!
@@ -16,12 +17,22 @@ mod asked;
 #[cfg(test)]
 mod tests;
 
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::names;
 
 use asked::{Amounts, Need, amounts, need};
 pub(crate) use asked::{asked, asking, refused, resources};
+
+/// Why a node has not done a resize.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pending {
+    /// It has no room, since then.
+    Deferred(Timestamp),
+    /// It can never do it.
+    Infeasible,
+}
 
 /// A pod as it is seen.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,8 +57,8 @@ pub(crate) struct PodView {
     pub(crate) resources: Amounts,
     /// Value of [`names::ASKED`]. None of pods of operators that did not write it.
     pub(crate) asked: Option<String>,
-    /// Whether the node can never do the resize to what the pod's spec says now.
-    pub(crate) is_infeasible: bool,
+    /// What keeps the node from the resize to what the pod's spec says now.
+    pub(crate) pending: Option<Pending>,
     /// Whether it has a node.
     pub(crate) is_scheduled: bool,
     /// Whether no node takes it.
@@ -91,6 +102,8 @@ pub(crate) struct Target<'a> {
     pub(crate) template_hash: &'a str,
     /// CPU and memory by container, as [`resources`] returns them.
     pub(crate) resources: &'a Value,
+    /// What time it is.
+    pub(crate) now: Timestamp,
 }
 
 /// Where a roll is.
@@ -137,7 +150,7 @@ pub(crate) fn plan(target: &Target<'_>, pods: &[PodView]) -> Plan {
             plan.latest.push(pod.name.clone());
         }
         let need = match is_latest {
-            true => need(pod, &wanted),
+            true => need(pod, &wanted, target.now),
             false => Need::NewPod,
         };
         if need == Need::Nothing {
@@ -145,7 +158,7 @@ pub(crate) fn plan(target: &Target<'_>, pods: &[PodView]) -> Plan {
             continue;
         }
         plan.outdated += 1;
-        if pod.is_terminating {
+        if pod.is_terminating || need == Need::Wait {
             continue;
         }
         if need == Need::Resize {
@@ -231,8 +244,14 @@ impl PodView {
             ip: text(&status["podIP"]),
             resources: amounts(&resources(&pod["spec"])),
             asked: annotation(names::ASKED),
-            // Infeasible: never on this node. Deferred may still happen.
-            is_infeasible: resize.is_some_and(|found| found["reason"] == "Infeasible"),
+            pending: resize.and_then(|found| match found["reason"].as_str()? {
+                "Infeasible" => Some(Pending::Infeasible),
+                "Deferred" => {
+                    let since = found["lastTransitionTime"].as_str()?.parse();
+                    since.ok().map(Pending::Deferred)
+                }
+                _ => None,
+            }),
             is_scheduled: is_true("PodScheduled"),
             is_unschedulable: condition("PodScheduled")
                 .is_some_and(|found| found["status"] == "False"),

@@ -102,6 +102,40 @@ async fn a_certificate_of_somebody_else_is_neither_written_nor_deleted() {
     assert_eq!((count(&calls, "PATCH"), count(&calls, "DELETE")), (0, 0));
 }
 
+#[tokio::test]
+async fn a_certificate_is_not_made_where_it_would_overwrite_a_secret_of_somebody_else() {
+    for (annotations, is_made) in [
+        (json!({}), false),
+        (json!({"cert-manager.io/certificate-name": "other"}), false),
+        (
+            json!({"cert-manager.io/certificate-name": "manuals-tls"}),
+            true,
+        ),
+    ] {
+        let secret = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+            "metadata": {"name": "manuals-tls", "annotations": annotations}});
+        let (client, calls) = fake_api(move |method, path| match (method, path) {
+            ("GET", path) if path.contains("/secrets/") => (200, secret.clone()),
+            ("PATCH", _) => (
+                200,
+                json!({"apiVersion": "cert-manager.io/v1", "kind": "Certificate", "metadata": {"name": "manuals-tls"}}),
+            ),
+            _ => not_found(),
+        });
+        let watches = Watches::of(Vec::new());
+        let cluster = cluster(&client, &watches);
+        let wanted = children(vec![(
+            Kind::Certificate,
+            "manuals-tls",
+            json!({"spec": {}}),
+        )]);
+        let applied = cluster.apply(&wanted, &mut Sent::new()).await.unwrap();
+        let reason = applied.err().map(|refusal| refusal.reason);
+        assert_eq!(reason, (!is_made).then_some(NAME_TAKEN), "{annotations}");
+        assert_eq!(count(&calls, "PATCH"), usize::from(is_made));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_kind_that_the_cluster_does_not_have_is_said_and_asked_for_once_a_minute() {
     let (client, calls) = fake_api(|_, _| not_found());

@@ -263,7 +263,8 @@ pub(super) fn pod_monitor(server: &Server<'_>) -> Option<Child> {
     (monitoring.pod_monitor == PodMonitor::Enabled).then(|| {
         let spec = json!({
             "selector": {"matchLabels": names::selector(server.name)},
-            "podMetricsEndpoints": [{"port": "admin", "path": "/metrics", "honorLabels": true}],
+            // Without honorLabels: what a pod says of itself is not who it is.
+            "podMetricsEndpoints": [{"port": "admin", "path": "/metrics"}],
         });
         let mut child = Child::new(server, Kind::PodMonitor, server.name, json!({"spec": spec}));
         for (name, value) in &monitoring.labels {

@@ -219,6 +219,7 @@ impl Look<'_> {
             max_unavailable: spec.rollout.max_unavailable,
             template_hash: &children.template_hash,
             resources: &resources,
+            now: Timestamp::now(),
         };
         let seen = cluster.seen_pods();
         let plan = rollout::plan(&target, &seen);
@@ -245,6 +246,8 @@ impl Look<'_> {
             return Ok(());
         }
         acted.config_hash = Some(children.config_hash.clone());
+        // Before pods are replaced: a cache opens its volume as large as it is then.
+        self.reconcile_claims(spec, &seen, acted).await?;
         if has_steps {
             acted.is_busy = true;
             match cluster.roll(&target).await? {
@@ -257,7 +260,7 @@ impl Look<'_> {
         if memory.reload.as_ref() != Some(&told) && memory.reload.replace(told).is_some() {
             memory.reloaded = Some(Instant::now());
         }
-        self.reconcile_claims(spec, &seen, acted).await
+        Ok(())
     }
 
     /// Follows the references.

@@ -26,12 +26,13 @@ use crate::{
     held::Held,
     names,
     status::{self, Absent, Observed, Problem},
-    validate::shorten,
     watches::table_resource,
 };
 
 /// Artifacts and version are not written more often than this.
 const COUNT: Duration = Duration::from_secs(30);
+/// The API server takes no longer note of an event.
+const NOTE_BYTES_MAX: usize = 1024;
 /// Reason: the cluster does not have the kind of a child.
 const DEFINITION_MISSING: &str = "DefinitionMissing";
 
@@ -197,7 +198,7 @@ impl Look<'_> {
         let event = Event {
             type_: kind,
             reason: reason.to_owned(),
-            note: Some(shorten(&note)),
+            note: Some(note_of(&note)),
             action: "Reconcile".to_owned(),
             secondary: None,
         };
@@ -206,6 +207,16 @@ impl Look<'_> {
             tracing::debug!(namespace = self.namespace, name = self.name, %error, "an event was not written");
         }
     }
+}
+
+/// A text as an event takes it: of [`NOTE_BYTES_MAX`] bytes, not characters.
+fn note_of(text: &str) -> String {
+    if text.len() <= NOTE_BYTES_MAX {
+        return text.to_owned();
+    }
+    const CUT: &str = "...";
+    let end = text.floor_char_boundary(NOTE_BYTES_MAX - CUT.len());
+    format!("{}{CUT}", &text[..end])
 }
 
 /// Returns the first pod that should be there and has not been for longer than its StatefulSet takes to make it.
@@ -255,6 +266,18 @@ fn claims_ready(problems: &[claims::Problem]) -> Option<Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_note_is_cut_between_characters_and_by_bytes() {
+        let fits = "ä".repeat(NOTE_BYTES_MAX / 2);
+        assert_eq!(note_of(&fits), fits);
+        let cut = note_of(&format!("{fits}ä"));
+        assert!(
+            cut.len() <= NOTE_BYTES_MAX && cut.ends_with("ä..."),
+            "{}",
+            cut.len()
+        );
+    }
 
     fn pod(ordinal: u32) -> PodView {
         let metadata = json!({"name": format!("t-{ordinal}"), "uid": "u"});

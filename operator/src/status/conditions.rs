@@ -12,7 +12,10 @@ use super::{
     SCALED_TO_ZERO, TERMINATING, UNKNOWN, UNSCHEDULABLE,
     said::{Followed, conditions, followed, table_reports},
 };
-use crate::{apply::rollout::PodView, validate::shorten};
+use crate::{
+    apply::rollout::{Pending, PodView},
+    validate::shorten,
+};
 
 /// A condition before it has a time.
 pub(super) struct Draft {
@@ -59,9 +62,10 @@ pub(super) fn progress(observed: &Observed<'_>) -> Option<(&'static str, String)
     let wanted_pods = || observed.pods.iter().filter(|pod| !is_going(observed, pod));
     if observed.outdated > 0 {
         let roll = format!(
-            "{} of {wanted} pods run the latest template{}",
+            "{} of {wanted} pods run the latest template{}{}",
             observed.updated.unwrap_or_default(),
-            absent(observed)
+            absent(observed),
+            deferred(wanted_pods())
         );
         // A new pod that does not come keeps the roll from going on. What keeps one of before goes with it.
         let latest = wanted_pods().filter(|pod| observed.latest.contains(&pod.name));
@@ -79,6 +83,18 @@ pub(super) fn progress(observed: &Observed<'_>) -> Option<(&'static str, String)
         return Some((PODS_NOT_READY, message));
     }
     None
+}
+
+/// Which of these pods waits for CPU and memory in place.
+fn deferred<'a>(pods: impl IntoIterator<Item = &'a PodView>) -> String {
+    let is_deferred = |pod: &&PodView| matches!(pod.pending, Some(Pending::Deferred(_)));
+    match pods.into_iter().find(is_deferred) {
+        Some(pod) => format!(
+            "; the node of pod {} has no room for its new CPU and memory now",
+            pod.name
+        ),
+        None => String::new(),
+    }
 }
 
 /// Why one of these pods does not come by itself, if so.

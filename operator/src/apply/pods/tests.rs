@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 
 use super::*;
@@ -102,6 +103,7 @@ async fn try_roll(client: &Client, memory: &str) -> Result<Result<Plan, Refusal>
         max_unavailable: 1,
         template_hash: "new",
         resources: &resources,
+        now: Timestamp::UNIX_EPOCH,
     };
     cluster(client, &watches).roll(&target).await
 }

@@ -10,12 +10,13 @@
 //! What a pod has is not compared with what is wanted: admission and autoscalers rewrite CPU and memory, so whoever puts them back fights for ever, or
 //! replaces pods for ever where that is refused.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use vdt_crds::quantity;
 
-use super::PodView;
+use super::{Pending, PodView};
 
 /// Amounts of CPU and memory by what they are for, such as `server.limits.memory`.
 pub(crate) type Amounts = BTreeMap<String, String>;
@@ -25,6 +26,9 @@ const ASKING: &str = "asking";
 /// Last word of the annotation of what the API server does not do in place.
 const REFUSED: &str = "refused";
 
+/// How long a node may have no room for a resize before the pod goes where there is some. The VerticalPodAutoscaler waits as long.
+const DEFERRED_MAX: Duration = Duration::from_secs(300);
+
 /// What a pod of the right template needs to have the CPU and memory that are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {
@@ -32,12 +36,14 @@ pub(super) enum Need {
     Nothing,
     /// To be asked.
     Resize,
+    /// To wait for its node, which has no room now.
+    Wait,
     /// Another pod: this one cannot change so.
     NewPod,
 }
 
 /// Says what a pod needs.
-pub(super) fn need(pod: &PodView, wanted: &Amounts) -> Need {
+pub(super) fn need(pod: &PodView, wanted: &Amounts, now: Timestamp) -> Need {
     let text = pod.asked.as_deref().unwrap_or_default();
     // Names and amounts have no blanks.
     let (text, outcome) = text.split_once(' ').unwrap_or((text, ""));
@@ -64,10 +70,24 @@ pub(super) fn need(pod: &PodView, wanted: &Amounts) -> Need {
     if !is_wanted || outcome == ASKING {
         return Need::Resize;
     }
-    // A node's refusal is about what the pod's spec says now, the API server's about what was asked for.
-    match outcome == REFUSED || pod.is_infeasible {
-        true => Need::NewPod,
-        false => Need::Nothing,
+    if outcome == REFUSED {
+        return Need::NewPod;
+    }
+    // A node speaks of what the pod's spec says now, which may be somebody else's wish.
+    let is_ours = wanted.iter().all(|(name, wanted)| {
+        let has = pod.resources.get(name);
+        has.is_some_and(|has| quantity::is_same(wanted, has))
+    });
+    match pod.pending.filter(|_| is_ours) {
+        None => Need::Nothing,
+        Some(Pending::Infeasible) => Need::NewPod,
+        Some(Pending::Deferred(since)) => {
+            let waited = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+            match waited < DEFERRED_MAX {
+                true => Need::Wait,
+                false => Need::NewPod,
+            }
+        }
     }
 }
 

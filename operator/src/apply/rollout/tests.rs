@@ -12,7 +12,7 @@ fn pod(ordinal: u32, hash: &str, is_ready: bool) -> PodView {
         ip: None,
         resources: Amounts::new(),
         asked: None,
-        is_infeasible: false,
+        pending: None,
         is_scheduled: true,
         is_unschedulable: false,
         waiting: None,
@@ -27,6 +27,7 @@ fn replaced(replicas: u32, max_unavailable: u32, pods: &[PodView]) -> Vec<String
         max_unavailable,
         template_hash: "new",
         resources: &resources,
+        now: Timestamp::UNIX_EPOCH,
     };
     plan(&target, pods)
         .steps
@@ -74,6 +75,7 @@ fn a_new_pod_counts_when_it_is_ready_and_is_told_from_the_others_before() {
         max_unavailable: 1,
         template_hash: "new",
         resources: &resources,
+        now: Timestamp::UNIX_EPOCH,
     };
     let pods = |is_ready| {
         [
@@ -124,6 +126,7 @@ fn to<'a>(resources: &'a Value) -> Target<'a> {
         max_unavailable: 1,
         template_hash: "new",
         resources,
+        now: Timestamp::UNIX_EPOCH,
     }
 }
 
@@ -231,11 +234,35 @@ fn what_the_node_can_never_do_is_not_done() {
     let wanted = with_memory("2Gi");
     // The spec has it, the node has not.
     let mut pods = three(&wanted);
-    pods.iter_mut().for_each(|pod| pod.is_infeasible = true);
+    pods.iter_mut()
+        .for_each(|pod| pod.pending = Some(Pending::Infeasible));
     assert_eq!(step(&wanted, &pods), "replace");
     assert_eq!(plan(&to(&wanted), &pods).outdated, 3);
     // Something else is wanted by now, which the node may be able to do.
     assert_eq!(step(&with_memory("1Gi"), &pods), "resize");
+    // Somebody else asked for more than that.
+    for pod in &mut pods {
+        pod.resources = amounts(&with_memory("3Gi"));
+    }
+    assert_eq!(step(&wanted, &pods), "nothing");
+}
+
+#[test]
+fn a_node_without_room_is_waited_for_and_then_left() {
+    let wanted = with_memory("2Gi");
+    let since: Timestamp = "2026-11-30T12:00:00Z".parse().unwrap();
+    let mut pods = three(&wanted);
+    let pending = Some(Pending::Deferred(since));
+    pods.iter_mut().for_each(|pod| pod.pending = pending);
+    let at = |time: &str| {
+        let now = time.parse().unwrap();
+        let found = plan(&Target { now, ..to(&wanted) }, &pods);
+        assert_eq!((found.updated(&pods), found.outdated), (0, 3), "{time}");
+        found.steps.len()
+    };
+    assert_eq!(at("2026-11-30T11:59:59Z"), 0, "another clock");
+    assert_eq!(at("2026-11-30T12:04:59Z"), 0);
+    assert_eq!(at("2026-11-30T12:05:00Z"), 1);
 }
 
 #[test]
@@ -259,19 +286,29 @@ fn a_limit_that_is_no_longer_wanted_makes_new_pods_and_one_of_a_limit_range_does
 
 #[test]
 fn an_infeasible_resize_of_an_older_spec_is_not_one() {
-    for (of, is_infeasible) in [(json!(4), false), (json!(5), true), (Value::Null, true)] {
+    let never = Some(Pending::Infeasible);
+    for (of, pending) in [(json!(4), None), (json!(5), never), (Value::Null, never)] {
         let seen = json!({
             "metadata": {"name": "t-0", "uid": "u", "generation": 5},
             "status": {"conditions": [
                 {"type": "PodResizePending", "status": "True", "reason": "Infeasible", "observedGeneration": of},
             ]},
         });
-        assert_eq!(
-            PodView::of("t", &seen).unwrap().is_infeasible,
-            is_infeasible,
-            "{of}"
-        );
+        assert_eq!(PodView::of("t", &seen).unwrap().pending, pending, "{of}");
     }
+}
+
+#[test]
+fn a_deferred_resize_says_since_when() {
+    let seen = json!({
+        "metadata": {"name": "t-0", "uid": "u"},
+        "status": {"conditions": [{
+            "type": "PodResizePending", "status": "True", "reason": "Deferred", "lastTransitionTime": "2026-11-30T12:00:00Z",
+        }]},
+    });
+    let since = "2026-11-30T12:00:00Z".parse().unwrap();
+    let found = PodView::of("t", &seen).unwrap().pending;
+    assert_eq!(found, Some(Pending::Deferred(since)));
 }
 
 #[test]
