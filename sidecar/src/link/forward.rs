@@ -39,7 +39,7 @@ impl Forward {
     /// Time for the server to tell of its tables.
     pub(crate) const TABLES_TIME_MAX: Duration = Duration::from_secs(30);
 
-    /// Forwards to the server behind `socket`, [`REQUESTS_MAX`] at a time: whoever asks for metrics takes nothing away from reads.
+    /// Forwards to the server behind `socket`, 64 requests at a time: whoever asks for metrics takes nothing away from reads.
     pub fn new(socket: &Socket) -> Self {
         let socket = socket.beside(REQUESTS_MAX);
         Self { socket }
