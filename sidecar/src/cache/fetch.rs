@@ -107,7 +107,7 @@ fn other_file(file: &Path, file_bytes: u64, result: &GetResult) -> Option<String
         .filename()
         .and_then(vdt_rope::FileName::parse_parquet_file)?;
     let found = result.meta.e_tag.as_deref().map(unquoted)?;
-    (found != name.hash_hex()).then(|| format!("ETag {found:?}"))
+    (found != name.e_tag()).then(|| format!("ETag {found:?}"))
 }
 
 /// The members of a pack, each with a request of its own, in order.

@@ -96,6 +96,14 @@ impl ReadRequest {
         }
     }
 
+    /// The same, where the object is asked for as its only part: as a range of the whole, unless it is for another one.
+    pub(crate) fn into_part(mut self) -> Self {
+        if self.range == Ok(None) {
+            self.range = Ok(Some(RangeSpec::From { first: 0 }));
+        }
+        self
+    }
+
     /// Evaluates preconditions, then the range, against the object as it is.
     fn settle(&self, meta: &ObjectMeta) -> Result<Settled, Failure> {
         let mut range_applies = true;

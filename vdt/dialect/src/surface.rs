@@ -101,7 +101,9 @@ impl DataSurface {
         let dialects = &*self.dialects;
         let method = request.method().clone();
         let uri = request.uri();
-        let (dialect, operation) = if HttpDialect::serves(uri.path()) {
+        let is_http = HttpDialect::serves(uri.path())
+            || HttpDialect::introduces(&method, uri.path(), request.headers());
+        let (dialect, operation) = if is_http {
             (DialectLabel::Http, HttpDialect::operation(&method))
         } else {
             (DialectLabel::S3, S3Dialect::operation(&method, uri))

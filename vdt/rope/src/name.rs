@@ -33,9 +33,10 @@ pub struct NameError {
 }
 
 impl FileName {
-    /// The hash as 32 lower-case hex digits: the ETag of the virtual file.
-    pub fn hash_hex(&self) -> String {
-        hex::encode(self.hash)
+    /// The ETag of the virtual file: its hash as 32 lower-case hex digits, with the `-1` of an upload in one part. Without that, clients take the digits
+    /// for an MD5 of the content and refuse what they read (AWS SDKs for .NET and Java 1, rclone, s3cmd).
+    pub fn e_tag(&self) -> String {
+        format!("{}-1", hex::encode(self.hash))
     }
 
     /// File name of the stored rope, `<hash>-<bytes>.rope`.

@@ -15,7 +15,8 @@ mod propfind;
 use std::sync::Arc;
 
 use ::http::header::{
-    ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_REQUEST_METHOD, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName,
+    HeaderValue, WWW_AUTHENTICATE,
 };
 use ::http::request::Parts;
 use ::http::{Method, Request, Response, StatusCode};
@@ -80,6 +81,14 @@ impl HttpDialect {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
+    /// Reports whether a client asks what the host is, before it asks for a path of this dialect, as Windows does. A browser's question whether it may
+    /// read across origins names a method.
+    pub(crate) fn introduces(method: &Method, path: &str, headers: &HeaderMap) -> bool {
+        method == Method::OPTIONS
+            && matches!(path, "/" | "*")
+            && !headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+    }
+
     /// Classifies a request.
     pub(crate) fn operation(method: &Method) -> Operation {
         match *method {
@@ -103,11 +112,14 @@ impl HttpDialect {
         let (parts, body) = request.into_parts();
         // A PROPFIND's body names properties; all of ours are sent whatever it says.
         self.auth.drains.drain(body).await;
+        let operation = Self::operation(&parts.method);
+        if operation == Operation::Options {
+            return options();
+        }
         let location = match Location::parse(parts.uri.path()) {
             Ok(location) => location,
             Err(refused) => return text(StatusCode::BAD_REQUEST, &refused.to_string()),
         };
-        let operation = Self::operation(&parts.method);
         match operation {
             Operation::GetObject | Operation::HeadObject | Operation::Propfind => {
                 let caller = match self.admit(&parts.headers, &location, who) {
@@ -121,7 +133,6 @@ impl HttpDialect {
                     read(&*store, &self.listings, &parts, &location).await
                 }
             }
-            Operation::Options => options(),
             _ => {
                 let mut response = text(
                     StatusCode::METHOD_NOT_ALLOWED,
@@ -240,6 +251,10 @@ fn options() -> Response<DialectBody> {
     headers.insert(
         HeaderName::from_static("dav"),
         HeaderValue::from_static("1"),
+    );
+    headers.insert(
+        HeaderName::from_static("ms-author-via"),
+        HeaderValue::from_static("DAV"),
     );
     headers.insert(ALLOW, ALLOWED);
     headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));

@@ -1,4 +1,4 @@
-//! LIST (version 2 and 1), ListBuckets, HeadBucket and GetBucketLocation.
+//! LIST (version 2 and 1), ListBuckets, HeadBucket and GetBucketLocation; GetBucketAcl, by which old clients ask whether there is a bucket.
 //!
 //! A bucket exists when something lies below it. A LIST of a prefix that holds nothing is 200 and empty in a bucket that exists
 //! (clients probe for tables like that) and 404 NoSuchBucket in one that does not.
@@ -10,9 +10,9 @@ use ::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use ::http::{Extensions, StatusCode};
 use object_store::ObjectStore;
 use s3s::dto::{
-    Bucket, GetBucketLocationInput, GetBucketLocationOutput, HeadBucketInput, HeadBucketOutput,
-    ListBucketsInput, ListBucketsOutput, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input,
-    ListObjectsV2Output, Timestamp,
+    Bucket, GetBucketAclInput, GetBucketAclOutput, GetBucketLocationInput, GetBucketLocationOutput,
+    HeadBucketInput, HeadBucketOutput, ListBucketsInput, ListBucketsOutput, ListObjectsInput,
+    ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, Timestamp,
 };
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
@@ -30,7 +30,7 @@ use crate::metrics::DialectLabel;
 /// Listings at a time. A page is small, but what the store says of a folder is not, and clients list before each query.
 const LISTINGS: usize = 32;
 
-/// The region of every bucket. Clients that sign have to name one; any is accepted.
+/// The region of every bucket. Clients that sign have to name one; any of lower-case letters, digits and hyphens is accepted.
 const REGION: &str = "us-east-1";
 
 /// Listings over one store. Everything that is not implemented here is s3s's 501.
@@ -251,6 +251,19 @@ impl S3 for Buckets {
         view.require(&request.input.bucket).await?;
         // us-east-1 is told by the absence of a constraint.
         Ok(S3Response::new(GetBucketLocationOutput::default()))
+    }
+
+    /// `doesBucketExist` of the AWS SDK for Java 1 asks for this; it takes a refusal for a yes.
+    async fn get_bucket_acl(
+        &self,
+        request: S3Request<GetBucketAclInput>,
+    ) -> S3Result<S3Response<GetBucketAclOutput>> {
+        let view = self.view(&request.extensions, &request.input.bucket)?;
+        view.require(&request.input.bucket).await?;
+        Err(s3_error!(
+            AccessDenied,
+            "vdt has no access control lists: what may be read is said by the table's manifest"
+        ))
     }
 }
 

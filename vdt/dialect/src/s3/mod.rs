@@ -94,6 +94,9 @@ impl S3Dialect {
             self.auth.drains.drain(body).await;
             return refused;
         }
+        if operation::is_of_host(&parts.uri) {
+            return refusal::host_style();
+        }
         // No read has a body worth reading.
         drop(body);
         match &self.auth.access {

@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use s3s::route::S3Route;
 use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 
-use super::operation::{classify, parameters};
+use super::operation::{classify, parameters, part};
 use super::signed::{admit, caller, denied, introduce};
 use crate::access::Caller;
 use crate::answer::{self, Answer, Failure, HeadRange, ReadRequest};
@@ -37,8 +37,15 @@ impl Objects {
         if !caller.may_read(location.as_ref()) {
             return Err(Failure::NotFound);
         }
-        let asked = ReadRequest::parse(&request.method, &request.headers, HeadRange::Honoured);
-        answer::read(&*self.store, location, &asked).await
+        let asked = || ReadRequest::parse(&request.method, &request.headers, HeadRange::Honoured);
+        if part(&request.uri).is_some() {
+            match answer::read(&*self.store, location, &asked().into_part()).await {
+                // The only part of nothing is all of it.
+                Err(Failure::RangeNotSatisfiable { size: 0 }) => {}
+                answered => return answered,
+            }
+        }
+        answer::read(&*self.store, location, &asked()).await
     }
 }
 
@@ -69,6 +76,14 @@ impl S3Route for Objects {
                 StatusCode::NOT_FOUND,
                 "NoSuchVersion",
                 "objects of vdt have no versions: leave versionId out".to_owned(),
+                HeaderMap::new(),
+            );
+        }
+        if part(&request.uri).is_some_and(|part| part != "1") {
+            return respond_error(
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                "InvalidPartNumber",
+                "objects of vdt have one part: partNumber is 1".to_owned(),
                 HeaderMap::new(),
             );
         }

@@ -5,11 +5,10 @@ use ::http::{Method, Uri};
 use crate::metrics::Operation;
 
 /// Queries that make a GET of an object something else. None of them is served.
-const OBJECT_SUBRESOURCES: [&str; 8] = [
+const OBJECT_SUBRESOURCES: [&str; 7] = [
     "acl",
     "attributes",
     "legal-hold",
-    "partNumber",
     "retention",
     "tagging",
     "torrent",
@@ -45,6 +44,17 @@ pub(crate) fn classify(method: &Method, uri: &Uri) -> Operation {
     }
 }
 
+/// Says whether a request of the root lists a bucket that is named by the host.
+pub(crate) fn is_of_host(uri: &Uri) -> bool {
+    uri.path() == "/" && has(uri, "list-type")
+}
+
+/// Which part of an object is asked for, if one is.
+pub(crate) fn part(uri: &Uri) -> Option<&str> {
+    let mut parameters = parameters(uri);
+    parameters.find_map(|(name, value)| (name == "partNumber").then_some(value))
+}
+
 fn has(uri: &Uri, name: &str) -> bool {
     parameters(uri).any(|(key, _)| key == name)
 }
@@ -76,6 +86,7 @@ mod tests {
             ("HEAD", "/main", Operation::HeadBucket),
             ("GET", "/main/t/a.json", Operation::GetObject),
             ("GET", "/main/t/a.json?x-id=GetObject", Operation::GetObject),
+            ("GET", "/main/t/a.json?partNumber=1", Operation::GetObject),
             ("HEAD", "/main/t/a.json", Operation::HeadObject),
             ("GET", "/main/t/a.json?tagging", Operation::Unknown),
             ("PUT", "/main/t/a.json", Operation::Write),

@@ -53,6 +53,15 @@ pub(crate) fn slow_down() -> Response<DialectBody> {
     document(StatusCode::SERVICE_UNAVAILABLE, "SlowDown", BUSY)
 }
 
+/// The answer to a listing of the bucket that the host names.
+pub(crate) fn host_style() -> Response<DialectBody> {
+    document(
+        StatusCode::BAD_REQUEST,
+        "InvalidRequest",
+        "the bucket is named by the path, not by the host: use path-style addressing",
+    )
+}
+
 /// The answer to a request that nobody may make so. `message` needs no escaping.
 pub(crate) fn forbidden(message: &str) -> Response<DialectBody> {
     document(StatusCode::FORBIDDEN, "AccessDenied", message)

@@ -339,6 +339,21 @@ async fn other_requests_have_a_clear_status() {
         ),
         ("GET", "/main/docs/t/a.bin?tagging", 501, "NotImplemented"),
         (
+            "GET",
+            "/main/docs/t/a.bin?partNumber=1",
+            206,
+            "content of main/docs/t/a.bin",
+        ),
+        (
+            "GET",
+            "/main/docs/t/a.bin?partNumber=2",
+            416,
+            "InvalidPartNumber",
+        ),
+        ("GET", "/main?acl", 403, "AccessDenied"),
+        ("GET", "/none?acl", 404, "NoSuchBucket"),
+        ("GET", "/?list-type=2&prefix=docs/", 400, "path-style"),
+        (
             "PUT",
             "/main/docs/t/new.bin",
             403,
@@ -377,6 +392,7 @@ async fn other_requests_have_a_clear_status() {
         ("MKCOL", "/v1/main/docs/u/", 405, "read-only"),
         ("LOCK", "/v1/main/docs/t/a.bin", 405, "read-only"),
         ("OPTIONS", "/v1/main/docs/t/", 200, ""),
+        ("OPTIONS", "/", 200, ""),
         // A bucket that only starts like the other dialect.
         ("GET", "/v1x/docs", 404, "NoSuchKey"),
     ];
@@ -397,11 +413,45 @@ async fn other_requests_have_a_clear_status() {
 #[tokio::test]
 async fn options_tells_the_class_and_the_methods() {
     let served = serve(shelf(&KEYS).await).await;
-    let reply = request(served.address, "OPTIONS", "/v1/main/docs/t/", &[]).await;
-    assert_eq!(reply.header("dav"), Some("1"));
-    assert_eq!(reply.header("allow"), Some("OPTIONS, GET, HEAD, PROPFIND"));
+    // Windows asks the host before it asks for a folder.
+    for target in ["/v1/main/docs/t/", "/"] {
+        let reply = request(served.address, "OPTIONS", target, &[]).await;
+        assert_eq!(reply.header("dav"), Some("1"));
+        assert_eq!(reply.header("ms-author-via"), Some("DAV"));
+        assert_eq!(reply.header("allow"), Some("OPTIONS, GET, HEAD, PROPFIND"));
+    }
+    // A browser asks for another page.
+    let preflight = [("Access-Control-Request-Method", "GET")];
+    let reply = request(served.address, "OPTIONS", "/", &preflight).await;
+    assert_eq!(reply.status, 403);
     let reply = request(served.address, "DELETE", "/v1/main/docs/t/", &[]).await;
     assert_eq!(reply.header("allow"), Some("OPTIONS, GET, HEAD, PROPFIND"));
+}
+
+#[tokio::test]
+async fn the_only_part_of_an_object_is_a_range_of_all_of_it() {
+    let store = shelf(&KEYS).await;
+    store.put("main/docs/t/empty.bin", Vec::new()).await;
+    let served = serve(store).await;
+    let part = |name: &str| format!("/main/docs/t/{name}?partNumber=1");
+    let text = "content of main/docs/t/a.bin";
+    let whole = format!("bytes 0-{}/{}", text.len() - 1, text.len());
+    for method in ["GET", "HEAD"] {
+        let reply = request(served.address, method, &part("a.bin"), &[]).await;
+        assert_eq!(
+            (reply.status, reply.header("content-range")),
+            (206, Some(whole.as_str()))
+        );
+        // There is no range of nothing.
+        let reply = request(served.address, method, &part("empty.bin"), &[]).await;
+        assert_eq!((reply.status, reply.header("content-range")), (200, None));
+    }
+    let range = [("Range", "bytes=1-2")];
+    let reply = request(served.address, "GET", &part("a.bin"), &range).await;
+    assert_eq!((reply.status, reply.text()), (206, "on".into()));
+    let failed = [("If-Match", "\"other\"")];
+    let reply = request(served.address, "GET", &part("a.bin"), &failed).await;
+    assert_eq!(reply.status, 412);
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ pub(super) fn shown_meta(location: Path, name: FileName, rope: &ObjectMeta) -> O
         location,
         last_modified: rope.last_modified,
         size: name.size,
-        e_tag: Some(name.hash_hex()),
+        e_tag: Some(name.e_tag()),
         version: None,
     }
 }

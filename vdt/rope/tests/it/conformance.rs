@@ -93,7 +93,7 @@ impl Adapter {
             .unwrap()
             .insert(path.clone(), folder.join(stored.name.parquet_file()));
         Ok(PutResult {
-            e_tag: Some(stored.name.hash_hex()),
+            e_tag: Some(stored.name.e_tag()),
             version: None,
         })
     }
