@@ -6,7 +6,7 @@
 use std::{collections::VecDeque, future::Future, ops::Range, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::{StreamExt, stream::BoxStream};
+use futures::{FutureExt, StreamExt, future::select_all, stream::BoxStream};
 use object_store::{Error, path::Path};
 
 use super::{
@@ -146,7 +146,19 @@ impl Fill {
     /// Waits until it may ask.
     pub(super) async fn admit(&mut self) -> Option<()> {
         if self.order.is_ahead {
-            self.place = Some(self.unless_lost(self.order.limit.ahead()).await?);
+            let asked = self
+                .targets
+                .iter()
+                .map(|target| target.flight.asked().boxed());
+            let place = async {
+                tokio::select! {
+                    place = self.order.limit.ahead() => Some(place),
+                    // A reader waits for it, and must not wait for what is read ahead.
+                    _ = select_all(asked) => None,
+                }
+            };
+            let place = self.unless_lost(place).await?;
+            self.place = place;
         }
         let permit = self.unless_lost(self.order.limit.permit()).await?;
         self.permit = Some(permit?);

@@ -18,7 +18,7 @@ use bytes::{Bytes, BytesMut};
 use object_store::{Error, path::Path};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, SetOnce, watch},
     time::{Instant, sleep_until},
 };
 
@@ -33,6 +33,8 @@ const COPIED_BYTES_MAX: u64 = 256 << 10;
 pub(super) struct Flight {
     /// Bytes of the entry.
     length: u64,
+    /// Whether a reader has asked for it: it may have been begun for nobody in particular.
+    asked: SetOnce<()>,
     state: watch::Sender<State>,
 }
 
@@ -73,12 +75,18 @@ impl Flight {
     pub(super) fn new(length: u64) -> Arc<Self> {
         Arc::new(Self {
             length,
+            asked: SetOnce::new(),
             state: watch::Sender::new(State::default()),
         })
     }
 
     pub(super) fn length(&self) -> u64 {
         self.length
+    }
+
+    /// Waits until a reader asks for it.
+    pub(super) async fn asked(&self) {
+        self.asked.wait().await;
     }
 
     /// The origin has answered.
@@ -319,8 +327,14 @@ impl Registry<'_> {
         self.0.contains_key(&key)
     }
 
-    pub(super) fn follow(&self, key: Key) -> Option<Follower> {
+    /// Joins what is under way under this key. It has as many bytes as whoever joins expects, if that says so: two objects may share an ETag.
+    pub(super) fn follow(&self, key: Key, length: Option<u64>) -> Option<Follower> {
         let (flight, interest) = self.0.get(&key)?;
+        if length.is_some_and(|length| length != flight.length) {
+            return None;
+        }
+        // Whoever was first has said it.
+        let _ = flight.asked.set(());
         Some(Follower::new(Arc::clone(flight), interest.want()))
     }
 

@@ -172,10 +172,11 @@ impl Shared {
         let mut registry = self.flights.lock();
         let member = layout.find(context.at);
         let follow = |registry: &Registry<'_>, is_join| {
-            let (follower, base, key, class) = match (registry.follow(key), member) {
+            let own = registry.follow(key, Some(context.object.size));
+            let (follower, base, key, class) = match (own, member) {
                 (Some(follower), _) => (follower, 0, key, Class::Block),
                 (None, Some((pack, member))) => {
-                    let follower = registry.follow(pack.key)?;
+                    let follower = registry.follow(pack.key, None)?;
                     (follower, member.offset, pack.key, Class::Pack)
                 }
                 (None, None) => return None,

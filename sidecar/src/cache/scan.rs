@@ -6,10 +6,11 @@
 //! that is longer than a run the same is done from its start, up to its end: those bytes are asked for already. A body far longer than
 //! a row group is a scan by itself, unless it is one large object that is looked up.
 
-use std::{collections::VecDeque, ops::Range};
+use std::{collections::VecDeque, ops::Range, time::Duration};
 
 use object_store::path::Path;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use vdt_rope::ReadContext;
 
 use crate::tiers::Insert;
@@ -36,6 +37,9 @@ const FOLLOWED_MIN: u32 = 2;
 /// More do not count, so that a scan that turns into lookups is soon no scan.
 const FOLLOWED_MAX: u32 = 4;
 
+/// After so long without a read of the file, what was read before says nothing.
+const FOLLOWED_TIME: Duration = Duration::from_secs(30);
+
 /// What a read is part of.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Seen {
@@ -59,6 +63,8 @@ struct Track {
     /// Most recent first, each with the end of what was read ahead in it.
     bodies: VecDeque<(Range<u64>, u64)>,
     followed: u32,
+    /// When a body of it was read last.
+    read: Instant,
     /// Where what was read ahead ends.
     ahead: u64,
     /// Bytes of the last window that was read ahead.
@@ -106,6 +112,7 @@ impl Scans {
                     file: file.clone(),
                     bodies: VecDeque::new(),
                     followed: 0,
+                    read: Instant::now(),
                     ahead: 0,
                     window: 0,
                 });
@@ -124,6 +131,10 @@ impl Scans {
 
 impl Track {
     fn note(&mut self, body: &Range<u64>, at: u64, file_bytes: u64, scans: &Scans) -> Seen {
+        if self.read.elapsed() > FOLLOWED_TIME {
+            self.followed = 0;
+        }
+        self.read = Instant::now();
         if !self.bodies.iter().any(|(known, _)| known == body) {
             self.begin(body);
         }
@@ -245,6 +256,19 @@ mod tests {
             taken_for_scans += u32::from(note(&scans, at..at + 100_000).how == Insert::Candidate);
         }
         assert!(taken_for_scans < 100, "{taken_for_scans} of 10,000");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lookups_after_a_scan_are_no_scan() {
+        let scans = scans();
+        let body = |n: u64| n * 2 * MIB + 1000..(n + 1) * 2 * MIB - 1000;
+        for n in 0..9 {
+            note(&scans, body(n));
+        }
+        let lookup = 4 * MIB + 5000..4 * MIB + 9000;
+        assert_eq!(note(&scans, lookup.clone()).how, Insert::Candidate);
+        tokio::time::advance(FOLLOWED_TIME + Duration::from_secs(1)).await;
+        assert_eq!(note(&scans, lookup).how, Insert::Resident);
     }
 
     #[test]

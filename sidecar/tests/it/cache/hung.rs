@@ -253,3 +253,30 @@ async fn what_cannot_be_asked_for_is_not_counted_as_read_ahead() {
     walk(&stack, &scanned, 3).await;
     assert_eq!(stack.cache.stats().read_ahead_bytes, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_what_waits_to_be_read_ahead_waits_no_longer_with_it() {
+    const HANG: u64 = 10;
+    let origin = memory();
+    let mut behind = Vec::new();
+    let names = (0..HANG).map(|number| format!("hung/{number}"));
+    for name in names.chain((0..100).map(|number| format!("fine/{number}"))) {
+        let object = put_source(&*origin, &name, content(7, 100_000)).await;
+        behind.push(Segment::Reference(Reference::whole(object)));
+    }
+    let scanned = put_before(&origin, 8, behind).await;
+    let prefix = source_path("hung");
+    let origin = Altered::new(origin, prefix.as_ref()).delaying(Duration::from_secs(3600));
+    let stack = Stack::new(Arc::new(origin), false, few_requests()).await;
+    walk(&stack, &scanned, 8).await;
+    let under_way = stack.cache.in_flight() as u64;
+    assert!(
+        under_way > HANG + 1,
+        "some wait behind what hangs: {under_way}"
+    );
+    // The first one that does not hang.
+    let start = 8 * FIRST_BYTES + HANG * 100_000;
+    let lookup = read(&stack.ropes, &scanned, ranged(start..start + 100_000, None));
+    let got = timeout(Duration::from_secs(1), lookup).await;
+    assert!(got.expect("in time").unwrap() == content(7, 100_000));
+}
