@@ -15,22 +15,22 @@ const EPOCHS_IN_DISK: u64 = 8;
 pub(super) struct Doorkeeper {
     slots: Box<[AtomicU32]>,
     seen_bytes: AtomicU64,
-    epoch_bytes: u64,
 }
 
-impl Doorkeeper {
-    /// Makes one for a disk of `capacity` bytes.
-    pub(super) fn new(capacity: u64) -> Self {
+impl Default for Doorkeeper {
+    fn default() -> Self {
         Self {
             slots: (0..SLOTS).map(|_| AtomicU32::new(0)).collect(),
             seen_bytes: AtomicU64::new(0),
-            epoch_bytes: (capacity / EPOCHS_IN_DISK).max(1),
         }
     }
+}
 
-    /// Takes note of an entry and returns whether it was seen before.
-    pub(super) fn knows(&self, hash: u64, bytes: u64) -> bool {
-        let epoch = (self.seen_bytes.fetch_add(bytes, Relaxed) / self.epoch_bytes) as u8;
+impl Doorkeeper {
+    /// Takes note of an entry and returns whether it was seen before. The disk has `disk_bytes`, as it is now.
+    pub(super) fn knows(&self, hash: u64, bytes: u64, disk_bytes: u64) -> bool {
+        let epoch_bytes = (disk_bytes / EPOCHS_IN_DISK).max(1);
+        let epoch = (self.seen_bytes.fetch_add(bytes, Relaxed) / epoch_bytes) as u8;
         let tag = ((hash >> 40) as u32) | 1;
         let slot = &self.slots[hash as usize % SLOTS];
         let before = slot.swap((tag << 8) | u32::from(epoch), Relaxed);
@@ -44,25 +44,25 @@ mod tests {
     use super::*;
     use crate::tiers::Key;
 
+    const MIB: u64 = 1 << 20;
+
     #[test]
     fn the_second_sight_is_known() {
-        let door = Doorkeeper::new(1 << 30);
-        let hash = Key(7).hash64();
-        assert!(!door.knows(hash, 1 << 20));
-        assert!(!door.knows(Key(8).hash64(), 1 << 20));
-        assert!(door.knows(hash, 1 << 20));
+        let door = Doorkeeper::default();
+        let knows = |number| door.knows(Key(number).hash64(), MIB, 1 << 30);
+        assert!(!knows(7));
+        assert!(!knows(8));
+        assert!(knows(7));
     }
 
     #[test]
     fn what_comes_after_more_than_a_disk_full_is_new() {
-        let door = Doorkeeper::new(64 << 20);
+        let door = Doorkeeper::default();
+        let knows = |number| door.knows(Key(number).hash64(), MIB, 64 * MIB);
         for number in 0..80 {
-            assert!(!door.knows(Key(number).hash64(), 1 << 20), "{number}");
+            assert!(!knows(number), "{number}");
         }
-        assert!(
-            !door.knows(Key(0).hash64(), 1 << 20),
-            "80 MiB ago, the disk holds 64"
-        );
-        assert!(door.knows(Key(40).hash64(), 1 << 20), "40 MiB ago");
+        assert!(!knows(0), "80 MiB ago, the disk holds 64");
+        assert!(knows(40), "40 MiB ago");
     }
 }

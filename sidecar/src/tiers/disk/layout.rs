@@ -92,6 +92,11 @@ impl Geometry {
         }
     }
 
+    /// Returns the most bytes that regions can have: 2 TiB.
+    fn most_bytes() -> u64 {
+        Self::of(u64::MAX).map_or(u64::MAX, Self::bytes)
+    }
+
     /// Returns the bytes of all regions.
     pub(super) fn bytes(self) -> u64 {
         self.region_bytes * self.regions
@@ -196,7 +201,9 @@ impl Layout {
         let wanted = share(options.capacity);
         Ok(Usable {
             wanted,
-            usable: wanted.min(share(free.saturating_add(own))),
+            usable: wanted
+                .min(share(free.saturating_add(own)))
+                .min(Geometry::most_bytes()),
         })
     }
 

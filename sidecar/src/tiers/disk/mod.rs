@@ -171,7 +171,7 @@ impl Disk {
             deferred: Deferred::default(),
             removing: AtomicU64::default(),
             removals: AtomicU64::default(),
-            doorkeeper: Doorkeeper::new(options.capacity),
+            doorkeeper: Doorkeeper::default(),
             loading: Mutex::default(),
             reads: Arc::new(Semaphore::new(budget.reads as usize)),
             hung: AtomicU64::default(),
@@ -260,7 +260,12 @@ impl Disk {
         };
         let bytes = job.disk_bytes();
         let is_candidate = how == Insert::Candidate;
-        if is_candidate && !opened.has_room() && !self.inner.doorkeeper.knows(key.hash64(), bytes) {
+        let disk_bytes = opened.geometry.bytes();
+        let is_known = || {
+            let doorkeeper = &self.inner.doorkeeper;
+            doorkeeper.knows(key.hash64(), bytes, disk_bytes)
+        };
+        if is_candidate && !opened.has_room() && !is_known() {
             self.inner.counters.rejected_writes.fetch_add(1, Relaxed);
         } else if is_candidate && self.inner.memory.passes(key)
             || self.inner.queue.push(job).is_err()

@@ -94,6 +94,7 @@ impl Queue {
         if let Some(job) = waiting.jobs.remove(&key) {
             waiting.bytes -= job.disk_bytes();
             waiting.order.retain(|other| *other != key);
+            self.less.notify_waiters();
         }
     }
 
