@@ -119,7 +119,7 @@ impl Socket {
     }
 
     /// One to the same server for at most so many requests, which are not counted among those of this one.
-    pub(super) fn beside(&self, requests_max: usize) -> Self {
+    pub(crate) fn beside(&self, requests_max: usize) -> Self {
         Self::of_at_most(requests_max, self.shared.path.clone())
     }
 

@@ -47,6 +47,8 @@ use crate::{
 const CLOSE_MAX: Duration = Duration::from_secs(15);
 /// How much of it tasks may take. They end when they are told to; what hangs must not cost the cache its flush.
 const TASKS_MAX: Duration = Duration::from_secs(2);
+/// Requests to the server at once for each of those that are no reads.
+const ASKED_BESIDE: usize = 16;
 
 /// Runs the front door until a signal ends it.
 ///
@@ -119,7 +121,8 @@ impl<'a> FrontDoor<'a> {
         let stop = CancellationToken::new();
         let socket = Socket::new(&args.origin);
         let notices = Notices::new();
-        let (watch, link) = Watch::new(socket.clone(), notices.clone());
+        // Reads that wait for their readers must not keep from it what is new.
+        let (watch, link) = Watch::new(socket.beside(ASKED_BESIDE), notices.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(watch.run(stop.clone()));
         let forward = Forward::new(&socket);
@@ -169,7 +172,8 @@ impl<'a> FrontDoor<'a> {
         let store_id = self.first_contact().await?;
         let mut registry = Registry::default();
         let http = HttpMetrics::register(&mut registry);
-        let (reporter, reporting) = DriftReporter::new(self.socket.clone(), self.stop.clone());
+        let (reporter, reporting) =
+            DriftReporter::new(self.socket.beside(ASKED_BESIDE), self.stop.clone());
         self.tasks.spawn(reporting);
         let origin = OriginClient::new(self.socket.clone()).context("the origin's client")?;
         let options = StackOptions {
@@ -224,7 +228,7 @@ impl<'a> FrontDoor<'a> {
             known: Mutex::new(found),
             in_use: Mutex::new(self.tables.clone()),
             cache: declared_cache(&self.tables),
-            owners: Owners::new(self.socket.clone(), self.notices.clone()),
+            owners: Owners::new(self.socket.beside(ASKED_BESIDE), self.notices.clone()),
             front: Arc::clone(&self.front),
             admin: Arc::clone(&self.admin),
             gate: self.gate.clone(),
