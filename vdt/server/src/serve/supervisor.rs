@@ -48,6 +48,9 @@ const CLAIMS: usize = 16;
 /// Time for the state to say whose a table is, before others go on.
 const CLAIM_WAIT: Duration = Duration::from_secs(5);
 
+/// Time for folders and secrets of an edited manifest to be looked at, before others go on.
+const OPEN_WAIT: Duration = Duration::from_secs(5);
+
 /// Runs the tables of a pod.
 pub(super) struct Supervisor {
     tables: Arc<Tables>,
@@ -58,6 +61,8 @@ pub(super) struct Supervisor {
     running: HashMap<String, Running>,
     /// Released, their tasks not awaited yet.
     released: Vec<Running>,
+    /// What is opened for longer than [`OPEN_WAIT`], by path.
+    opening: HashMap<String, Opening>,
     /// [`CLAIM_WAIT`].
     claim_wait: Duration,
 }
@@ -69,6 +74,9 @@ struct Running {
     stop: CancellationToken,
     task: JoinHandle<Option<Arc<Definition>>>,
 }
+
+/// What is being opened, and for which manifest.
+type Opening = (Declared, JoinHandle<Result<Arc<Definition>, StoreError>>);
 
 /// A table that is declared and not open yet.
 pub(super) fn pending(declared: &Declared) -> Served {
@@ -95,6 +103,7 @@ impl Supervisor {
             stop,
             running: HashMap::new(),
             released: Vec::new(),
+            opening: HashMap::new(),
             claim_wait: CLAIM_WAIT,
         }
     }
@@ -247,9 +256,33 @@ impl Supervisor {
         }
     }
 
+    /// Opens a definition, unless that takes so long that it holds up others: then it goes on, and is taken when it is asked for again.
+    async fn open(&mut self, path: &str, one: &Declared) -> Result<Arc<Definition>, StoreError> {
+        let begun = self.opening.remove(path);
+        let begun = begun.filter(|(declared, _)| declared.is_same(one));
+        let mut task = match begun {
+            Some((_, task)) => task,
+            None => {
+                let (one, ours) = (one.clone(), Arc::clone(&self.stores.ours));
+                tokio::spawn(async move { open_definition(&one, &ours).await })
+            }
+        };
+        match timeout(OPEN_WAIT, &mut task).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(ended)) => Err(StoreError::Manifest(ended.to_string())),
+            Err(_) => {
+                self.opening.insert(path.to_owned(), (one.clone(), task));
+                Err(StoreError::Manifest(format!(
+                    "a folder or Secret that it names does not answer within {} s; it is tried again, see that its file system is mounted and not failing",
+                    OPEN_WAIT.as_secs()
+                )))
+            }
+        }
+    }
+
     /// Has a table run by another definition of the same resource. What it has not claimed yet its new task claims, as the old one would have.
     async fn replace(&mut self, path: &str, one: Declared) -> Result<(), StoreError> {
-        let definition = open_definition(&one, &self.stores.ours).await?;
+        let definition = self.open(path, &one).await?;
         let Some(running) = self.running.remove(path) else {
             return Ok(());
         };
