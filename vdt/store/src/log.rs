@@ -27,6 +27,7 @@ use deltalake::{DeltaTableBuilder, logstore::LogStoreRef};
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use object_store::{ObjectMeta, ObjectStore, path::Path};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::{
@@ -39,6 +40,10 @@ use crate::{
 const COMMITS_PER_CHECKPOINT: u64 = 10;
 /// Bytes of JSON commits after a checkpoint before the next one is due: clients read each of them twice.
 const COMMIT_BYTES_PER_CHECKPOINT: u64 = 4 << 20;
+
+/// Logs that are read by deltalake at once, of all tables of the process. While it reads one it holds a thread for what blocks, and waits there for reads
+/// of the state, which in a directory need one too: without a bound, as many tables as there are threads would wait for each other for ever.
+static LOADS: Semaphore = Semaphore::const_new(32);
 
 /// What LIST shows of a log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -265,6 +270,8 @@ impl TableLog {
     }
 
     async fn load(&self, version: u64) -> Result<Snapshot, StoreError> {
+        // It is never closed.
+        let _permit = LOADS.acquire().await.ok();
         let table = self
             .builder(self.objects().clone())?
             .with_version(version)

@@ -25,12 +25,14 @@ use object_store::{
     memory::InMemory, path::Path,
 };
 
-use super::TableLog;
+use super::{LOADS, TableLog};
 use crate::{error::StoreError, state::put_new};
 
 impl TableLog {
     /// Writes the checkpoint of `version` unless it is there.
     pub(super) async fn write_checkpoint(&self, version: u64) -> Result<(), StoreError> {
+        // It is never closed.
+        let _permit = LOADS.acquire().await.ok();
         let overlay = Arc::new(Overlay {
             below: self.objects().clone(),
             written: InMemory::new(),

@@ -37,14 +37,26 @@ pub enum SourceError {
         /// The key, and what to do.
         error: SecretError,
     },
-    /// The service does not know the caller, or there is no identity to call with.
+    /// There is no identity to call the service with.
+    #[error("source {name}: no credentials for {bucket}: {answer}; {remedy}")]
+    NoCredentials {
+        /// Source.
+        name: Arc<str>,
+        /// Bucket and endpoint.
+        bucket: String,
+        /// Where they were looked for last.
+        answer: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The service does not know the caller.
     #[error("source {name}: {bucket} does not accept the credentials: {answer}; {remedy}")]
     Credentials {
         /// Source.
         name: Arc<str>,
         /// Bucket and endpoint.
         bucket: String,
-        /// What the service said, or what is missing.
+        /// What the service said.
         answer: String,
         /// What to do.
         remedy: &'static str,
@@ -135,7 +147,7 @@ impl SourceError {
             Self::Invalid { .. } => "SourceInvalid",
             Self::Unsupported { .. } => "SourceUnsupported",
             Self::Secret { .. } => "SecretMissing",
-            Self::Credentials { .. } => "CredentialsRejected",
+            Self::NoCredentials { .. } | Self::Credentials { .. } => "CredentialsRejected",
             Self::Forbidden { .. } => "AccessDenied",
             Self::NotFound { .. } => "SourceNotFound",
             Self::Tls { .. } => "TlsFailed",

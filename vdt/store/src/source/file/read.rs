@@ -26,7 +26,7 @@ use object_store::{
 use rustix::buffer::spare_capacity;
 use rustix::fs::{FileType, OFlags};
 use rustix::io::{Errno, pread};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 use vdt_rope::requested_range;
 
@@ -37,8 +37,11 @@ use crate::source::read_only::{Read, quoted};
 /// Bytes read at once: large enough that the visit to the pool does not show, small enough for hundreds of bodies.
 const PIECE_BYTES: u64 = 256 * 1024;
 
-/// Reads at the same time. The pool has more threads, which other work needs.
+/// Reads of a folder at the same time.
 const READS_MAX: usize = 64;
+
+/// Those of all folders. The pool has 512 threads, which other work needs: on a file system that hangs each read keeps its own.
+static ALL_READS: Semaphore = Semaphore::const_new(256);
 
 const STORE: &str = "folder";
 
@@ -216,7 +219,7 @@ struct Body {
 
 impl Body {
     /// Starts to read the next piece.
-    fn advance(&mut self, permit: OwnedSemaphorePermit) {
+    fn advance(&mut self, permit: Permit) {
         let end = piece_end(&self.rest.range);
         let (file, range) = (Arc::clone(&self.rest.file), self.rest.range.start..end);
         self.rest.range.start = end;
@@ -232,7 +235,7 @@ impl Body {
     /// Starts to read the next piece if there is one and the pool has room.
     fn read_ahead(&mut self) {
         if !self.rest.range.is_empty()
-            && let Ok(permit) = Arc::clone(&self.reads).try_acquire_owned()
+            && let Some(permit) = try_acquire(&self.reads)
         {
             self.advance(permit);
         }
@@ -276,15 +279,29 @@ fn body(
     stream::iter(first.map(Ok)).chain(later).fuse().boxed()
 }
 
-async fn acquire(reads: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
-    Arc::clone(reads)
-        .acquire_owned()
-        .await
-        .map_err(|error| failed(std::io::Error::other(error)))
+/// A read of one folder, and one of all.
+struct Permit {
+    _of_folder: OwnedSemaphorePermit,
+    _of_all: SemaphorePermit<'static>,
+}
+
+async fn acquire(reads: &Arc<Semaphore>) -> Result<Permit> {
+    let closed = |error| failed(std::io::Error::other(error));
+    Ok(Permit {
+        _of_folder: Arc::clone(reads).acquire_owned().await.map_err(closed)?,
+        _of_all: ALL_READS.acquire().await.map_err(closed)?,
+    })
+}
+
+fn try_acquire(reads: &Arc<Semaphore>) -> Option<Permit> {
+    Some(Permit {
+        _of_folder: Arc::clone(reads).try_acquire_owned().ok()?,
+        _of_all: ALL_READS.try_acquire().ok()?,
+    })
 }
 
 async fn blocking<T: Send + 'static>(
-    permit: OwnedSemaphorePermit,
+    permit: Permit,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     join(

@@ -130,7 +130,7 @@ impl Failure {
                     problem: answer,
                 },
             },
-            Self::NoCredentials(_) => SourceError::Credentials {
+            Self::NoCredentials(_) => SourceError::NoCredentials {
                 name,
                 bucket: settings.place(),
                 answer,

@@ -99,8 +99,8 @@ impl Settings {
             })
             // A body takes as long as its reader: `read` bounds the silence in it, not the whole.
             .with_client_options(options.clone().with_timeout_disabled());
-        let mut remedy = "set s3.credentials.secretRef, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or \
-                          s3.anonymous: true for a public bucket";
+        let mut remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (profiles in ~/.aws are not read), or \
+                          s3.credentials.secretRef in a manifest; for a public bucket AWS_SKIP_SIGNATURE=true or s3.anonymous: true";
         if let Some(credentials) = &spec.credentials {
             let secret = &credentials.secret_ref.name;
             plain(name, "credentials.secretRef.name", secret)?;
@@ -178,7 +178,10 @@ impl Place {
         let bucket = &spec.bucket;
         let invalid = |value: &str, problem: String| SourceError::Invalid {
             name: Arc::clone(name),
-            field: "s3.endpoint",
+            field: match spec.endpoint {
+                Some(_) => "s3.endpoint",
+                None => "AWS_ENDPOINT_URL",
+            },
             value: value.to_owned(),
             problem,
         };
