@@ -3,13 +3,16 @@
 use std::io::{IsTerminal, stderr};
 
 use clap::{Args, ValueEnum};
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+use tracing_subscriber::{
+    EnvFilter,
+    filter::{LevelFilter, ParseError},
+};
 
 use crate::exit::BadInput;
 
-/// Libraries that say too much at `info`, or let clients write into the log. What the user asks for comes later and wins.
-const QUIET: &str =
-    "s3s=off,buoyant_kernel=warn,delta_kernel=warn,deltalake_core=warn,hyper_util=warn,foyer=warn";
+/// The level of what no directive names. Libraries that say too much at `info`, or let clients write into the log. What the user asks for comes later and
+/// wins.
+const QUIET: &str = "warn,s3s=off,buoyant_kernel=warn,delta_kernel=warn,deltalake_core=warn,hyper_util=warn,foyer=warn";
 
 /// Logging, for all commands. Logs go to standard error.
 #[derive(Debug, Args)]
@@ -49,7 +52,7 @@ pub fn start(args: &LogArgs) -> anyhow::Result<()> {
         ))
         .into());
     }
-    let filter = EnvFilter::try_new(format!("{QUIET},{}", args.log)).map_err(|error| {
+    let filter = filter(&args.log).map_err(|error| {
         BadInput::new(format!(
             "--log {:?} is no filter ({error}); give a level such as info, or directives such as vdt_store=debug,info",
             args.log
@@ -64,6 +67,10 @@ pub fn start(args: &LogArgs) -> anyhow::Result<()> {
         LogFormat::Json => builder.json().init(),
     }
     Ok(())
+}
+
+fn filter(log: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::try_new(format!("{QUIET},{log}"))
 }
 
 /// A directive that would turn every log off, or on for what does not exist: a word that is neither a level nor a target of ours. A target of
@@ -113,6 +120,23 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(misspelt(bad), Some(word), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_no_directive_names_stays_as_it_is_by_default() {
+        for (asked, level) in [
+            ("vdt::access=info", "warn"),
+            ("vdt::access=info,error", "error"),
+            ("off", "off"),
+            ("debug", "debug"),
+        ] {
+            let found = filter(asked).unwrap().to_string();
+            let of_all: Vec<&str> = found
+                .split(',')
+                .filter(|directive| !directive.contains('='))
+                .collect();
+            assert_eq!(of_all, [level], "{asked}: {found}");
         }
     }
 }

@@ -22,13 +22,14 @@ use crate::{
 /// The cache. Defaults come from `spec.server.cache` of the manifests.
 #[derive(Debug, Clone, Args)]
 pub struct CacheArgs {
-    /// Folder of the cache's disk tier
+    /// Folder of the cache's disk tier. `vdt serve` has it in its state directory by default
     #[arg(long, env = "VDT_CACHE_DIR", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub cache_dir: Option<PathBuf>,
-    /// Memory of the cache, such as 512Mi
+    /// Memory of the cache, such as 512Mi. Without a manifest that says otherwise, `vdt serve` takes 256Mi and a pod 1Gi
     #[arg(long, env = "VDT_CACHE_MEMORY", value_name = "SIZE")]
     pub cache_memory: Option<Quantity>,
-    /// Size of the cache's disk tier, such as 100Gi; 0 for none. Limited to what the file system has
+    /// Size of the cache's disk tier, such as 100Gi; 0 for none. Limited to what the file system has; without a manifest that says otherwise 10Gi in `vdt
+    /// serve` and 20Gi in a pod
     #[arg(long, env = "VDT_CACHE_DISK", value_name = "SIZE")]
     pub cache_disk: Option<Quantity>,
     /// Refuse to start if the disk tier cannot be as large as requested, instead of serving with less

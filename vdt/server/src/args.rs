@@ -11,7 +11,6 @@ use vdt_sidecar::{logging::LogArgs, process::ListenOn, stack::CacheArgs};
 #[command(
     name = "vdt",
     version,
-    about,
     propagate_version = true,
     arg_required_else_help = true
 )]
@@ -190,7 +189,8 @@ pub(crate) struct InspectArgs {
         required_unless_present = "sources"
     )]
     pub(crate) state: Option<String>,
-    /// Source or manifest, to locate its default state and to read artifacts for --materialize
+    /// Source or manifest, to locate the default state of a `vdt serve` of the same sources and to read artifacts for --materialize. After `vdt serve
+    /// --manifests` give --state, which it prints
     #[arg(long = "source", value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
     pub(crate) sources: Vec<String>,
     /// Folder of secrets, as in `vdt serve`

@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use anyhow::Context;
 use serde::Serialize;
 use vdt_store::{
     Definition, SourceError,
@@ -62,7 +63,8 @@ pub(crate) async fn run(args: PlanArgs) -> anyhow::Result<()> {
     let declared = manifests::load(&args.sources)?;
     let mut plans = Vec::new();
     for one in declared {
-        plans.push(plan_table(&one, args.rows).await?);
+        let plan = plan_table(&one, args.rows).await;
+        plans.push(plan.with_context(|| format!("table {}", one.table.table_name()))?);
     }
     match args.output {
         Output::Json => stdout::print_json(&plans),
@@ -238,13 +240,13 @@ fn warnings(definition: &Definition, summary: &TablePlan, doubled: u64) -> Vec<S
     }
     if summary.unparsed > 0 {
         warnings.push(format!(
-            "{} of pathPattern did not parse and would be null",
+            "{} of pathPattern would be null: the key does not match it, or the part does not parse as its column's type",
             units::count(summary.unparsed, "value")
         ));
     }
     if doubled > 0 {
         warnings.push(format!(
-            "{} in more than one source: such rows differ in source and id only",
+            "{} in more than one source: such rows are told apart by id and url",
             units::count(doubled, "filename")
         ));
     }

@@ -89,7 +89,7 @@ pub(super) fn state_folder(args: &ServeArgs) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// Opens all tables and refreshes each once, in their order. Those that fail are told; if all do, the first failure is the answer.
+/// Opens all tables and refreshes each once, in their order. Those that fail are told; if all do, the first failure is the answer, and the others are told.
 ///
 /// # Errors
 /// As said.
@@ -106,13 +106,18 @@ pub(super) async fn open_tables<'a>(
             Err(error) => failed.push(error.context(format!("table {}", one.table.table_name()))),
         }
     }
-    if opened.is_empty() {
-        return Err(failed.swap_remove(0));
-    }
+    let mut failed = failed.into_iter();
+    let first = match opened.is_empty() {
+        true => failed.next(),
+        false => None,
+    };
     for problem in failed {
-        error!("not served: {}", chain(problem.as_ref()));
+        error!(
+            "not served until vdt serve is started again: {}",
+            chain(problem.as_ref())
+        );
     }
-    Ok(opened)
+    first.map_or(Ok(opened), Err)
 }
 
 async fn open_table(
