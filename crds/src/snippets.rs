@@ -49,6 +49,14 @@ impl Reach<'_> {
         options.push(r#""AWS_REGION": "us-east-1""#.to_owned());
         format!("{{{}}}", options.join(", "))
     }
+
+    /// Where Polars and delta-rs find keys, if they need any.
+    fn keys_from(&self) -> &'static str {
+        match self.keys {
+            true => "; keys come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            false => "",
+        }
+    }
 }
 
 fn duckdb(reach: Reach<'_>, s3: &str) -> Vec<String> {
@@ -69,7 +77,10 @@ fn duckdb(reach: Reach<'_>, s3: &str) -> Vec<String> {
 
 fn polars(reach: Reach<'_>, s3: &str) -> Vec<String> {
     vec![
-        "import polars as pl".to_owned(),
+        format!(
+            "import polars as pl  # pip install \"polars[deltalake]\"{}",
+            reach.keys_from()
+        ),
         format!(
             "pl.scan_delta(\"{s3}\", storage_options={}).select(\"filename\", \"filesize\").head(5).collect()",
             reach.options()
@@ -79,7 +90,10 @@ fn polars(reach: Reach<'_>, s3: &str) -> Vec<String> {
 
 fn delta_rs(reach: Reach<'_>, s3: &str) -> Vec<String> {
     vec![
-        "from deltalake import DeltaTable".to_owned(),
+        format!(
+            "from deltalake import DeltaTable  # pip install \"deltalake[pyarrow]\"{}",
+            reach.keys_from()
+        ),
         format!(
             "DeltaTable(\"{s3}\", storage_options={}).to_pyarrow_dataset().head(5, columns=[\"filename\", \"filesize\"])",
             reach.options()
