@@ -165,7 +165,7 @@ def test_b23_a_crash_after_any_write_converges(api, proxy, behind, namespace):
     until_ready(api, namespace, "calm")
     undisturbed.terminate()
     wanted = {kind for kind, child in children(api, namespace, "calm").items() if child}
-    for n in range(1, 16):
+    for n in range(1, 26):
         name = f"t{n}"
         writes = {"count": 0}
         process = behind.start(name=name)
@@ -193,6 +193,8 @@ def test_b23_a_crash_after_any_write_converges(api, proxy, behind, namespace):
         if not killed:
             assert n > 8, "there were fewer writes than children"
             break
+    else:
+        pytest.fail("writes do not end")
 
 
 def test_b24_a_stale_watch_deletes_nothing(api, proxy, behind, namespace):

@@ -170,12 +170,25 @@ impl Election {
                     return true;
                 }
                 Ok(Some(Ok(true))) => {}
+                // Somebody wrote something else of it meanwhile, a label say.
+                Ok(Some(Ok(false))) if self.is_mine(deadline).await => {}
                 Ok(Some(Err(error))) => {
                     tracing::warn!(error = vdt_crds::chain(&error), "cannot renew the lease")
                 }
                 // Somebody else has it, or will soon: an answer that is still under way comes too late.
                 Ok(Some(Ok(false))) | Err(_) => return false,
             }
+        }
+    }
+
+    /// Says whether the lease still names this one, if that is told before `deadline`.
+    async fn is_mine(&self, deadline: Instant) -> bool {
+        match timeout_at(deadline, self.within(self.api.get(&self.name))).await {
+            Ok(Ok(lease)) => {
+                let spec = lease.spec.unwrap_or_default();
+                spec.holder_identity.as_deref() == Some(&self.identity)
+            }
+            Ok(Err(_)) | Err(_) => false,
         }
     }
 

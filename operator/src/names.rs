@@ -52,6 +52,11 @@ pub(crate) const SERVER: &str = "server";
 
 /// Name of the claim template and the volume of the cache's disk tier.
 pub(crate) const CACHE_VOLUME: &str = "cache";
+/// Annotation by which Argo CD is told how to treat an object: one that it takes for a part of an application, and does not find in Git, it may delete. It
+/// takes for one what has the name of the application as its instance label.
+pub(crate) const ARGO_SYNC_OPTIONS: &str = "argocd.argoproj.io/sync-options";
+/// Value of [`ARGO_SYNC_OPTIONS`] of what must stay.
+pub(crate) const ARGO_KEEPS: &str = "Prune=false,Delete=false";
 
 /// Version of the format of the ConfigMap. It is part of its name, so that a pod never reads a format that it does not know.
 pub(crate) const CONFIG_FORMAT: &str = "v1";

@@ -198,6 +198,7 @@ pub fn preview(before: Option<&VirtualTable>, after: &VirtualTable, live: &Live)
         template_hash: &wanted.template_hash,
         // Whether a cluster or a node refuses is seen when it is asked.
         resources: &resources,
+        has_claims: wanted.has_claims(),
         now: Timestamp::now(),
     };
     let (mut replaced, mut resized) = (Vec::new(), Vec::new());

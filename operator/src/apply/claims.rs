@@ -180,6 +180,7 @@ impl Cluster<'_> {
         child: &Child,
         claim: &DynamicObject,
     ) -> Result<Option<Problem>, ApplyError> {
+        self.keep_from_argo(claim).await;
         let wanted = &child.object["spec"];
         let capacity = wanted["resources"]["requests"]["storage"].as_str();
         if let Some(problem) = self.grow(claim, capacity.unwrap_or_default()).await? {
@@ -197,6 +198,20 @@ impl Cluster<'_> {
                 has.unwrap_or("unset"),
             ),
         }))
+    }
+
+    /// Has Argo CD leave a claim alone that was made before claims said so. What fails is tried again with the next look, and holds nothing up.
+    async fn keep_from_argo(&self, claim: &DynamicObject) {
+        let says = claim.annotations().get(names::ARGO_SYNC_OPTIONS);
+        if says.is_some_and(|says| says == names::ARGO_KEEPS) {
+            return;
+        }
+        let annotations = json!({names::ARGO_SYNC_OPTIONS: names::ARGO_KEEPS});
+        let patch = json!({"metadata": {"annotations": annotations}});
+        let claims = self.api(Kind::PersistentVolumeClaim);
+        if let Err(error) = merge(&claims, &claim.name_any(), &patch).await {
+            tracing::debug!(claim = claim.name_any(), %error, "Argo CD is not told to leave it alone");
+        }
     }
 
     /// Asks for more room where the claim has less than it should. Returns why that is refused, if it is.

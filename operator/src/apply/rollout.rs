@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! outdated and not ready      replace at once: it serves nobody
-//! outdated and ready          replace if all but `maxUnavailable - 1` others are ready; highest ordinal first
+//! outdated and ready          replace if all but `maxUnavailable - 1` others are ready; highest ordinal first, but the lowest of those that get a claim
 //! up to date, asked for other CPU or memory than is wanted    resize in place, all at once: nobody restarts
 //!     for which the node has no room now    wait for DEFERRED_MAX: it may get some
 //!     what the node or the API server will not do, a request or limit that is no longer wanted    as outdated: replace, one after the other
@@ -59,6 +59,8 @@ pub(crate) struct PodView {
     pub(crate) asked: Option<String>,
     /// What keeps the node from the resize to what the pod's spec says now.
     pub(crate) pending: Option<Pending>,
+    /// Whether its cache is a claim.
+    pub(crate) has_claim: bool,
     /// Whether it has a node.
     pub(crate) is_scheduled: bool,
     /// Whether no node takes it.
@@ -102,6 +104,8 @@ pub(crate) struct Target<'a> {
     pub(crate) template_hash: &'a str,
     /// CPU and memory by container, as [`resources`] returns them.
     pub(crate) resources: &'a Value,
+    /// Whether the StatefulSet gives each pod a claim.
+    pub(crate) has_claims: bool,
     /// What time it is.
     pub(crate) now: Timestamp,
 }
@@ -136,6 +140,10 @@ pub(crate) fn plan(target: &Target<'_>, pods: &[PodView]) -> Plan {
         .filter(|pod| pod.ordinal < target.replicas)
         .collect();
     pods.sort_by_key(|pod| std::cmp::Reverse(pod.ordinal));
+    let stopper = stopper(target, &pods);
+    if stopper.is_some() {
+        pods.reverse();
+    }
     let serving = pods
         .iter()
         .filter(|pod| pod.is_ready && !pod.is_terminating)
@@ -150,7 +158,7 @@ pub(crate) fn plan(target: &Target<'_>, pods: &[PodView]) -> Plan {
             plan.latest.push(pod.name.clone());
         }
         let need = match is_latest {
-            true => need(pod, &wanted, target.now),
+            true => need(pod, &wanted, target),
             false => Need::NewPod,
         };
         if need == Need::Nothing {
@@ -170,7 +178,7 @@ pub(crate) fn plan(target: &Target<'_>, pods: &[PodView]) -> Plan {
             });
             continue;
         }
-        if pod.is_ready {
+        if pod.is_ready && stopper != Some((pod.ordinal, true)) {
             if may_go == 0 {
                 continue;
             }
@@ -182,6 +190,20 @@ pub(crate) fn plan(target: &Target<'_>, pods: &[PodView]) -> Plan {
         });
     }
     plan
+}
+
+/// The lowest pod that lacks the claim which its StatefulSet gives each, and whether one above it is not there. The StatefulSet tries to give it one, in vain,
+/// and makes no pod above it before that is done (`slowStartBatch` in its controller): such pods go from the lowest on, and where one above is not there
+/// the lowest goes at once.
+fn stopper(target: &Target<'_>, pods: &[&PodView]) -> Option<(u32, bool)> {
+    let lacks_claim = |pod: &&&PodView| target.has_claims && !pod.has_claim;
+    let lowest = pods
+        .iter()
+        .filter(lacks_claim)
+        .map(|pod| pod.ordinal)
+        .min()?;
+    let is_there = |ordinal| pods.iter().any(|pod| pod.ordinal == ordinal);
+    Some((lowest, !(lowest..target.replicas).all(is_there)))
 }
 
 impl PodView {
@@ -252,6 +274,14 @@ impl PodView {
                 }
                 _ => None,
             }),
+            has_claim: pod["spec"]["volumes"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(|volume| {
+                    volume["name"] == names::CACHE_VOLUME
+                        && volume["persistentVolumeClaim"].is_object()
+                }),
             is_scheduled: is_true("PodScheduled"),
             is_unschedulable: condition("PodScheduled")
                 .is_some_and(|found| found["status"] == "False"),

@@ -38,6 +38,21 @@ pub(super) fn owner() -> (u16, Value) {
     )
 }
 
+/// What the table may have become since it was looked at: changed, made anew, about to go, gone.
+pub(super) fn others() -> [(u16, Value); 4] {
+    let with = |field: &str, value: Value| {
+        let (code, mut owner) = owner();
+        owner["metadata"][field] = value;
+        (code, owner)
+    };
+    [
+        with("generation", json!(2)),
+        with("uid", json!("another")),
+        with("deletionTimestamp", json!("2026-11-30T12:00:00Z")),
+        not_found(),
+    ]
+}
+
 pub(super) fn ready_pod(ordinal: usize) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
@@ -242,7 +257,7 @@ async fn what_a_deleted_table_left_behind_is_taken_over_and_nothing_else() {
     assert_eq!(adopt(ours.0, ours.1, None, false).await, "VirtualTable");
 }
 
-/// What comes of a claim of `live` bytes and class that should have `wanted`: problems, and patches of the claim.
+/// What comes of a claim of `live` bytes and class that should have `wanted`: problems, and patches of the claim's size.
 async fn keep_state(live: (&str, &str), wanted: (&str, &str)) -> (Vec<&'static str>, usize) {
     let spec = |(capacity, class): (&str, &str)| json!({"storageClassName": class, "resources": {"requests": {"storage": capacity}}});
     let labels = json!({"app.kubernetes.io/instance": "manuals", "app.kubernetes.io/managed-by": "vdt-operator"});
@@ -269,10 +284,21 @@ async fn keep_state(live: (&str, &str), wanted: (&str, &str)) -> (Vec<&'static s
         .unwrap()
         .unwrap();
     assert_eq!(applied.written, ["StatefulSet manuals"]);
-    let patches = count(
-        &calls,
-        "PATCH /api/v1/namespaces/docs/persistentvolumeclaims",
+    let calls = calls.lock().unwrap();
+    let patches = calls.iter().filter(|(line, _)| {
+        line.starts_with("PATCH /api/v1/namespaces/docs/persistentvolumeclaims")
+    });
+    let (sizes, others): (Vec<_>, Vec<_>) =
+        patches.partition(|(_, patch)| patch["metadata"].is_null());
+    // One that was made before says it from now on.
+    let [(_, says)] = &others[..] else {
+        panic!("{others:?}")
+    };
+    assert_eq!(
+        says["metadata"]["annotations"]["argocd.argoproj.io/sync-options"],
+        "Prune=false,Delete=false"
     );
+    let patches = sizes.len();
     (
         applied
             .claims

@@ -241,6 +241,14 @@ impl Children {
             .find(|child| child.kind == Kind::StatefulSet)
     }
 
+    /// Whether each pod has a claim.
+    pub(crate) fn has_claims(&self) -> bool {
+        let claims = self
+            .stateful_set()
+            .and_then(|set| set.object["spec"]["volumeClaimTemplates"].as_array());
+        claims.is_some_and(|claims| !claims.is_empty())
+    }
+
     /// Returns the pod template.
     pub(crate) fn template(&self) -> &Value {
         self.stateful_set()

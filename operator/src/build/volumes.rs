@@ -183,6 +183,7 @@ pub(super) fn state_claim(server: &Server<'_>) -> Option<Child> {
     );
     let metadata = &mut child.object["metadata"];
     metadata["labels"] = claim_labels(server, names::CLAIM_STATE);
+    metadata["annotations"][names::ARGO_SYNC_OPTIONS] = names::ARGO_KEEPS.into();
     metadata
         .as_object_mut()
         .map(|metadata| metadata.remove("ownerReferences"));

@@ -26,6 +26,9 @@ use crate::{
 /// Nothing of what was sent is believed to be there for longer than this: children of kinds that are not watched are applied again.
 const RESYNC: Duration = Duration::from_secs(600);
 
+/// A table of which an older generation is known than was acted upon is looked at again after this.
+const BEHIND: Duration = Duration::from_secs(1);
+
 /// A look at a table.
 pub(super) struct Look<'a> {
     pub(super) context: &'a Context,
@@ -52,6 +55,8 @@ pub(super) struct Acted {
     pub(super) waiting: Option<String>,
     pub(super) wait: Option<Duration>,
     pub(super) is_busy: bool,
+    /// Whether what is known of the table is older than what was acted upon: nothing was done.
+    pub(super) is_behind: bool,
 }
 
 impl Acted {
@@ -84,6 +89,12 @@ impl Acted {
         self.is_busy = true;
         self.wait = Some(Duration::from_secs(1));
     }
+}
+
+/// Says whether what was applied last is of a newer generation than what is known: a watch hangs, or what it is served from lags behind.
+fn is_newer(applied: Option<&Rendered>, known: Option<i64>) -> bool {
+    let applied = applied.and_then(|applied| applied.generations.first());
+    matches!((applied, known), (Some(applied), Some(known)) if *applied > known)
 }
 
 impl Look<'_> {
@@ -120,6 +131,18 @@ impl Look<'_> {
                 (None, Acted::refused(refusal))
             }
         };
+        if acted.is_behind {
+            tracing::debug!(
+                namespace = self.namespace,
+                name = self.name,
+                "a newer generation was acted upon"
+            );
+            let is_stalled = false;
+            return Ok(Next {
+                after: BEHIND,
+                is_stalled,
+            });
+        }
         let spec = table
             .as_ref()
             .and_then(|table| table.spec.server.clone())
@@ -205,6 +228,10 @@ impl Look<'_> {
             return Ok(()); // a validated table has one
         };
         let set = json!(self.stateful_set().await?);
+        if is_newer(Rendered::of(&set).as_ref(), table.metadata.generation) {
+            acted.is_behind = true;
+            return Ok(());
+        }
         let cluster = self.cluster();
         acted.refusal = validate::check_template(self.name, &set);
         if acted.refusal.is_some() {
@@ -219,6 +246,7 @@ impl Look<'_> {
             max_unavailable: spec.rollout.max_unavailable,
             template_hash: &children.template_hash,
             resources: &resources,
+            has_claims: children.has_claims(),
             now: Timestamp::now(),
         };
         let seen = cluster.seen_pods();
@@ -247,7 +275,7 @@ impl Look<'_> {
         }
         acted.config_hash = Some(children.config_hash.clone());
         // Before pods are replaced: a cache opens its volume as large as it is then.
-        self.reconcile_claims(spec, &seen, acted).await?;
+        let claims = self.reconcile_claims(spec, &seen, acted).await;
         if has_steps {
             acted.is_busy = true;
             match cluster.roll(&target).await? {
@@ -260,7 +288,7 @@ impl Look<'_> {
         if memory.reload.as_ref() != Some(&told) && memory.reload.replace(told).is_some() {
             memory.reloaded = Some(Instant::now());
         }
-        Ok(())
+        claims
     }
 
     /// Follows the references.
@@ -345,6 +373,27 @@ impl Look<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_older_than_what_was_applied_is_known_by_its_generation() {
+        let applied = |generations: &str| {
+            let text = format!(
+                r#"{{"inputs": "", "generations": {generations}, "operator": "", "template": {{}}, "claims": []}}"#
+            );
+            serde_json::from_str::<Rendered>(&text).unwrap()
+        };
+        for (generations, known, expected) in [
+            ("[6]", Some(5), true),
+            ("[6]", Some(6), false),
+            ("[6]", Some(7), false),
+            ("[]", Some(5), false),
+            ("[6]", None, false),
+        ] {
+            let applied = applied(generations);
+            assert_eq!(is_newer(Some(&applied), known), expected);
+        }
+        assert!(!is_newer(None, Some(5)));
+    }
 
     #[test]
     fn what_was_neither_acted_upon_nor_refused_is_not_observed() {

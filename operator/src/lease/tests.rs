@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use serde_json::json;
@@ -33,6 +33,29 @@ async fn a_holder_whose_renewals_hang_stops_before_its_lease_runs_out() {
             .count()
             > 1
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_ends_only_a_holder_who_is_one_no_more() {
+    for (holder, still_holds) in [("me", true), ("another one", false)] {
+        let puts = Arc::new(AtomicUsize::new(0));
+        let (client, _) = fake_api(move |method, _| match method {
+            // The second one: a renewal.
+            "PUT" if puts.fetch_add(1, Ordering::SeqCst) == 1 => refusal(409, "Conflict"),
+            _ if puts.load(Ordering::SeqCst) == 2 => (200, held_by(holder)),
+            _ => (200, held_by("me")),
+        });
+        let duration = Duration::from_secs(15);
+        let mut election = Election::new(client, "docs", "leader", "me".to_owned(), duration);
+        election.acquire().await;
+        let cancel = CancellationToken::new();
+        let later = cancel.clone();
+        tokio::spawn(async move {
+            sleep(duration * 2).await;
+            later.cancel();
+        });
+        assert_eq!(election.hold(&cancel).await, still_holds);
+    }
 }
 
 fn held_by(holder: &str) -> serde_json::Value {

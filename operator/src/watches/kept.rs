@@ -1,6 +1,9 @@
 //! What a store keeps of an object: nothing that nobody reads, and its own fields packed into one text wherever they are not looked at all the time.
 
 use kube::api::{ApiResource, DynamicObject, TypeMeta};
+use serde_json::Value;
+
+use crate::names;
 
 /// Drops what nobody reads, and says what the object is: items of a list do not.
 pub(super) fn prune(object: &mut DynamicObject, resource: &ApiResource) {
@@ -13,13 +16,13 @@ pub(super) fn prune(object: &mut DynamicObject, resource: &ApiResource) {
 
 /// Packs the fields of an object into one text: as JSON values they take ten times the memory, and most of them are looked at every few minutes.
 pub(super) fn pack(object: &mut DynamicObject) {
-    object.data = serde_json::Value::String(object.data.to_string());
+    object.data = Value::String(object.data.to_string());
 }
 
 /// Returns an object with its fields, as it was before [`pack`].
 pub(crate) fn unpack(object: &DynamicObject) -> DynamicObject {
     let data = match &object.data {
-        serde_json::Value::String(text) => serde_json::from_str(text).unwrap_or_default(),
+        Value::String(text) => serde_json::from_str(text).unwrap_or_default(),
         other => other.clone(),
     };
     DynamicObject {
@@ -29,6 +32,9 @@ pub(crate) fn unpack(object: &DynamicObject) -> DynamicObject {
     }
 }
 
+/// What is kept of a container, or of the volume of the cache.
+const PARTS_OF_PARTS: [&str; 4] = ["name", "resources", "image", "persistentVolumeClaim"];
+
 /// Keeps what a pod is judged by.
 pub(super) fn prune_pod(pod: &mut DynamicObject) {
     let Some(data) = pod.data.as_object_mut() else {
@@ -36,16 +42,19 @@ pub(super) fn prune_pod(pod: &mut DynamicObject) {
     };
     if let Some(spec) = data.get_mut("spec").and_then(|spec| spec.as_object_mut()) {
         spec.retain(|name, _| {
-            ["containers", "initContainers", "nodeName"].contains(&name.as_str())
+            ["containers", "initContainers", "nodeName", "volumes"].contains(&name.as_str())
         });
+        if let Some(volumes) = spec.get_mut("volumes").and_then(Value::as_array_mut) {
+            volumes.retain(|volume| volume["name"] == names::CACHE_VOLUME);
+        }
         for list in spec.values_mut() {
-            for container in list
+            for part in list
                 .as_array_mut()
                 .into_iter()
                 .flatten()
                 .filter_map(|one| one.as_object_mut())
             {
-                container.retain(|name, _| ["name", "resources", "image"].contains(&name.as_str()));
+                part.retain(|name, _| PARTS_OF_PARTS.contains(&name.as_str()));
             }
         }
     }

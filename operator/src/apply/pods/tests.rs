@@ -10,7 +10,7 @@ use kube::Client;
 
 use super::*;
 use crate::{
-    apply::tests::{cluster, count, owner, ready_pod},
+    apply::tests::{cluster, count, others, owner, ready_pod},
     fake_api::{Calls, fake_api, fake_api_with, refusal},
     watches::Watches,
 };
@@ -20,6 +20,11 @@ type There = Arc<Mutex<BTreeMap<usize, Value>>>;
 
 /// An API server that has three pods and answers a resize with `resize`.
 fn three_pods(resize: (u16, Value)) -> (Client, Calls, There) {
+    three_pods_of(owner(), resize)
+}
+
+/// The same, of a table that is what `owner` says.
+fn three_pods_of(owner: (u16, Value), resize: (u16, Value)) -> (Client, Calls, There) {
     let there: There = Arc::new(Mutex::new(
         (0..3)
             .map(|ordinal| (ordinal, json!("sidecar.limits.memory=2Gi")))
@@ -29,7 +34,7 @@ fn three_pods(resize: (u16, Value)) -> (Client, Calls, There) {
     let (client, calls) = fake_api_with(move |method, path, sent| {
         let mut there = pods.lock().unwrap();
         if path.ends_with("/virtualtables/manuals") {
-            return owner();
+            return owner.clone();
         }
         if path.ends_with("/resize") {
             return resize.clone();
@@ -103,9 +108,33 @@ async fn try_roll(client: &Client, memory: &str) -> Result<Result<Plan, Refusal>
         max_unavailable: 1,
         template_hash: "new",
         resources: &resources,
+        has_claims: false,
         now: Timestamp::UNIX_EPOCH,
     };
     cluster(client, &watches).roll(&target).await
+}
+
+#[tokio::test]
+async fn nothing_is_done_to_pods_of_a_table_that_is_not_that_one_any_more() {
+    for (owner, expected) in others()
+        .map(|owner| (owner, 0))
+        .into_iter()
+        .chain([(owner(), 1)])
+    {
+        let (client, calls, _) = three_pods_of(owner.clone(), refusal(404, "NotFound"));
+        let watches = Watches::of(Vec::new());
+        let target = Target {
+            replicas: 3,
+            max_unavailable: 1,
+            template_hash: "newer",
+            resources: &json!({}),
+            has_claims: false,
+            now: Timestamp::UNIX_EPOCH,
+        };
+        let rolled = cluster(&client, &watches).roll(&target).await.unwrap();
+        assert_eq!(rolled.unwrap().outdated, 3);
+        assert_eq!(count(&calls, "DELETE"), expected, "{owner:?}");
+    }
 }
 
 #[tokio::test]

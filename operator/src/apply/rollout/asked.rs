@@ -12,11 +12,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use vdt_crds::quantity;
 
-use super::{Pending, PodView};
+use super::{Pending, PodView, Target};
 
 /// Amounts of CPU and memory by what they are for, such as `server.limits.memory`.
 pub(crate) type Amounts = BTreeMap<String, String>;
@@ -43,7 +42,7 @@ pub(super) enum Need {
 }
 
 /// Says what a pod needs.
-pub(super) fn need(pod: &PodView, wanted: &Amounts, now: Timestamp) -> Need {
+pub(super) fn need(pod: &PodView, wanted: &Amounts, target: &Target<'_>) -> Need {
     let text = pod.asked.as_deref().unwrap_or_default();
     // Names and amounts have no blanks.
     let (text, outcome) = text.split_once(' ').unwrap_or((text, ""));
@@ -82,8 +81,10 @@ pub(super) fn need(pod: &PodView, wanted: &Amounts, now: Timestamp) -> Need {
         None => Need::Nothing,
         Some(Pending::Infeasible) => Need::NewPod,
         Some(Pending::Deferred(since)) => {
-            let waited = Duration::try_from(now.duration_since(since)).unwrap_or_default();
-            match waited < DEFERRED_MAX {
+            let waited = target.now.duration_since(since);
+            let waited = Duration::try_from(waited).unwrap_or_default();
+            // The only pod serves with what it has, and another one may find no node.
+            match waited < DEFERRED_MAX || target.replicas == 1 {
                 true => Need::Wait,
                 false => Need::NewPod,
             }

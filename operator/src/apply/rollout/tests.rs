@@ -13,6 +13,7 @@ fn pod(ordinal: u32, hash: &str, is_ready: bool) -> PodView {
         resources: Amounts::new(),
         asked: None,
         pending: None,
+        has_claim: false,
         is_scheduled: true,
         is_unschedulable: false,
         waiting: None,
@@ -27,6 +28,7 @@ fn replaced(replicas: u32, max_unavailable: u32, pods: &[PodView]) -> Vec<String
         max_unavailable,
         template_hash: "new",
         resources: &resources,
+        has_claims: false,
         now: Timestamp::UNIX_EPOCH,
     };
     plan(&target, pods)
@@ -68,6 +70,51 @@ fn one_pod_goes_at_a_time_the_highest_first() {
 }
 
 #[test]
+fn pods_that_get_claims_go_from_the_lowest_on() {
+    let resources = json!({});
+    let target = Target {
+        replicas: 3,
+        max_unavailable: 1,
+        template_hash: "new",
+        resources: &resources,
+        has_claims: true,
+        now: Timestamp::UNIX_EPOCH,
+    };
+    let new = |ordinal, is_ready| PodView {
+        has_claim: true,
+        ..pod(ordinal, "new", is_ready)
+    };
+    let old = |ordinal| pod(ordinal, "old", true);
+    let gone = |pods: &[PodView]| -> Vec<String> {
+        let steps = plan(&target, pods).steps.into_iter();
+        steps
+            .map(|step| match step {
+                Step::Replace { name, .. } => name,
+                Step::Resize { name, .. } => panic!("resize {name}"),
+            })
+            .collect()
+    };
+    assert_eq!(gone(&[old(0), old(1), old(2)]), ["t-0"]);
+    assert_eq!(gone(&[new(0, false), old(1), old(2)]), [""; 0]);
+    assert_eq!(gone(&[new(0, true), old(1), old(2)]), ["t-1"]);
+    assert_eq!(gone(&[new(0, true), new(1, true), old(2)]), ["t-2"]);
+    // One above was evicted, say: it is not made before those below it can have their claims.
+    assert_eq!(gone(&[old(0), old(1)]), ["t-0"]);
+    assert_eq!(gone(&[new(0, true), old(1)]), ["t-1"]);
+    assert_eq!(
+        gone(&[new(0, true), old(2)]),
+        [""; 0],
+        "t-1 comes by itself"
+    );
+    // With claims the highest one goes first.
+    let claimed = |ordinal| PodView {
+        has_claim: true,
+        ..old(ordinal)
+    };
+    assert_eq!(gone(&[claimed(0), claimed(1), claimed(2)]), ["t-2"]);
+}
+
+#[test]
 fn a_new_pod_counts_when_it_is_ready_and_is_told_from_the_others_before() {
     let resources = json!({});
     let target = Target {
@@ -75,6 +122,7 @@ fn a_new_pod_counts_when_it_is_ready_and_is_told_from_the_others_before() {
         max_unavailable: 1,
         template_hash: "new",
         resources: &resources,
+        has_claims: false,
         now: Timestamp::UNIX_EPOCH,
     };
     let pods = |is_ready| {
@@ -126,6 +174,7 @@ fn to<'a>(resources: &'a Value) -> Target<'a> {
         max_unavailable: 1,
         template_hash: "new",
         resources,
+        has_claims: false,
         now: Timestamp::UNIX_EPOCH,
     }
 }
@@ -263,6 +312,13 @@ fn a_node_without_room_is_waited_for_and_then_left() {
     assert_eq!(at("2026-11-30T11:59:59Z"), 0, "another clock");
     assert_eq!(at("2026-11-30T12:04:59Z"), 0);
     assert_eq!(at("2026-11-30T12:05:00Z"), 1);
+    // The only one stays: it serves.
+    let only = Target {
+        replicas: 1,
+        now: "2026-12-24T12:00:00Z".parse().unwrap(),
+        ..to(&wanted)
+    };
+    assert_eq!(plan(&only, &pods[..1]).steps, []);
 }
 
 #[test]
