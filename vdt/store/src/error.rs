@@ -130,6 +130,14 @@ pub enum StoreError {
         /// How often it was tried.
         attempts: u32,
     },
+    /// What a manifest names was not opened in time.
+    #[error(
+        "folders or secrets of {table} do not answer; it is tried again, see that their file systems are mounted and not failing"
+    )]
+    Slow {
+        /// `<catalog>/<schema>/<table>`.
+        table: String,
+    },
     /// The table is suspended.
     #[error(
         "{table} is suspended, it is served as it was committed; set spec.suspend to false to refresh it"
@@ -206,6 +214,7 @@ impl StoreError {
             Self::Json { .. } | Self::Log { .. } | Self::Rope { .. } => "StateCorrupt",
             Self::Layout { .. } => "LayoutFailed",
             Self::Contended { .. } => "Contended",
+            Self::Slow { .. } => "SourceUnreachable",
             Self::Suspended { .. } => "Suspended",
             Self::Source(error) => error.reason(),
             Self::Manifest(_) => "ManifestInvalid",

@@ -2,6 +2,7 @@
 //!
 //! It is what tells a log that lost a part from a table that has fewer files: readers take the schema from it, so that an empty commit reads well.
 
+use chrono::{DateTime, Utc};
 use deltalake::DeltaTableError;
 use object_store::{Error, ObjectStoreExt, path::Path};
 use serde::Deserialize;
@@ -42,7 +43,7 @@ impl TableLog {
 
     /// Fails where the checksum of its version, if there is one, says that `snapshot` lacks something.
     pub(super) async fn check(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
-        let Some(sums) = self.sums(snapshot.version).await? else {
+        let Some((sums, written)) = self.sums(snapshot.version).await? else {
             return Ok(());
         };
         let bytes = snapshot.files.iter().map(|file| file.size);
@@ -51,14 +52,21 @@ impl TableLog {
         if (files, bytes) == (sums.num_files, sums.table_size_bytes) {
             return Ok(());
         }
+        let commit = self.file(&format!("{:020}.json", snapshot.version));
+        let commit = self.objects().head(&commit).await;
+        // One that was there before its commit is of another version of that number, which somebody took away.
+        if commit.is_ok_and(|commit| written < commit.last_modified) {
+            tracing::debug!(table = %self.table, version = snapshot.version, "a checksum is older than its commit");
+            return Ok(());
+        }
         Err(self.log_failed(DeltaTableError::Generic(format!(
             "version {} has {files} files of {bytes} bytes, and by its checksum {} of {}",
             snapshot.version, sums.num_files, sums.table_size_bytes
         ))))
     }
 
-    /// None where there is no checksum, or one that says nothing.
-    async fn sums(&self, version: u64) -> Result<Option<Sums>, StoreError> {
+    /// What the checksum says, and when it was written. None where there is none, or one that says nothing.
+    async fn sums(&self, version: u64) -> Result<Option<(Sums, DateTime<Utc>)>, StoreError> {
         let path = self.checksum_of(version);
         let failed = |source| StoreError::object(&path, source);
         let found = match self.objects().get(&path).await {
@@ -68,7 +76,9 @@ impl TableLog {
         if found.meta.size > BYTES_MAX {
             return Ok(None);
         }
+        let written = found.meta.last_modified;
         let body = found.bytes().await.map_err(failed)?;
-        Ok(serde_json::from_slice(&body).ok())
+        let sums = serde_json::from_slice(&body).ok();
+        Ok(sums.map(|sums| (sums, written)))
     }
 }

@@ -41,7 +41,7 @@ const PIECE_BYTES: u64 = 256 * 1024;
 const READS_MAX: usize = 64;
 
 /// Those of all folders. The pool has 512 threads, which other work needs: on a file system that hangs each read keeps its own.
-static ALL_READS: Semaphore = Semaphore::const_new(256);
+static ALL_READS: Semaphore = Semaphore::const_new(384);
 
 const STORE: &str = "folder";
 
