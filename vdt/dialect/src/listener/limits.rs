@@ -19,8 +19,8 @@ pub struct Limits {
     /// Time in which a client that is owed bytes must take [`PROGRESS_BYTES`] of them. Default 30 s, about 2 kB/s: slower than any link that is
     /// worth serving, and short enough that readers who stopped do not pile up.
     pub progress_timeout: Duration,
-    /// Requests of one HTTP/2 connection at a time. Default 64: what browsers and proxies use; 4,096 connections of them are held by
-    /// `requests_in_flight`.
+    /// Requests of one HTTP/2 connection at a time. Default 64: what browsers and proxies use; what is read for 4,096 connections of
+    /// them is held by `requests_in_flight`, and answers that are not taken by `bytes_in_flight` and the clock of readers.
     pub streams: u32,
     /// Requests of the data surface at a time, 503 beyond. Default 2,048.
     pub requests_in_flight: usize,

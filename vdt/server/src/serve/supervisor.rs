@@ -50,6 +50,8 @@ const CLAIM_WAIT: Duration = Duration::from_secs(5);
 
 /// Time for folders and secrets of an edited manifest to be looked at, before others go on.
 const OPEN_WAIT: Duration = Duration::from_secs(5);
+/// The same while another one is waited for already.
+const OPEN_WAIT_NEXT: Duration = Duration::from_millis(100);
 
 /// Runs the tables of a pod.
 pub(super) struct Supervisor {
@@ -157,6 +159,7 @@ impl Supervisor {
         for running in &gone {
             running.stop.cancel();
             running.served.release();
+            self.opening.remove(&running.served.path);
         }
         // A claim under way may be answered yet: what is not among the tables is not shown whatever comes of it.
         let is_gone = |served: &Arc<Served>| {
@@ -197,6 +200,7 @@ impl Supervisor {
                 Some(_) if retained.contains_key(&path) => {}
                 Some(running) if running.declared.is_same(&one) => {
                     running.served.same(generation);
+                    self.opening.remove(&path);
                 }
                 Some(_) => {
                     if let Err(error) = self.replace(&path, one).await {
@@ -267,15 +271,24 @@ impl Supervisor {
                 tokio::spawn(async move { open_definition(&one, &ours).await })
             }
         };
-        match timeout(OPEN_WAIT, &mut task).await {
+        // Others may be on the same file system: one of them is waited for.
+        let is_held_up = self.opening.values().any(|(_, task)| !task.is_finished());
+        let wait = if is_held_up {
+            OPEN_WAIT_NEXT
+        } else {
+            OPEN_WAIT
+        };
+        match timeout(wait, &mut task).await {
             Ok(Ok(opened)) => opened,
-            Ok(Err(ended)) => Err(StoreError::Manifest(ended.to_string())),
+            Ok(Err(source)) => Err(StoreError::Task {
+                task: "opening of a table",
+                source,
+            }),
             Err(_) => {
                 self.opening.insert(path.to_owned(), (one.clone(), task));
-                Err(StoreError::Manifest(format!(
-                    "a folder or Secret that it names does not answer within {} s; it is tried again, see that its file system is mounted and not failing",
-                    OPEN_WAIT.as_secs()
-                )))
+                Err(StoreError::Slow {
+                    table: path.to_owned(),
+                })
             }
         }
     }
