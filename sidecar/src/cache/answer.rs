@@ -187,14 +187,14 @@ impl CacheStore {
             let mut is_joined = true;
             let follower = {
                 let mut registry = shared.flights.lock();
-                match registry.follow(key, None) {
+                match registry.follow(key) {
                     Some(follower) => Some(follower),
                     None => {
                         is_joined = false;
                         let target = Target::new(key, Class::Metadata, None, []);
                         let order = Order::of(shared, &named.location, Insert::Resident);
                         let fill = Fill::start(shared, &mut registry, order, [target].into());
-                        let follower = registry.follow(key, None);
+                        let follower = registry.follow(key);
                         let opening = fetch::open(fill, named.clone(), range.cloned());
                         shared.spawn(opening);
                         follower

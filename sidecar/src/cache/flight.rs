@@ -191,8 +191,11 @@ impl Follower {
                         return Some(Ok(part));
                     }
                 }
-                if let Some(Err(failure)) = &state.end {
-                    return Some(Err(failure.clone()));
+                match &state.end {
+                    Some(Err(failure)) => return Some(Err(failure.clone())),
+                    // It ends before what its reader expects of it: two objects may share an ETag.
+                    Some(Ok(())) => return Some(Err(given_up(&Path::default()))),
+                    None => {}
                 }
             }
             if let Err(failure) = self.changed().await {
@@ -327,12 +330,9 @@ impl Registry<'_> {
         self.0.contains_key(&key)
     }
 
-    /// Joins what is under way under this key. It has as many bytes as whoever joins expects, if that says so: two objects may share an ETag.
-    pub(super) fn follow(&self, key: Key, length: Option<u64>) -> Option<Follower> {
+    /// Joins what is under way under this key.
+    pub(super) fn follow(&self, key: Key) -> Option<Follower> {
         let (flight, interest) = self.0.get(&key)?;
-        if length.is_some_and(|length| length != flight.length) {
-            return None;
-        }
         // Whoever was first has said it.
         let _ = flight.asked.set(());
         Some(Follower::new(Arc::clone(flight), interest.want()))

@@ -118,7 +118,7 @@ impl Read {
         }
         let (fill, range, follower) = {
             let mut registry = shared.flights.lock();
-            if let Some(follower) = registry.follow(key, Some(length)) {
+            if let Some(follower) = registry.follow(key) {
                 if block >= self.begun.load(Relaxed) {
                     self.joined(class, key);
                 }
@@ -141,7 +141,7 @@ impl Read {
             let fill = Fill::start(shared, &mut registry, order, targets.collect());
             self.begun.store(blocks.end, Relaxed);
             let range = self.span(blocks.start).start..self.span(blocks.end - 1).end;
-            let Some(follower) = registry.follow(key, Some(length)) else {
+            let Some(follower) = registry.follow(key) else {
                 return Err(given_up(&object.location));
             };
             (fill, range, follower)
@@ -213,12 +213,12 @@ impl Read {
         }
         {
             let registry = shared.flights.lock();
-            if let Some(follower) = registry.follow(key, Some(object.size)) {
+            if let Some(follower) = registry.follow(key) {
                 self.joined(Class::Block, key);
                 return Some(Piece::Packed(follower, 0, object.meta()));
             }
             if let Some((pack, member)) = pack
-                && let Some(follower) = registry.follow(pack.key, None)
+                && let Some(follower) = registry.follow(pack.key)
             {
                 self.joined(Class::Pack, pack.key);
                 return Some(Piece::Packed(follower, member.offset, object.meta()));

@@ -172,11 +172,10 @@ impl Shared {
         let mut registry = self.flights.lock();
         let member = layout.find(context.at);
         let follow = |registry: &Registry<'_>, is_join| {
-            let own = registry.follow(key, Some(context.object.size));
-            let (follower, base, key, class) = match (own, member) {
+            let (follower, base, key, class) = match (registry.follow(key), member) {
                 (Some(follower), _) => (follower, 0, key, Class::Block),
                 (None, Some((pack, member))) => {
-                    let follower = registry.follow(pack.key, None)?;
+                    let follower = registry.follow(pack.key)?;
                     (follower, member.offset, pack.key, Class::Pack)
                 }
                 (None, None) => return None,

@@ -181,7 +181,9 @@ impl Stack {
 
     /// Waits until nothing is under way.
     pub(super) async fn settle(&self) {
+        let began = std::time::Instant::now();
         while self.cache.in_flight() > 0 {
+            assert!(began.elapsed().as_secs() < 60, "something stays under way");
             tokio::task::yield_now().await;
         }
     }

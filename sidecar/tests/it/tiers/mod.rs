@@ -8,12 +8,10 @@ mod injected;
 mod recovery;
 mod volumes;
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use bytes::Bytes;
-use vdt_sidecar::tiers::{
-    Class, DiskOptions, Entry, EntryMeta, Insert, Key, Tiers, TiersError, TiersOptions,
-};
+use vdt_sidecar::tiers::{Class, DiskOptions, Entry, EntryMeta, Insert, Key, Tiers, TiersOptions};
 
 const MIB: u64 = 1 << 20;
 
@@ -68,17 +66,9 @@ async fn open(dir: &Path, memory_bytes: u64, disk_bytes: u64) -> Tiers {
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_test_writer()
         .try_init();
-    let mut tries_left = 100;
-    loop {
-        tries_left -= 1;
-        match Tiers::open(options(dir, memory_bytes, disk_bytes)).await {
-            // One that was left because of its disk, and closed before this, goes on closing for a moment.
-            Err(TiersError::Locked { .. }) if tries_left > 0 => {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-            opened => return opened.expect("the tiers open"),
-        }
-    }
+    Tiers::open(options(dir, memory_bytes, disk_bytes))
+        .await
+        .expect("the tiers open")
 }
 
 /// Inserts a block.
