@@ -62,7 +62,8 @@ def test_three_refreshers_on_one_state_store(tmp_path, seaweed):
                     victim = choose.choice(servers)
                     others = [s for s in servers if s is not victim]
                     refreshes = [pool.submit(s.refresh) for s in others]
-                    time.sleep(choose.uniform(0, 0.05))
+                    pool.submit(victim.refresh)  # what comes of it is not known: it is killed somewhere in it
+                    time.sleep(choose.uniform(0, 0.3))
                     victim.kill()
                     for r in refreshes:
                         r.result(60)

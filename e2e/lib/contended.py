@@ -1,7 +1,7 @@
 """A plugin of pytest: which tests of a suite that failed beside other suites may be run once more by themselves (`e2e/all.sh`).
 
 Those that are marked `@pytest.mark.contended(reason=...)`, because they assert a time of seconds that other suites on the same cores stretch. What a
-client read is no matter of time: a test that has readers cannot be marked. Of the others at most two: three suites with two clusters on two cores now and
+client read is no matter of time: a test that has readers cannot be marked, and is run once more only where it waited in vain. Of the others at most two: three suites with two clusters on two cores now and
 then miss a deadline that nobody foresaw. Unexpected warnings of what runs for a test count as its failure (`lib/complaints.py`). What was repeated is said.
 """
 
@@ -50,7 +50,7 @@ class Failures:
             if warned:
                 self.may_be_repeated += sorted(warned - set(self.may_be_repeated))
                 self.unmarked += len(warned)
-            elif report.when == "call":
+            elif report.when == "call" and is_of_time(item, call):
                 self.may_be_repeated.append(item.nodeid)
                 self.unmarked += item.get_closest_marker("contended") is None
             else:
@@ -66,3 +66,9 @@ class Failures:
         if folder and exitstatus == pytest.ExitCode.TESTS_FAILED and self.may_be_repeated and not self.others and self.unmarked <= UNMARKED_MAX:
             Path(folder).mkdir(parents=True, exist_ok=True)
             (Path(folder) / FILE).write_text("".join(f"{name}\n" for name in self.may_be_repeated))
+
+
+def is_of_time(item: pytest.Item, call: pytest.CallInfo) -> bool:
+    """Whether a failure may come of a slow machine. What a client read does not."""
+    has_readers = READERS & set(getattr(item, "fixturenames", ()))
+    return not has_readers or call.excinfo is not None and call.excinfo.errisinstance(TimeoutError)

@@ -16,6 +16,8 @@ TESTS = {
         "from lib.complaints import fail\n\n@pytest.fixture\ndef logs(request):\n    yield\n"
         "    fail({'logs': ['2026-11-29T22:00:00Z  WARN a: b']}, {'logs': request.node.nodeid})\n\ndef test_warned(logs): pass"
     ),
+    "read": "@pytest.fixture\ndef readers(): pass\n\ndef test_read(readers): assert 'wrong' == 0",
+    "waited": "@pytest.fixture\ndef clients_image(): pass\n\ndef test_waited(clients_image): raise TimeoutError('not within 60 s')",
     "setup": "@pytest.mark.contended(reason='a second')\ndef test_setup(absent): pass",
 }
 
@@ -40,7 +42,11 @@ def test_what_complains_of_the_unexpected_is(pytester, monkeypatch):
     assert again(pytester, monkeypatch, "good", "warned") == ["test_some.py::test_warned"]
 
 
-@pytest.mark.parametrize("other", ["worse", "setup"])
+def test_of_reads_only_those_that_waited_in_vain_are(pytester, monkeypatch):
+    assert again(pytester, monkeypatch, "late", "waited") == ["test_some.py::test_late", "test_some.py::test_waited"]
+
+
+@pytest.mark.parametrize("other", ["worse", "setup", "read"])
 def test_nothing_is_where_something_else_failed_too(pytester, monkeypatch, other):
     assert again(pytester, monkeypatch, "late", other) == []
 
