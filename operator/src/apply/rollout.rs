@@ -140,17 +140,17 @@ pub(crate) fn plan(target: &Target<'_>, pods: &[PodView]) -> Plan {
         .filter(|pod| pod.ordinal < target.replicas)
         .collect();
     pods.sort_by_key(|pod| std::cmp::Reverse(pod.ordinal));
-    let stopper = stopper(target, &pods);
-    if stopper.is_some() {
+    let held_up = held_up(target, &pods);
+    if held_up.is_some() {
         pods.reverse();
     }
     let serving = pods
         .iter()
         .filter(|pod| pod.is_ready && !pod.is_terminating)
         .count();
-    // With one replica there is nothing to wait for: it is down while it is replaced.
-    let mut may_go =
-        (serving as u32).saturating_sub(target.replicas.saturating_sub(target.max_unavailable));
+    // With one replica there is nothing to wait for: it is down while it is replaced. Nor is there for pods that are held up until then.
+    let mut may_go = (serving as u32 + held_up.unwrap_or_default())
+        .saturating_sub(target.replicas.saturating_sub(target.max_unavailable));
     let wanted = amounts(target.resources);
     for pod in pods {
         let is_latest = pod.template_hash.as_deref() == Some(target.template_hash);
@@ -178,7 +178,7 @@ pub(crate) fn plan(target: &Target<'_>, pods: &[PodView]) -> Plan {
             });
             continue;
         }
-        if pod.is_ready && stopper != Some((pod.ordinal, true)) {
+        if pod.is_ready {
             if may_go == 0 {
                 continue;
             }
@@ -192,18 +192,17 @@ pub(crate) fn plan(target: &Target<'_>, pods: &[PodView]) -> Plan {
     plan
 }
 
-/// The lowest pod that lacks the claim which its StatefulSet gives each, and whether one above it is not there. The StatefulSet tries to give it one, in vain,
-/// and makes no pod above it before that is done (`slowStartBatch` in its controller): such pods go from the lowest on, and where one above is not there
-/// the lowest goes at once.
-fn stopper(target: &Target<'_>, pods: &[&PodView]) -> Option<(u32, bool)> {
+/// How many pods are not there because one below them lacks the claim that its StatefulSet gives each; `None` where none lacks it. The StatefulSet tries to
+/// give it one, in vain, and may make no pod above it before that is done (`slowStartBatch` in its controller): such pods go from the lowest on.
+fn held_up(target: &Target<'_>, pods: &[&PodView]) -> Option<u32> {
     let lacks_claim = |pod: &&&PodView| target.has_claims && !pod.has_claim;
     let lowest = pods
         .iter()
         .filter(lacks_claim)
         .map(|pod| pod.ordinal)
         .min()?;
-    let is_there = |ordinal| pods.iter().any(|pod| pod.ordinal == ordinal);
-    Some((lowest, !(lowest..target.replicas).all(is_there)))
+    let is_missing = |ordinal: &u32| pods.iter().all(|pod| pod.ordinal != *ordinal);
+    Some((lowest..target.replicas).filter(is_missing).count() as u32)
 }
 
 impl PodView {

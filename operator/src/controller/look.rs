@@ -55,8 +55,6 @@ pub(super) struct Acted {
     pub(super) waiting: Option<String>,
     pub(super) wait: Option<Duration>,
     pub(super) is_busy: bool,
-    /// Whether what is known of the table is older than what was acted upon: nothing was done.
-    pub(super) is_behind: bool,
 }
 
 impl Acted {
@@ -114,6 +112,18 @@ impl Look<'_> {
             let is_stalled = false;
             return Ok(Next { after, is_stalled });
         }
+        if self.is_behind() {
+            tracing::debug!(
+                namespace = self.namespace,
+                name = self.name,
+                "a newer generation was acted upon than is known"
+            );
+            let is_stalled = false;
+            return Ok(Next {
+                after: BEHIND,
+                is_stalled,
+            });
+        }
         let (table, mut acted) = match serde_json::from_value::<VirtualTable>(value) {
             Ok(table) => {
                 let acted = match validate::check(&table) {
@@ -131,18 +141,6 @@ impl Look<'_> {
                 (None, Acted::refused(refusal))
             }
         };
-        if acted.is_behind {
-            tracing::debug!(
-                namespace = self.namespace,
-                name = self.name,
-                "a newer generation was acted upon"
-            );
-            let is_stalled = false;
-            return Ok(Next {
-                after: BEHIND,
-                is_stalled,
-            });
-        }
         let spec = table
             .as_ref()
             .and_then(|table| table.spec.server.clone())
@@ -160,6 +158,18 @@ impl Look<'_> {
         }
         written.map_err(|error| LookError::Status(Box::new(error)))?;
         Ok(next)
+    }
+
+    /// Says whether what was applied last is of a newer generation than what is known, as far as the stores tell.
+    fn is_behind(&self) -> bool {
+        let kind = Kind::StatefulSet;
+        let set = self
+            .context
+            .watches
+            .child(kind, self.name, self.namespace)
+            .filter(|set| self.cluster().is_ours(kind, set));
+        let applied = set.and_then(|set| Rendered::of(&json!(set)));
+        is_newer(applied.as_ref(), self.object.metadata.generation)
     }
 
     pub(super) fn cluster(&self) -> Cluster<'_> {
@@ -228,10 +238,6 @@ impl Look<'_> {
             return Ok(()); // a validated table has one
         };
         let set = json!(self.stateful_set().await?);
-        if is_newer(Rendered::of(&set).as_ref(), table.metadata.generation) {
-            acted.is_behind = true;
-            return Ok(());
-        }
         let cluster = self.cluster();
         acted.refusal = validate::check_template(self.name, &set);
         if acted.refusal.is_some() {

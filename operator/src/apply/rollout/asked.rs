@@ -83,8 +83,9 @@ pub(super) fn need(pod: &PodView, wanted: &Amounts, target: &Target<'_>) -> Need
         Some(Pending::Deferred(since)) => {
             let waited = target.now.duration_since(since);
             let waited = Duration::try_from(waited).unwrap_or_default();
-            // The only pod serves with what it has, and another one may find no node.
-            match waited < DEFERRED_MAX || target.replicas == 1 {
+            // The only pod serves with what it has, if it does, and another one may find no node.
+            let is_needed = target.replicas == 1 && pod.is_ready;
+            match waited < DEFERRED_MAX || is_needed {
                 true => Need::Wait,
                 false => Need::NewPod,
             }

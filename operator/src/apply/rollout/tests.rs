@@ -102,6 +102,12 @@ fn pods_that_get_claims_go_from_the_lowest_on() {
     assert_eq!(gone(&[old(0), old(1)]), ["t-0"]);
     assert_eq!(gone(&[new(0, true), old(1)]), ["t-1"]);
     assert_eq!(
+        gone(&[new(0, false), old(1)]),
+        [""; 0],
+        "nobody else serves"
+    );
+    assert_eq!(gone(&[old(1)]), [""; 0], "nobody else serves");
+    assert_eq!(
         gone(&[new(0, true), old(2)]),
         [""; 0],
         "t-1 comes by itself"
@@ -319,6 +325,8 @@ fn a_node_without_room_is_waited_for_and_then_left() {
         ..to(&wanted)
     };
     assert_eq!(plan(&only, &pods[..1]).steps, []);
+    pods[0].is_ready = false;
+    assert_eq!(plan(&only, &pods[..1]).steps.len(), 1);
 }
 
 #[test]

@@ -51,7 +51,7 @@ const CLAIM_WAIT: Duration = Duration::from_secs(5);
 /// Time for folders and secrets of an edited manifest to be looked at, before others go on.
 const OPEN_WAIT: Duration = Duration::from_secs(5);
 /// The same while another one is waited for already.
-const OPEN_WAIT_NEXT: Duration = Duration::from_millis(100);
+const OPEN_WAIT_NEXT: Duration = Duration::from_millis(500);
 
 /// Runs the tables of a pod.
 pub(super) struct Supervisor {

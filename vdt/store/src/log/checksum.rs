@@ -4,7 +4,7 @@
 
 use chrono::{DateTime, Utc};
 use deltalake::DeltaTableError;
-use object_store::{Error, ObjectStoreExt, path::Path};
+use object_store::{Error, ObjectMeta, ObjectStoreExt, path::Path};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -55,8 +55,9 @@ impl TableLog {
         let commit = self.file(&format!("{:020}.json", snapshot.version));
         let commit = self.objects().head(&commit).await;
         // One that was there before its commit is of another version of that number, which somebody took away.
-        if commit.is_ok_and(|commit| written < commit.last_modified) {
-            tracing::debug!(table = %self.table, version = snapshot.version, "a checksum is older than its commit");
+        let is_others = |commit: ObjectMeta| commit.size > 0 && written < commit.last_modified;
+        if commit.is_ok_and(is_others) {
+            tracing::warn!(table = %self.table, version = snapshot.version, "a checksum is older than its commit and says otherwise; it is not believed");
             return Ok(());
         }
         Err(self.log_failed(DeltaTableError::Generic(format!(
