@@ -11,6 +11,7 @@ EXPECTED = [
     Expected("", "(trying again|the lease).*(because it is being terminated|namespaces .* not found)", "the namespace of the test before is still on its way out"),
     Expected("", "trying again.*(metadata.uid: Invalid value|Operation cannot be fulfilled|the object has been modified)", "changed or made anew since it was read: it is tried again"),
     Expected("", f"({LEASE}).*(is forbidden|Unauthorized)", "a release is uninstalled: its rights and its account go before its pods have ended"),
+    Expected("", "(a watch failed and is begun again|watch initlist error).*forbidden", "a release is made or changed: its rights count a moment after its pods have begun"),
     Expected("", "a watch failed and is begun again.*too old resource version", "the API server remembers so many events, and the last one that a watch has seen is no longer among them"),
     Expected("", r"storage is \(re\)initializing", "the definition has just been made or changed"),
     Expected("", "changed manifests are not used.*No such file|certificate is of no use.*there is no file", "a pod's volumes go before it, and a Secret may come after it"),
