@@ -91,6 +91,11 @@ fn children(objects: Vec<(Kind, &str, Value)>) -> Children {
     }
 }
 
+fn a_certificate() -> Children {
+    let spec = json!({"spec": {}});
+    children(vec![(Kind::Certificate, "manuals-tls", spec)])
+}
+
 #[tokio::test]
 async fn a_certificate_of_somebody_else_is_neither_written_nor_deleted() {
     let theirs = json!({"apiVersion": "cert-manager.io/v1", "kind": "Certificate",
@@ -98,11 +103,7 @@ async fn a_certificate_of_somebody_else_is_neither_written_nor_deleted() {
     let (client, calls) = fake_api(move |_, _| (200, theirs.clone()));
     let watches = Watches::of(Vec::new());
     let cluster = cluster(&client, &watches);
-    let wanted = children(vec![(
-        Kind::Certificate,
-        "manuals-tls",
-        json!({"spec": {}}),
-    )]);
+    let wanted = a_certificate();
     let key = (Kind::Certificate, "manuals-tls".to_owned());
     let mut sent = Sent::from([(key, Version::default())]);
     let refusal = cluster
@@ -139,11 +140,7 @@ async fn a_certificate_is_not_made_where_it_would_overwrite_a_secret_of_somebody
         });
         let watches = Watches::of(Vec::new());
         let cluster = cluster(&client, &watches);
-        let wanted = children(vec![(
-            Kind::Certificate,
-            "manuals-tls",
-            json!({"spec": {}}),
-        )]);
+        let wanted = a_certificate();
         let applied = cluster.apply(&wanted, &mut Sent::new()).await.unwrap();
         let reason = applied.err().map(|refusal| refusal.reason);
         assert_eq!(reason, (!is_made).then_some(NAME_TAKEN), "{annotations}");

@@ -1,6 +1,9 @@
 //! The stages of a look in their order, from the object as it is stored to what was done about it. What fails ends the look's acting, not the look: the
 //! status is written in any case, and says what failed beside what was found out before.
 
+#[cfg(test)]
+mod tests;
+
 use std::{sync::OnceLock, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
@@ -373,64 +376,5 @@ impl Look<'_> {
             self.publish(EventType::Warning, "NodeLost", note).await;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_older_than_what_was_applied_is_known_by_its_generation() {
-        let applied = |generations: &str| {
-            let text = format!(
-                r#"{{"inputs": "", "generations": {generations}, "operator": "", "template": {{}}, "claims": []}}"#
-            );
-            serde_json::from_str::<Rendered>(&text).unwrap()
-        };
-        for (generations, known, expected) in [
-            ("[6]", Some(5), true),
-            ("[6]", Some(6), false),
-            ("[6]", Some(7), false),
-            ("[]", Some(5), false),
-            ("[6]", None, false),
-        ] {
-            let applied = applied(generations);
-            assert_eq!(is_newer(Some(&applied), known), expected);
-        }
-        assert!(!is_newer(None, Some(5)));
-    }
-
-    #[test]
-    fn what_was_neither_acted_upon_nor_refused_is_not_observed() {
-        let refusal = || {
-            Some(Refusal {
-                reason: reason::INVALID_SPEC,
-                message: String::new(),
-            })
-        };
-        for (held, refusal, failure, is_complete) in [
-            (None, None, None, true),
-            (None, refusal(), None, true),
-            (None, None, Some(LookError::Slow), false),
-            (Some(Held::Suspended), None, None, true),
-            (Some(Held::Suspended), None, Some(LookError::Slow), false),
-            (Some(Held::Paused), None, None, false),
-            (Some(Held::Paused), refusal(), None, true),
-        ] {
-            let acted = Acted {
-                refusal,
-                failure,
-                ..Acted::default()
-            };
-            assert_eq!(acted.is_complete(held), is_complete, "{held:?}");
-        }
-        let mut acted = Acted::default();
-        acted.wait_for(&[("Service", "manuals".to_owned())]);
-        assert!(!acted.is_complete(None));
-        assert_eq!(
-            acted.waiting.as_deref(),
-            Some("Service manuals is being deleted")
-        );
     }
 }

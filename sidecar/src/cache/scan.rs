@@ -131,10 +131,11 @@ impl Scans {
 
 impl Track {
     fn note(&mut self, body: &Range<u64>, at: u64, file_bytes: u64, scans: &Scans) -> Seen {
-        if self.read.elapsed() > FOLLOWED_TIME {
+        let now = Instant::now();
+        if now - self.read > FOLLOWED_TIME {
             self.followed = 0;
         }
-        self.read = Instant::now();
+        self.read = now;
         if !self.bodies.iter().any(|(known, _)| known == body) {
             self.begin(body);
         }

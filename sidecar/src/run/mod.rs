@@ -26,7 +26,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use vdt_crds::VirtualTable;
-use vdt_dialect::{DrainReport, HttpMetrics, Limits, ServeOptions, admin::Gate};
+use vdt_dialect::{DrainReport, HttpMetrics, ServeOptions, admin::Gate};
 use vdt_rope::{Drift, RopeStoreOptions};
 
 use crate::{
@@ -149,14 +149,10 @@ impl<'a> FrontDoor<'a> {
 
     fn serve_admin(&mut self, listener: TcpListener) {
         let gate = self.gate.clone();
-        let options = ServeOptions {
-            limits: Limits::of_admin(),
-            ..ServeOptions::default()
-        };
         self.listeners.push(tokio::spawn(vdt_dialect::serve_with(
             listener,
             gate.protect(admin::router(Arc::clone(&self.admin))),
-            options,
+            ServeOptions::of_admin(),
             self.stop.clone().cancelled_owned(),
             self.drain(),
         )));

@@ -25,7 +25,7 @@ const ASKING: &str = "asking";
 /// Last word of the annotation of what the API server does not do in place.
 const REFUSED: &str = "refused";
 
-/// How long a node may have no room for a resize before the pod goes where there is some. The VerticalPodAutoscaler waits as long.
+/// How long a node may have no room for a resize before the pod goes where there is some: long enough for others to leave it.
 const DEFERRED_MAX: Duration = Duration::from_secs(300);
 
 /// What a pod of the right template needs to have the CPU and memory that are wanted.

@@ -26,10 +26,7 @@ fn replaced(replicas: u32, max_unavailable: u32, pods: &[PodView]) -> Vec<String
     let target = Target {
         replicas,
         max_unavailable,
-        template_hash: "new",
-        resources: &resources,
-        has_claims: false,
-        now: Timestamp::UNIX_EPOCH,
+        ..to(&resources)
     };
     plan(&target, pods)
         .steps
@@ -73,12 +70,8 @@ fn one_pod_goes_at_a_time_the_highest_first() {
 fn pods_that_get_claims_go_from_the_lowest_on() {
     let resources = json!({});
     let target = Target {
-        replicas: 3,
-        max_unavailable: 1,
-        template_hash: "new",
-        resources: &resources,
         has_claims: true,
-        now: Timestamp::UNIX_EPOCH,
+        ..to(&resources)
     };
     let new = |ordinal, is_ready| PodView {
         has_claim: true,
@@ -123,14 +116,7 @@ fn pods_that_get_claims_go_from_the_lowest_on() {
 #[test]
 fn a_new_pod_counts_when_it_is_ready_and_is_told_from_the_others_before() {
     let resources = json!({});
-    let target = Target {
-        replicas: 3,
-        max_unavailable: 1,
-        template_hash: "new",
-        resources: &resources,
-        has_claims: false,
-        now: Timestamp::UNIX_EPOCH,
-    };
+    let target = to(&resources);
     let pods = |is_ready| {
         [
             pod(0, "old", true),

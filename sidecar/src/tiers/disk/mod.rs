@@ -260,12 +260,11 @@ impl Disk {
         };
         let bytes = job.disk_bytes();
         let is_candidate = how == Insert::Candidate;
-        let disk_bytes = opened.geometry.bytes();
-        let is_known = || {
-            let doorkeeper = &self.inner.doorkeeper;
-            doorkeeper.knows(key.hash64(), bytes, disk_bytes)
-        };
-        if is_candidate && !opened.has_room() && !is_known() {
+        let (doorkeeper, disk) = (&self.inner.doorkeeper, opened.geometry);
+        if is_candidate
+            && !opened.has_room()
+            && !doorkeeper.knows(key.hash64(), bytes, disk.bytes())
+        {
             self.inner.counters.rejected_writes.fetch_add(1, Relaxed);
         } else if is_candidate && self.inner.memory.passes(key)
             || self.inner.queue.push(job).is_err()

@@ -63,6 +63,16 @@ pub struct ServeOptions {
     pub workers: Option<Workers>,
 }
 
+impl ServeOptions {
+    /// Plain HTTP with the limits of an admin listener ([`Limits::of_admin`]).
+    pub fn of_admin() -> Self {
+        Self {
+            limits: Limits::of_admin(),
+            ..Self::default()
+        }
+    }
+}
+
 /// How the connections ended that were open at shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DrainReport {

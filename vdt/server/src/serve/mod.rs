@@ -32,7 +32,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
-use vdt_dialect::{DrainReport, HttpMetrics, Limits, ServeOptions, admin::Gate};
+use vdt_dialect::{DrainReport, HttpMetrics, ServeOptions, admin::Gate};
 use vdt_rope::{Drift, RopeStoreOptions};
 use vdt_sidecar::{
     exit::{BadInput, Cut},
@@ -149,14 +149,10 @@ impl Serving {
         gate: Gate,
         router: axum::Router,
     ) {
-        let options = ServeOptions {
-            limits: Limits::of_admin(),
-            ..ServeOptions::default()
-        };
         self.listeners.push(tokio::spawn(vdt_dialect::serve_with(
             listener,
             gate.protect(router),
-            options,
+            ServeOptions::of_admin(),
             self.stop.clone().cancelled_owned(),
             drain(args),
         )));
