@@ -33,12 +33,39 @@ const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(15);
 /// 1,000 keys of 1,024 bytes, each byte percent-encoded, with their elements, four times over.
 const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Tries after the first, the pause before the second try, and the longest pause.
-const RETRIES: (usize, Duration, Duration) =
-    (4, Duration::from_millis(200), Duration::from_secs(5));
+/// The pause before the second try, and the longest one.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
-/// No retry starts later than this after the first try: a host that swallows connections is told of within half a minute.
-const RETRY_WINDOW: Duration = Duration::from_secs(15);
+/// How long one page of a listing is worth asking for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// Nothing has come yet: what is wrong, such as a host that swallows connections, is told within half a minute.
+    First,
+    /// Pages have come, maybe hundreds of thousands of keys, and would be lost: the service and the credentials were right a moment ago.
+    Midway,
+}
+
+impl Patience {
+    /// Tries after the first. Midway the window ends them.
+    const fn retries(self) -> usize {
+        match self {
+            Self::First => 4,
+            Self::Midway => 40,
+        }
+    }
+
+    /// No retry starts later than this after the first try.
+    const fn window(self) -> Duration {
+        match self {
+            Self::First => Duration::from_secs(15),
+            Self::Midway => Duration::from_secs(120),
+        }
+    }
+
+    fn bears(self, failure: &Failure) -> bool {
+        failure.is_retryable() || self == Self::Midway && failure.is_of_credentials()
+    }
+}
 
 /// RFC 3986 unreserved characters stay as they are: the signature wants the rest encoded.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC
@@ -75,18 +102,21 @@ impl Client {
     }
 
     /// Gets one page; `query` is sent in the order given.
-    pub(super) async fn page(&self, query: &[(&str, &str)]) -> Result<RawPage, SourceError> {
-        let (retries, first_pause, longest_pause) = RETRIES;
+    pub(super) async fn page(
+        &self,
+        query: &[(&str, &str)],
+        patience: Patience,
+    ) -> Result<RawPage, SourceError> {
         let pauses = ExponentialBuilder::new()
             .with_jitter()
-            .with_max_times(retries)
-            .with_min_delay(first_pause)
-            .with_max_delay(longest_pause);
+            .with_max_times(patience.retries())
+            .with_min_delay(PAUSES.0)
+            .with_max_delay(PAUSES.1);
         let url = self.url(query);
         let started = Instant::now();
         (|| self.try_page(&url))
             .retry(pauses)
-            .when(|failure| failure.is_retryable() && started.elapsed() < RETRY_WINDOW)
+            .when(|failure| patience.bears(failure) && started.elapsed() < patience.window())
             .notify(|failure, pause| tracing::debug!(%url, %failure, ?pause, "listing request is retried"))
             .await
             .map_err(|failure| failure.into_error(&self.settings))
@@ -115,6 +145,7 @@ impl Client {
             .map_err(|error: http::uri::InvalidUri| Failure::Answer(error.to_string()))?;
         if let Some(credential) = credential {
             AwsAuthorizer::new(&credential, "s3", &self.settings.region)
+                .with_request_payer(self.settings.request_payer)
                 .authorize(&mut request, None);
         }
         let response = self

@@ -87,7 +87,7 @@ impl Failure {
     pub(super) fn is_retryable(&self) -> bool {
         match self {
             Self::Transport(error) => {
-                tls_problem(error).is_none()
+                tls_problem(error).is_none_or(|problem| is_cut(&problem))
                     && match error.kind() {
                         HttpErrorKind::Connect
                         | HttpErrorKind::Request
@@ -100,7 +100,7 @@ impl Failure {
             }
             Self::NoCredentials(_) | Self::Answer(_) => false,
             Self::Status { status, code, .. } => {
-                status.is_server_error()
+                (status.is_server_error() && *status != StatusCode::NOT_IMPLEMENTED)
                     || *status == StatusCode::TOO_MANY_REQUESTS
                     || *status == StatusCode::REQUEST_TIMEOUT
                     || matches!(
@@ -108,6 +108,15 @@ impl Failure {
                         "SlowDown" | "InternalError" | "RequestTimeout" | "ServiceUnavailable"
                     )
             }
+        }
+    }
+
+    /// True if it is the caller who is not known, which other credentials would mend: they are read anew for each try.
+    pub(super) fn is_of_credentials(&self) -> bool {
+        match self {
+            Self::NoCredentials(_) => true,
+            Self::Status { code, .. } => code != CLOCK && REJECTED.contains(&code.as_str()),
+            Self::Transport(_) | Self::Answer(_) => false,
         }
     }
 
@@ -259,11 +268,17 @@ fn refused(
 fn tls_problem(error: &HttpError) -> Option<String> {
     let problem = innermost(error);
     let lower = problem.to_lowercase();
-    // The TLS library's types are not ours to see through the transport, its words are.
-    ["certificate", "tls", "ssl", "corrupt message", "handshake"]
+    // The TLS library's types are not ours to see through the transport, its words are. A connection that ends without the word by which
+    // TLS ends one was well until then.
+    let is_tls = ["certificate", "tls", "ssl", "corrupt message", "handshake"]
         .iter()
-        .any(|word| lower.contains(word))
-        .then_some(problem)
+        .any(|word| lower.contains(word));
+    (is_tls && !lower.contains("close_notify")).then_some(problem)
+}
+
+/// Whether TLS was not refused but cut off: by a service that is starting or overloaded, or by one that does not speak it.
+fn is_cut(problem: &str) -> bool {
+    problem.to_lowercase().contains("eof")
 }
 
 /// The last and most telling message of a chain.

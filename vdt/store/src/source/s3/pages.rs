@@ -4,11 +4,11 @@
 //! of a directory tree. A token that cannot be sent back as it came is never sent; a page that ends elsewhere has another one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Semaphore;
 
-use super::client::Client;
+use super::client::{Client, Patience};
 use super::encoding::{KeyEncoding, PROBE};
 use super::xml::{Page, RawPage};
 use crate::source::SourceError;
@@ -32,6 +32,8 @@ pub(super) struct Requests {
     is_versioned: bool,
     slots: Semaphore,
     sent: AtomicU64,
+    /// A page has come.
+    is_midway: AtomicBool,
 }
 
 impl Requests {
@@ -41,6 +43,7 @@ impl Requests {
             is_versioned,
             slots: Semaphore::new(REQUESTS_MAX),
             sent: AtomicU64::new(0),
+            is_midway: AtomicBool::new(false),
         }
     }
 
@@ -55,7 +58,13 @@ impl Requests {
         }
         // It is never closed.
         let _slot = self.slots.acquire().await;
-        self.client.page(query).await
+        let patience = match self.is_midway.load(Ordering::Relaxed) {
+            true => Patience::Midway,
+            false => Patience::First,
+        };
+        let page = self.client.page(query, patience).await?;
+        self.is_midway.store(true, Ordering::Relaxed);
+        Ok(page)
     }
 
     /// An answer that is no listing.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::{BackoffConfig, Certificate, ClientOptions, RetryConfig};
+use object_store::{BackoffConfig, Certificate, ClientConfigKey, ClientOptions, RetryConfig};
 use url::Url;
 use vdt_crds::S3Bucket;
 
@@ -19,6 +19,13 @@ use crate::source::{SourceEnv, SourceError};
 
 /// A connection that takes longer is a dead host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A proxy that the environment names for S3 alone (`AWS_PROXY_URL`); those for all requests are known to the transport.
+const PROXY: [ClientConfigKey; 3] = [
+    ClientConfigKey::ProxyUrl,
+    ClientConfigKey::ProxyCaCertificate,
+    ClientConfigKey::ProxyExcludes,
+];
 
 /// Region to sign for where nobody names one; services other than AWS take any.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -41,6 +48,8 @@ pub(super) struct Settings {
     pub(super) service: String,
     /// True where requests are not signed.
     pub(super) anonymous: bool,
+    /// True where the caller pays for requests and bytes (`AWS_REQUEST_PAYER`).
+    pub(super) request_payer: bool,
     /// Remedy when credentials are refused: it differs with where they come from.
     pub(super) remedy: &'static str,
     builder: AmazonS3Builder,
@@ -81,7 +90,12 @@ impl Settings {
             .or_else(|| value(AmazonS3ConfigKey::DefaultRegion))
             .unwrap_or_else(|| DEFAULT_REGION.to_owned());
         let place = Place::new(name, spec, endpoint.as_deref(), &region)?;
-        let options = client_options(name, spec, env, place.bucket_url.starts_with("http://"))?;
+        let mut options = client_options(name, spec, env, place.bucket_url.starts_with("http://"))?;
+        for key in PROXY {
+            if let Some(value) = value(AmazonS3ConfigKey::Client(key)) {
+                options = options.with_config(key, value);
+            }
+        }
 
         let mut builder = ambient
             .with_bucket_name(&spec.bucket)
@@ -116,9 +130,12 @@ impl Settings {
             builder = builder.with_skip_signature(true);
             remedy = "the bucket is not public: set s3.credentials instead of s3.anonymous";
         }
-        let anonymous = builder
-            .get_config_value(&AmazonS3ConfigKey::SkipSignature)
-            .is_some_and(|value| value.parse().unwrap_or(false));
+        let is_set = |key| {
+            let value = builder.get_config_value(&key);
+            value.is_some_and(|value| is_yes(&value))
+        };
+        let anonymous = is_set(AmazonS3ConfigKey::SkipSignature);
+        let request_payer = is_set(AmazonS3ConfigKey::RequestPayer);
         Ok(Self {
             name: Arc::clone(name),
             bucket: spec.bucket.clone(),
@@ -126,6 +143,7 @@ impl Settings {
             bucket_url: place.bucket_url,
             service: place.service,
             anonymous,
+            request_payer,
             remedy,
             builder,
             options,
@@ -158,6 +176,13 @@ impl Settings {
             problem: format!("no usable client: {error}"),
         }
     }
+}
+
+/// What `object_store` takes for true.
+fn is_yes(value: &str) -> bool {
+    ["1", "true", "on", "yes", "y"]
+        .iter()
+        .any(|yes| value.eq_ignore_ascii_case(yes))
 }
 
 /// Endpoint and bucket put together.

@@ -335,6 +335,35 @@ async fn a_service_that_is_busy_or_breaks_off_is_asked_again() {
     }
 }
 
+/// Credentials that rotate while a large bucket is listed, and a service that is away for longer than its first answer is waited for.
+#[tokio::test]
+async fn what_has_come_of_a_listing_is_worth_more_tries() {
+    for (fault, times) in [
+        (Answer::error(403, "InvalidAccessKeyId", "rotated"), 1),
+        (Answer::error(400, "ExpiredToken", "rotated"), 1),
+        (Answer::error(503, "ServiceUnavailable", "moving"), 5),
+    ] {
+        let lister = Lister::new((0..1_500).map(|n| format!("{n:05}")));
+        let (left, told) = (AtomicUsize::new(times), fault.clone());
+        let server = Server::start(move |request| {
+            let is_second = !request.query("continuation-token").is_empty();
+            let is_due = || {
+                let less = |left: usize| left.checked_sub(1);
+                left.try_update(Ordering::SeqCst, Ordering::SeqCst, less)
+                    .is_ok()
+            };
+            match is_second && is_due() {
+                true => told.clone(),
+                false => lister.answer(request),
+            }
+        })
+        .await;
+        let listing = list(&bucket(&server.url, "")).await;
+        assert_eq!(listing.entries.len(), 1_500, "{fault:?}");
+        assert_eq!(server.seen().len(), 3 + times, "{fault:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_listing_that_fails_on_its_way_is_an_error() {
     let lister = Lister::new((0..5_000).map(|n| format!("{n:05}")));
