@@ -4,6 +4,7 @@ use std::{io, path::PathBuf};
 
 use object_store::path::Path;
 use vdt_rope::stored::StoredError;
+use vdt_table::RowsError;
 
 use crate::source::{REJECTED, SourceError};
 
@@ -104,6 +105,17 @@ pub enum StoreError {
         /// Why.
         source: Box<deltalake::DeltaTableError>,
     },
+    /// A table's log is gone, although that of the table without `data`, which is written after it, is there.
+    #[error(
+        "the delta log of {table} is missing, and that of {meta} is there; restore it from a backup, or give another --state, where the table \
+         begins anew"
+    )]
+    LogMissing {
+        /// `<catalog>/<schema>/<table>`.
+        table: String,
+        /// The same with `_meta`.
+        meta: String,
+    },
     /// A stored rope cannot be read.
     #[error("rope {path} cannot be read; if it is damaged, restore it from a backup")]
     Rope {
@@ -128,7 +140,7 @@ pub enum StoreError {
         /// `<catalog>/<schema>/<table>`.
         table: String,
         /// How often it was tried.
-        attempts: u32,
+        attempts: usize,
     },
     /// What a manifest names was not opened in time.
     #[error(
@@ -211,7 +223,9 @@ impl StoreError {
             Self::State { source, .. } => refusal(source).unwrap_or("StateUnavailable"),
             Self::Unconditional { .. } | Self::Directory { .. } => "StateUnavailable",
             Self::Rope { source, .. } if is_newer(source.as_ref()) => "StateNewer",
-            Self::Json { .. } | Self::Log { .. } | Self::Rope { .. } => "StateCorrupt",
+            Self::Json { .. } | Self::Log { .. } | Self::LogMissing { .. } | Self::Rope { .. } => {
+                "StateCorrupt"
+            }
             Self::Layout { .. } => "LayoutFailed",
             Self::Contended { .. } => "Contended",
             Self::Slow { .. } => "SourceUnreachable",
@@ -263,17 +277,29 @@ fn refusal(error: &object_store::Error) -> Option<&'static str> {
     }
 }
 
-/// Whether a newer version wrote what a rope cannot be read of.
+/// Whether a newer version wrote what a rope cannot be read of: itself, or the rows in it.
 pub(crate) fn is_newer(error: &(dyn std::error::Error + 'static)) -> bool {
-    matches!(
-        error.downcast_ref::<StoredError>(),
-        Some(StoredError::Version { .. })
-    )
+    let stored = error.downcast_ref::<StoredError>();
+    let rows = error.downcast_ref::<RowsError>();
+    stored.is_some_and(StoredError::is_newer) || rows.is_some_and(RowsError::is_newer)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rope_of_a_later_vdt_is_not_damaged_and_one_of_an_earlier_is_not_newer() {
+        let reason = |source: Box<dyn std::error::Error + Send + Sync>| {
+            let path = "t/r.rope".to_owned();
+            StoreError::Rope { path, source }.reason()
+        };
+        for (found, expected) in [(255, "StateNewer"), (0, "StateCorrupt")] {
+            assert_eq!(reason(Box::new(StoredError::Version { found })), expected);
+            assert_eq!(reason(Box::new(RowsError::Version { found })), expected);
+        }
+        assert_eq!(reason("it is missing".into()), "StateCorrupt");
+    }
 
     #[test]
     fn a_folder_may_be_given_by_another_path() {

@@ -25,6 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::{FutureExt, future};
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -43,7 +44,9 @@ use crate::{
 };
 
 /// Commits lost in a row before a refresh gives up until its next turn.
-const ATTEMPTS: u32 = 16;
+const ATTEMPTS: usize = 16;
+/// The pause after a first lost commit, and the longest one: who lists as fast as the others would go on meeting them.
+const LOST_PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(2));
 /// The first version waits for artifacts that are just being written, if that takes no longer than this.
 const FIRST_VERSION_WAIT: Duration = Duration::from_secs(10);
 
@@ -123,8 +126,17 @@ impl TableRefresh {
             .claim(self.log.table(), &self.definition.owner)
             .await?;
         let mut waited = false;
-        for _ in 0..ATTEMPTS {
+        let pauses = ExponentialBuilder::new()
+            .with_jitter()
+            .with_max_times(ATTEMPTS - 1)
+            .with_min_delay(LOST_PAUSES.0)
+            .with_max_delay(LOST_PAUSES.1);
+        let mut pauses = pauses.build();
+        loop {
             let snapshot = self.log.snapshot().await?;
+            if snapshot.is_none() {
+                self.refuse_remains().await?;
+            }
             if let Some(report) = self.superseded(snapshot.as_ref()) {
                 return Ok(report);
             }
@@ -147,11 +159,16 @@ impl TableRefresh {
                     ..done
                 });
             }
+            match pauses.next() {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => {
+                    return Err(StoreError::Contended {
+                        table: self.log.table().to_string(),
+                        attempts: ATTEMPTS,
+                    });
+                }
+            }
         }
-        Err(StoreError::Contended {
-            table: self.log.table().to_string(),
-            attempts: ATTEMPTS,
-        })
     }
 
     /// The part of [`TableRefresh::run`] after the listing: one attempt, with the listings of the definition's sources in
@@ -174,6 +191,19 @@ impl TableRefresh {
         self.meta_log.checkpoint_when_due().await?;
         self.log.checkpoint_when_due().await?;
         Ok(Some(done))
+    }
+
+    /// A table begins once: where its twin has versions it has lost its own, and its artifacts would get other ids.
+    async fn refuse_remains(&self) -> Result<(), StoreError> {
+        let meta = self.meta_log.files().await?;
+        // Somebody else may have begun it since it was looked for.
+        if meta.newest.is_none() || self.log.files().await?.newest.is_some() {
+            return Ok(());
+        }
+        Err(StoreError::LogMissing {
+            table: self.log.table().to_string(),
+            meta: self.meta_log.table().to_string(),
+        })
     }
 
     /// Whether the first version should wait a moment: something is just being written.

@@ -88,11 +88,6 @@ async fn is_lost(state: &StateStore, log: &TableLog, file: AddedFile) -> Result<
     match read_rope(state, log, name, |_, _| Ok(())).await {
         Ok(()) => Ok(false),
         Err(StoreError::Rope { source, .. }) if !is_newer(source.as_ref()) => Ok(true),
-        Err(StoreError::State { source, .. })
-            if matches!(*source, object_store::Error::NotFound { .. }) =>
-        {
-            Ok(true)
-        }
         Err(error) => Err(error),
     }
 }
@@ -107,7 +102,14 @@ async fn read_rope<T: Send + 'static>(
     decode: impl FnOnce(Rope, Bytes) -> Result<T, Boxed> + Send + 'static,
 ) -> Result<T, StoreError> {
     let path = log.table().clone().join(name.rope_file());
-    let failed = |source| StoreError::object(&path, source);
+    // A commit names it, and comes after it: what is not there is lost.
+    let failed = |error| match error {
+        object_store::Error::NotFound { .. } => StoreError::Rope {
+            path: path.to_string(),
+            source: "it is missing".into(),
+        },
+        error => StoreError::object(&path, error),
+    };
     let stored = state.objects().get(&path).await.map_err(failed)?;
     let stored = stored.bytes().await.map_err(failed)?;
     let decoded = tokio::task::spawn_blocking(move || {

@@ -1,9 +1,10 @@
 //! When a table is refreshed: on a timer, on request, and when a read met a changed source. One task a table.
 //!
-//! Requests that arrive while a refresh runs share the next one. A listing costs money, so the timer leaves at least ten
-//! times the last listing's time between two; requests do not wait for it. Changed sources ask for a refresh a second after the last one,
-//! or as the timer would where the last one that they asked for changed nothing. A refresh that failed, or that could not list a source, is
-//! tried again with growing pauses. A suspended table is not refreshed at all. Shutdown ends the task between two steps; what is committed is whole.
+//! Requests that arrive while a refresh runs share the next one. A look at the sources costs money, and so does one at the rows that are
+//! known, so the timer leaves at least ten times the time of both between two, and so do changed sources; requests do not wait for it. Changed sources ask for a refresh a
+//! second after the last one, or as the timer would where the last one that they asked for changed nothing. Artifacts that settle are looked
+//! at sooner than the timer would, a few times in a row. A refresh that failed, or that could not list a source, is tried again with
+//! growing pauses. A suspended table is not refreshed at all. Shutdown ends the task between two steps; what is committed is whole.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -24,8 +25,11 @@ use crate::{
 const QUEUE: usize = 256;
 /// Least time between refreshes that changed sources ask for.
 const DRIFT_GAP: Duration = Duration::from_secs(1);
-/// Multiple of the last listing's time that the timer leaves between two listings.
-const LISTING_COST: u32 = 10;
+/// Refreshes in a row that found artifacts not settled, after which those that settle no longer ask for one. A source that is written all the time never
+/// ends to settle: it is listed in its interval. Without one, whatever a request met has settled by then, unless it was written again.
+const SETTLES_MAX: u32 = 3;
+/// Multiple of the last look's time that the timer leaves between two.
+const LOOK_COST: u32 = 10;
 /// Longest wait after a failure; it doubles from a second up to here, or to the interval if that is longer. Without an interval also the
 /// least one between refreshes that changed sources ask for in vain.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
@@ -134,7 +138,7 @@ impl Refresher {
 
     /// Longest time that the timer leaves between two refreshes while all is well; `None` while it asks for none.
     pub fn interval(&self) -> Option<Duration> {
-        interval(&self.definition, listing_time(&self.status.borrow()))
+        interval(&self.definition, look_time(&self.status.borrow()))
     }
 
     /// Why no refresh is made whoever asks, if so.
@@ -159,18 +163,23 @@ impl RefreshTask {
         async {
             tokio::pin!(shutdown);
             let mut failures = u32::from(self.status.borrow().has_failed());
-            let mut last_end = Instant::now();
+            let (mut last_end, mut took) = (Instant::now(), Duration::ZERO);
             let (mut drift_gap, mut drift_due) = (DRIFT_GAP, None);
+            let mut settles = 0;
             loop {
-                let timer = self.due(last_end, failures);
+                let timer = self.wait(took, failures, settles);
+                let timer = timer.map(|wait| last_end + wait);
                 let due = timer.into_iter().chain(drift_due).min();
-                let mut waiting = Vec::new();
+                let (mut waiting, mut is_asked) = (Vec::new(), false);
                 tokio::select! {
                     () = &mut shutdown => return,
                     () = wait_for(due) => {}
                     request = self.requests.recv() => match request {
                         None => return,
-                        Some(Request::Asked(reply)) => waiting.extend(reply),
+                        Some(Request::Asked(reply)) => {
+                            is_asked = true;
+                            waiting.extend(reply);
+                        }
                         Some(Request::Drift) => {
                             drift_due.get_or_insert(last_end + drift_gap);
                             continue;
@@ -179,6 +188,7 @@ impl RefreshTask {
                 }
                 while let Ok(request) = self.requests.try_recv() {
                     if let Request::Asked(reply) = request {
+                        is_asked = true;
                         waiting.extend(reply);
                     }
                 }
@@ -190,16 +200,25 @@ impl RefreshTask {
                     }
                     continue;
                 }
+                let began = Instant::now();
                 let outcome = tokio::select! {
                     () = &mut shutdown => return,
                     outcome = self.refresh.run(None) => outcome.map(Arc::new).map_err(Arc::new),
                 };
-                last_end = Instant::now();
+                (last_end, took) = (Instant::now(), began.elapsed());
                 let before = version_of(&self.status.borrow());
                 record(&self.status, &outcome, clock());
+                let is_retry = failures > 0;
                 failures = match self.status.borrow().has_failed() {
                     true => failures.saturating_add(1),
                     false => 0,
+                };
+                settles = match self.is_settling() {
+                    false => 0,
+                    true if is_asked || is_drift => 0,
+                    // Retries come too soon to tell.
+                    true if is_retry || failures > 0 => settles,
+                    true => settles.saturating_add(1),
                 };
                 drift_gap = self.gap_after(is_drift, before, &outcome);
                 for reply in waiting {
@@ -211,34 +230,37 @@ impl RefreshTask {
         .await;
     }
 
-    /// When the timer fires: after the interval; sooner while artifacts settle or after a failure. Without an interval it finishes what
-    /// was asked for: artifacts that were held back are shown once they have settled, and what failed is tried again. Where one source
-    /// failed the others are listed again with it, which costs what it costs.
-    fn due(&self, last_end: Instant, failures: u32) -> Option<Instant> {
+    /// How long after the last refresh, which took so long, the timer fires: the interval; sooner while artifacts settle or after a failure.
+    /// Without an interval it finishes what was asked for: artifacts that were held back are shown once they have settled, and what failed is
+    /// tried again. Where one source failed the others are listed again with it, which costs what it costs.
+    fn wait(&self, took: Duration, failures: u32, settles: u32) -> Option<Duration> {
         let definition = self.refresh.definition();
         if definition.suspend {
             return None;
         }
         let status = self.status.borrow();
-        let listing_time = listing_time(&status);
-        let cost = listing_time * LISTING_COST;
-        let mut wait = interval(definition, listing_time);
+        let look_time = look_time(&status);
+        let cost = look_time * LOOK_COST;
+        let mut wait = interval(definition, look_time);
         if failures > 0 {
             let backoff = Duration::from_secs(1) * 2_u32.saturating_pow(failures.min(16) - 1);
             let most = wait.map_or(BACKOFF_MAX, |interval| interval.max(BACKOFF_MAX));
             let backoff = backoff.min(most);
             if status.error.is_some() {
-                return Some(last_end + backoff);
+                // What took no less than a look has looked, and then failed.
+                return Some(backoff.max(took.min(look_time) * LOOK_COST));
             }
             wait = Some(wait.map_or(backoff, |timer| timer.min(backoff)).max(cost));
         }
-        let is_settling = status
-            .last
-            .as_ref()
-            .is_some_and(|report| report.unsettled > 0);
-        let settling = is_settling.then(|| definition.refresh.settle.max(cost).max(DRIFT_GAP));
-        let wait = wait.into_iter().chain(settling).min()?;
-        Some(last_end + wait)
+        let settle = definition.refresh.settle.max(cost).max(DRIFT_GAP);
+        let may_settle = settles < SETTLES_MAX && self.is_settling();
+        wait.into_iter().chain(may_settle.then_some(settle)).min()
+    }
+
+    /// Whether the last refresh held artifacts back, as they were just being written.
+    fn is_settling(&self) -> bool {
+        let status = self.status.borrow();
+        status.last.as_ref().is_some_and(|last| last.unsettled > 0)
     }
 
     /// Least time until a changed source may ask again. One that a refresh does not cure (a reader stays with an old version, an artifact is
@@ -248,10 +270,10 @@ impl RefreshTask {
         let is_cured = outcome
             .as_ref()
             .is_ok_and(|report| report.committed || Some(report.version) > before);
+        let cost = look_time(&self.status.borrow()) * LOOK_COST;
         if !is_drift || is_cured {
-            return DRIFT_GAP;
+            return DRIFT_GAP.max(cost);
         }
-        let cost = listing_time(&self.status.borrow()) * LISTING_COST;
         let declared = self.refresh.definition().refresh.interval;
         declared.unwrap_or(BACKOFF_MAX).max(cost)
     }
@@ -262,17 +284,17 @@ fn version_of(status: &TableStatus) -> Option<u64> {
     status.last.as_ref().map(|report| report.version)
 }
 
-/// How long the last listing that succeeded took; a day at most.
-fn listing_time(status: &TableStatus) -> Duration {
+/// How long the last look that succeeded took, at the sources and at the rows that were known; a day at most.
+fn look_time(status: &TableStatus) -> Duration {
     let last = status.last.as_ref();
-    let seconds = last.map_or(0.0, |report| report.listing_seconds);
+    let seconds = last.map_or(0.0, |report| report.listing_seconds + report.rows_seconds);
     Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0))
 }
 
 /// What the timer leaves between two listings, unless artifacts settle or a refresh failed.
-fn interval(definition: &Definition, listing_time: Duration) -> Option<Duration> {
+fn interval(definition: &Definition, look_time: Duration) -> Option<Duration> {
     let declared = definition.refresh.interval?;
-    (!definition.suspend).then(|| declared.max(listing_time * LISTING_COST))
+    (!definition.suspend).then(|| declared.max(look_time * LOOK_COST))
 }
 
 /// Writes an outcome into the status, and into the log when it is news.

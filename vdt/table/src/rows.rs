@@ -62,6 +62,14 @@ pub enum RowsError {
     },
 }
 
+impl RowsError {
+    /// Whether a later program wrote the annotation, which is then not damaged.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        matches!(self, Self::Version { found } if *found > VERSION)
+    }
+}
+
 impl From<Syntax> for RowsError {
     fn from((at, reason): Syntax) -> Self {
         Self::Damaged { at, reason }

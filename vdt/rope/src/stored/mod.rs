@@ -173,6 +173,14 @@ pub enum StoredError {
     },
 }
 
+impl StoredError {
+    /// Whether a later vdt wrote the rope, which is then not damaged.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        matches!(self, Self::Version { found } if *found > VERSION)
+    }
+}
+
 /// The eight bytes that open and close a stored rope.
 fn magic() -> [u8; 8] {
     let mut magic = [VERSION; 8];

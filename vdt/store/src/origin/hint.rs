@@ -35,12 +35,12 @@ pub(super) struct Hints {
     newest: Mutex<HashMap<Path, Checkpoint>>,
 }
 
-/// A checkpoint. It never changes.
+/// A checkpoint. It never changes, unless the log is restored as it was before and goes on in another way.
 #[derive(Debug, Clone, Copy)]
 struct Checkpoint {
     version: u64,
-    /// Rows of its footer, once that was read.
-    actions: Option<i64>,
+    /// Its bytes and the rows of its footer, once that was read.
+    actions: Option<(u64, i64)>,
 }
 
 impl Hints {
@@ -75,10 +75,10 @@ impl Hints {
         let (version, checkpoint) = found.ok_or_else(|| not_found(location))?;
         let known = known.filter(|known| known.version == version);
         let size = match known.and_then(|known| known.actions) {
-            Some(actions) => actions,
-            None => {
+            Some((bytes, rows)) if bytes == checkpoint.size => rows,
+            _ => {
                 let rows = actions(objects, &checkpoint).await?;
-                let actions = Some(rows);
+                let actions = Some((checkpoint.size, rows));
                 self.remember(folder, Checkpoint { version, actions });
                 rows
             }
@@ -91,7 +91,7 @@ impl Hints {
             location: location.clone(),
             last_modified: checkpoint.last_modified,
             size: body.len() as u64,
-            e_tag: Some(format!("\"checkpoint-{version}\"")),
+            e_tag: Some(format!("\"checkpoint-{version}-{}\"", checkpoint.size)),
             version: None,
         };
         options.check_preconditions(&meta)?;

@@ -35,6 +35,7 @@ impl TableRefresh {
             configuration,
             metadata_changed,
             recheck_time,
+            rows_time,
         } = planned;
         let changes = plan.changes.clone();
         let artifacts = plan.artifacts();
@@ -50,6 +51,7 @@ impl TableRefresh {
             unparsed,
             sources: outcomes,
             listing_seconds: recheck_time.as_secs_f64(),
+            rows_seconds: rows_time.as_secs_f64(),
             ..RefreshReport::of_version(&table, version)
         };
         if let Some(snapshot) = snapshot

@@ -25,7 +25,7 @@ use crate::{
 /// Files laid out ahead of the puts.
 const AHEAD: usize = 2;
 /// Commits lost in a row before the next refresh tries.
-const ATTEMPTS: u32 = 8;
+const ATTEMPTS: usize = 8;
 
 /// What `t_meta` is made of: its ropes are put while those of `t` are, or made from the rows if a mirror turns out to be missing.
 pub(super) enum Mirror {

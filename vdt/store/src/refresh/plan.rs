@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -18,7 +21,7 @@ use crate::{
     log::Snapshot,
     plan::{Current, Hold, Listed, ListedAt, Plan, Policy, is_shrunk, plan},
     rows::read_current,
-    source::{Listing, RecheckBounds, Source, SourceError},
+    source::{Listing, RecheckBounds, SILENCE_MAX, Source, SourceError},
 };
 
 /// Artifacts that are asked for by themselves though the listing that lacks them is not believed either way.
@@ -36,6 +39,8 @@ pub(super) struct Planned {
     pub(super) metadata_changed: bool,
     /// How long what listings lack was asked for.
     pub(super) recheck_time: Duration,
+    /// How long the rows of the version before were read.
+    pub(super) rows_time: Duration,
 }
 
 impl TableRefresh {
@@ -46,10 +51,12 @@ impl TableRefresh {
         listings: Vec<Result<Listing, SourceError>>,
         listed_at: ListedAt,
     ) -> Result<Planned, StoreError> {
+        let began = Instant::now();
         let mut current = match snapshot {
             None => Current::default(),
             Some(snapshot) => read_current(&self.state, &self.log, snapshot).await?,
         };
+        let rows_time = began.elapsed();
         let mut configuration = self.definition.configuration();
         let relay = is_edited(snapshot, &configuration, LAYOUT_KEY);
         let (mut outcomes, mut recheck_time) = (Vec::new(), Duration::ZERO);
@@ -100,6 +107,11 @@ impl TableRefresh {
                 edited,
             });
         }
+        // What was looked at again was looked at until now.
+        let listed_at = ListedAt {
+            ended_ms: listed_at.ended_ms.max((self.clock)()),
+            ..listed_at
+        };
         let contexts = listed
             .iter()
             .map(|source| (source.context.name.clone(), source.context.clone()))
@@ -138,11 +150,14 @@ impl TableRefresh {
             configuration,
             metadata_changed,
             recheck_time,
+            rows_time,
         })
     }
 }
 
-/// A listing with the rows of `current` that it lacks although they are there: what is not in it is taken out of the table. Rows
+/// A listing with the rows of `current` that it lacks although they are there: what is not in it is taken out of the table. Files that it shows
+/// as they were before are shown as they are now: a machine may remember for a minute what a network mount was, and undo what another one has seen
+/// and committed. Rows
 /// that are laid out for another place than the source's are not its to ask for. Nor is anything where the source `is_held` when its listing lacks so
 /// much: an emptied folder would be asked for all that it had, again and again.
 ///
@@ -157,7 +172,9 @@ async fn complete(
     // Held for as long as somebody waits for the answer.
     let awaited = Arc::new(());
     let is_awaited = Arc::downgrade(&awaited);
-    let rechecked = tokio::task::spawn_blocking(move || {
+    let asked = Arc::new(AtomicU64::new(0));
+    let (visited, count) = (source.clone(), asked.clone());
+    let mut rechecked = tokio::task::spawn_blocking(move || {
         let files = given.files.iter();
         let all = files
             .filter(|file| file.source == *source.name())
@@ -168,13 +185,28 @@ async fn complete(
             is_pointless: &|missing| {
                 is_held && missing > POINTLESS_RECHECKS_MAX && is_shrunk(missing as u64, known)
             },
-            is_cancelled: &|| is_awaited.strong_count() == 0,
+            is_cancelled: &|| {
+                count.fetch_add(1, Relaxed);
+                is_awaited.strong_count() == 0
+            },
         };
-        let listing = source.complete(listing, rows.map(|row| &*row.object.key), &bounds);
+        let listing = source.complete(listing, rows.map(|row| &*row.object), &bounds);
         (listing, given)
     });
+    let rechecked = loop {
+        let before = asked.load(Relaxed);
+        match tokio::time::timeout(SILENCE_MAX, &mut rechecked).await {
+            Ok(rechecked) => break rechecked,
+            Err(_) if asked.load(Relaxed) != before => {}
+            // The rows are with it, so nothing can be planned. The next refresh does not visit the source.
+            Err(_) => {
+                if let Some(silent) = visited.given_up(rechecked.abort_handle()) {
+                    return Err(silent.into());
+                }
+            }
+        }
+    };
     let (listing, given) = rechecked
-        .await
         .map_err(|source| StoreError::task("a recheck of what a listing lacks", source))?;
     drop(awaited);
     *current = given;

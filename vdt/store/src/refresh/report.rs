@@ -69,6 +69,8 @@ pub struct RefreshReport {
     pub sources: Vec<SourceOutcome>,
     /// Seconds that listing took.
     pub listing_seconds: f64,
+    /// Seconds that the rows of the version before were read for.
+    pub rows_seconds: f64,
     /// Seconds in all.
     pub seconds: f64,
 }

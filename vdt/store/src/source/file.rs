@@ -14,14 +14,18 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use object_store::ObjectStore;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use vdt_rope::SourceObject;
 use vdt_table::SourceContext;
 
 use self::beneath::{OpenError, OpenRoot, Root};
 use self::facts::Facts;
+pub(super) use self::lookup::is_outdated;
 use super::SourceError;
 use super::globs::Globs;
 use super::listing::{Entry, Listing, Part};
@@ -36,7 +40,13 @@ pub(super) struct FileSource {
     store: Arc<dyn ObjectStore>,
     /// How many files the last listing could not have read.
     unreadable: Arc<AtomicU64>,
+    /// The last visit that was given up. Until it ends, its thread waits for the file system.
+    hung: Arc<Mutex<Option<AbortHandle>>>,
 }
+
+/// A visit that tells nothing for so long waits for a file system that does not answer, as a network mount does without its server. Its table's
+/// other sources do not wait with it.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(300);
 
 /// Parts of a walk that wait for their reader; each holds at most one folder or [`walk::PART_ENTRIES`] entries.
 const PARTS_IN_FLIGHT: usize = 8;
@@ -61,6 +71,7 @@ impl FileSource {
             root,
             store,
             unreadable: Arc::default(),
+            hung: Arc::default(),
         })
     }
 
@@ -70,7 +81,7 @@ impl FileSource {
     }
 
     /// Walks the folder on the blocking pool, unless it lies around or in `state`, a canonical path. Dropping the future stops the walk at
-    /// its next part.
+    /// its next part; where there is none for [`SILENCE_MAX`] that is an error, also of all walks until the file system answers.
     pub(super) async fn list(
         &self,
         context: &Arc<SourceContext>,
@@ -78,7 +89,11 @@ impl FileSource {
         state: Option<&Path>,
         progress: &(dyn Fn(u64, u64) + Send + Sync),
     ) -> Result<Listing, SourceError> {
-        let (parts, mut received) = mpsc::channel::<Part>(PARTS_IN_FLIGHT);
+        let is_hung = |visit: &AbortHandle| !visit.is_finished();
+        if self.hung.lock().as_ref().is_some_and(is_hung) {
+            return Err(self.silent());
+        }
+        let (parts, received) = mpsc::channel::<Part>(PARTS_IN_FLIGHT);
         let (folder, context, globs) = (self.clone(), Arc::clone(context), globs.clone());
         let state = state.map(Path::to_path_buf);
         let walk = tokio::task::spawn_blocking(move || {
@@ -93,11 +108,9 @@ impl FileSource {
             })
             .map(|()| place)
         });
-        let mut listing = Listing::default();
-        while let Some(part) = received.recv().await {
-            listing.add(part);
-            progress(listing.entries.len() as u64, listing.bytes);
-        }
+        let Some(mut listing) = gathered(received, progress).await else {
+            return Err(self.given_up(walk.abort_handle()));
+        };
         match walk.await {
             Ok(walked) => walked.map(|folder| {
                 self.tell_unreadable(&listing);
@@ -109,6 +122,22 @@ impl FileSource {
                 path: self.path().to_path_buf(),
                 error: io::Error::other(error),
             }),
+        }
+    }
+
+    /// Gives up a visit that has fallen silent: there is no other one until it ends.
+    pub(super) fn given_up(&self, visit: AbortHandle) -> SourceError {
+        *self.hung.lock() = Some(visit);
+        self.silent()
+    }
+
+    fn silent(&self) -> SourceError {
+        let seconds = SILENCE_MAX.as_secs();
+        let problem = format!("its file system has not answered for {seconds} s");
+        SourceError::Io {
+            name: Arc::clone(&self.name),
+            path: self.path().to_path_buf(),
+            error: io::Error::new(io::ErrorKind::TimedOut, problem),
         }
     }
 
@@ -152,6 +181,19 @@ impl FileSource {
     pub(super) fn store(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.store)
     }
+}
+
+/// Puts the parts of a walk together; `None` if it falls silent.
+async fn gathered(
+    mut parts: mpsc::Receiver<Part>,
+    progress: &(dyn Fn(u64, u64) + Send + Sync),
+) -> Option<Listing> {
+    let mut listing = Listing::default();
+    while let Some(part) = tokio::time::timeout(SILENCE_MAX, parts.recv()).await.ok()? {
+        listing.add(part);
+        progress(listing.entries.len() as u64, listing.bytes);
+    }
+    Some(listing)
 }
 
 /// Makes a path absolute, without `..`. What lies above a folder depends on where links lead, so all before the last `..` is resolved, once; links in the
@@ -253,4 +295,51 @@ fn entry(context: &SourceContext, root: &OpenRoot<'_>, key: &str, facts: &Facts)
 fn below(root: &Path, path: &[u8]) -> PathBuf {
     use std::os::unix::ffi::OsStrExt as _;
     root.join(std::ffi::OsStr::from_bytes(path))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_walk_may_take_long_and_may_not_fall_silent() {
+        let began = tokio::time::Instant::now();
+        let (send, parts) = mpsc::channel(1);
+        let slow = tokio::spawn(async move {
+            for _ in 0..10 {
+                tokio::time::sleep(SILENCE_MAX / 2).await;
+                send.send(Part::default()).await.unwrap();
+            }
+        });
+        assert!(gathered(parts, &|_, _| {}).await.is_some());
+        slow.await.unwrap();
+        assert!(began.elapsed() >= SILENCE_MAX * 5);
+
+        let (_hangs, parts) = mpsc::channel(1);
+        assert!(gathered(parts, &|_, _| {}).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_hangs_is_not_walked_again_until_it_answers() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = FileSource::open(&"s".into(), folder.path(), None).unwrap();
+        let context = Arc::new(SourceContext {
+            name: "s".into(),
+            id: "s".into(),
+            prefix: String::new(),
+            url_prefix: String::new(),
+            etag_is_checksum: false,
+        });
+        let globs = Globs::new(&context.name, &[], &[]).unwrap();
+        let list = async || source.list(&context, &globs, None, &|_, _| {}).await;
+        let (answer, waits) = std::sync::mpsc::channel::<()>();
+        let visit = tokio::task::spawn_blocking(move || waits.recv());
+        source.given_up(visit.abort_handle());
+        let error = list().await.unwrap_err();
+        assert_eq!(error.reason(), "ReadFailed");
+        drop(answer);
+        let _ = visit.await.unwrap();
+        list().await.unwrap();
+    }
 }

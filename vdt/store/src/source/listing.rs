@@ -203,17 +203,30 @@ impl Listing {
 
     /// Whether it has `key`. It must be [finished](Self::finish).
     pub(crate) fn has(&self, key: &str) -> bool {
-        let entries = &self.entries;
-        let found = entries.binary_search_by(|entry| (*entry.object.key).cmp(key));
-        found.is_ok()
+        self.position(key).is_ok()
     }
 
-    /// With entries that it lacked.
-    pub(super) fn with(mut self, entries: Vec<Entry>) -> Self {
-        if entries.is_empty() {
-            return self;
+    /// What it shows under `key`. It must be [finished](Self::finish).
+    pub(super) fn get(&self, key: &str) -> Option<&SourceObject> {
+        let found = self.position(key).ok()?;
+        Some(&self.entries[found].object)
+    }
+
+    fn position(&self, key: &str) -> Result<usize, usize> {
+        let order = |entry: &Entry| (*entry.object.key).cmp(key);
+        self.entries.binary_search_by(order)
+    }
+
+    /// With what was asked for by itself, which is newer: entries that it lacked, and others in the place of those that it has.
+    pub(super) fn with(mut self, newer: Vec<Entry>) -> Self {
+        let mut lacked = Vec::new();
+        for entry in newer {
+            match self.position(&entry.object.key) {
+                Ok(at) => self.entries[at] = entry,
+                Err(_) => lacked.push(entry),
+            }
         }
-        self.entries.extend(entries);
+        self.entries.extend(lacked);
         let elapsed = self.elapsed;
         self.finish(elapsed)
     }

@@ -26,10 +26,13 @@ use std::time::Instant;
 use object_store::ObjectStore;
 use percent_encoding::percent_encode;
 use sha2::{Digest, Sha256};
+use tokio::task::AbortHandle;
 use vdt_crds::{Location, Source as SourceSpec};
+use vdt_rope::SourceObject;
 use vdt_table::{SourceContext, URL_PATH};
 
 pub use self::error::SourceError;
+pub(crate) use self::file::SILENCE_MAX;
 pub use self::file::without_parents;
 pub use self::listing::{Entry, Listing, SkipReason, Skipped};
 pub(crate) use self::s3::failure::REJECTED;
@@ -229,29 +232,46 @@ impl Source {
         }
     }
 
-    /// `listing` with those of the `known` keys that it lacks although they are there (`file::lookup`). Buckets lack none.
-    /// Blocks, for a stat of each key that is missing, within `bounds`; `known` may be in any order.
+    /// `listing` with those of the `known` files that it lacks although they are there, and with those that it shows as they were before they became
+    /// what is known as they are now (`file::lookup`). Buckets lack none. Blocks, for a stat of each such key, within `bounds`; `known` may be
+    /// in any order.
     ///
     /// # Errors
     /// Whatever keeps it from being known whether a key is there.
     pub(crate) fn complete<'a>(
         &self,
         listing: Listing,
-        known: impl Iterator<Item = &'a str>,
+        known: impl Iterator<Item = &'a SourceObject>,
         bounds: &RecheckBounds<'_>,
     ) -> Result<Listing, SourceError> {
         let Place::File(folder) = &self.place else {
             return Ok(listing);
         };
-        let missing: Vec<&str> = known
-            .filter(|key| !listing.has(key) && self.declared(key))
-            .collect();
-        if (bounds.is_pointless)(missing.len()) {
+        let (mut keys, mut missing) = (Vec::new(), Vec::new());
+        for row in known.filter(|row| self.declared(&row.key)) {
+            match listing.get(&row.key) {
+                None => missing.push(&*row.key),
+                Some(listed) if file::is_outdated(listed, row) => keys.push(&*row.key),
+                Some(_) => {}
+            }
+        }
+        if !(bounds.is_pointless)(missing.len()) {
+            keys.extend(missing);
+        }
+        if keys.is_empty() {
             return Ok(listing);
         }
-        let keys = missing.into_iter().take_while(|_| !(bounds.is_cancelled)());
+        let keys = keys.into_iter().take_while(|_| !(bounds.is_cancelled)());
         let found = folder.find(&self.context, keys, &listing)?;
         Ok(listing.with(found))
+    }
+
+    /// Gives up a visit to the source that has fallen silent. Only a folder can hang: a bucket's requests end by themselves.
+    pub(crate) fn given_up(&self, visit: AbortHandle) -> Option<SourceError> {
+        match &self.place {
+            Place::File(folder) => Some(folder.given_up(visit)),
+            Place::S3(_) => None,
+        }
     }
 
     /// The source's objects by full key: ranges, `if_match` and `head` are honoured, listings and writes refused.
@@ -288,4 +308,51 @@ fn source_id(kind: &str, endpoint: &str, account: &str, bucket: &[u8]) -> Arc<st
 
 fn encoded(path: &[u8]) -> String {
     percent_encode(path, URL_PATH).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+
+    use super::*;
+
+    fn folder(path: &Path) -> Source {
+        let manifest = "apiVersion: vdt.io/v1alpha1\nkind: VirtualTable\nmetadata: {name: t}\nspec:\n  \
+                        sources: [{name: s, type: File, file: {path: .}}]\n";
+        let table = vdt_crds::parse(manifest.as_bytes()).unwrap().remove(0);
+        let env = SourceEnv {
+            base_dir: path.to_path_buf(),
+            ..SourceEnv::default()
+        };
+        Source::open(&table.spec.sources[0], &env).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_a_listing_shows_as_it_was_before_is_asked_for_by_itself() {
+        let folder_path = tempfile::tempdir().unwrap();
+        let write =
+            |name: &str, text: &str| fs::write(folder_path.path().join(name), text).unwrap();
+        write("a", "1");
+        write("b", "1");
+        let source = folder(folder_path.path());
+        let list = async || source.list(&|_, _| {}).await.unwrap();
+        let old = list().await;
+        // Another machine sees the file as it is now, and commits that; this one remembers what it was.
+        write("a", "another");
+        let new = list().await;
+        assert_ne!(old.entries[0], new.entries[0]);
+        let bounds = RecheckBounds {
+            is_pointless: &|_| false,
+            is_cancelled: &|| false,
+        };
+        let known = new.entries.iter().map(|entry| &*entry.object);
+        let listing = source.complete(old.clone(), known, &bounds).unwrap();
+        assert_eq!(listing.entries, new.entries);
+        assert_eq!(listing.bytes, new.bytes);
+        // And what has changed since it was committed is shown as changed.
+        let known = old.entries.iter().map(|entry| &*entry.object);
+        let listing = source.complete(new.clone(), known, &bounds).unwrap();
+        assert_eq!(listing.entries, new.entries);
+    }
 }

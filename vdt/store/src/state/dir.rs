@@ -33,6 +33,7 @@ use object_store::{
     Result as ObjectResult, local::LocalFileSystem, path::Path,
 };
 use parking_lot::Mutex;
+use uuid::Uuid;
 
 use super::{OpenMode, PutsSince};
 use crate::error::StoreError;
@@ -101,7 +102,8 @@ impl DirStore {
             inner,
             root: fs::canonicalize(path).map_err(failed)?,
             lock,
-            counter: AtomicU64::new(0),
+            // Where a network mount locks for one machine only, two still have names of their own.
+            counter: AtomicU64::new(Uuid::new_v4().as_u64_pair().0),
             flushes: Arc::default(),
         };
         if mode == OpenMode::ReadWrite && path.join(super::STORE_FILE).is_file() {
@@ -192,10 +194,10 @@ fn write(staged: &FsPath, target: &FsPath, body: &PutPayload, create: bool) -> i
 
 fn stage(staged: &FsPath, target: &FsPath, body: &PutPayload, create: bool) -> io::Result<()> {
     let folder = target.parent().unwrap_or(FsPath::new("."));
-    let mut file = match File::create(staged) {
+    let mut file = match File::create_new(staged) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             make_folders(folder)?;
-            File::create(staged)?
+            File::create_new(staged)?
         }
         opened => opened?,
     };
@@ -218,6 +220,19 @@ fn stage(staged: &FsPath, target: &FsPath, body: &PutPayload, create: bool) -> i
     fs::remove_file(staged)?;
     linked?;
     File::open(folder)?.sync_all()
+}
+
+type Listed = BoxStream<'static, ObjectResult<ObjectMeta>>;
+
+/// A listing in key order.
+fn sorted(listed: Listed) -> Listed {
+    stream::once(async move {
+        let mut found: Vec<ObjectMeta> = listed.try_collect().await?;
+        found.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+        Ok::<_, ObjectError>(stream::iter(found.into_iter().map(Ok)))
+    })
+    .try_flatten()
+    .boxed()
 }
 
 #[async_trait]
@@ -294,14 +309,16 @@ impl ObjectStore for DirStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, ObjectResult<ObjectMeta>> {
-        let unsorted = self.inner.list(prefix);
-        stream::once(async move {
-            let mut found: Vec<ObjectMeta> = unsorted.try_collect().await?;
-            found.sort_unstable_by(|a, b| a.location.cmp(&b.location));
-            Ok::<_, ObjectError>(stream::iter(found.into_iter().map(Ok)))
-        })
-        .try_flatten()
-        .boxed()
+        sorted(self.inner.list(prefix))
+    }
+
+    // Of what comes before the offset the inner store reads the names alone: a long log has many.
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, ObjectResult<ObjectMeta>> {
+        sorted(self.inner.list_with_offset(prefix, offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> ObjectResult<ListResult> {

@@ -42,7 +42,7 @@ const STORE_FILE: &str = "store.json";
 pub struct StoreInfo {
     /// Layout of the state store; see [`FORMAT_VERSION`].
     pub format_version: u32,
-    /// Random, made once; part of every cache key.
+    /// Random, made once; part of the cache keys of whatever the state holds. Those of artifacts name their bytes.
     pub store_id: Uuid,
 }
 

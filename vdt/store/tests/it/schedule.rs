@@ -94,6 +94,15 @@ impl Table {
         }
     }
 
+    /// Writes a second file, so long after the clock began.
+    fn write_after(&self, elapsed: Duration) {
+        let path = self.folder.path().join("b");
+        fs::write(&path, "b").expect("written");
+        let file = fs::File::options().write(true).open(path).expect("opened");
+        let written = SystemTime::UNIX_EPOCH + Duration::from_millis(BEGAN_MS) + elapsed;
+        file.set_modified(written).expect("set");
+    }
+
     /// Refreshes that ended before so many milliseconds from now.
     async fn refreshes_after(&self, milliseconds: u64) -> u64 {
         sleep(Duration::from_millis(milliseconds)).await;
@@ -164,11 +173,7 @@ async fn without_a_timer_what_was_held_back_is_shown_once_it_has_settled() {
     let table = Table::with(0, 60, false, TableStatus::default()).await;
     let first = table.asking.ask_and_wait().await.expect("taken");
     assert_eq!(first.expect("it refreshes").artifacts, 1);
-    let path = table.folder.path().join("b");
-    fs::write(&path, "b").expect("written");
-    let file = fs::File::options().write(true).open(path).expect("opened");
-    let written = SystemTime::UNIX_EPOCH + Duration::from_millis(BEGAN_MS);
-    file.set_modified(written).expect("set");
+    table.write_after(Duration::ZERO);
     let held = table.asking.ask_and_wait().await.expect("taken");
     assert_eq!(held.expect("it refreshes").unsettled, 1);
     assert_eq!(table.refreshes_after(59_000).await, 2);
@@ -176,6 +181,26 @@ async fn without_a_timer_what_was_held_back_is_shown_once_it_has_settled() {
     let last = table.asking.status().last.expect("a report");
     assert_eq!((last.artifacts, last.unsettled), (2, 0));
     assert_eq!(table.refreshes_after(600_000).await, 3, "and then no more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_never_settles_is_listed_in_its_interval() {
+    for interval in [0, 3600] {
+        let table = Table::with(interval, 60, false, TableStatus::default()).await;
+        let first = table.asking.ask_and_wait().await.expect("taken");
+        first.expect("it refreshes");
+        let began = Instant::now();
+        let mut last = None;
+        while began.elapsed() < Duration::from_secs(1_800) {
+            table.write_after(began.elapsed());
+            if last.is_none() {
+                let held = table.asking.ask_and_wait().await.expect("taken");
+                assert_eq!(held.expect("it refreshes").unsettled, 1);
+            }
+            last = Some(table.refreshes_after(10_000).await);
+        }
+        assert_eq!(last, Some(5), "two that were asked for, and three");
+    }
 }
 
 #[tokio::test(start_paused = true)]

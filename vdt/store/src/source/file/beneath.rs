@@ -16,7 +16,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, ResolveFlags, accessat, openat, openat2};
+use rustix::fs::{
+    Access, AtFlags, CWD, Mode, OFlags, ResolveFlags, accessat, fstatfs, openat, openat2,
+};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
@@ -39,6 +41,8 @@ pub(super) struct OpenRoot<'a> {
     /// Tells folders apart that the root's path has led to. Empty where it leads through no link; the same on all machines
     /// that mount the same claim.
     etag_suffix: String,
+    /// Whether a file keeps its inode while nobody writes it.
+    keeps_inodes: bool,
 }
 
 /// Why a path below a root cannot be opened.
@@ -134,13 +138,20 @@ impl Root {
                 format!("-{}", hex::encode(&digest[..8]))
             }
         };
+        // Where the system does not say what it is, it is like most.
+        let number = fstatfs(&fd).map_or(0, |found| u64::try_from(found.f_type).unwrap_or(0));
         Ok(OpenRoot {
             fd,
             place,
             etag_suffix,
+            keeps_inodes: !INVENTS_INODES.contains(&number),
         })
     }
 }
+
+/// File systems that may give a file another inode each time it is met, by their number (statfs(2)): FUSE, as which buckets are mounted, 9p, CIFS and
+/// SMB2.
+const INVENTS_INODES: [u64; 4] = [0x6573_5546, 0x0102_1997, 0xff53_4d42, 0xfe53_4d42];
 
 /// Canonical path of what is open.
 fn place_of(fd: &OwnedFd) -> Result<PathBuf, OpenError> {
@@ -156,6 +167,10 @@ impl OpenRoot<'_> {
 
     /// Entity tag of a file below the folder: what tells its content, and where a root that is reached through a link leads.
     pub(super) fn etag(&self, facts: &Facts) -> String {
+        let facts = match self.keeps_inodes {
+            true => *facts,
+            false => facts.without_inode(),
+        };
         facts.etag() + &self.etag_suffix
     }
 
@@ -217,7 +232,25 @@ impl OpenRoot<'_> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn an_inode_counts_where_a_file_keeps_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::new(folder.path().canonicalize().unwrap(), None);
+        let etags = |keeps_inodes| {
+            let open = OpenRoot {
+                keeps_inodes,
+                ..root.open().unwrap()
+            };
+            [1, 2].map(|inode| open.etag(&Facts::of_inode(inode)))
+        };
+        let [one, two] = etags(true);
+        assert_ne!(one, two);
+        let [one, two] = etags(false);
+        assert_eq!(one, two);
+    }
 
     #[test]
     fn a_race_that_does_not_end_is_an_error_and_no_loop() {

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 ///   etag = <mtime, ns, hex>-<size, hex>-<inode, hex>-<ctime, ns, hex>      181d2a4f9c3b7e00-1f400-2a0f31-181d2a4f9c3b7e00
 /// ```
 ///
-/// A folder that is reached through a link adds where that leads.
+/// A folder that is reached through a link adds where that leads; on a file system that invents inodes 0 stands for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
     pub(super) size: u64,
@@ -38,6 +38,11 @@ impl Facts {
         }
     }
 
+    /// For file systems that invent inodes: 0 stands for it.
+    pub(super) fn without_inode(self) -> Self {
+        Self { inode: 0, ..self }
+    }
+
     pub(super) fn etag(&self) -> String {
         let (mtime, ctime) = (self.mtime_ns, self.ctime_ns);
         format!("{mtime:x}-{:x}-{:x}-{ctime:x}", self.size, self.inode)
@@ -51,6 +56,11 @@ impl Facts {
     pub(super) fn last_modified(&self) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(self.last_modified_ms()).unwrap_or_default()
     }
+}
+
+/// The change time that an entity tag tells, in nanoseconds.
+pub(super) fn changed_ns(etag: &str) -> Option<i128> {
+    i128::from_str_radix(etag.split('-').nth(3)?, 16).ok()
 }
 
 fn nanos(seconds: impl Into<i128>, nanos: impl Into<i128>) -> i128 {
@@ -120,6 +130,12 @@ mod tests {
 
     use super::*;
 
+    impl Facts {
+        pub(in super::super) fn of_inode(inode: u64) -> Self {
+            Self { inode, ..FACTS }
+        }
+    }
+
     const FACTS: Facts = Facts {
         size: 0x1f400,
         mtime_ns: 1_700_000_000_123_456_789,
@@ -131,6 +147,9 @@ mod tests {
     fn facts_tell_time_in_milliseconds_and_all_of_it_in_the_etag() {
         assert_eq!(FACTS.last_modified_ms(), 1_700_000_000_123);
         assert_eq!(FACTS.etag(), "17979cfe3d85cd15-1f400-2a-17979cfe3d85cd16");
+        assert_eq!(changed_ns(&FACTS.etag()), Some(FACTS.ctime_ns));
+        assert_eq!(changed_ns(&(FACTS.etag() + "-00")), Some(FACTS.ctime_ns));
+        assert_eq!(changed_ns("other"), None);
         let before = Facts {
             mtime_ns: -1,
             ..FACTS

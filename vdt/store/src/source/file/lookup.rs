@@ -5,6 +5,9 @@
 //! asked for by itself before it counts as deleted. What is there is listed as it is; what could not be asked for is an error,
 //! as in a walk. Everything here blocks.
 //!
+//! So is a key whose file a listing shows as it was before what is known of it: attributes that are remembered of a network mount (nfs, ac) may be older
+//! than what another machine has committed.
+//!
 //! Where names are the same in upper and lower case, a file is found under the name that it had before, too: one that is listed under the same name
 //! in another case is that file, and is listed once.
 
@@ -13,10 +16,11 @@ use std::io;
 use std::path::Path;
 
 use rustix::fs::{FileType, OFlags};
+use vdt_rope::SourceObject;
 use vdt_table::SourceContext;
 
 use super::beneath::{OpenError, OpenRoot, Root};
-use super::facts::Seen;
+use super::facts::{Seen, changed_ns};
 use super::walk::io_error;
 use super::{entry, failed, is_system_folder, unopened};
 use crate::source::SourceError;
@@ -49,6 +53,13 @@ pub(super) fn find<'a>(
     Ok(found)
 }
 
+/// Whether a listing shows a file as it was before it became what is `known` of it.
+pub(in crate::source) fn is_outdated(listed: &SourceObject, known: &SourceObject) -> bool {
+    let changed = |object: &SourceObject| object.etag.as_deref().and_then(changed_ns);
+    let times = changed(listed).zip(changed(known));
+    times.is_some_and(|(listed, known)| listed < known)
+}
+
 /// Those of the files `found` that `listed` has not under a name that differs in case alone. Of two hard links with such names the one that a walk
 /// has missed waits for the next walk.
 pub(super) fn without_listed(mut found: Vec<Entry>, listed: &[Entry]) -> Vec<Entry> {
@@ -77,8 +88,6 @@ fn see(root: &OpenRoot<'_>, path: &[u8]) -> Result<Option<Seen>, OpenError> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-
-    use vdt_rope::SourceObject;
 
     use super::*;
 

@@ -8,6 +8,7 @@
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, fstat, statat};
 use rustix::io::Errno;
@@ -22,6 +23,9 @@ use crate::source::listing::{Part, SkipReason};
 
 /// Entries after which a folder's part is handed over although the folder has more.
 pub(super) const PART_ENTRIES: usize = 1024;
+
+/// Time after which it is handed over, though it may be empty: who waits for it sees that the file system answers.
+const PART_TIME: Duration = Duration::from_secs(10);
 
 /// Links to folders followed one inside the other. Links side by side multiply, so this bounds what a few can unfold to.
 const LINKS_NESTED_MAX: u8 = 8;
@@ -60,6 +64,8 @@ struct Walk<'a, F> {
     /// Folders reached through links so far.
     linked: u32,
     part: Part,
+    /// When a part was handed over last.
+    handed_over: Instant,
     deliver: F,
 }
 
@@ -79,6 +85,7 @@ pub(super) fn walk(
         pending: Vec::new(),
         linked: 0,
         part: Part::default(),
+        handed_over: Instant::now(),
         deliver,
     };
     walk.pending.push(Pending {
@@ -97,6 +104,7 @@ pub(super) fn walk(
 
 impl<F: FnMut(Part) -> bool> Walk<'_, F> {
     fn hand_over(&mut self) -> bool {
+        self.handed_over = Instant::now();
         (self.deliver)(std::mem::take(&mut self.part))
     }
 
@@ -135,7 +143,9 @@ impl<F: FnMut(Part) -> bool> Walk<'_, F> {
                 Err(Errno::NOENT) => {}
                 Err(error) => return Err(self.failed(&path, error)),
             }
-            if self.part.entries.len() >= PART_ENTRIES && !self.hand_over() {
+            let is_due =
+                self.part.entries.len() >= PART_ENTRIES || self.handed_over.elapsed() >= PART_TIME;
+            if is_due && !self.hand_over() {
                 return Ok(());
             }
         }
