@@ -1,5 +1,5 @@
-//! Exit codes of both binaries: 0 success, 1 failure, 2 bad usage or manifest, 128 and the number of a signal that ended at once what an earlier
-//! one had asked to end.
+//! Exit codes of both binaries: 0 success, 1 failure, 2 bad usage or manifest, 128 and the number of a signal that ended at once what had not begun to
+//! serve, or what an earlier one had asked to end.
 
 use std::{error::Error, fmt, process::ExitCode};
 
@@ -28,7 +28,7 @@ impl fmt::Display for BadInput {
 
 impl Error for BadInput {}
 
-/// A second signal ended the process before everything had ended in order.
+/// A signal ended the process before it had begun to serve, or a second one before everything had ended in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
     /// Number of the signal.
@@ -37,7 +37,7 @@ pub struct Cut {
 
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("stopped at once; bodies under way were cut")
+        f.write_str("stopped at once; what was under way was cut")
     }
 }
 

@@ -12,7 +12,7 @@ use clap::{Arg, ArgAction, Command, Parser};
 use tokio::{
     net::{TcpListener, TcpSocket},
     runtime::Builder,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     time::{Interval, MissedTickBehavior, interval},
 };
 use tracing::info;
@@ -148,25 +148,33 @@ fn without_idle(command: Command) -> Command {
         .mut_subcommands(without_idle)
 }
 
-/// Waits for SIGTERM or SIGINT.
-///
-/// # Errors
-/// When the process cannot be told of signals.
-pub async fn wait_for_signal() -> anyhow::Result<()> {
-    next_signal().await.map(drop)
+/// SIGTERM and SIGINT from the moment that this is made: one that comes before somebody waits for it is not lost. Without it they end the process,
+/// unless it is the first of a container, which the kernel lets ignore them.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-/// Waits for SIGTERM or SIGINT, and answers which it was.
-///
-/// # Errors
-/// As [`wait_for_signal`].
-pub async fn next_signal() -> anyhow::Result<SignalKind> {
-    let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => SignalKind::terminate(),
-        _ = interrupt.recv() => SignalKind::interrupt(),
-    })
+impl Signals {
+    /// Hears signals from now on.
+    ///
+    /// # Errors
+    /// When the process cannot be told of signals.
+    pub fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("waiting for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("waiting for SIGINT")?,
+        })
+    }
+
+    /// Waits for the next one, and answers which it was.
+    pub async fn next(&mut self) -> SignalKind {
+        tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+        }
+    }
 }
 
 /// Ticks at once and then every `period`; one that comes late puts off the next.
@@ -230,6 +238,16 @@ mod tests {
         let own = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listener = listen(own, none).await.unwrap();
         assert_eq!(listener.local_addr().unwrap().ip(), own.ip());
+    }
+
+    #[tokio::test]
+    async fn a_signal_that_comes_before_it_is_waited_for_is_not_lost() {
+        let mut signals = Signals::new().unwrap();
+        let kill = format!("kill -INT {}", std::process::id());
+        let mut shell = std::process::Command::new("sh");
+        assert!(shell.args(["-c", &kill]).status().unwrap().success());
+        let heard = tokio::time::timeout(Duration::from_secs(20), signals.next()).await;
+        assert_eq!(heard.unwrap(), SignalKind::interrupt());
     }
 
     #[tokio::test]

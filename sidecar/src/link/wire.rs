@@ -22,7 +22,7 @@ pub const VERSIONS_PATH: &str = "/-/versions";
 pub const OWNERS_PATH: &str = "/-/owners";
 /// Path of drift reports.
 pub const DRIFT_PATH: &str = "/-/drift";
-/// Path of the startup probe.
+/// Path that `vdt probe` asks.
 pub const PROBE_PATH: &str = "/-/probe";
 /// What stands before the paths of the admin surface.
 pub const ADMIN_PREFIX: &str = "/-/admin";

@@ -39,7 +39,7 @@ use crate::{
     front::{Front, FrontOptions},
     link::{DriftReporter, Forward, LinkState, OriginClient, Socket, Watch},
     log::{LogOptions, Notices},
-    process::wait_for_signal,
+    process::Signals,
     stack::{CacheDefaults, Stack, StackOptions, declared_cache, warmup},
 };
 
@@ -55,6 +55,7 @@ const ASKED_BESIDE: usize = 16;
 /// # Errors
 /// Bad manifests or secrets, addresses in use, a cache directory that another process has, and a server whose state was replaced.
 pub async fn run(args: Args) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
     let manifests = Manifests::new(args.config.clone());
     let found = config::find(&args.config);
     let tables = found.whole()?;
@@ -70,8 +71,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let listen = data.as_ref().map(|(_, listen)| *listen);
     let opened = tokio::select! {
         opened = door.open(data, found) => opened,
-        signal = wait_for_signal() => {
-            signal?;
+        _ = signals.next() => {
             door.stop.cancel();
             return Ok(());
         }
@@ -80,7 +80,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let following = manifests.try_again(!are_all_given);
     let following = following.follow(follower, door.stop.clone());
     door.tasks.spawn(following);
-    door.serve(stack, listen, admin_listen).await
+    door.serve(stack, listen, admin_listen, signals).await
 }
 
 fn front(args: &Args, tables: &[VirtualTable]) -> Result<Arc<Front>, BadInput> {
@@ -254,6 +254,7 @@ impl<'a> FrontDoor<'a> {
         stack: Stack,
         listen: Option<SocketAddr>,
         admin: Option<SocketAddr>,
+        mut signals: Signals,
     ) -> anyhow::Result<()> {
         let announcing = self.announce(listen, admin);
         let mut link = self.link.clone();
@@ -265,16 +266,16 @@ impl<'a> FrontDoor<'a> {
                 }
             };
             tokio::select! {
-                signal = wait_for_signal() => signal.map(|()| false),
-                () = replaced => Ok(true),
+                _ = signals.next() => false,
+                () = replaced => true,
             }
         };
         let mut until_signal = std::pin::pin!(until_signal);
         let replaced = tokio::select! {
-            ended = &mut until_signal => ended?,
+            ended = &mut until_signal => ended,
             announced = announcing => {
                 announced?;
-                until_signal.await?
+                until_signal.await
             }
         };
         self.admin.stopping();

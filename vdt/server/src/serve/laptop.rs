@@ -2,18 +2,20 @@
 
 use std::{fmt::Write, fs, net::SocketAddr, path::Path, sync::Arc};
 
+use anyhow::Context;
 use vdt_crds::VirtualTable;
 use vdt_dialect::Access;
 use vdt_sidecar::{
     admin::gate,
     exit::BadInput,
     log::Notices,
+    process::Signals,
     ready::{Ready, ReadyTable},
 };
 use vdt_store::{Origin, RefreshReport, schedule};
 
 use super::{
-    DataListener, Serving, check_cache, clock, front,
+    DataListener, Serving, check_cache, clock, cut, front,
     open::{Servable, open_state, open_tables},
     overlap::OwnFolders,
     supervisor::{Stores, pending, run_table},
@@ -30,16 +32,34 @@ use crate::{
 };
 
 pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    // By a task of its own: what a folder holds up does not keep a signal from being heard.
+    let mut opening = tokio::spawn({
+        let args = args.clone();
+        async move { open(&args).await }
+    });
+    let (serving, ready) = tokio::select! {
+        opened = &mut opening => opened.context("opening what is served")??,
+        signal = signals.next() => {
+            opening.abort();
+            return Err(cut(signal));
+        }
+    };
+    serving.until_signal(&args, &ready, signals).await
+}
+
+/// Opens what there is, commits what is new, and serves it. Dropped anywhere, the last whole commits stand.
+async fn open(args: &ServeArgs) -> anyhow::Result<(Serving, Ready)> {
     let mut declared = manifests::load(&args.sources)?;
     manifests::apply(&args.given, &mut declared)?;
-    check(&args)?;
-    let front = front(&args, args.listen.0, &declared)?;
+    check(args)?;
+    let front = front(args, args.listen.0, &declared)?;
     let data = args.listen.bind("--listen").await?;
     let admin = args.admin_listen.bind("--admin-listen").await?;
     let gate = gate(&args.admin_keys, declared.iter().map(|one| &one.table)).await?;
-    let ours = OwnFolders::of(&args).await?;
+    let ours = OwnFolders::of(args).await?;
     ours.refuse(&declared).await?;
-    let state = open_state(&args, &ours).await?;
+    let state = open_state(args, &ours).await?;
     let origin = Arc::new(Origin::new(state.clone()));
     let opened = open_tables(&declared, &state, &origin).await?;
     let stores = Stores {
@@ -83,7 +103,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
             metrics: &metrics,
             http_metrics,
         };
-        serving.serve_data(&args, data).await?;
+        serving.serve_data(args, data).await?;
     }
     let admin_listen = admin.as_ref().map(|(_, listen)| *listen);
     if let Some((listener, _)) = admin {
@@ -94,7 +114,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
             admin_state = admin_state.with_cache(cache);
         }
         let router = vdt_dialect::admin::router(Arc::new(admin_state));
-        serving.serve_admin(&args, listener, gate, router);
+        serving.serve_admin(args, listener, gate, router);
     }
     let reach = listen.map(|listen| Reach {
         listen,
@@ -108,7 +128,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         socket: None,
         tables: ready,
     };
-    serving.until_signal(&args, &document).await
+    Ok((serving, document))
 }
 
 /// Has a table refreshed from now on, or opened first, however often that takes.

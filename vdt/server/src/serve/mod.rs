@@ -27,6 +27,7 @@ use anyhow::Context;
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
+    signal::unix::SignalKind,
     task::{JoinHandle, JoinSet},
     time::timeout,
 };
@@ -38,7 +39,7 @@ use vdt_sidecar::{
     exit::{BadInput, Cut},
     front::{Front, FrontOptions},
     log::{LogOptions, Notices},
-    process::{next_signal, wait_for_signal},
+    process::Signals,
     ready::Ready,
     stack::{CacheArgs, CacheDefaults, Stack, StackOptions},
 };
@@ -90,13 +91,18 @@ struct Serving {
 
 impl Serving {
     /// Waits for the signal and ends everything in order; a second signal ends it at once.
-    async fn until_signal(self, args: &ServeArgs, ready: &Ready) -> anyhow::Result<()> {
+    async fn until_signal(
+        self,
+        args: &ServeArgs,
+        ready: &Ready,
+        mut signals: Signals,
+    ) -> anyhow::Result<()> {
         if let Some(path) = &args.ready_file {
             ready
                 .write(path)
                 .with_context(|| format!("writing the ready file {}", path.display()))?;
         }
-        wait_for_signal().await?;
+        signals.next().await;
         info!(
             "stopping: no new connections, bodies may end within {} s",
             args.drain_seconds
@@ -114,7 +120,7 @@ impl Serving {
         }
         tokio::select! {
             ended = self.end() => ended,
-            signal = next_signal() => Err(Cut { signal: signal?.as_raw_value() }.into()),
+            signal = signals.next() => Err(cut(signal)),
         }
     }
 
@@ -161,6 +167,9 @@ impl Serving {
     /// Serves tables on a TCP listener, by a stack of this process: the same as a pod's, over the origin itself.
     async fn serve_data(&mut self, args: &ServeArgs, data: DataListener<'_>) -> anyhow::Result<()> {
         self.follow_commits(data.state, data.notices.clone());
+        // One process has a directory for itself, and any number a bucket, maybe behind one address.
+        data.notices
+            .set_peers(data.state.location().contains("://"));
         let dir = match args.state.as_deref() {
             Some(state) if state.contains("://") => None,
             _ => Some(state_folder(args)?.join("_cache")),
@@ -209,6 +218,11 @@ impl Serving {
             }
         });
     }
+}
+
+fn cut(signal: SignalKind) -> anyhow::Error {
+    let signal = signal.as_raw_value();
+    Cut { signal }.into()
 }
 
 fn drain(args: &ServeArgs) -> Duration {

@@ -15,7 +15,7 @@ use vdt_sidecar::{
     admin,
     files::{Manifests, Taken},
     log::Notices,
-    process::wait_for_signal,
+    process::Signals,
     ready::Ready,
 };
 use vdt_store::{Origin, StateStore, StoreError};
@@ -45,6 +45,7 @@ pub(super) const BACKOFF: (Duration, Duration) =
 const REST_MAX: Duration = Duration::from_secs(900);
 
 pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
     let socket = socket::bind(path).await?;
     let watched = manifests::watched(&args.sources);
     let manifests = Manifests::new(watched.clone());
@@ -121,7 +122,7 @@ pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
                     Some(state) => state,
                     None => return Ok(()),
                 },
-                signal = wait_for_signal() => return signal,
+                _ = signals.next() => return Ok(()),
             };
             let data = DataListener {
                 listener,
@@ -137,7 +138,7 @@ pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
             serving.serve_data(&args, data).await?;
         }
     }
-    serving.until_signal(&args, &ready).await
+    serving.until_signal(&args, &ready, signals).await
 }
 
 fn serve_socket(
