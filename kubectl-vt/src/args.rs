@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 /// VirtualTables of a cluster: their status, what a change would do, how to read them, what their caches save.
 ///
-/// Exit codes: 0 done, 1 refused or failed, 2 the command line is wrong.
+/// Exit codes: 0 done, 1 refused, failed or not known, 2 the command line is wrong.
 #[derive(Debug, Parser)]
 #[command(
     name = "kubectl-vt",

@@ -10,6 +10,7 @@ use kube::{
     Api, Client, Config, ResourceExt,
     api::{ApiResource, DynamicObject, ListParams},
     config::{KubeConfigOptions, Kubeconfig},
+    core::Status,
 };
 use vdt_crds::VirtualTable;
 
@@ -206,13 +207,22 @@ pub(crate) fn explain(what: &str, error: kube::Error) -> anyhow::Error {
     };
     let hint = match status.code {
         401 => "; log in again: the cluster does not know this user",
-        403 => "; docs/kubernetes/plugin.md lists the verbs that each command needs",
+        403 if lacks_rights(status) => {
+            "; docs/kubernetes/plugin.md lists the verbs that each command needs"
+        }
         404 if what.contains("VirtualTable") => {
             "; is the definition installed? kubectl get crd virtualtables.vdt.io"
         }
         _ => "",
     };
     anyhow::anyhow!("{what}: {}{hint}", status.message)
+}
+
+/// Says whether an API server answers for want of rights: `User "jane" cannot get resource ...`. Policies, webhooks and quotas of admission answer with the
+/// same code, and name themselves.
+pub(crate) fn lacks_rights(status: &Status) -> bool {
+    let said = &status.message;
+    status.code == 403 && said.contains(" is forbidden: User ") && said.contains(" cannot ")
 }
 
 #[cfg(test)]

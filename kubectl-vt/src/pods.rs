@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use vdt_operator::{ADMIN_PORT, Live};
 
 use crate::{
-    cluster::{Cluster, explain},
+    cluster::{Cluster, explain, lacks_rights},
     table::Table,
 };
 
@@ -279,7 +279,7 @@ impl fmt::Debug for Door {
 fn refused(pod: &PodRef, error: kube::Error) -> String {
     match &error {
         // A WebSocket is a GET, and newer API servers want the right to create beside it.
-        kube::Error::Api(status) if status.code == 403 => format!(
+        kube::Error::Api(status) if lacks_rights(status) => format!(
             "you may not get and create pods/portforward in namespace {}",
             pod.namespace
         ),

@@ -50,7 +50,10 @@ struct TablePlan {
     follows: Option<Preview>,
     /// Fields of the pod template that would change.
     template: Vec<Change>,
-    /// What could not be looked at, and why.
+    /// Why it could not be told what would follow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unknown: Option<String>,
+    /// What is not known, and why.
     notes: Vec<String>,
 }
 
@@ -74,7 +77,7 @@ impl TablePlan {
     }
 }
 
-/// Prints the plan of every table. Fails where one is refused.
+/// Prints the plan of every table. Fails where one is refused, or it could not be told what would follow.
 pub(crate) async fn run(cluster: &Cluster, args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let plans = match (&args.filename, &args.name) {
         (Some(file), _) => of_file(cluster, file, args).await?,
@@ -89,7 +92,8 @@ pub(crate) async fn run(cluster: &Cluster, args: &PlanArgs) -> anyhow::Result<Ex
             .collect();
         parts.join("\n")
     })?;
-    Ok(output::code(!plans.iter().any(TablePlan::is_refused)))
+    let is_told = |plan: &TablePlan| !plan.is_refused() && plan.unknown.is_none();
+    Ok(output::code(plans.iter().all(is_told)))
 }
 
 async fn of_file(
@@ -230,9 +234,7 @@ async fn follow(
     let after: VirtualTable = match serde_json::from_value(after) {
         Ok(after) => after,
         Err(error) => {
-            plan.notes.push(format!(
-                "what follows cannot be told: this version cannot read the resource: {error}"
-            ));
+            plan.unknown = Some(format!("this version cannot read the resource: {error}"));
             return;
         }
     };
@@ -242,8 +244,7 @@ async fn follow(
         false => match Box::pin(live::read(cluster, &plan.namespace, &plan.name)).await {
             Ok(live) => live,
             Err(error) => {
-                plan.notes
-                    .push(format!("what follows for pods cannot be told: {error:#}"));
+                plan.unknown = Some(format!("{error:#}"));
                 return;
             }
         },

@@ -42,6 +42,10 @@ pub(super) fn write(plan: &TablePlan, wide: bool, paint: Paint) -> String {
     if let Some(follows) = &plan.follows {
         follow(&mut text, plan, follows, wide, paint);
     }
+    if let Some(why) = &plan.unknown {
+        let said = format!("what follows cannot be told: {why}");
+        let _ = writeln!(text, "  {}", paint.of(Tone::Bad, &said));
+    }
     for note in &plan.notes {
         let _ = writeln!(text, "  note: {note}");
     }
@@ -63,6 +67,7 @@ fn verdict(plan: &TablePlan) -> (Tone, &'static str) {
         );
     }
     match (plan.is_new, plan.changes.is_empty()) {
+        (false, true) if plan.unknown.is_some() => (Tone::Bad, "not known"),
         (true, _) => (Tone::Good, "would be created"),
         (false, true) => (Tone::Faint, "no change"),
         (false, false) => (Tone::Wait, "would change"),

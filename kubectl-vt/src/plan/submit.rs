@@ -6,13 +6,16 @@
 //! | by `kubectl apply` (the object has its copy of the manifest) | the merge patch that kubectl would make of the copy, the manifest and the object |
 //! | by server-side apply | server-side apply by the same field manager, so that fields that left the manifest go |
 
-use kube::api::{Patch, PatchParams};
+use kube::{
+    api::{Patch, PatchParams},
+    core::Status,
+};
 use serde_json::{Value, json};
 
 use super::Refusal;
 use crate::{
     args::PlanArgs,
-    cluster::{Cluster, explain},
+    cluster::{Cluster, explain, lacks_rights},
     diff::three_way,
 };
 
@@ -67,7 +70,7 @@ pub(super) async fn dry_run(
     let answer = api.patch(name, &params, &patch);
     match tokio::time::timeout(cluster.patience, answer).await {
         Ok(Ok(taken)) => Ok(Verdict::Taken(json!(taken))),
-        Ok(Err(kube::Error::Api(status))) if is_refusal(status.code, &status.message) => {
+        Ok(Err(kube::Error::Api(status))) if is_refusal(&status) => {
             Ok(Verdict::Refused(refusals(&json!(*status), manifest)))
         }
         Ok(Err(error)) => Err(explain(&what, error)),
@@ -77,10 +80,15 @@ pub(super) async fn dry_run(
     }
 }
 
-/// Invalid, unreadable, or in conflict: a no to the manifest. All else is a no to the request.
-fn is_refusal(code: u16, message: &str) -> bool {
-    // A field that the schema has not is an internal error to server-side apply.
-    matches!(code, 400 | 409 | 422) || (code == 500 && message.contains("typed patch object"))
+/// Invalid, unreadable, in conflict, or denied by admission: a no to the manifest. All else is a no to the request.
+fn is_refusal(status: &Status) -> bool {
+    match status.code {
+        400 | 409 | 422 => true,
+        403 => !lacks_rights(status),
+        // A field that the schema has not is an internal error to server-side apply.
+        500 => status.message.contains("typed patch object"),
+        _ => false,
+    }
 }
 
 /// Who applied the object last by server-side apply. Its status is the operator's.
@@ -127,8 +135,9 @@ fn refusals(status: &Value, manifest: &Value) -> Vec<Refusal> {
     if found.is_empty() {
         let text = serde_json::to_vec(manifest).unwrap_or_default();
         let message = match vdt_crds::parse(&text) {
-            Err(error) => error.to_string(),
-            Ok(_) => status["message"].as_str().unwrap_or_default().to_owned(),
+            // Admission speaks for itself.
+            Err(error) if status["code"] != 403 => error.to_string(),
+            _ => status["message"].as_str().unwrap_or_default().to_owned(),
         };
         found.push(Refusal {
             field: None,

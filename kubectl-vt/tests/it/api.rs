@@ -15,7 +15,7 @@ use std::{
 };
 
 use futures::{SinkExt, StreamExt};
-use http::{Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Bytes, service::service_fn, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
@@ -120,7 +120,7 @@ fn answer(
     let query = request.uri().query().unwrap_or_default().to_owned();
     match parts.as_slice() {
         ["apis", "vdt.io", "v1alpha1", "namespaces", "forbidden", ..] => {
-            status(403, "virtualtables is forbidden")
+            status(403, &lacking("list", "virtualtables.vdt.io"))
         }
         [
             "apis",
@@ -146,8 +146,30 @@ fn answer(
             "namespaces",
             _,
             "virtualtables",
+            "denied",
+        ] if request.method() == Method::PATCH => {
+            let said =
+                "admission webhook \"fridays.example\" denied the request: no tables on Fridays";
+            status(403, said)
+        }
+        [
+            "apis",
+            "vdt.io",
+            "v1alpha1",
+            "namespaces",
+            _,
+            "virtualtables",
             name,
         ] => json_answer(&table(name)),
+        [
+            "apis",
+            "apps",
+            "v1",
+            "namespaces",
+            _,
+            "statefulsets",
+            "unseen",
+        ] => status(403, &lacking("get", "statefulsets.apps")),
         ["api", "v1", "namespaces", "docs", "pods"] => {
             let asks = |name: &str| query.contains(&format!("instance%3D{name}"));
             list(match () {
@@ -162,7 +184,7 @@ fn answer(
         ["api", "v1", "namespaces", _, "pods", name, "portforward"]
             if name.ends_with("-0") && !name.ends_with("10") =>
         {
-            status(403, "forbidden")
+            status(403, &lacking("create", "pods/portforward"))
         }
         ["api", "v1", "namespaces", _, "pods", name, "portforward"] => {
             assert!(query.contains("ports=8081"), "{query}");
@@ -291,6 +313,13 @@ fn pod(table: &str, ordinal: u32) -> Value {
 
 fn list(items: Vec<Value>) -> Response<Full<Bytes>> {
     json_answer(&json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items}))
+}
+
+/// What an API server says to a user who lacks a right.
+fn lacking(verb: &str, resource: &str) -> String {
+    format!(
+        "{resource} \"x\" is forbidden: User \"u\" cannot {verb} resource \"{resource}\" in API group \"\" in the namespace \"docs\""
+    )
 }
 
 fn status(code: u16, message: &str) -> Response<Full<Bytes>> {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use api::Fake;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn command(fake: &Fake, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-vt"));
@@ -173,6 +173,41 @@ fn refusals_are_explained_and_exit_with_one() {
     }
     let (output, ..) = run(&fake, &["plan"]);
     assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_plan_that_could_not_look_fails_and_says_why() {
+    let fake = Fake::start();
+    let (output, out, err) = run(&fake, &["plan", "manuals"]);
+    assert!(output.status.success(), "{out}{err}");
+    let (output, out, err) = run(&fake, &["plan", "unseen"]);
+    assert_eq!(output.status.code(), Some(1), "{out}{err}");
+    let said = "VirtualTable docs/unseen: not known\n  what follows cannot be told: get StatefulSet docs/unseen: statefulsets.apps \"x\" is forbidden";
+    assert!(out.starts_with(said), "{out}");
+    assert!(out.contains("lists the verbs"), "{out}");
+    let (output, out, _) = run(&fake, &["plan", "unseen", "-o", "json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let plans: Value = serde_json::from_str(&out).unwrap();
+    assert!(plans[0]["unknown"].is_string(), "{plans}");
+}
+
+#[test]
+fn what_admission_denies_is_no_want_of_rights() {
+    let fake = Fake::start();
+    let manifest = |name: &str, namespace: &str| {
+        let metadata = json!({"name": name, "namespace": namespace});
+        let table = json!({"apiVersion": "vdt.io/v1alpha1", "kind": "VirtualTable", "metadata": metadata, "spec": {}});
+        let file = fake.kubeconfig().with_file_name(name);
+        std::fs::write(&file, table.to_string()).unwrap();
+        file.into_os_string().into_string().unwrap()
+    };
+    let (output, out, err) = run(&fake, &["plan", "-f", &manifest("denied", "docs")]);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    let said = "VirtualTable docs/denied: refused by the API server\n  admission webhook \"fridays.example\" denied the request: no tables on Fridays\n";
+    assert_eq!((out.as_str(), err.as_str()), (said, ""));
+    let (output, out, err) = run(&fake, &["plan", "-f", &manifest("manuals", "forbidden")]);
+    assert_eq!(output.status.code(), Some(1), "{out}");
+    assert!(err.contains("lists the verbs"), "{err}");
 }
 
 #[test]
