@@ -190,7 +190,15 @@ pub fn preview(before: Option<&VirtualTable>, after: &VirtualTable, live: &Live)
     let template_after = wanted.template().clone();
     let resources = rollout::resources(&template_after["spec"]);
     let pods = live.pods.iter();
-    let views: Vec<PodView> = pods.filter_map(|pod| PodView::of(name, pod)).collect();
+    // One that its StatefulSet has still to take in is replaced after that.
+    let is_controlled = true;
+    let views: Vec<PodView> = pods
+        .filter_map(|pod| PodView::of(name, pod))
+        .map(|pod| PodView {
+            is_controlled,
+            ..pod
+        })
+        .collect();
     let target = rollout::Target {
         replicas: spec.replicas,
         // All of them, one after the other.

@@ -8,6 +8,8 @@
 //!     what the node or the API server will not do, a request or limit that is no longer wanted    as outdated: replace, one after the other
 //! ```
 //!
+//! A pod without a controller is one around which its StatefulSet is made anew: it serves, and stays until that has taken it in, for nobody would make another.
+//!
 //! What a pod was asked for, and not what it has, decides about CPU and memory ([`mod@asked`]).
 //!
 //! A pod counts as ready again only after its warm-up, which its readiness waits for, so a roll keeps caches as warm as they can be. The plan holds
@@ -47,6 +49,8 @@ pub(crate) struct PodView {
     pub(crate) is_ready: bool,
     /// Whether it is on its way out.
     pub(crate) is_terminating: bool,
+    /// Whether its StatefulSet controls it, and makes another one when it goes.
+    pub(crate) is_controlled: bool,
     /// Hash of the template that it was made from.
     pub(crate) template_hash: Option<String>,
     /// Value of [`names::RELOAD`].
@@ -166,7 +170,7 @@ pub(crate) fn plan(target: &Target<'_>, pods: &[PodView]) -> Plan {
             continue;
         }
         plan.outdated += 1;
-        if pod.is_terminating || need == Need::Wait {
+        if pod.is_terminating || !pod.is_controlled || need == Need::Wait {
             continue;
         }
         if need == Need::Resize {
@@ -214,12 +218,11 @@ impl PodView {
         let name = text(&metadata["name"])?;
         let ordinal = names::ordinal(server, &name)?;
         // Without an owner it is the StatefulSet's soon: it takes what has its labels and a name of its making.
-        let owners = metadata["ownerReferences"].as_array();
-        let is_theirs = |owner: &Value| {
-            owner["controller"] == true
-                && !(owner["kind"] == "StatefulSet" && owner["name"] == server)
-        };
-        if owners.into_iter().flatten().any(is_theirs) {
+        let owners = metadata["ownerReferences"].as_array().into_iter().flatten();
+        let mut controllers = owners.filter(|owner| owner["controller"] == true);
+        let controller = controllers.next();
+        let is_theirs = |owner: &Value| owner["kind"] != "StatefulSet" || owner["name"] != server;
+        if controller.is_some_and(is_theirs) {
             return None;
         }
         let condition = |kind: &str| {
@@ -260,6 +263,7 @@ impl PodView {
             ordinal,
             is_ready: is_true("Ready"),
             is_terminating: !metadata["deletionTimestamp"].is_null(),
+            is_controlled: controller.is_some(),
             template_hash: annotation(names::TEMPLATE_HASH),
             reload: annotation(names::RELOAD),
             ip: text(&status["podIP"]),

@@ -41,6 +41,7 @@ fn three_pods_of(owner: (u16, Value), resize: (u16, Value)) -> (Client, Calls, T
         }
         let pod = |(ordinal, asked): (&usize, &Value)| {
             let mut pod = ready_pod(*ordinal);
+            pod["metadata"]["ownerReferences"] = controlled_by("mine");
             pod["metadata"]["annotations"]["vdt.io/asked"] = asked.clone();
             pod
         };
@@ -64,6 +65,11 @@ fn three_pods_of(owner: (u16, Value), resize: (u16, Value)) -> (Client, Calls, T
         (200, ready_pod(ordinal))
     });
     (client, calls, there)
+}
+
+/// The reference of a pod to the StatefulSet of this identity.
+fn controlled_by(uid: &str) -> Value {
+    json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "manuals", "uid": uid, "controller": true}])
 }
 
 /// What an API server says of a resize that is invalid for these causes: reason and message of each.
@@ -111,7 +117,9 @@ async fn try_roll(client: &Client, memory: &str) -> Result<Result<Plan, Refusal>
         has_claims: false,
         now: Timestamp::UNIX_EPOCH,
     };
-    cluster(client, &watches).roll(&target).await
+    let mut cluster = cluster(client, &watches);
+    cluster.unseen_set = Some("mine");
+    cluster.roll(&target).await
 }
 
 #[tokio::test]
@@ -131,7 +139,9 @@ async fn nothing_is_done_to_pods_of_a_table_that_is_not_that_one_any_more() {
             has_claims: false,
             now: Timestamp::UNIX_EPOCH,
         };
-        let rolled = cluster(&client, &watches).roll(&target).await.unwrap();
+        let mut cluster = cluster(&client, &watches);
+        cluster.unseen_set = Some("mine");
+        let rolled = cluster.roll(&target).await.unwrap();
         assert_eq!(rolled.unwrap().outdated, 3);
         assert_eq!(count(&calls, "DELETE"), expected, "{owner:?}");
     }
@@ -257,7 +267,7 @@ fn pods_of_the_set_of_another_table_are_not_its_pods() {
     let of = |controller: Option<&str>| {
         let mut pod = ready_pod(0);
         if let Some(uid) = controller {
-            pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "manuals", "uid": uid, "controller": true}]);
+            pod["metadata"]["ownerReferences"] = controlled_by(uid);
         }
         let pod: DynamicObject = serde_json::from_value(pod).unwrap();
         let views = |set: Option<&str>| pod_views("manuals", &[Arc::new(pod.clone())], set).len();
@@ -273,7 +283,7 @@ fn pods_of_the_set_of_another_table_are_not_its_pods() {
 #[tokio::test]
 async fn pods_of_a_set_that_no_store_has_are_seen_once_it_was_read() {
     let mut pod = ready_pod(0);
-    pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "manuals", "uid": "mine", "controller": true}]);
+    pod["metadata"]["ownerReferences"] = controlled_by("mine");
     pod["metadata"]["labels"][names::INSTANCE] = "manuals".into();
     let (client, _) = fake_api(|_, _| refusal(404, "NotFound"));
     let mut watches = Watches::of(Vec::new());

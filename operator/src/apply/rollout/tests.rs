@@ -7,6 +7,7 @@ fn pod(ordinal: u32, hash: &str, is_ready: bool) -> PodView {
         ordinal,
         is_ready,
         is_terminating: false,
+        is_controlled: true,
         template_hash: Some(hash.to_owned()),
         reload: None,
         ip: None,
@@ -148,6 +149,20 @@ fn pods_on_their_way_out_are_waited_for() {
     let mut leaving = pod(1, "old", true);
     leaving.is_terminating = true;
     assert_eq!(replaced(2, 1, &[pod(0, "old", true), leaving]), [""; 0]);
+}
+
+#[test]
+fn pods_that_their_set_has_still_to_take_in_serve_and_stay() {
+    let left = |ordinal, is_ready| PodView {
+        is_controlled: false,
+        ..pod(ordinal, "old", is_ready)
+    };
+    let all = [left(0, true), left(1, true), left(2, false)];
+    assert_eq!(replaced(3, 1, &all), [""; 0]);
+    assert_eq!(replaced(1, 1, &all[..1]), [""; 0]);
+    // One was taken in: the others serve, so it may go.
+    let some = [left(0, true), pod(1, "old", true), left(2, true)];
+    assert_eq!(replaced(3, 1, &some), ["t-1"]);
 }
 
 #[test]
@@ -407,16 +422,16 @@ fn a_pod_that_only_has_the_labels_is_none() {
             owner => json!([owner]),
         };
         let metadata = json!({"name": name, "uid": "u", "ownerReferences": owners});
-        PodView::of("t", &json!({"metadata": metadata})).is_some()
+        PodView::of("t", &json!({"metadata": metadata})).map(|pod| pod.is_controlled)
     };
     let set =
         |name: &str| json!({"kind": "StatefulSet", "name": name, "uid": "s", "controller": true});
-    assert!(seen("t-1", set("t")));
+    assert_eq!(seen("t-1", set("t")), Some(true));
     // Between two StatefulSets, when claim templates change.
-    assert!(seen("t-1", Value::Null));
-    assert!(!seen("t-copy-1", Value::Null));
-    assert!(!seen("t-debug", Value::Null));
-    assert!(!seen("t-1", set("other")));
+    assert_eq!(seen("t-1", Value::Null), Some(false));
+    assert_eq!(seen("t-copy-1", Value::Null), None);
+    assert_eq!(seen("t-debug", Value::Null), None);
+    assert_eq!(seen("t-1", set("other")), None);
     let job = json!({"kind": "Job", "name": "t", "uid": "j", "controller": true});
-    assert!(!seen("t-1", job));
+    assert_eq!(seen("t-1", job), None);
 }
