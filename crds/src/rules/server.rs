@@ -79,6 +79,11 @@ pub(super) fn server() -> Rules {
                     sentence::OPERATOR_LABELS,
                 )
                 .at("labels"),
+                Rule::new(
+                    "!has(self.env) || !self.env.exists(v, v.name == 'VDT_CLAIMS_DIR' || v.name.startsWith('VDT_STATE'))",
+                    sentence::OPERATOR_ENV,
+                )
+                .at("env"),
             ],
         ),
     ]

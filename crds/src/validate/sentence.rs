@@ -81,6 +81,8 @@ pub(crate) const LOAD_BALANCER_CLASS_CHANGED: &str =
     "loadBalancerClass of a LoadBalancer cannot change; go through type ClusterIP";
 pub(crate) const OPERATOR_LABELS: &str =
     "labels below app.kubernetes.io/ and vdt.io/ belong to the operator";
+pub(crate) const OPERATOR_ENV: &str =
+    "VDT_CLAIMS_DIR and variables that begin with VDT_STATE belong to the operator";
 pub(crate) const REQUEST_OVER_LIMIT: &str = "requests must not exceed limits: no pod could be made";
 pub(crate) const QUALIFIED_KEY: &str = "keys must be a name of at most 63 letters, digits, -, _ and . with a letter or digit at both ends; a domain and / may stand before it";
 

@@ -69,6 +69,15 @@ pub(super) fn check(server: &Server, rules: &mut Rules) {
                 sentence::OPERATOR_LABELS,
             );
         }
+        for name in template.env.iter().map(|variable| &variable.name) {
+            let is_free = name != "VDT_CLAIMS_DIR" && !name.starts_with("VDT_STATE");
+            rules.demand(
+                is_free,
+                "spec.server.podTemplate.env",
+                name,
+                sentence::OPERATOR_ENV,
+            );
+        }
     }
 }
 

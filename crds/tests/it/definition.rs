@@ -41,7 +41,7 @@ fn rules_are_sentences_and_point_at_fields() {
         &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"],
         &mut rules,
     );
-    assert_eq!(rules.len(), 125);
+    assert_eq!(rules.len(), 126);
     for rule in rules {
         let message = rule["message"].as_str().unwrap_or_default();
         assert!(message.len() > 10 && !message.contains('\n'), "{rule}");

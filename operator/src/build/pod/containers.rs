@@ -158,7 +158,7 @@ fn container_security() -> Value {
     })
 }
 
-/// The user's variables win.
+/// The user's variables win: those that must not are refused (`podTemplate.env`).
 fn env_with(ours: Vec<Value>, extra: &PodTemplate) -> Vec<Value> {
     let is_theirs = |name: &Value| {
         extra
