@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{ApplyError, Cluster, NAME_TAKEN, TABLE, drift, preconditions};
 use crate::{
-    build::{Child, Kind},
+    build::{Child, Kind, Rendered},
     names,
     validate::Refusal,
 };
@@ -189,14 +189,50 @@ pub(crate) fn claim_templates_differ(wanted: &Value, live: &Value) -> bool {
             .cloned()
             .unwrap_or_default()
     };
+    // A class that is no longer wanted was; one that admission added never was.
+    let applied = Rendered::of(live).map_or(Value::Null, |last| last.claims);
     let (wanted, live) = (templates(wanted), templates(live));
-    let same = |wanted: &Value, live: &Value| {
+    let same = |index: usize, wanted: &Value, live: &Value| {
+        let class = |template: &Value| template["spec"]["storageClassName"].clone();
+        let had = class(&applied[index]);
         wanted["metadata"]["name"] == live["metadata"]["name"]
             && drift::holds_value(&wanted["spec"], &live["spec"])
+            && (had.is_null() || had == class(wanted))
     };
-    wanted.len() != live.len()
-        || !wanted
-            .iter()
-            .zip(&live)
-            .all(|(wanted, live)| same(wanted, live))
+    let mut pairs = wanted.iter().zip(&live).enumerate();
+    wanted.len() != live.len() || !pairs.all(|(index, (wanted, live))| same(index, wanted, live))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_that_is_no_longer_wanted_makes_other_claims_and_one_that_admission_added_none() {
+        let templates = |class: Option<&str>| {
+            let spec = match class {
+                Some(class) => json!({"storageClassName": class}),
+                None => json!({}),
+            };
+            json!([{"metadata": {"name": "cache"}, "spec": spec}])
+        };
+        let set = |class, applied: Option<&str>| {
+            let rendered = json!({"inputs": "", "generations": [], "operator": "", "template": {}, "claims": templates(applied)});
+            json!({
+                "metadata": {"annotations": {names::RENDERED: rendered.to_string()}},
+                "spec": {"volumeClaimTemplates": templates(class)},
+            })
+        };
+        for (wanted, live, applied, differ) in [
+            (Some("x"), Some("x"), Some("x"), false),
+            (Some("y"), Some("x"), Some("x"), true),
+            (None, Some("x"), Some("x"), true),
+            (None, Some("x"), None, false),
+            (None, None, None, false),
+            (Some("x"), None, None, true),
+        ] {
+            let found = claim_templates_differ(&set(wanted, None), &set(live, applied));
+            assert_eq!(found, differ, "{wanted:?} {live:?} {applied:?}");
+        }
+    }
 }

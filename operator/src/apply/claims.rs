@@ -186,6 +186,7 @@ impl Cluster<'_> {
         if let Some(problem) = self.grow(claim, capacity.unwrap_or_default()).await? {
             return Ok(Some(problem));
         }
+        // Unset is whatever class the cluster gave the claim when it was made.
         let (class, has) = (
             wanted["storageClassName"].as_str(),
             claim.data["spec"]["storageClassName"].as_str(),
