@@ -102,8 +102,8 @@ impl Look<'_> {
     /// Does all of it, and says when to look again.
     pub(super) async fn run(&self, memory: &mut Memory) -> Result<Next, LookError> {
         let value = json!(self.object);
-        let last: VirtualTableStatus =
-            serde_json::from_value(value["status"].clone()).unwrap_or_default();
+        let seen = || serde_json::from_value(value["status"].clone()).unwrap_or_default();
+        let last: VirtualTableStatus = memory.unseen_status(self.object).unwrap_or_else(seen);
         let held = Held::of(&self.object.metadata, value["spec"]["suspend"] == true);
         // The other one writes the status too, whatever there is to tell.
         if let Some(after) = self.is_anothers(held, memory).await? {

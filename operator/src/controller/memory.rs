@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
+use kube::api::DynamicObject;
 use tokio::time::Instant;
+use vdt_crds::VirtualTableStatus;
 
 use super::{Context, answers::Answers, overlap::Hold};
 use crate::{
@@ -35,6 +37,30 @@ pub(crate) struct Memory {
     pub(super) reload: Option<String>,
     pub(super) reloaded: Option<Instant>,
     pub(super) conditions: Vec<String>,
+    /// The status as it was written last, and the version of the table that this made.
+    written: Option<(u64, VirtualTableStatus)>,
+}
+
+impl Memory {
+    /// Keeps what was written of a status. `answered`: the table that this made.
+    pub(super) fn wrote(&mut self, status: &VirtualTableStatus, answered: &DynamicObject) {
+        self.written = version(answered).map(|version| (version, status.clone()));
+    }
+
+    /// Returns the status that was written last, where `seen` is the table before that: a store lags behind.
+    pub(super) fn unseen_status(&mut self, seen: &DynamicObject) -> Option<VirtualTableStatus> {
+        let (written, status) = self.written.take()?;
+        if version(seen)? >= written {
+            return None;
+        }
+        self.written = Some((written, status.clone()));
+        Some(status)
+    }
+}
+
+/// The version of an object; the larger one is the later one (KEP-5504). None where a server counts in another way.
+fn version(object: &DynamicObject) -> Option<u64> {
+    object.metadata.resource_version.as_ref()?.parse().ok()
 }
 
 impl Context {

@@ -155,7 +155,7 @@ impl Look<'_> {
             .patch_status(self.name, &manager, &Patch::Apply(&patch))
             .await
         {
-            Ok(_) => {}
+            Ok(answered) => memory.wrote(status, &answered),
             Err(kube::Error::Api(refusal)) if refusal.is_not_found() || refusal.is_conflict() => {
                 return Ok(());
             }

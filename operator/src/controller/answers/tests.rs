@@ -41,7 +41,13 @@ fn context_with(watches: Watches, port: u16, set: Option<Value>) -> (Arc<Context
     let (client, calls) = fake_api_with(move |method, path, sent| match (method, &set) {
         ("GET", Some(set)) if path.ends_with("/statefulsets/minimal") => (200, set.clone()),
         ("GET", _) => not_found(),
-        _ => (200, sent.clone()),
+        _ => {
+            let mut made = sent.clone();
+            if path.ends_with("/status") {
+                made["metadata"]["resourceVersion"] = "12".into();
+            }
+            (200, made)
+        }
     });
     let context = Context {
         recorder: Recorder::new(client.clone(), names::OPERATOR.to_owned().into()),
@@ -151,6 +157,19 @@ async fn nothing_is_written_of_a_paused_table_of_another_operator() {
         paused.metadata.annotations = Some(annotations.into());
         reconcile(Arc::new(paused), context).await.unwrap();
         assert_eq!(!lines(&calls, "PATCH").is_empty(), is_written, "{operator}");
+    }
+}
+
+#[tokio::test]
+async fn a_status_is_not_written_again_before_the_store_has_it() {
+    let (context, calls) = context(Watches::of(Vec::new()), 1);
+    for (version, writes) in [("11", 1), ("11", 1), ("12", 2), ("13", 3)] {
+        let mut seen = (*table()).clone();
+        seen.metadata.resource_version = Some(version.to_owned());
+        reconcile(Arc::new(seen), context.clone()).await.unwrap();
+        let patches = lines(&calls, "PATCH");
+        let statuses = patches.iter().filter(|line| line.ends_with("/status"));
+        assert_eq!(statuses.count(), writes, "{version}");
     }
 }
 
