@@ -119,6 +119,9 @@ pub(super) fn inputs(server: &Server<'_>, references: &References, told: &str) -
 
 /// Returns the hash of what running processes read of the manifests and do not follow: the cache, TLS, and whether readers need keys. All else is
 /// followed in place: tables, sources, columns, layout, refresh, principals. A Secret, ConfigMap or claim that was not mounted before is a reference.
+///
+/// The cache and TLS count as a whole, with what only the operator uses of them (`nodeLossGraceSeconds`, `issuerRef`): a front door that is told of any
+/// other section than the one it began with refuses the manifest until it is started again.
 pub(super) fn fixed(tables: &[&VirtualTable]) -> String {
     let all: Vec<Value> = tables
         .iter()

@@ -165,6 +165,12 @@ fn which_edits_roll() {
             Rolls,
         ),
         ("/spec/server/cache/warmup/timeoutSeconds", json!(7), Rolls),
+        // The operator alone uses it, but front doors follow no other cache.
+        (
+            "/spec/server/cache/disk/volume/nodeLossGraceSeconds",
+            json!(7),
+            Rolls,
+        ),
         ("/spec/server/rollout/drainSeconds", json!(31), Rolls),
         (
             "/spec/server/podTemplate",
