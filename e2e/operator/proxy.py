@@ -44,7 +44,8 @@ class Proxy:
         """Seconds that a refusal asks to wait."""
         self.requests: list[tuple[float, str, str]] = []
         self.partitioned = False
-        self.frozen = False
+        self.frozen: tuple[str, ...] = ()
+        """Resources whose watches say nothing any more, without an end."""
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = self._listener.getsockname()[1]
@@ -61,7 +62,8 @@ class Proxy:
 
     def reset(self):
         self.rule = self.after = self.retry_after = None
-        self.partitioned = self.frozen = False
+        self.partitioned = False
+        self.frozen = ()
         self.requests.clear()
 
     def _accept(self):
@@ -171,7 +173,7 @@ class Proxy:
                     size += byte
                 length = int(size.split(b";")[0], 16)
                 data = self._exactly(server, length + 2)
-                while self.frozen and request.is_watch:
+                while request.is_watch and any(f"/{one}?" in request.path for one in self.frozen):
                     time.sleep(0.05)
                 client.sendall(size + data)
                 if length == 0:

@@ -197,18 +197,31 @@ def test_b23_a_crash_after_any_write_converges(api, proxy, behind, namespace):
         pytest.fail("writes do not end")
 
 
-def test_b24_a_stale_watch_deletes_nothing(api, proxy, behind, namespace):
-    behind.start()
+def test_b24_a_stale_watch_deletes_nothing(api, proxy, behind, operator, namespace):
+    behind.start(name="stale")
     api.apply("VirtualTable", table(replicas=1), namespace)
     until_ready(api, namespace)
-    proxy.frozen = True
-    time.sleep(1)
-    # The operator goes on believing in one replica, without a budget, and in the old template.
-    api.patch("VirtualTable", "manuals", {"spec": {"server": {"replicas": 2, "rollout": {"drainSeconds": 8}}}}, namespace)
+
+    def template() -> str:
+        return api.get("StatefulSet", "manuals", namespace)["spec"]["template"]["metadata"]["annotations"]["vdt.io/template-hash"]
+
+    def rolled() -> bool:
+        pods = [one["metadata"]["annotations"]["vdt.io/template-hash"] for one in api.list("Pod", namespace)]
+        return template() != before and pods == [template()] * 2 and bool(api.get("PodDisruptionBudget", "manuals", namespace))
+
+    before = template()
+    # It goes on believing in one replica, without a budget, and in the old template. What another one makes of the new spec it sees: a budget and pods.
+    proxy.frozen = ("virtualtables", "statefulsets", "configmaps")
     proxy.requests.clear()
-    time.sleep(25)
+    newer = operator.start(name="newer")
+    api.patch("VirtualTable", "manuals", {"spec": {"server": {"replicas": 2, "rollout": {"drainSeconds": 8}}}}, namespace)
+    wait("the newer one is done", rolled, 40)
+    newer.terminate()
+    time.sleep(3)
     assert [one for one in proxy.requests if one[1] == "DELETE"] == []
-    proxy.frozen = False
+    asked = [path for _, method, path in proxy.requests if method == "GET" and path.partition("?")[0].endswith(f"/{namespace}/virtualtables/manuals")]
+    assert asked, "it wanted to delete nothing: there is nothing to refrain from"
+    proxy.frozen = ()
     until_ready(api, namespace, seconds=40)
 
 
