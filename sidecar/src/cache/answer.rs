@@ -21,7 +21,7 @@ use super::{
     error::STORE,
     fetch,
     fill::{Fill, Order, Target},
-    flight::{Follower, given_up},
+    flight::Follower,
     object::{Named, Object, difference, entry_meta},
     read::Read,
 };
@@ -30,6 +30,9 @@ use crate::tiers::{Class, EntryMeta, Insert};
 /// So often a reader joins others who ask for an object of which nothing is known: where the origin fails, all of them are told soon,
 /// and not one after another.
 const OPENS_MAX: u32 = 3;
+
+/// Size of an object that is about to tell it.
+const SIZE_UNKNOWN: u64 = 0;
 
 /// The first answer about an object of which nothing was known. While it is held, what came with it is wanted.
 struct Opening {
@@ -185,23 +188,22 @@ impl CacheStore {
         loop {
             tries_left -= 1;
             let mut is_joined = true;
-            let follower = {
+            let mut follower = {
                 let mut registry = shared.flights.lock();
-                match registry.follow(key) {
-                    Some(follower) => Some(follower),
+                match registry.follow(key, SIZE_UNKNOWN) {
+                    Some(follower) => follower,
                     None => {
                         is_joined = false;
-                        let target = Target::new(key, Class::Metadata, None, []);
+                        let target = Target::new(key, Class::Metadata, SIZE_UNKNOWN, None, []);
                         let order = Order::of(shared, &named.location, Insert::Resident);
+                        let follower = order.interest.follow(&target.flight);
                         let fill = Fill::start(shared, &mut registry, order, [target].into());
-                        let follower = registry.follow(key);
                         let opening = fetch::open(fill, named.clone(), range.cloned());
                         shared.spawn(opening);
                         follower
                     }
                 }
             };
-            let mut follower = follower.ok_or_else(|| given_up(&named.location).share())?;
             match follower.meta().await {
                 Ok(meta) => {
                     if is_joined {

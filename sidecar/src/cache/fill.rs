@@ -34,9 +34,11 @@ pub(super) struct Target {
 }
 
 impl Target {
+    /// An entry of an object of `size` bytes.
     pub(super) fn new(
         key: Key,
         class: Class,
+        size: u64,
         meta: Option<Arc<EntryMeta>>,
         spans: impl IntoIterator<Item = Range<u64>>,
     ) -> Self {
@@ -45,7 +47,7 @@ impl Target {
         Self {
             key,
             class,
-            flight: Flight::new(length),
+            flight: Flight::new(length, size),
             meta,
             spans,
         }
@@ -91,7 +93,8 @@ pub(super) struct Fill {
 }
 
 impl Fill {
-    /// Registers `targets`, which have no flights yet: the caller holds the registry since it looked.
+    /// Registers `targets`, which have no flights yet: the caller holds the registry since it looked. One whose key has the flight of another object is
+    /// found by nobody.
     pub(super) fn start(
         shared: &Arc<Shared>,
         registry: &mut Registry<'_>,
@@ -329,7 +332,7 @@ impl Fill {
             }
             let key = object.identity.block_key(block_bytes, block);
             if !registry.contains(key) {
-                let target = Target::new(key, object.class, None, [span]);
+                let target = Target::new(key, object.class, object.size, None, [span]);
                 registry.start(key, &target.flight, &interest);
                 self.targets.push_back(target);
             }

@@ -1,8 +1,9 @@
 //! Single flight: what is being fetched, and who waits for it.
 //!
 //! A [`Flight`] is an entry under way: a buffer that grows, which any number of readers follow from any offset. [`Flights`] finds it by
-//! the entry's key. Every fetch has one [`Interest`], which counts those who want any of its flights, and which fetches that one read began
-//! together share; when nobody does, the fetch may end. Both change under the lock of [`Flights`] alone, so nobody joins what is being given up.
+//! the entry's key, if it is of an object of the same size: two may share an ETag, and so their keys. Every fetch has one [`Interest`], which counts
+//! those who want any of its flights, and which fetches that one read began together share; when nobody does, the fetch may end. Both change under
+//! the lock of [`Flights`] alone, so nobody joins what is being given up.
 //!
 //! A reader never holds a flight back: the buffer grows as fast as the origin sends. It is bounded by the entry's size, and the number of
 //! those that grow at once by the permits of their fetches.
@@ -33,6 +34,8 @@ const COPIED_BYTES_MAX: u64 = 256 << 10;
 pub(super) struct Flight {
     /// Bytes of the entry.
     length: u64,
+    /// Bytes of the object that it is of.
+    size: u64,
     /// Whether a reader has asked for it: it may have been begun for nobody in particular.
     asked: SetOnce<()>,
     state: watch::Sender<State>,
@@ -72,9 +75,10 @@ impl State {
 }
 
 impl Flight {
-    pub(super) fn new(length: u64) -> Arc<Self> {
+    pub(super) fn new(length: u64, size: u64) -> Arc<Self> {
         Arc::new(Self {
             length,
+            size,
             asked: SetOnce::new(),
             state: watch::Sender::new(State::default()),
         })
@@ -146,14 +150,6 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    fn new(flight: Arc<Flight>, wanted: Wanted) -> Self {
-        Self {
-            changes: flight.state.subscribe(),
-            flight,
-            _wanted: wanted,
-        }
-    }
-
     /// Bytes of the entry.
     pub(super) fn length(&self) -> u64 {
         self.flight.length()
@@ -193,7 +189,7 @@ impl Follower {
                 }
                 match &state.end {
                     Some(Err(failure)) => return Some(Err(failure.clone())),
-                    // It ends before what its reader expects of it: two objects may share an ETag.
+                    // Nobody wants more of an entry than it has.
                     Some(Ok(())) => return Some(Err(given_up(&Path::default()))),
                     None => {}
                 }
@@ -254,6 +250,17 @@ impl Interest {
                 Some(ended) => sleep_until(ended + lingers).await,
                 None => lost.await,
             }
+        }
+    }
+
+    /// Follows a flight that its fetch brings.
+    pub(super) fn follow(self: &Arc<Self>, flight: &Arc<Flight>) -> Follower {
+        // Whoever was first has said it.
+        let _ = flight.asked.set(());
+        Follower {
+            changes: flight.state.subscribe(),
+            flight: Arc::clone(flight),
+            _wanted: self.want(),
         }
     }
 
@@ -330,12 +337,10 @@ impl Registry<'_> {
         self.0.contains_key(&key)
     }
 
-    /// Joins what is under way under this key.
-    pub(super) fn follow(&self, key: Key) -> Option<Follower> {
+    /// Joins what is under way under this key, of an object of so many bytes.
+    pub(super) fn follow(&self, key: Key, size: u64) -> Option<Follower> {
         let (flight, interest) = self.0.get(&key)?;
-        // Whoever was first has said it.
-        let _ = flight.asked.set(());
-        Some(Follower::new(Arc::clone(flight), interest.want()))
+        (flight.size == size).then(|| interest.follow(flight))
     }
 
     /// Another fetch may have begun the same entry since: that one stays.

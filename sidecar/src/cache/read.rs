@@ -1,6 +1,7 @@
 //! Reading an object block by block: from the tiers, from a fetch that is under way, or from one that is begun.
 
 use std::{
+    iter,
     ops::Range,
     sync::{
         Arc,
@@ -16,7 +17,6 @@ use super::{
     error::Failure,
     fetch,
     fill::{Fill, Order, Target},
-    flight::given_up,
     object::Object,
     pack::Layout,
     piece::Piece,
@@ -72,16 +72,21 @@ impl Read {
         }
     }
 
-    /// An entry of a tier, if it has the length that it should have: two objects may share an ETag.
+    /// An entry of a tier, if it is of this object.
     async fn find(&self, class: Class, key: Key, length: u64) -> Option<(Entry, Tier)> {
         let found = self.shared.tiers.get_for(class, key, self.how).await;
-        found.filter(|(entry, _)| entry.bytes.len() as u64 == length)
+        found.filter(|(entry, _)| self.is_of_object(entry, length))
     }
 
     /// The same of memory only.
     fn find_now(&self, class: Class, key: Key, length: u64) -> Option<Entry> {
         let found = self.shared.tiers.get_memory(class, key);
-        found.filter(|entry| entry.bytes.len() as u64 == length)
+        found.filter(|entry| self.is_of_object(entry, length))
+    }
+
+    /// Whether an entry has the sizes that it should have: two objects may share an ETag.
+    fn is_of_object(&self, entry: &Entry, length: u64) -> bool {
+        entry.meta.size == self.object.size && entry.bytes.len() as u64 == length
     }
 
     fn held(&self, class: Class, key: Key, entry: Entry, tier: Tier) -> Piece {
@@ -118,7 +123,7 @@ impl Read {
         }
         let (fill, range, follower) = {
             let mut registry = shared.flights.lock();
-            if let Some(follower) = registry.follow(key) {
+            if let Some(follower) = registry.follow(key, object.size) {
                 if block >= self.begun.load(Relaxed) {
                     self.joined(class, key);
                 }
@@ -134,16 +139,19 @@ impl Read {
                 !registry.contains(key) && !shared.may_hold(class, key)
             });
             let blocks = block..block + 1 + behind.count() as u64;
-            let targets = blocks
-                .clone()
-                .map(|block| Target::new(key_of(block), class, None, [self.span(block)]));
+            let target = |block| {
+                let span = [self.span(block)];
+                Target::new(key_of(block), class, object.size, None, span)
+            };
             let order = Order::of(shared, &object.location, self.how);
-            let fill = Fill::start(shared, &mut registry, order, targets.collect());
+            let asked = target(block);
+            // Not by its key, which may have a flight of another object.
+            let follower = order.interest.follow(&asked.flight);
+            let behind = (block + 1..blocks.end).map(target);
+            let targets = iter::once(asked).chain(behind).collect();
+            let fill = Fill::start(shared, &mut registry, order, targets);
             self.begun.store(blocks.end, Relaxed);
             let range = self.span(blocks.start).start..self.span(blocks.end - 1).end;
-            let Some(follower) = registry.follow(key) else {
-                return Err(given_up(&object.location));
-            };
             (fill, range, follower)
         };
         shared.counters.miss(class);
@@ -177,7 +185,7 @@ impl Read {
         if is_tiny && let Some(piece) = self.tiny(context, &layout, key).await {
             return Ok(piece);
         }
-        match shared.fetch_asked(context, &frame, &layout, key, self.how) {
+        match shared.fetch_asked(context, &frame, &layout, (key, object.size), self.how) {
             Some(followed) => {
                 if followed.is_join {
                     self.joined(followed.class, followed.key);
@@ -213,12 +221,12 @@ impl Read {
         }
         {
             let registry = shared.flights.lock();
-            if let Some(follower) = registry.follow(key) {
+            if let Some(follower) = registry.follow(key, object.size) {
                 self.joined(Class::Block, key);
                 return Some(Piece::Packed(follower, 0, object.meta()));
             }
             if let Some((pack, member)) = pack
-                && let Some(follower) = registry.follow(pack.key)
+                && let Some(follower) = registry.follow(pack.key, pack.bytes)
             {
                 self.joined(Class::Pack, pack.key);
                 return Some(Piece::Packed(follower, member.offset, object.meta()));

@@ -160,22 +160,23 @@ impl Shared {
         registry.contains(key) || self.may_hold(class, key)
     }
 
-    /// Starts to fetch what of the neighbourhood of a read is missed, the read's object included, unless that is under way.
+    /// Starts to fetch what of the neighbourhood of a read is missed, the read's object included, unless that is under way. `key` and `size` are the
+    /// object's.
     pub(super) fn fetch_asked(
         self: &Arc<Self>,
         context: &ReadContext,
         frame: &Frame,
         layout: &Layout,
-        key: Key,
+        (key, size): (Key, u64),
         how: Insert,
     ) -> Option<Followed> {
         let mut registry = self.flights.lock();
         let member = layout.find(context.at);
         let follow = |registry: &Registry<'_>, is_join| {
-            let (follower, base, key, class) = match (registry.follow(key), member) {
+            let (follower, base, key, class) = match (registry.follow(key, size), member) {
                 (Some(follower), _) => (follower, 0, key, Class::Block),
                 (None, Some((pack, member))) => {
-                    let follower = registry.follow(pack.key)?;
+                    let follower = registry.follow(pack.key, pack.bytes)?;
                     (follower, member.offset, pack.key, Class::Pack)
                 }
                 (None, None) => return None,
@@ -277,7 +278,8 @@ impl Shared {
             return false;
         };
         let meta = Some(pack_meta(pack));
-        let target = Target::new(pack.key, Class::Pack, meta, std::iter::once(0..pack.bytes));
+        let span = std::iter::once(0..pack.bytes);
+        let target = Target::new(pack.key, Class::Pack, pack.bytes, meta, span);
         let order = cause.order(location, &self.limits.of(location));
         let fill = Fill::start(self, registry, order, [target].into());
         let held = cause.held();

@@ -63,11 +63,12 @@ impl Unit {
             Self::Pack(pack) => {
                 let spans = pack.members.iter();
                 let spans = spans.map(|member| member.at..member.at + member.object.size);
-                Target::new(pack.key, Class::Pack, Some(pack_meta(pack)), spans)
+                let meta = Some(pack_meta(pack));
+                Target::new(pack.key, Class::Pack, pack.bytes, meta, spans)
             }
             Self::Single { object, key, .. } => {
                 let meta = Some(Arc::new(listed_meta(object)));
-                Target::new(*key, Class::Block, meta, [self.span()])
+                Target::new(*key, Class::Block, object.size, meta, [self.span()])
             }
         }
     }

@@ -1,8 +1,9 @@
 //! Objects that are overwritten while they are cached.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc, time::Duration};
 
-use object_store::{Error, ObjectStore, ObjectStoreExt};
+use object_store::{Error, ObjectStore, ObjectStoreExt, path::Path};
+use vdt_rope::testing::Altered;
 use vdt_sidecar::cache::CacheOptions;
 
 use super::fixture::{
@@ -57,12 +58,10 @@ async fn old_blocks_stay_right_for_the_old_etag_and_never_meet_new_ones() {
 #[tokio::test]
 async fn a_source_without_an_etag_is_known_by_size_and_time() {
     let inner = memory();
-    let untagged = vdt_rope::testing::Altered::new(Arc::clone(&inner) as _, "sources").altering(
-        |mut result| {
-            result.meta.e_tag = None;
-            result
-        },
-    );
+    let untagged = Altered::new(Arc::clone(&inner) as _, "sources").altering(|mut result| {
+        result.meta.e_tag = None;
+        result
+    });
     let origin: Arc<dyn ObjectStore> = Arc::new(untagged);
     let (path, file) = put_artifacts(&*origin, &[5_000; 3]).await;
     let stack = Stack::new(Arc::clone(&origin), false, CacheOptions::default()).await;
@@ -87,7 +86,7 @@ async fn a_source_without_an_etag_is_known_by_size_and_time() {
 async fn a_log_object_that_was_written_again_is_noticed_and_then_read_anew() {
     let origin = memory();
     let path =
-        object_store::path::Path::parse(format!("log/{TABLE}/{}-7.rope", "ab".repeat(16))).unwrap();
+        Path::parse(format!("log/{TABLE}/{}-7.rope", "ab".repeat(16))).unwrap();
     let (old, new) = (content(1, 100_000), content(2, 100_000));
     origin.put(&path, old.clone().into()).await.unwrap();
     let options = CacheOptions {
@@ -149,5 +148,42 @@ async fn an_entry_of_another_length_is_not_used() {
             matches!(got, Err(Error::Precondition { .. })),
             "{range:?}: {got:?}"
         );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_of_an_object_of_another_size_is_not_joined() {
+    // In one block, and in two of which the first is as long in both.
+    for bytes in [5_000, 100_000, 1_500_000] {
+        for is_listed_wrongly_first in [false, true] {
+            let origin = memory();
+            let (path, file) = put_artifacts(&*origin, &[bytes]).await;
+            let found = listed(&*origin, &source_path("a/0")).await;
+            // The same ETag with another size.
+            let object = vdt_rope::SourceObject {
+                size: found.size - 100,
+                ..found
+            };
+            let reference = vdt_rope::Reference::whole(object.into());
+            let shorter = put_rope(&*origin, [vdt_rope::Segment::Reference(reference)]).await;
+            let slow = Altered::new(origin, "sources").delaying(Duration::from_secs(1));
+            let stack = Stack::new(Arc::new(slow), false, CacheOptions::default()).await;
+            let whole = 4..bytes as u64 + 4;
+            let read = async |path: &Path, range: Range<u64>, is_first: bool| {
+                // The other one's fetch is under way then.
+                tokio::time::sleep(Duration::from_millis(if is_first { 0 } else { 500 })).await;
+                read(&stack.ropes, path, ranged(range, None)).await
+            };
+            let (right, wrong) = tokio::join!(
+                read(&path, whole, !is_listed_wrongly_first),
+                read(&shorter, 0..bytes as u64 - 100, is_listed_wrongly_first),
+            );
+            let case = (bytes, is_listed_wrongly_first);
+            assert!(right.unwrap() == file[4..], "{case:?}");
+            assert!(
+                matches!(wrong, Err(Error::Precondition { .. })),
+                "{case:?}: {wrong:?}"
+            );
+        }
     }
 }
