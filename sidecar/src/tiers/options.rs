@@ -32,7 +32,8 @@ pub struct DiskOptions {
     pub dir: PathBuf,
     /// Bytes that the volume is meant to have for the cache.
     pub capacity: u64,
-    /// The part of the capacity, and of what the file system really has, that is used. Percent, 10 to 95, default 90.
+    /// The part of the capacity, and of what the file system really has when the tier is opened, that is used. As its files grow to that, half of the rest
+    /// is left of what the file system has then. Percent, 10 to 95, default 90.
     pub high_watermark_percent: u8,
     /// What of the same is left in use once eviction has caught up: the oldest regions are freed until no more than this holds entries, and the
     /// space up to the high watermark takes what comes in meanwhile. Percent, below the high watermark, default 80.

@@ -3,6 +3,9 @@
 //! Asked before each batch of writes: a full, read-only or vanished file system is seen here, before a write of foyer's fails. foyer 0.22
 //! survives failed writes badly: its flusher may lose a buffer and end in a panic of its task (contained by the runtime; the writer
 //! sees that nothing was written and closes the tier).
+//!
+//! foyer allocates no space before it writes: files grow until each region was written once. What they were to have may be others' by then, so a
+//! file system counts as full before its last byte.
 
 use std::{
     fs::{self, OpenOptions},
@@ -67,6 +70,24 @@ impl Fault {
     }
 }
 
+/// Bytes that are about to be written to files that grow by them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Growth {
+    pub(super) bytes: u64,
+    /// Bytes that the cache has of the volume.
+    pub(super) taken: u64,
+    /// What of the volume the high watermark leaves to others, percent.
+    pub(super) left_percent: u64,
+}
+
+impl Growth {
+    /// Bytes of the volume that the cache leaves free as it grows: half of what the watermark would leave if the cache had all of it, so that others may
+    /// write some after it was opened with as much as there was.
+    fn left_bytes(self, free: u64) -> u64 {
+        self.taken.saturating_add(free) / 200 * self.left_percent
+    }
+}
+
 /// The folder of regions as it was when it was opened.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
@@ -85,8 +106,8 @@ impl Place {
         })
     }
 
-    /// Looks whether the folder is still there, can be written, and has room for `bytes` more.
-    pub(super) fn inspect(&self, bytes: u64) -> Result<(), Fault> {
+    /// Looks whether the folder is still there, can be written, and has room to grow.
+    pub(super) fn inspect(&self, growth: Option<Growth>) -> Result<(), Fault> {
         let dir = self.dir.display();
         let is_same = |meta: &fs::Metadata| meta.dev() == self.device && meta.ino() == self.inode;
         match fs::metadata(&self.dir) {
@@ -108,13 +129,15 @@ impl Place {
             ));
         }
         let free = volume.f_bavail.saturating_mul(volume.f_frsize);
-        if free < bytes {
-            return Err(Fault::new(
-                reason::DISK_FULL,
-                format!("the file system of {dir} has {free} bytes left."),
-            ));
+        match growth {
+            Some(growth) if free < growth.bytes.saturating_add(growth.left_bytes(free)) => {
+                Err(Fault::new(
+                    reason::DISK_FULL,
+                    format!("the file system of {dir} has {free} bytes left."),
+                ))
+            }
+            Some(_) | None => Ok(()),
         }
-        Ok(())
     }
 
     /// Writes a file and asks the system to put it on the disk: finds what [`Place::inspect`] cannot see.

@@ -186,7 +186,7 @@ impl Inner {
     /// Looks at the directory; leaves the tier where it is broken, and tries one that was left again once it is time, or `now`.
     pub(super) async fn check(&self, now: bool) {
         if let Some(opened) = self.opened.load_full() {
-            match self.inspect(&opened, 0).await {
+            match self.inspect(&opened, None).await {
                 Ok(_) => self.status.lock().works(),
                 Err(fault) => self.leave(&opened, &fault),
             }
@@ -224,7 +224,7 @@ impl Inner {
     /// Takes note of a read that failed.
     pub(super) async fn read_failed(&self, opened: &Arc<Opened>, error: &foyer::Error) {
         let errors = opened.read_errors.fetch_add(1, Relaxed) + 1;
-        if let Err(fault) = self.inspect(opened, 0).await {
+        if let Err(fault) = self.inspect(opened, None).await {
             self.leave(opened, &fault);
         } else if errors >= READ_ERRORS_MAX {
             let message = format!(

@@ -263,7 +263,7 @@ impl Layout {
 }
 
 /// The high watermark, within its bounds.
-fn high_percent(options: &DiskOptions) -> u64 {
+pub(super) fn high_percent(options: &DiskOptions) -> u64 {
     u64::from(options.high_watermark_percent.clamp(10, 95))
 }
 

@@ -4,6 +4,7 @@
 //! thread and a buffer are in it as long; so there are never more of those than turns, whatever the disk does.
 
 use std::{
+    io,
     pin::pin,
     sync::{
         Arc,
@@ -152,8 +153,12 @@ async fn read(inner: &Inner, opened: &Arc<Opened>, key: Key) -> Option<Loaded> {
         }),
         Ok(Load::Miss | Load::Throttled) => {
             let hash = key.hash64();
+            if opened.holds(hash) {
+                return None;
+            }
             // foyer has removed what does not verify. What was freed in between is no fault.
-            if !opened.holds(hash) && !opened.census.is_leaving(hash) && opened.census.gone(hash) {
+            inner.removals.fetch_add(1, SeqCst);
+            if !opened.census.is_leaving(hash) && opened.census.gone(hash) {
                 inner.counters.bad_entries.fetch_add(1, Relaxed);
                 warn!("an entry of the disk cache was not what had been written and is dropped");
             }
@@ -164,8 +169,17 @@ async fn read(inner: &Inner, opened: &Arc<Opened>, key: Key) -> Option<Loaded> {
             warn!(%error, "an entry of the disk cache cannot be read and is dropped");
             opened.store.storage().delete(&ByHash(key.hash64()));
             opened.census.gone(key.hash64());
-            inner.read_failed(opened, &error).await;
+            inner.removals.fetch_add(1, SeqCst);
+            if !is_cut_off(&error) {
+                inner.read_failed(opened, &error).await;
+            }
             None
         }
     }
+}
+
+/// Whether the entry lies where its file has ended: somebody cut that short, and nothing is wrong with the disk.
+fn is_cut_off(error: &foyer::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof)
 }

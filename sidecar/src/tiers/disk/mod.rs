@@ -13,8 +13,9 @@
 //! An entry lives on if it is hot: one that a lookup reads from the older half
 //! of the regions is written again, and so is one that memory holds as hot when its region is freed, up to half of that region.
 //!
-//! **Faults.** An entry that does not verify or cannot be read is dropped. A directory that is full, read-only, gone, broken or does not answer is left: the
-//! tier closes, says why, and is tried again after a while that doubles; a full one comes back smaller. Lookups never see an error.
+//! **Faults.** An entry that does not verify, cannot be read or is no longer there is dropped, and nothing else for its sake. A directory that is
+//! full, read-only, gone, broken or does not answer is left: the tier closes, says why, and is tried again after a while that doubles; a full one
+//! comes back smaller. Lookups never see an error.
 //!
 //! **Crash.** What was written before is found again, verified entry by entry as it is read. What waited in the queue is lost.
 
@@ -138,7 +139,7 @@ struct Inner {
     queue: Queue,
     /// Entries that are to be written later, and are in memory.
     deferred: Deferred,
-    /// Entries that are removed by name, and those that were: such a one is not found after it was written.
+    /// Entries that are removed by name, and those that were, or that a read has dropped: such a one is not found after it was written.
     removing: AtomicU64,
     removals: AtomicU64,
     doorkeeper: Doorkeeper,

@@ -1,11 +1,20 @@
 //! What only the inside of the tier shows.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::FutureExt;
 
-use super::{Budget, Inner, layout::Geometry, load::in_turn};
+use super::{
+    Budget, Inner,
+    fault::{Growth, Place},
+    layout::{Geometry, region_files},
+    load::in_turn,
+    writer::judge,
+};
 use crate::tiers::{
     Class, DiskOptions, DiskState, Entry, EntryMeta, Insert, Key, Tier, Tiers, TiersOptions, reason,
 };
@@ -207,6 +216,43 @@ async fn a_read_that_panics_is_a_miss_and_the_next_one_is_another() {
     let found = tiers.get(Class::Block, Key(7)).await;
     assert!(matches!(found, Some((_, Tier::Disk))));
     tiers.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_a_read_drops_is_not_taken_for_one_that_was_not_written() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tiers = filled(&dir).await;
+    let inner = inside(&tiers);
+    let opened = inner.opened.load_full().expect("it is open");
+    let removals = inner.removals.load(SeqCst);
+    for (_, path) in region_files(&dir.path().join("v1")).expect("they are there") {
+        let length = std::fs::metadata(&path).expect("it is there").len();
+        let zeros = vec![0; length as usize];
+        std::fs::write(path, zeros).expect("it is written");
+    }
+    assert_eq!(tiers.get(Class::Block, Key(7)).await, None);
+    judge(&inner, &opened, 1, removals).await;
+    assert_eq!(tiers.stats().disk.state, DiskState::Ok);
+    // No read has dropped the other one.
+    judge(&inner, &opened, 2, removals).await;
+    let state = tiers.stats().disk.state;
+    assert_eq!(state.condition().0, reason::DISK_FAILED, "{state:?}");
+    tiers.close().await;
+}
+
+#[test]
+fn a_file_system_is_full_for_who_grows_when_others_have_taken_what_was_left() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let place = Place::of(dir.path().to_owned()).expect("it is there");
+    let growth = |taken| Growth {
+        bytes: 0,
+        taken,
+        left_percent: 10,
+    };
+    assert_eq!(place.inspect(Some(growth(0))), Ok(()));
+    let full = place.inspect(Some(growth(u64::MAX)));
+    assert_eq!(full.map_err(|fault| fault.reason), Err(reason::DISK_FULL));
+    assert_eq!(place.inspect(None), Ok(()), "it does not grow");
 }
 
 #[tokio::test]

@@ -15,7 +15,13 @@ use std::{
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::{Inner, fault::Fault, queue::Job, store::Opened};
+use super::{
+    Inner,
+    fault::{Fault, Growth},
+    layout::high_percent,
+    queue::Job,
+    store::Opened,
+};
 use crate::tiers::{Class, key::ByHash, reason};
 
 /// How long a batch may take. A disk that needs longer for a few megabytes is of no use.
@@ -60,10 +66,8 @@ async fn write(inner: &Inner, opened: &Arc<Opened>, jobs: Vec<Job>) {
         counters.failed_writes.fetch_add(count as u64, Relaxed);
         inner.leave(opened, &fault);
     };
-    if let Err(fault) = inner
-        .inspect(opened, jobs.iter().map(Job::disk_bytes).sum())
-        .await
-    {
+    let bytes = jobs.iter().map(Job::disk_bytes).sum();
+    if let Err(fault) = inner.inspect(opened, Some(bytes)).await {
         return fail(fault, jobs.len());
     }
     let storage = opened.store.storage();
@@ -98,7 +102,7 @@ async fn write(inner: &Inner, opened: &Arc<Opened>, jobs: Vec<Job>) {
         );
     }
     settle(inner, opened, &leaving);
-    let mut failed = 0;
+    let mut failed = 0u64;
     for (hash, rescued) in &written {
         if !opened.holds(*hash) {
             failed += 1;
@@ -111,17 +115,27 @@ async fn write(inner: &Inner, opened: &Arc<Opened>, jobs: Vec<Job>) {
         }
     }
     // Flushers that fail are noticed with the next entries too.
-    if failed == 0 || is_removing || inner.removals.load(SeqCst) != removals {
+    if !is_removing {
+        judge(inner, opened, failed, removals).await;
+    }
+}
+
+/// Leaves the tier where so many entries of those just written are not on the disk, and no more than `removals` had been removed before. Those that
+/// were removed meanwhile, by name or by a read that found them damaged, have been written all the same.
+pub(super) async fn judge(inner: &Inner, opened: &Arc<Opened>, missing: u64, removals: u64) {
+    let are_removed = || inner.removals.load(SeqCst).saturating_sub(removals) >= missing;
+    if are_removed() {
         return;
     }
-    match inner.probe(opened).await {
-        Err(fault) => fail(fault, failed),
+    let fault = match inner.probe(opened).await {
+        Err(fault) => fault,
+        // A read counts what it drops a moment later.
+        Ok(()) if are_removed() => return,
         // A flusher that failed once is not to be trusted with more.
-        Ok(()) => fail(
-            Fault::new(reason::DISK_FAILED, "writes to the cache directory fail."),
-            failed,
-        ),
-    }
+        Ok(()) => Fault::new(reason::DISK_FAILED, "writes to the cache directory fail."),
+    };
+    inner.counters.failed_writes.fetch_add(missing, Relaxed);
+    inner.leave(opened, &fault);
 }
 
 /// Takes note of what has left, and queues what memory holds of it as hot, up to half.
@@ -168,19 +182,27 @@ fn make_room(inner: &Inner, opened: &Opened, coming: u64) {
 }
 
 impl Inner {
-    /// Looks at the directory before `bytes` are written.
-    pub(super) async fn inspect(&self, opened: &Arc<Opened>, bytes: u64) -> Result<(), Fault> {
+    /// Looks at the directory, as it is or before so many bytes are written.
+    pub(super) async fn inspect(
+        &self,
+        opened: &Arc<Opened>,
+        bytes: Option<u64>,
+    ) -> Result<(), Fault> {
         // Once every region has been written, the files grow no more.
-        let grows = opened.census.unwritten() > 0;
-        let bytes = if grows { bytes } else { 0 };
+        let unwritten = opened.census.unwritten();
+        let growth = bytes.filter(|_| unwritten > 0).map(|bytes| Growth {
+            bytes,
+            taken: opened.geometry.regions.saturating_sub(unwritten) * opened.geometry.region_bytes,
+            left_percent: 100 - high_percent(&self.options),
+        });
         let place = opened.place.clone();
-        blocking(move || place.inspect(bytes)).await
+        blocking(move || place.inspect(growth)).await
     }
 
     /// Looks at the directory and tries to write to it.
     pub(super) async fn probe(&self, opened: &Arc<Opened>) -> Result<(), Fault> {
         let place = opened.place.clone();
-        blocking(move || place.inspect(0).and_then(|()| place.probe())).await
+        blocking(move || place.inspect(None).and_then(|()| place.probe())).await
     }
 }
 

@@ -107,6 +107,21 @@ async fn a_region_cut_short_loses_its_entries_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_region_cut_short_is_no_fault_of_the_disk_however_many_entries_it_had() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let tiers = open(dir.path(), MIB, 128 * MIB).await;
+    let length = 20_000;
+    fill(&tiers, 0..400, length).await;
+    let cut = &regions(dir.path())[0];
+    let file = fs::OpenOptions::new().write(true).open(cut);
+    file.and_then(|file| file.set_len(0)).expect("it is cut");
+    let found = found(&tiers, 0..400, length).await;
+    assert!(!found.is_empty() && found.len() < 350, "{found:?}");
+    assert_eq!(tiers.stats().disk.state, DiskState::Ok);
+    tiers.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_vanished_directory_is_left_and_memory_goes_on() {
     let dir = tempfile::tempdir().expect("a directory");
     let cache = dir.path().join("cache");

@@ -193,6 +193,41 @@ async fn a_volume_that_others_fill_is_left_and_comes_back_smaller() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cache_that_grows_leaves_others_some_of_what_they_have_not_taken_yet() {
+    let Some(volume) = Volume::tmpfs(96) else {
+        return;
+    };
+    let mut options = options(&volume.path, 32 * MIB, 96 * MIB);
+    let disk = options.disk.as_mut().expect("it is set");
+    (disk.high_watermark_percent, disk.low_watermark_percent) = (50, 40);
+    let tiers = Tiers::open(options).await.expect("it opens");
+    fill(&tiers, 0..80, LENGTH).await;
+    let free = || {
+        let volume = rustix::fs::statvfs(&volume.path).expect("it is there");
+        volume.f_bavail * volume.f_frsize
+    };
+    // Another program takes all but 16 MiB.
+    let hog = fs::File::create(volume.path.join("hog")).expect("it is made");
+    let megabyte = vec![7u8; MIB as usize];
+    while free() > 16 * MIB {
+        std::io::Write::write_all(&mut &hog, &megabyte).expect("it fits");
+    }
+    fill(&tiers, 80..200, LENGTH).await;
+    assert_eq!(why(&tiers), reason::DISK_FULL);
+    assert!(free() > 6 * MIB, "{} bytes are free", free());
+    // It lives with what it may have now.
+    tiers.check_disk().await;
+    assert_eq!(why(&tiers), reason::CACHE_SMALLER);
+    let failed = tiers.stats().disk.failed_writes;
+    fill(&tiers, 300..500, LENGTH).await;
+    let stats = tiers.stats().disk;
+    assert_eq!(stats.failed_writes, failed, "{stats:?}");
+    assert!(free() > 6 * MIB, "{} bytes are free", free());
+    assert!(found(&tiers, 480..500, LENGTH).await.len() == 20);
+    tiers.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_system_that_turns_read_only_is_left() {
     let Some(volume) = Volume::ext4(96) else {
         return;
