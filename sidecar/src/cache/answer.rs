@@ -132,8 +132,8 @@ impl CacheStore {
         result
     }
 
-    /// What is remembered of an object, if the name still stands for it as far as the origin tells. Nobody can ask an origin that is away:
-    /// then it stands.
+    /// What is remembered of an object, if the name still stands for it as far as the origin tells: while that is away, the listing that was kept of its
+    /// log. Without one nobody knows whose the log is by now, and what is held may be of a table that has changed hands.
     async fn remembered(&self, named: &Named) -> Result<Option<EntryMeta>> {
         let (tiers, key) = (&self.shared.tiers, named.name.meta_key());
         let Some((entry, _)) = tiers.get(Class::Metadata, key).await else {
@@ -147,13 +147,11 @@ impl CacheStore {
                 None => return Ok(Some(entry.meta)),
                 Some(what) => what,
             },
-            Err(error @ Error::NotFound { .. }) => {
-                tiers.remove(key);
-                return Err(error);
-            }
             Err(error) => {
-                tracing::debug!(location = %named.location, %error, "the origin does not tell what it has");
-                return Ok(Some(entry.meta));
+                if matches!(error, Error::NotFound { .. }) {
+                    tiers.remove(key);
+                }
+                return Err(error);
             }
         };
         tracing::debug!(location = %named.location, what, "another object has taken the name of a cached one");

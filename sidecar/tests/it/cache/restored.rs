@@ -131,21 +131,29 @@ async fn a_commit_that_a_restored_state_does_not_have_is_not_found() {
 }
 
 #[tokio::test]
-async fn with_the_origin_away_what_is_held_is_served() {
+async fn with_the_origin_away_what_is_held_is_served_to_readers_of_its_owner_and_to_no_others() {
     let origin = memory();
     put(&origin, "before").await;
     let is_away = Arc::new(AtomicBool::new(false));
     let away = Arc::clone(&is_away);
     let failing =
         Altered::new(origin, "").failing(move |_, _| away.load(Relaxed).then(|| generic("away")));
-    // Straight over the origin: there is no listing that was kept.
-    let tiers = Arc::new(Tiers::open(TiersOptions::default()).await.unwrap());
-    let stack = Stack::over(Arc::new(failing), tiers, false, CacheOptions::default());
+    let pod = Pod::open(Arc::new(failing), TiersOptions::default()).await;
     for away in [false, true] {
         is_away.store(away, Relaxed);
+        pod.notices.invalidate_all();
         for path in files() {
-            let got = read(&stack.cache, &path, GetOptions::default()).await;
-            assert_eq!(got.unwrap(), b"before");
+            assert_eq!(pod.read(&path).await.unwrap(), b"before");
         }
+    }
+    // The server said that the table is another resource's, and was away before anything was read of that one's.
+    pod.notices.changed_hands(TABLE);
+    for path in files() {
+        let refused = pod.read(&path).await;
+        assert!(matches!(refused, Err(Error::Generic { .. })), "{refused:?}");
+    }
+    is_away.store(false, Relaxed);
+    for path in files() {
+        assert_eq!(pod.read(&path).await.unwrap(), b"before");
     }
 }
