@@ -25,23 +25,25 @@ use super::{
 };
 use crate::tiers::{Insert, Key};
 
-/// Entries known to be read ahead. Scans ask soon: those that are forgotten are of scans that ended.
-const UNASKED_MAX: usize = 16_384;
+/// Objects known to have been asked of the origin by nobody in particular. Scans ask soon: those that are forgotten are of scans that ended.
+const UNASKED_MAX: usize = 65_536;
 
-/// Entries that were read ahead and that nobody has asked for yet. Whoever does so first has missed them, however soon they came.
+/// Objects that were read ahead, or asked of the origin with their neighbours, and that nobody has asked for since: by the keys of the blocks that they
+/// are by themselves. Whoever does so first has missed them, however soon they came.
 #[derive(Debug, Default)]
 pub(super) struct Unasked(Mutex<HashSet<Key>>);
 
 impl Unasked {
-    fn add(&self, key: Key) {
+    /// The origin is asked for these.
+    pub(super) fn add(&self, objects: impl IntoIterator<Item = Key>) {
         let mut keys = self.0.lock();
         if keys.len() >= UNASKED_MAX {
             keys.clear();
         }
-        keys.insert(key);
+        keys.extend(objects);
     }
 
-    /// Whether the entry was read ahead and this is the first who asks for it.
+    /// Whether the origin was asked for the object, and this is the first who asks for it since.
     pub(super) fn is_first(&self, key: Key) -> bool {
         self.0.lock().remove(&key)
     }
@@ -70,9 +72,6 @@ impl Shared {
         }
         let causes = self.cut_to_room(&mut units, how);
         let has_all = units.len() == missed;
-        for unit in &units {
-            self.unasked.add(unit.key());
-        }
         let references: usize = units.iter().map(Unit::references).sum();
         if let Some(files) = &self.options.files
             && references >= self.options.run_min
@@ -116,6 +115,7 @@ impl Shared {
         let range = 0..object.size;
         let mut target = unit.target();
         target.spans = [range.clone()].into();
+        self.unasked.add(unit.object_keys());
         let order = Order {
             is_run: false,
             ..cause.order(&found.location, &self.limits.of(&found.location))

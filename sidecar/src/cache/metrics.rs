@@ -45,7 +45,7 @@ impl Collector for CacheMetrics {
         )?;
         counter(
             "vdt_cache_lookup_misses",
-            "Lookups that went to the origin",
+            "Lookups that the origin answered, also where it was asked for several things at once",
             misses,
         )?;
         for (name, help, total) in [

@@ -44,6 +44,8 @@ pub(super) struct Member {
     /// Where it begins in the pack.
     pub(super) offset: u64,
     pub(super) object: Arc<SourceObject>,
+    /// Key of the block that it would be by itself.
+    pub(super) key: Key,
 }
 
 /// An object that is one entry, if it is not read as a member of a pack.
@@ -150,13 +152,14 @@ impl Layout {
                 continue;
             }
             let identity = Identity::listed(object);
+            let key = identity.block_key(sizes.block_bytes, 0);
             objects.push(Placed {
                 at,
                 object: Arc::clone(object),
-                key: identity.block_key(sizes.block_bytes, 0),
+                key,
             });
             if sizes.is_tiny(reference) {
-                cutter.push(at, object, sizes.pack_bytes);
+                cutter.push((at, object, key), sizes.pack_bytes);
                 if sizes.is_end(object, identity) {
                     cutter.close();
                 }
@@ -213,7 +216,7 @@ struct Cutter {
 }
 
 impl Cutter {
-    fn push(&mut self, at: u64, object: &Arc<SourceObject>, pack_bytes: u64) {
+    fn push(&mut self, (at, object, key): (u64, &Arc<SourceObject>, Key), pack_bytes: u64) {
         let is_other = self
             .open
             .last()
@@ -225,6 +228,7 @@ impl Cutter {
             at,
             offset: self.bytes,
             object: Arc::clone(object),
+            key,
         });
         self.bytes += object.size;
     }

@@ -94,6 +94,7 @@ impl Read {
         Piece::Held(entry.meta, entry.bytes)
     }
 
+    /// `key` is that of the object's block, whichever entry it was found in.
     fn hit(&self, class: Class, key: Key, tier: Tier) {
         match self.shared.unasked.is_first(key) {
             true => self.shared.counters.miss(class),
@@ -101,6 +102,7 @@ impl Read {
         }
     }
 
+    /// What was begun by this very read is missed too: nobody has asked for it before.
     fn joined(&self, class: Class, key: Key) {
         if self.shared.unasked.is_first(key) {
             self.shared.counters.miss(class);
@@ -187,11 +189,7 @@ impl Read {
         }
         match shared.fetch_asked(context, &frame, &layout, (key, object.size), self.how) {
             Some(followed) => {
-                if followed.is_join {
-                    self.joined(followed.class, followed.key);
-                } else {
-                    shared.counters.miss(followed.class);
-                }
+                self.joined(followed.class, key);
                 let (follower, base) = (followed.follower, followed.base);
                 Ok(Piece::Packed(follower, base, object.meta()))
             }
@@ -216,7 +214,7 @@ impl Read {
             && let Some((pack, member)) = pack
             && let Some(entry) = shared.tiers.get_memory(Class::Pack, pack.key)
         {
-            self.hit(Class::Pack, pack.key, Tier::Memory);
+            self.hit(Class::Pack, key, Tier::Memory);
             return unpack(&entry, member.offset);
         }
         {
@@ -228,7 +226,7 @@ impl Read {
             if let Some((pack, member)) = pack
                 && let Some(follower) = registry.follow(pack.key, pack.bytes)
             {
-                self.joined(Class::Pack, pack.key);
+                self.joined(Class::Pack, key);
                 return Some(Piece::Packed(follower, member.offset, object.meta()));
             }
         }
@@ -240,7 +238,7 @@ impl Read {
             .tiers
             .get_for(Class::Pack, pack.key, self.how)
             .await?;
-        self.hit(Class::Pack, pack.key, tier);
+        self.hit(Class::Pack, key, tier);
         unpack(&entry, member.offset)
     }
 }

@@ -75,10 +75,7 @@ pub(super) struct Followed {
     pub(super) follower: Follower,
     /// Where the object begins in the entry.
     pub(super) base: u64,
-    pub(super) key: Key,
     pub(super) class: Class,
-    /// Whether another read had begun it.
-    pub(super) is_join: bool,
 }
 
 impl Shared {
@@ -172,24 +169,22 @@ impl Shared {
     ) -> Option<Followed> {
         let mut registry = self.flights.lock();
         let member = layout.find(context.at);
-        let follow = |registry: &Registry<'_>, is_join| {
-            let (follower, base, key, class) = match (registry.follow(key, size), member) {
-                (Some(follower), _) => (follower, 0, key, Class::Block),
+        let follow = |registry: &Registry<'_>| {
+            let (follower, base, class) = match (registry.follow(key, size), member) {
+                (Some(follower), _) => (follower, 0, Class::Block),
                 (None, Some((pack, member))) => {
                     let follower = registry.follow(pack.key, pack.bytes)?;
-                    (follower, member.offset, pack.key, Class::Pack)
+                    (follower, member.offset, Class::Pack)
                 }
                 (None, None) => return None,
             };
             Some(Followed {
                 follower,
                 base,
-                key,
                 class,
-                is_join,
             })
         };
-        if let Some(found) = follow(&registry, true) {
+        if let Some(found) = follow(&registry) {
             return Some(found);
         }
         let window = self.window(context, frame);
@@ -209,7 +204,7 @@ impl Shared {
                 }
             }
         }
-        follow(&registry, false)
+        follow(&registry)
     }
 
     /// Cuts missed units into requests, each of one source.
@@ -245,6 +240,7 @@ impl Shared {
             return;
         };
         let range = first.span().start..last.span().end;
+        self.unasked.add(run.iter().flat_map(Unit::object_keys));
         let targets: VecDeque<_> = run.iter().map(Unit::target).collect();
         let limit = self.limits.source(first.source());
         let order = cause.order(&context.file, &limit);
@@ -277,6 +273,8 @@ impl Shared {
         let Some(location) = members.first().map(|member| &member.location) else {
             return false;
         };
+        self.unasked
+            .add(pack.members.iter().map(|member| member.key));
         let meta = Some(pack_meta(pack));
         let span = std::iter::once(0..pack.bytes);
         let target = Target::new(pack.key, Class::Pack, pack.bytes, meta, span);

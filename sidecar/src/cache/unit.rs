@@ -43,11 +43,11 @@ impl Unit {
         }
     }
 
-    /// Key of the entry.
-    pub(super) fn key(&self) -> Key {
+    /// Keys of the blocks that its objects are by themselves.
+    pub(super) fn object_keys(&self) -> Vec<Key> {
         match self {
-            Self::Pack(pack) => pack.key,
-            Self::Single { key, .. } => *key,
+            Self::Pack(pack) => pack.members.iter().map(|member| member.key).collect(),
+            Self::Single { key, .. } => vec![*key],
         }
     }
 
