@@ -20,6 +20,9 @@ AFTER = {k: d for k, d in BEFORE.items() if k != DELETED} | {
     NEW: noise("new", 5000),
 }
 
+# As many as are merged at once.
+GROWN = {f"{i:02}.bin": noise(f"grown {i}", 3000 + i) for i in range(16)}
+
 
 def hashes(rows):
     return {name: sha256(data) for name, data in rows}
@@ -126,6 +129,29 @@ def test_version_0_fails_loudly_for_bytes_that_are_gone(story, client, lost):
         fresh.rows(["filename", "data"], Where("filename", "eq", (lost,)), version=0)
     assert not isinstance(e.value, AssertionError)
     fresh.close()
+
+
+@pytest.fixture(scope="session")
+def grown(tmp_path_factory):
+    """A table that got one artifact at a time, and whose small files were merged then."""
+    work = tmp_path_factory.mktemp("grown")
+    (folder := work / "files").mkdir()
+    table = manifest.virtual_table("grown", [manifest.folder("files")], refresh=manifest.ON_REQUEST)
+    with Vdt(manifest.write(work / "t.yaml", table), state=work / "state", work=work / "run").start() as vdt:
+        for name, data in GROWN.items():
+            write_file(folder / name, data, age_seconds=600)
+            vdt.refresh("grown")
+        (report,) = vdt.refresh("grown")
+        assert (report["outcome"], report["version"], report["added"]) == ("Committed", len(GROWN) + 1, 0)
+        yield place_of(vdt.table("grown"))
+
+
+def test_small_files_that_were_merged_hold_what_they_held(grown, client):
+    opened = client(grown)
+    assert hashes(opened.rows(["filename", "data"])) == hashes(GROWN.items())
+    before = dict(list(GROWN.items())[:10])
+    assert hashes(opened.rows(["filename", "data"], version=10)) == hashes(before.items())
+    opened.close()
 
 
 @pytest.fixture

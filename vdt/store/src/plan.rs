@@ -9,9 +9,13 @@
 //!   -                           key e, too young   held back until it settles
 //! ```
 //!
+//! Files that stay as they are and are many and small become fewer ([`Merge`]).
+//!
 //! Promises: applying a plan leaves the table in the listing's state for every source that was listed; ids are given in the
 //! order (source name, key bytes), never twice; a source without a complete listing, or one whose listing shrank
 //! suspiciously, stays as it is.
+
+mod merge;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,6 +24,7 @@ use std::{
 
 use vdt_table::{Artifact, FileGroup, Layout, SourceContext, groups};
 
+pub use self::merge::Merge;
 use crate::source::{Entry, Listing};
 
 /// Rows of one committed data file, by key.
@@ -109,6 +114,8 @@ pub struct Plan {
     pub remove: BTreeSet<String>,
     /// Files to lay out and add.
     pub add: Vec<FileGroup>,
+    /// Files that are merged.
+    pub merge: Merge,
     /// Files that stay, for those who need all rows.
     pub keep: Vec<CommittedFile>,
     /// High-water mark after this plan.
@@ -120,15 +127,16 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether the table would be the same afterwards.
+    /// Whether the table would have the same files afterwards.
     pub fn is_empty(&self) -> bool {
-        self.remove.is_empty() && self.add.is_empty()
+        self.remove.is_empty() && self.add.is_empty() && self.merge.remove.is_empty()
     }
 
     /// Artifacts in the table afterwards.
     pub fn artifacts(&self) -> u64 {
         let kept: usize = self.keep.iter().map(|file| file.artifacts.len()).sum();
-        let added: usize = self.add.iter().map(|group| group.artifacts.len()).sum();
+        let added = self.add.iter().chain(&self.merge.add);
+        let added: usize = added.map(|group| group.artifacts.len()).sum();
         (kept + added) as u64
     }
 }
@@ -211,15 +219,17 @@ fn plan_source(
         plan.add.extend(groups(context, rows, layout));
         return;
     }
+    let mut clean = Vec::new();
     for (file, dirty) in merged.files {
         if dirty {
             plan.remove.insert(file.path);
             plan.add
                 .extend(groups(context.clone(), file.artifacts, layout));
         } else {
-            plan.keep.push(file);
+            clean.push(file);
         }
     }
+    plan.keep.extend(plan.merge.take(clean, &context, layout));
     plan.add.extend(groups(context, fresh, layout));
 }
 

@@ -311,6 +311,7 @@ fn record(status: &watch::Sender<TableStatus>, outcome: &Outcome, now_ms: i64) {
                         new = report.new,
                         changed = report.changed,
                         deleted = report.deleted,
+                        merged = report.merged,
                         "committed a version"
                     );
                 }

@@ -52,12 +52,12 @@ pub fn transaction(app_id: &str, version: i64, updated_ms: i64) -> Value {
     json!({"txn": {"appId": app_id, "version": version, "lastUpdated": updated_ms}})
 }
 
-/// Returns the `remove` action of a file of `size` bytes.
-pub fn remove(path: &str, size: u64, deleted_ms: i64) -> Value {
+/// Returns the `remove` action of a file of `size` bytes, whose rows leave the table with it (`data_change`) or stay in others.
+pub fn remove(path: &str, size: u64, deleted_ms: i64, data_change: bool) -> Value {
     json!({"remove": {
         "path": path,
         "deletionTimestamp": deleted_ms,
-        "dataChange": true,
+        "dataChange": data_change,
         "extendedFileMetadata": true,
         "partitionValues": {},
         "size": size,
@@ -110,7 +110,7 @@ mod tests {
         for (action, name) in [
             (protocol(), "protocol"),
             (transaction("vdt", 3, 0), "txn"),
-            (remove("a.parquet", 1, 0), "remove"),
+            (remove("a.parquet", 1, 0, true), "remove"),
             (commit_info(0, "WRITE", &json!({})), "commitInfo"),
         ] {
             let object = action

@@ -8,7 +8,7 @@ use vdt_table::FileGroup;
 use super::{
     TableRefresh,
     commit::{Commit, Header},
-    files,
+    files::{self, Change},
     mirror::Mirror,
     plan::{Contexts, Planned},
     report::RefreshReport,
@@ -37,7 +37,7 @@ impl TableRefresh {
             recheck_time,
             rows_time,
         } = planned;
-        let changes = plan.changes.clone();
+        let (changes, merged) = (plan.changes.clone(), plan.merge.remove.len() as u64);
         let artifacts = plan.artifacts();
         let table = self.log.table().to_string();
         let report = |version, committed, bytes, unparsed| RefreshReport {
@@ -48,6 +48,7 @@ impl TableRefresh {
             changed: changes.changed,
             deleted: changes.deleted,
             unsettled: changes.unsettled,
+            merged,
             unparsed,
             sources: outcomes,
             listing_seconds: recheck_time.as_secs_f64(),
@@ -66,19 +67,29 @@ impl TableRefresh {
         }
         let next_id = plan.next_id;
         let puts = self.state.puts_from_now();
-        let groups: Vec<_> = plan.add.into_iter().map(Arc::new).collect();
-        let rows = rows(&contexts, plan.keep, groups.clone());
+        let shared = |groups: Vec<FileGroup>| groups.into_iter().map(Arc::new).collect::<Vec<_>>();
+        let (groups, merged) = (shared(plan.add), shared(plan.merge.add));
+        let all = groups.iter().chain(&merged).cloned().collect();
+        let rows = rows(&contexts, plan.keep, all);
         let bytes = rows.artifact_bytes();
         let put_meta_files = async {
             let snapshot = self.meta_log.snapshot().await?;
             let files = self.put_meta_files(rows, snapshot.as_ref(), now_ms).await?;
             Ok((files, snapshot))
         };
-        let (laid_out, (files, snapshot_of_meta)) = future::try_join(
-            self.lay_out(groups, &plan.remove, snapshot.as_ref(), now_ms),
-            put_meta_files,
-        )
-        .await?;
+        let change = Change::of_data(now_ms);
+        let rearranged = Change {
+            of_data: false,
+            ..change
+        };
+        let put_files = async {
+            let before = snapshot.as_ref();
+            let changed = self.lay_out(groups, &plan.remove, before, change).await?;
+            let merging = self.lay_out(merged, &plan.merge.remove, before, rearranged);
+            Ok::<_, StoreError>(changed.and(merging.await?))
+        };
+        let (laid_out, (files, snapshot_of_meta)) =
+            future::try_join(put_files, put_meta_files).await?;
         let unparsed = laid_out.unparsed;
         let header = Header {
             operation: operation(&snapshot, &laid_out),
@@ -123,7 +134,8 @@ fn rows(contexts: &Contexts, keep: Vec<CommittedFile>, mut groups: Vec<Arc<FileG
 fn operation(snapshot: &Option<Snapshot>, laid_out: &files::LaidOut) -> &'static str {
     match snapshot {
         None => "CREATE TABLE",
-        Some(_) if laid_out.removes.is_empty() => "WRITE",
-        Some(_) => "REPLACE FILES",
+        Some(_) if laid_out.is_merge() => "OPTIMIZE",
+        Some(_) if laid_out.removes.iter().any(|file| file.data_change) => "REPLACE FILES",
+        Some(_) => "WRITE",
     }
 }

@@ -63,7 +63,9 @@ impl LaidOut {
         let (app_id, transaction) = header.transaction;
         actions.push(delta::transaction(app_id, transaction, now_ms));
         let removes = self.removes.iter();
-        actions.extend(removes.map(|file| delta::remove(&file.path, file.size, now_ms)));
+        actions.extend(
+            removes.map(|file| delta::remove(&file.path, file.size, now_ms, file.data_change)),
+        );
         actions.extend(self.adds.into_iter().map(|file| file.action));
         Commit {
             version: snapshot.map_or(0, |snapshot| snapshot.version + 1),

@@ -10,7 +10,7 @@ use vdt_table::{FileGroup, VirtualFile, lay_out};
 use super::TableRefresh;
 use crate::{
     error::StoreError,
-    log::{AddedFile, Snapshot, TableLog},
+    log::{Snapshot, TableLog},
     state::StateStore,
 };
 
@@ -21,6 +21,8 @@ pub(super) struct PutFile {
     pub(super) size: u64,
     pub(super) rows: u64,
     pub(super) unparsed: u64,
+    /// Whether it has rows that the table did not have before.
+    pub(super) data_change: bool,
     pub(super) action: Value,
 }
 
@@ -28,19 +30,46 @@ pub(super) struct PutFile {
 #[derive(Debug)]
 pub(super) struct LaidOut {
     pub(super) adds: Vec<PutFile>,
-    pub(super) removes: Vec<AddedFile>,
+    pub(super) removes: Vec<RemovedFile>,
     pub(super) unparsed: u64,
 }
 
+/// A file that leaves the table.
+#[derive(Debug)]
+pub(super) struct RemovedFile {
+    pub(super) path: String,
+    pub(super) size: u64,
+    /// Whether its rows leave with it, or others take their place.
+    pub(super) data_change: bool,
+}
+
+impl LaidOut {
+    /// Whether it has the same rows in other files, and nothing else.
+    pub(super) fn is_merge(&self) -> bool {
+        let are_merged = !self.removes.is_empty() || !self.adds.is_empty();
+        are_merged
+            && !self.adds.iter().any(|file| file.data_change)
+            && !self.removes.iter().any(|file| file.data_change)
+    }
+
+    /// With files that were merged.
+    pub(super) fn and(mut self, merged: Self) -> Self {
+        self.adds.extend(merged.adds);
+        self.removes.extend(merged.removes);
+        self.unparsed += merged.unparsed;
+        self
+    }
+}
+
 impl TableRefresh {
-    /// Lays groups out, puts their ropes, and says what the commit adds and removes. A file that comes out
-    /// as it was is neither.
+    /// Lays groups out, puts their ropes, and says what the commit adds and removes, with or without a change of the data. A file that comes
+    /// out as it was is neither.
     pub(super) async fn lay_out(
         &self,
         groups: Vec<Arc<FileGroup>>,
         removes: &BTreeSet<String>,
         snapshot: Option<&Snapshot>,
-        now_ms: i64,
+        change: Change,
     ) -> Result<LaidOut, StoreError> {
         let columns = Arc::new(self.definition.columns.clone());
         let layout = Arc::new(self.definition.layout.clone());
@@ -57,8 +86,25 @@ impl TableRefresh {
             })
             .buffered(files_at_once())
             .map(|joined| joined.map_err(|source| StoreError::task("layout", source))?);
-        let adds = put_all(&self.state, &self.log, laid_out, snapshot, now_ms).await?;
-        Ok(difference(adds, removes, snapshot))
+        let adds = put_all(&self.state, &self.log, laid_out, snapshot, change).await?;
+        Ok(difference(adds, removes, snapshot, change))
+    }
+}
+
+/// What actions say of files besides what these are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Change {
+    /// Whether rows are added or removed with them (`dataChange`).
+    pub(super) of_data: bool,
+    /// When, Unix milliseconds.
+    pub(super) at_ms: i64,
+}
+
+impl Change {
+    /// Of rows.
+    pub(super) fn of_data(at_ms: i64) -> Self {
+        let of_data = true;
+        Self { of_data, at_ms }
     }
 }
 
@@ -75,7 +121,7 @@ pub(super) async fn put_all(
     log: &TableLog,
     files: impl Stream<Item = Result<VirtualFile, StoreError>>,
     snapshot: Option<&Snapshot>,
-    now_ms: i64,
+    change: Change,
 ) -> Result<Vec<PutFile>, StoreError> {
     let committed = paths(snapshot);
     let committed = &committed;
@@ -87,7 +133,8 @@ pub(super) async fn put_all(
                 size: file.name.size,
                 rows: file.rows,
                 unparsed: file.unparsed,
-                action: file.add(now_ms, true),
+                data_change: change.of_data,
+                action: file.add(change.at_ms, change.of_data),
             };
             if !committed.contains(put.path.as_str()) {
                 state
@@ -114,6 +161,7 @@ pub(super) fn difference(
     mut adds: Vec<PutFile>,
     removes: &BTreeSet<String>,
     snapshot: Option<&Snapshot>,
+    change: Change,
 ) -> LaidOut {
     let present = paths(snapshot);
     let again: BTreeSet<&str> = adds.iter().map(|file| file.path.as_str()).collect();
@@ -121,7 +169,11 @@ pub(super) fn difference(
         .iter()
         .flat_map(|snapshot| &snapshot.files)
         .filter(|file| removes.contains(&file.path) && !again.contains(file.path.as_str()))
-        .cloned()
+        .map(|file| RemovedFile {
+            path: file.path.clone(),
+            size: file.size,
+            data_change: change.of_data,
+        })
         .collect();
     drop(again);
     adds.retain(|file| !present.contains(file.path.as_str()));

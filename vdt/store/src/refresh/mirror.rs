@@ -14,7 +14,7 @@ use vdt_table::{VirtualFile, meta_files};
 use super::{
     TableRefresh,
     commit::{Commit, Header},
-    files::{PutFile, difference, paths, put_all},
+    files::{Change, PutFile, difference, paths, put_all},
 };
 use crate::{
     error::StoreError,
@@ -133,7 +133,8 @@ impl TableRefresh {
             }
         });
         let files = stream::poll_fn(move |context| receive.poll_recv(context));
-        let put = put_all(&self.state, &self.meta_log, files, snapshot, now_ms).await;
+        let change = Change::of_data(now_ms);
+        let put = put_all(&self.state, &self.meta_log, files, snapshot, change).await;
         laying
             .await
             .map_err(|source| StoreError::task("layout of the table without data", source))?;
@@ -157,7 +158,7 @@ impl TableRefresh {
             .map(|file| file.path.clone())
             .collect();
         drop(wanted);
-        let laid_out = difference(files, &gone, snapshot);
+        let laid_out = difference(files, &gone, snapshot, Change::of_data(now_ms));
         let is_of = |snapshot: &Snapshot| {
             configuration
                 .iter()

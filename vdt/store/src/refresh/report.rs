@@ -63,6 +63,8 @@ pub struct RefreshReport {
     pub deleted: u64,
     /// Artifacts that are held back until they have settled.
     pub unsettled: u64,
+    /// Small files that were merged.
+    pub merged: u64,
     /// Path parts that did not parse and are null, in files laid out by this refresh.
     pub unparsed: u64,
     /// Sources, by name.

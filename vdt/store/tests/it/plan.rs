@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use vdt_rope::SourceObject;
 use vdt_store::{
-    plan::{CommittedFile, Current, Hold, Listed, ListedAt, Plan, Policy, plan},
+    plan::{Changes, CommittedFile, Current, Hold, Listed, ListedAt, Plan, Policy, plan},
     source::{Entry, Listing},
 };
 use vdt_table::{Artifact, FileGroup, Layout, SourceContext};
@@ -71,14 +71,17 @@ fn listed(name: &str, entries: Vec<Entry>) -> Listed {
 /// What the table holds once a plan has been carried out.
 fn carried_out(plan: &Plan) -> Current {
     let committed = |group: &FileGroup, number: usize| CommittedFile {
-        path: format!("{number}-{}.parquet", plan.next_id),
+        path: format!(
+            "{number}-{}-{}-{}.parquet",
+            plan.next_id,
+            group.artifacts[0].object.key,
+            group.artifacts.len()
+        ),
         size: 1,
         source: group.source.name.clone(),
         artifacts: group.artifacts.clone(),
     };
-    let added = plan
-        .add
-        .iter()
+    let added = (plan.add.iter().chain(&plan.merge.add))
         .enumerate()
         .map(|(number, group)| committed(group, number));
     Current {
@@ -392,4 +395,95 @@ fn a_re_lay_keeps_every_id() {
     let next = plan(current, vec![relay], &Layout::default(), POLICY, LISTED_AT);
     assert_eq!(next.remove.len(), 1);
     assert_eq!(ids(&carried_out(&next)), before);
+}
+
+#[test]
+fn a_table_that_grows_by_one_artifact_at_a_time_has_few_files_and_lays_a_row_out_a_few_times() {
+    let (mut current, mut entries) = (Current::default(), Vec::new());
+    let (mut merged, mut most) = (0, 0);
+    for number in 0..2_000 {
+        // Neither in the order of keys nor against it.
+        entries.push(entry(&format!("{:05}", number * 7_919 % 10_007), "1"));
+        let known = ids(&current);
+        let plan = plan(
+            current,
+            vec![listed("a", entries.clone())],
+            &Layout::default(),
+            POLICY,
+            LISTED_AT,
+        );
+        assert!(plan.remove.is_empty() && plan.artifacts() == number + 1);
+        merged += plan
+            .merge
+            .add
+            .iter()
+            .map(|group| group.artifacts.len())
+            .sum::<usize>();
+        current = carried_out(&plan);
+        most = most.max(current.files.len());
+        let now = ids(&current);
+        assert!(known.iter().all(|(key, id)| now[key] == *id));
+        assert_eq!(now[&*entries[entries.len() - 1].object.key], number as i64);
+    }
+    for file in &current.files {
+        assert!(
+            file.artifacts
+                .is_sorted_by(|a, b| a.object.key < b.object.key)
+        );
+    }
+    assert!(most <= 3 * 16, "{most} files");
+    assert!(merged <= 2 * 2_000, "{merged} rows laid out again");
+    assert!(current.files.len() < 48, "{}", current.files.len());
+}
+
+#[test]
+fn files_are_merged_with_those_of_their_source_and_of_their_size() {
+    let files = |source: &str, count: u32, rows: u32| {
+        (0..count)
+            .map(move |number| CommittedFile {
+                path: format!("{source}-{number}-of-{rows}.parquet"),
+                size: 1,
+                source: source.into(),
+                artifacts: (0..rows)
+                    .map(|row| Artifact {
+                        id: i64::from(number * rows + row),
+                        object: entry(&format!("{rows}/{number:03}/{row:05}"), "1").object,
+                        storage_class: None,
+                        archived: false,
+                    })
+                    .collect(),
+            })
+            .collect::<Vec<_>>()
+    };
+    for (one, other, removed) in [
+        (files("a", 16, 1), vec![], 16),
+        (files("a", 15, 1), vec![], 0),
+        (files("a", 15, 1), files("a", 15, 20), 0),
+        (files("a", 15, 1), files("b", 15, 1), 0),
+        (files("a", 15, 1), files("a", 16, 20), 16),
+        // Full.
+        (files("a", 17, 4_000), vec![], 0),
+    ] {
+        let all: Vec<_> = one.into_iter().chain(other).collect();
+        let entries = |source: &str| {
+            let files = all.iter().filter(|file| &*file.source == source);
+            let rows = files.flat_map(|file| &file.artifacts);
+            let keys = rows.map(|row| entry(&row.object.key, "1"));
+            listed(source, keys.collect())
+        };
+        let listed = vec![entries("a"), entries("b")];
+        let rows = all
+            .iter()
+            .map(|file| file.artifacts.len() as u64)
+            .sum::<u64>();
+        let current = Current {
+            files: all,
+            next_id: 1_000_000,
+        };
+        let plan = plan(current, listed, &Layout::default(), POLICY, LISTED_AT);
+        assert_eq!(plan.merge.remove.len(), removed);
+        assert_eq!(plan.merge.add.len(), usize::from(removed > 0));
+        assert_eq!((plan.artifacts(), plan.is_empty()), (rows, removed == 0));
+        assert_eq!(plan.changes, Changes::default());
+    }
 }
