@@ -17,7 +17,7 @@ EXPECTED = [
     Expected("", "changed manifests are not used.*No such file|certificate is of no use.*there is no file", "a pod's volumes go before it, and a Secret may come after it"),
     Expected("b26-", "not served|is not used", "its buckets do not exist"),
     Expected("b19-", "source bucket: .*([Ss]ecret|credentials|permission)", "a secret is missing, or wrong"),
-    Expected("scenario-3-a-bucket", "vdt_store::schedule|read failed", "the bucket is gone"),
+    Expected("scenario-3-a-bucket", "vdt_store::schedule|read failed|a source object could not be read", "the bucket is gone"),
     Expected("scenario-5-", "the server is away", "the server is killed"),
     Expected("c35-", "disk cache|cache entries|cache directory", "the disk is too small, and full"),
     Expected("c36-", "the server is away|vdt_store::schedule", "its node is gone"),

@@ -12,7 +12,7 @@ use crate::exit::BadInput;
 
 /// The level of what no directive names. Libraries that say too much at `info`, or let clients write into the log. What the user asks for comes later and
 /// wins.
-const QUIET: &str = "warn,s3s=off,buoyant_kernel=warn,delta_kernel=warn,deltalake_core=warn,hyper_util=warn,foyer=warn";
+const QUIET: &str = "warn,s3s=off,buoyant_kernel=warn,delta_kernel=warn,deltalake_core=warn,hyper_util=warn,foyer=warn,object_store=warn";
 
 /// Logging, for all commands. Logs go to standard error.
 #[derive(Debug, Args)]
@@ -121,6 +121,21 @@ mod tests {
         ] {
             assert_eq!(misspelt(bad), Some(word), "{bad}");
         }
+    }
+
+    #[test]
+    fn retries_of_buckets_are_told_to_who_asks_for_them_alone() {
+        let enabled = |asked: &str| {
+            let logged = tracing_subscriber::fmt()
+                .with_env_filter(filter(asked).unwrap())
+                .finish();
+            tracing::subscriber::with_default(
+                logged,
+                || tracing::enabled!(target: "object_store::client::retry", tracing::Level::INFO),
+            )
+        };
+        assert!(!enabled("info"));
+        assert!(enabled("object_store=info"));
     }
 
     #[test]

@@ -24,8 +24,8 @@ mod range;
 pub(crate) use body::ReadBody;
 pub use date::http_date;
 pub use etag::EntityTag;
-pub(crate) use failure::Failure;
 pub use failure::NotYet;
+pub(crate) use failure::{Chain, Failure};
 pub use range::{RangeMalformed, RangeSpec};
 
 use std::fmt::Write;

@@ -3,7 +3,9 @@
 //! The line is an event of target `vdt::access`, level INFO, with fields. It holds neither query nor headers but the User-Agent, so no signature,
 //! token or presigned URL; what comes from the client is escaped and cut.
 
+use std::borrow::Cow;
 use std::fmt::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use ::http::header::USER_AGENT;
@@ -25,16 +27,32 @@ const USER_AGENT_MAX: usize = 160;
 
 /// Where a dialect says who asks, once it knows.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Who(Arc<OnceLock<Arc<str>>>);
+pub(crate) struct Who(Arc<Asker>);
+
+#[derive(Debug, Default)]
+struct Asker {
+    is_known: AtomicBool,
+    principal: OnceLock<Arc<str>>,
+}
 
 impl Who {
     pub(crate) fn set(&self, principal: Option<&Arc<str>>) {
+        self.0.is_known.store(true, Ordering::Relaxed);
         if let Some(principal) = principal {
             // Only the first counts, and there is no second.
-            let _ = self.0.set(Arc::clone(principal));
+            let _ = self.0.principal.set(Arc::clone(principal));
         }
     }
+
+    /// Whether it was said who asks, if only anybody.
+    pub(crate) fn is_known(&self) -> bool {
+        self.0.is_known.load(Ordering::Relaxed)
+    }
 }
+
+/// The S3 code of an answer that is an error: an extension of a dialect's response, for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ErrorCode(pub(crate) Cow<'static, str>);
 
 /// One request under way. Dropping it writes its line.
 #[derive(Debug)]
@@ -45,6 +63,7 @@ pub(crate) struct Exchange {
     /// What logs of this request are written in.
     pub(crate) span: Span,
     status: Option<StatusCode>,
+    code: Option<ErrorCode>,
     line: Option<Box<Line>>,
 }
 
@@ -80,13 +99,15 @@ impl Exchange {
             who: Who::default(),
             span,
             status: None,
+            code: None,
             line,
         }
     }
 
-    /// The status is chosen.
-    pub(crate) fn answered(&mut self, status: StatusCode) {
+    /// The status is chosen, and of an error in S3 its code.
+    pub(crate) fn answered(&mut self, status: StatusCode, code: Option<ErrorCode>) {
         self.status = Some(status);
+        self.code = code;
         self.measure.answered(status);
     }
 }
@@ -99,13 +120,14 @@ impl Drop for Exchange {
         let milliseconds = |time: std::time::Duration| time.as_secs_f64() * 1000.0;
         tracing::info!(
             target: TARGET,
-            principal = self.who.0.get().map_or("-", |name| name),
+            principal = self.who.0.principal.get().map_or("-", |name| name),
             dialect = ?self.measure.dialect(),
             operation = ?self.measure.operation(),
             method = %line.method,
             path = %line.path,
             // 0 when the client left before there was one.
             status = self.status.map_or(0, |status| status.as_u16()),
+            code = self.code.as_ref().map(|code| &*code.0),
             bytes = self.measure.sent_bytes(),
             end = self.measure.end().as_str(),
             duration_ms = milliseconds(self.measure.elapsed()),

@@ -24,6 +24,7 @@
 mod answer;
 mod key;
 mod listings;
+mod log_limit;
 mod request;
 
 pub mod access;
@@ -45,6 +46,7 @@ pub use edge::Edge;
 pub use listener::{
     DrainReport, HttpService, Limits, Listen, Peer, ServeOptions, Workers, serve, serve_with,
 };
+pub use log_limit::LogLimit;
 pub use metrics::HttpMetrics;
 pub use s3::PageKeys;
 pub use surface::{BoxError, DataSurface, ResponseBody};

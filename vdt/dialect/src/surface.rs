@@ -111,7 +111,7 @@ impl DataSurface {
         let measure = dialects.metrics.start(dialect, operation);
         let mut exchange = Exchange::new(&request, measure, dialects.access_log);
         let trace = exchange.ids.trace_parent();
-        let response = match dialects.refuse(dialect, &request) {
+        let mut response = match dialects.refuse(dialect, &request) {
             Some(refused) => refused,
             None => {
                 let answering = dialects.answer(dialect, operation, request, &exchange.who);
@@ -120,7 +120,8 @@ impl DataSurface {
                     .await
             }
         };
-        exchange.answered(response.status());
+        let code = response.extensions_mut().remove();
+        exchange.answered(response.status(), code);
         let (mut parts, mut body) = response.into_parts();
         if method == Method::HEAD {
             // The answer to HEAD has the length of the body that it does not have. A 304 has that of the object or none (RFC 9110 8.6).

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::debug;
 use vdt_crds::META_SUFFIX;
 use vdt_store::{SourceOutcome, StateStore, Versions};
 
@@ -153,9 +153,9 @@ impl Tables {
         Some(state.as_ref()?.info().store_id.to_string())
     }
 
-    /// A read met a changed source: it is logged, and its table refreshed. `file` is a virtual file's path.
+    /// A read met a changed source: its table is refreshed. `file` is a virtual file's path. Whoever answers the reader logs it.
     pub(crate) fn drift(&self, file: &str, key: &str, reason: &str) {
-        warn!(location = file, key, reason, "a source object changed");
+        debug!(location = file, key, reason, "a source object changed");
         let is_of = |table: &str| {
             file.strip_prefix(table)
                 .is_some_and(|rest| rest.starts_with('/'))

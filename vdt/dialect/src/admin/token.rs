@@ -8,7 +8,7 @@
 //! between them, with 5 s of leeway for clocks. Tokens live so short that they are not remembered: one can be used again until it ends.
 //!
 //! A key file holds public keys as PEM, one or several: an old and a new key side by side while keys are changed. It is looked at with each token; a
-//! file that cannot be read, or holds no key, leaves the keys as they were and says so in the log.
+//! file that cannot be read, or holds no key, leaves the keys as they were and says so in the log, once.
 
 use std::fmt;
 use std::fs::Metadata;
@@ -21,8 +21,11 @@ use ::http::HeaderMap;
 use ::http::header::AUTHORIZATION;
 use arc_swap::ArcSwap;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
+
+use crate::answer::Chain;
 
 /// Longest life of a token, seconds.
 const LIFE_SECONDS: u64 = 60;
@@ -52,6 +55,8 @@ pub struct Tokens {
 struct KeyFile {
     path: PathBuf,
     held: ArcSwap<Held>,
+    /// What the log was told of the file, as long as it is of no use.
+    told: Mutex<Option<String>>,
 }
 
 #[derive(Default)]
@@ -136,6 +141,7 @@ impl Tokens {
             let file = KeyFile {
                 path: path.clone(),
                 held: ArcSwap::default(),
+                told: Mutex::default(),
             };
             file.reload().await?;
             read.push(file);
@@ -166,9 +172,8 @@ impl Tokens {
             return false;
         }
         for file in &self.files {
-            if let Err(error) = file.reload().await {
-                tracing::warn!(%error, "keys of the admin surface stay as they were");
-            }
+            let reloaded = file.reload().await;
+            file.tell(reloaded.err());
             let held = file.held.load();
             if held.keys.iter().any(|key| self.holds(token.trim(), key)) {
                 return true;
@@ -226,6 +231,25 @@ impl KeyFile {
             keys,
         }));
         Ok(())
+    }
+
+    /// Logs why the file is of no use when that is news, and when it is of use again.
+    fn tell(&self, error: Option<KeyFileError>) {
+        let text = error.as_ref().map(ToString::to_string);
+        if *self.told.lock() == text {
+            return;
+        }
+        match &error {
+            Some(error) => tracing::warn!(
+                error = %Chain(error),
+                "keys of the admin surface stay as they were"
+            ),
+            None => tracing::info!(
+                path = %self.path.display(),
+                "keys of the admin surface can be read again"
+            ),
+        }
+        *self.told.lock() = text;
     }
 
     fn wrong(&self, reason: &'static str) -> KeyFileError {

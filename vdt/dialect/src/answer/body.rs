@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use object_store::path::Path;
 use sync_wrapper::SyncWrapper;
 
-use super::failure::Chain;
+use super::failure::{Chain, is_change, log_change};
 
 /// Why a body was cut.
 #[derive(Debug, thiserror::Error)]
@@ -81,11 +81,18 @@ impl ReadBody {
     fn fail(&mut self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.chunks = None;
         self.remaining = 0;
-        tracing::error!(
-            location = %self.location,
-            error = %Chain(&error),
-            "body cut"
-        );
+        match &error {
+            BodyError::Store { source, .. } if is_change(source) => {
+                log_change(&self.location, &error);
+            }
+            _ => {
+                tracing::error!(
+                    location = %self.location,
+                    error = %Chain(&error),
+                    "body cut"
+                );
+            }
+        }
         Poll::Ready(Some(Err(error)))
     }
 }

@@ -29,6 +29,7 @@ use object_store::Error;
 use object_store::path::Path;
 
 use super::RangeMalformed;
+use crate::log_limit::LogLimit;
 
 /// A cause of the store's that passes by itself: what serves the object has not come up yet. A normal event of a start, and no error in the log.
 #[derive(Debug, thiserror::Error)]
@@ -147,9 +148,7 @@ impl Failure {
     /// Logs what is not the client's doing, with its cause. Called once, where the failure becomes a response.
     pub(crate) fn log(&self, location: &Path) {
         match self {
-            Self::SourceChanged { source } => {
-                tracing::warn!(%location, error = %Chain(source), "source object changed");
-            }
+            Self::SourceChanged { source } => log_change(location, source),
             Self::Internal { source } if is_not_yet(source.as_ref()) => {
                 tracing::debug!(%location, error = %Chain(source.as_ref()), "asked for too early");
             }
@@ -168,13 +167,33 @@ impl Failure {
     }
 }
 
+/// Lines about changed sources: whoever reads an old version meets as many as it has reads.
+static CHANGES: LogLimit = LogLimit::new();
+
+/// Logs that what `location` is composed of has changed: of the files of a folder, one line in a while.
+pub(super) fn log_change(location: &Path, error: &(dyn std::error::Error + 'static)) {
+    let folder = location.as_ref().rsplit_once('/');
+    let folder = folder.map_or("", |(folder, _)| folder);
+    if let Some(left_out) = CHANGES.admit(folder, "SourceChanged") {
+        tracing::warn!(%location, left_out, error = %Chain(error), "source object changed");
+    }
+}
+
+/// Whether an error of the store says that a source of an object changed, whose body is under way.
+pub(super) fn is_change(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Precondition { .. } | Error::NotModified { .. } | Error::NotFound { .. }
+    )
+}
+
 /// Whether an error has [`NotYet`] among its causes.
 fn is_not_yet(error: &(dyn std::error::Error + 'static)) -> bool {
     iter::successors(Some(error), |error| error.source()).any(<dyn std::error::Error>::is::<NotYet>)
 }
 
 /// An error and all its causes in one line, for logs. A cause whose text is in the line already is not told twice.
-pub(super) struct Chain<'a>(pub(super) &'a (dyn std::error::Error + 'static));
+pub(crate) struct Chain<'a>(pub(crate) &'a (dyn std::error::Error + 'static));
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -45,6 +45,16 @@ pub(super) struct CutLabels {
     pub(super) by: CutBy,
 }
 
+impl CutLabels {
+    /// Every one that may be counted: a series that begins with its first event hides that from whoever asks for an increase.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        let dialects = [DialectLabel::S3, DialectLabel::Http];
+        dialects
+            .into_iter()
+            .flat_map(|dialect| [CutBy::Client, CutBy::Store].map(|by| Self { dialect, by }))
+    }
+}
+
 /// Who ended a body before its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub(super) enum CutBy {
@@ -145,11 +155,26 @@ impl Outcome {
     }
 }
 
-impl ReloadLabels {
-    /// Every one that may be counted: a series that begins with its first event hides that from whoever asks for an increase.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct RefusedLabels {
+    pub(super) what: Reloaded,
+}
+
+impl RefusedLabels {
+    /// Every one.
     pub(super) fn all() -> impl Iterator<Item = Self> {
-        let whats = [Reloaded::Certificate, Reloaded::Keys, Reloaded::Manifests];
-        whats.into_iter().flat_map(|what| {
+        Reloaded::ALL.into_iter().map(|what| Self { what })
+    }
+}
+
+impl Reloaded {
+    const ALL: [Self; 3] = [Self::Certificate, Self::Keys, Self::Manifests];
+}
+
+impl ReloadLabels {
+    /// Every one that may be counted, as of [`CutLabels::all`].
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        Reloaded::ALL.into_iter().flat_map(|what| {
             let waits = matches!(what, Reloaded::Manifests).then_some(Outcome::RestartNeeded);
             let outcomes = [Outcome::Taken, Outcome::Refused].into_iter().chain(waits);
             outcomes.map(move |outcome| Self { what, outcome })

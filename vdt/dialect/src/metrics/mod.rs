@@ -25,7 +25,7 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 use self::held::Ledger;
 use self::labels::{
     CutLabels, EndLabels, HandshakeLabels, NoLabels, OperationLabels, Outcome, RefusalLabels,
-    ReloadLabels, Reloaded, RequestLabels,
+    RefusedLabels, ReloadLabels, Reloaded, RequestLabels,
 };
 
 /// Upper bounds in seconds, from a memory hit on loopback to a large file over a slow link.
@@ -70,8 +70,10 @@ struct Families {
     connections: Gauge,
     connections_ended: Family<EndLabels, Counter>,
     handshakes: Family<HandshakeLabels, Counter>,
+    certificate_begins: Family<NoLabels, Gauge>,
     certificate_ends: Family<NoLabels, Gauge>,
     reloads: Family<ReloadLabels, Counter>,
+    refused_now: Family<RefusedLabels, Gauge>,
     without_credentials: Gauge,
     /// What admission compares with its limits.
     requests_now: AtomicU64,
@@ -101,6 +103,12 @@ impl HttpMetrics {
         let families = Families::register(registry);
         for labels in ReloadLabels::all() {
             drop(families.reloads.get_or_create(&labels));
+        }
+        for labels in RefusedLabels::all() {
+            drop(families.refused_now.get_or_create(&labels));
+        }
+        for labels in CutLabels::all() {
+            drop(families.cut.get_or_create(&labels));
         }
         Self {
             families: Arc::new(families),
@@ -157,10 +165,17 @@ impl HttpMetrics {
         self.families.handshakes.get_or_create(&labels).inc();
     }
 
-    /// Tells when the certificate in use ends, in seconds since the epoch.
-    pub(crate) fn certificate_ends(&self, not_after: i64) {
-        let family = &self.families.certificate_ends;
-        family.get_or_create(&NoLabels {}).set(not_after);
+    /// Tells when the certificate in use begins and ends, in seconds since the epoch.
+    pub(crate) fn certificate_in_use(&self, not_before: i64, not_after: i64) {
+        let Families {
+            certificate_begins,
+            certificate_ends,
+            ..
+        } = &*self.families;
+        certificate_begins
+            .get_or_create(&NoLabels {})
+            .set(not_before);
+        certificate_ends.get_or_create(&NoLabels {}).set(not_after);
     }
 
     /// Counts a certificate that was read again, and taken or not.
@@ -192,6 +207,11 @@ impl HttpMetrics {
     fn reloaded(&self, what: Reloaded, outcome: Outcome) {
         let labels = ReloadLabels { what, outcome };
         self.families.reloads.get_or_create(&labels).inc();
+        let is_refused = outcome == Outcome::Refused;
+        let refused = &self.families.refused_now;
+        refused
+            .get_or_create(&RefusedLabels { what })
+            .set(i64::from(is_refused));
     }
 }
 
@@ -256,6 +276,11 @@ impl Families {
                 "Connections ended by the listener",
             ),
             handshakes: registered(registry, "vdt_tls_handshakes", "TLS handshakes"),
+            certificate_begins: registered(
+                registry,
+                "vdt_tls_certificate_start_timestamp_seconds",
+                "Since when the certificate in use is valid, Unix time",
+            ),
             certificate_ends: registered(
                 registry,
                 "vdt_tls_certificate_expiry_timestamp_seconds",
@@ -265,6 +290,11 @@ impl Families {
                 registry,
                 "vdt_http_reloads",
                 "Certificates, keys and manifests that were read again",
+            ),
+            refused_now: registered(
+                registry,
+                "vdt_http_reload_refused",
+                "1 while the certificate, keys or manifests as they were read last are not in use",
             ),
             without_credentials: registered(
                 registry,
@@ -329,29 +359,4 @@ impl Drop for Connected {
 }
 
 #[cfg(test)]
-mod tests {
-    use prometheus_client::encoding::text::encode;
-
-    use super::*;
-
-    #[test]
-    fn what_may_be_refused_is_shown_before_anything_was() {
-        let mut registry = Registry::default();
-        let metrics = HttpMetrics::register(&mut registry);
-        metrics.manifests_need_restart();
-        let mut text = String::new();
-        encode(&mut text, &registry).expect("a String takes everything");
-        for (what, outcome, count) in [
-            ("Certificate", "Refused", 0),
-            ("Keys", "Refused", 0),
-            ("Manifests", "Taken", 0),
-            ("Manifests", "Refused", 0),
-            ("Manifests", "RestartNeeded", 1),
-        ] {
-            let series = format!(
-                "vdt_http_reloads_total{{what=\"{what}\",outcome=\"{outcome}\"}} {count}\n"
-            );
-            assert!(text.contains(&series), "{series} is not in {text}");
-        }
-    }
-}
+mod tests;

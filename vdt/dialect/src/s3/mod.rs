@@ -29,7 +29,7 @@ pub use list_request::PageKeys;
 
 use std::sync::Arc;
 
-use ::http::{Method, Request, Response, Uri};
+use ::http::{Method, Request, Response, StatusCode, Uri};
 use bytes::Bytes;
 use object_store::ObjectStore;
 use s3s::service::{S3Service, S3ServiceBuilder};
@@ -111,7 +111,15 @@ impl S3Dialect {
         }
         let request = Request::from_parts(parts, s3s::Body::empty());
         match self.service.call(request).await {
-            Ok(response) => response.map(boxed),
+            Ok(response) => {
+                // Unknown keys, wrong signatures and clocks are refused by s3s, before it is known here who asks.
+                let asks_for_keys = matches!(self.auth.access, Access::Keys(_));
+                let is_refused = response.status() == StatusCode::FORBIDDEN;
+                if asks_for_keys && is_refused && !who.is_known() {
+                    self.auth.unauthenticated(DialectLabel::S3);
+                }
+                refusal::coded(response).map(boxed)
+            }
             Err(error) => {
                 tracing::error!(?error, "s3s could not answer");
                 refusal::internal()

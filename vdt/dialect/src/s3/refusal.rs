@@ -5,6 +5,7 @@ use ::http::{Method, Response, StatusCode};
 use http_body_util::Full;
 
 use super::signed::Form;
+use crate::exchange::ErrorCode;
 use crate::metrics::Operation;
 use crate::surface::{DialectBody, boxed};
 
@@ -108,8 +109,25 @@ pub(crate) fn internal() -> Response<DialectBody> {
     )
 }
 
+/// Has an answer of s3s that is an error tell its code as ours do.
+pub(crate) fn coded(mut response: Response<s3s::Body>) -> Response<s3s::Body> {
+    let is_error = response.status().is_client_error() || response.status().is_server_error();
+    // Of an object that is under way nothing is in memory.
+    let document = response.body().bytes().filter(|_| is_error);
+    let code = document.as_deref().and_then(code_of).map(str::to_owned);
+    if let Some(code) = code {
+        response.extensions_mut().insert(ErrorCode(code.into()));
+    }
+    response
+}
+
+fn code_of(document: &[u8]) -> Option<&str> {
+    let (_, rest) = str::from_utf8(document).ok()?.split_once("<Code>")?;
+    rest.split_once("</Code>").map(|(code, _)| code)
+}
+
 /// An S3 error document. `code` and `message` need no escaping.
-fn document(status: StatusCode, code: &str, message: &str) -> Response<DialectBody> {
+fn document(status: StatusCode, code: &'static str, message: &str) -> Response<DialectBody> {
     let text = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
     );
@@ -118,5 +136,6 @@ fn document(status: StatusCode, code: &str, message: &str) -> Response<DialectBo
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    response.extensions_mut().insert(ErrorCode(code.into()));
     response
 }

@@ -131,17 +131,15 @@ impl S3Access for Signers {
 
 /// Decides who a request comes from whose signature, if it has one, was checked.
 pub(super) fn admit(auth: &Authenticator, credentials: Option<&Credentials>) -> S3Result<Caller> {
-    auth.signer(credentials).map_err(|rejection| {
-        auth.unauthenticated(DialectLabel::S3);
-        match rejection {
+    auth.signer(credentials)
+        .map_err(|rejection| match rejection {
             Rejection::Missing => s3_error!(
                 AccessDenied,
                 "requests must be signed with AWS Signature Version 4"
             ),
             // Known when the signature was checked, and replaced since.
             Rejection::Wrong => s3_error!(InvalidAccessKeyId, "there is no such access key id"),
-        }
-    })
+        })
 }
 
 /// Writes down who asks, for what follows and for the log.

@@ -4,7 +4,7 @@
 //! - A connection keeps what it was made with; the next handshake gets the new certificate.
 //! - TLS 1.2 and 1.3 by rustls with AWS-LC, which encrypts with the widest instructions that the processor has, ALPN `h2` and `http/1.1`. Clients are not asked for certificates.
 
-mod expiry;
+mod validity;
 
 use std::sync::{Arc, OnceLock};
 
@@ -106,8 +106,8 @@ pub struct TlsReload {
 /// A pair that was taken.
 struct Pair {
     key: Arc<CertifiedKey>,
-    /// When the server's certificate ends, in seconds since the epoch; unknown where it is written in a way that only rustls understands.
-    not_after: Option<i64>,
+    /// When the server's certificate begins and ends, in seconds since the epoch; unknown where it is written in a way that only rustls understands.
+    validity: Option<(i64, i64)>,
 }
 
 struct Current {
@@ -165,28 +165,34 @@ impl TlsReload {
     pub fn replace(&self, pair: &PemPair) -> Result<(), TlsError> {
         let parsed = parse(pair, &aws_lc_rs::default_provider())?;
         self.current.pair.store(Arc::new(parsed));
-        self.tell_expiry();
+        self.tell_validity();
         Ok(())
     }
 
     /// When the server's certificate ends, in seconds since the epoch, where that could be read.
     pub fn not_after(&self) -> Option<i64> {
-        self.current.pair.load().not_after
+        self.validity().map(|(_, not_after)| not_after)
+    }
+
+    fn validity(&self) -> Option<(i64, i64)> {
+        self.current.pair.load().validity
     }
 
     /// Tells these metrics of the certificate from now on.
     pub(crate) fn observe(&self, metrics: &HttpMetrics) {
         let _ = self.metrics.set(metrics.clone());
-        self.tell_expiry();
+        self.tell_validity();
     }
 
     pub(crate) fn acceptor(&self) -> &TlsAcceptor {
         &self.acceptor
     }
 
-    fn tell_expiry(&self) {
-        if let (Some(metrics), Some(not_after)) = (self.metrics.get(), self.not_after()) {
-            metrics.certificate_ends(not_after);
+    fn tell_validity(&self) {
+        if let (Some(metrics), Some((not_before, not_after))) =
+            (self.metrics.get(), self.validity())
+        {
+            metrics.certificate_in_use(not_before, not_after);
         }
     }
 }
@@ -204,7 +210,7 @@ fn parse(pair: &PemPair, provider: &CryptoProvider) -> Result<Pair, TlsError> {
     let Some(first) = chain.first() else {
         return Err(TlsError::NoCertificate { name: name() });
     };
-    let not_after = expiry::not_after(first);
+    let validity = validity::of(first);
     let key = PrivateKeyDer::from_pem_slice(&pair.key).map_err(|_| TlsError::NoKey {
         name: pair.key_name.clone(),
     })?;
@@ -224,6 +230,6 @@ fn parse(pair: &PemPair, provider: &CryptoProvider) -> Result<Pair, TlsError> {
     })?;
     Ok(Pair {
         key: Arc::new(key),
-        not_after,
+        validity,
     })
 }

@@ -230,6 +230,12 @@ async fn who_is_not_known_is_refused_with_a_reason() {
         request(served.address, "HEAD", "/main", &[]).await.status,
         403
     );
+    let metrics = served.metrics();
+    assert!(
+        metrics.contains("vdt_http_refused_total{dialect=\"S3\",reason=\"Unauthenticated\"} 10"),
+        "{metrics}"
+    );
+    assert!(!metrics.contains("reason=\"Denied\""), "{metrics}");
 }
 
 #[tokio::test]
@@ -250,6 +256,9 @@ async fn a_signature_of_another_time_is_too_skewed() {
         "{}",
         reply.text()
     );
+    served
+        .wait_for("vdt_http_refused_total{dialect=\"S3\",reason=\"Unauthenticated\"} 1")
+        .await;
 }
 
 #[tokio::test]

@@ -92,7 +92,8 @@ impl SourceReader {
 
     fn drift(&self, object: &SourceObject, reason: DriftReason) -> Error {
         let (source_id, key) = (Arc::clone(&object.source), object.key.to_string());
-        tracing::warn!(location = %self.location, source_id = %source_id, key, reason = %reason, "source object changed");
+        // Whoever answers the reader says it aloud.
+        tracing::debug!(location = %self.location, source_id = %source_id, key, reason = %reason, "source object changed");
         if let Some(on_drift) = &self.shared.options.on_drift {
             on_drift(Drift {
                 location: Path::clone(&self.location),

@@ -34,6 +34,7 @@ use crate::tables::Tables;
 /// Items of a page of LIST. The front door lists whole folders, and whoever turns a page has the state list anew: a long log should be one page.
 /// Their XML has 4 MiB.
 const PAGE_KEYS: PageKeys = PageKeys(10_000);
+const UNDECLARED: &str = "no source declares this key";
 /// Most bytes of a drift report: a key has at most 4 KiB.
 const REPORT_BYTES_MAX: usize = 64 << 10;
 
@@ -117,8 +118,13 @@ impl Shared {
                 let why = "the state store is not open yet; ask again";
                 document(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", why)
             }
-            SOURCES => match self.refusal(&path, &parts) {
+            SOURCES => match refusal(&path, &parts) {
                 Some(why) => denied(why),
+                // Files of older versions refer to such keys; the front door reads them through those files then.
+                None if !self.store.declares(&path) => {
+                    debug!(%path, "{UNDECLARED}");
+                    document(StatusCode::FORBIDDEN, "AccessDenied", UNDECLARED)
+                }
                 None => {
                     let span = request_span(&parts.headers);
                     sources::read(&self.store, &path, &parts)
@@ -133,25 +139,6 @@ impl Shared {
                 self.surface.handle(request).await.map(UnsyncBoxBody::new)
             }
         }
-    }
-
-    /// Why the source object at `path` is not given, if it is not. There is no other way to one.
-    fn refusal(&self, path: &str, request: &Parts) -> Option<&'static str> {
-        if path.trim_end_matches('/') == SOURCES {
-            return Some("sources are not listed");
-        }
-        let tags = request.headers.get(IF_MATCH);
-        let is_conditional = tags.is_some_and(|tags| {
-            let tags = tags.as_bytes().trim_ascii();
-            !tags.is_empty() && tags != b"*"
-        });
-        if !is_conditional {
-            return Some("a source object is read with If-Match");
-        }
-        if !self.store.declares(path) {
-            return Some("no source declares this key");
-        }
-        None
     }
 
     async fn versions(&self, uri: &Uri) -> Answer {
@@ -262,6 +249,22 @@ where
         let shared = Arc::clone(&self.shared);
         Box::pin(async move { Ok(shared.handle(request).await) })
     }
+}
+
+/// Why the source object at `path` is not given, whether it is declared or not, if so. There is no other way to one.
+fn refusal(path: &str, request: &Parts) -> Option<&'static str> {
+    if path.trim_end_matches('/') == SOURCES {
+        return Some("sources are not listed");
+    }
+    let tags = request.headers.get(IF_MATCH);
+    let is_conditional = tags.is_some_and(|tags| {
+        let tags = tags.as_bytes().trim_ascii();
+        !tags.is_empty() && tags != b"*"
+    });
+    if !is_conditional {
+        return Some("a source object is read with If-Match");
+    }
+    None
 }
 
 fn denied(why: &'static str) -> Answer {

@@ -4,6 +4,7 @@
 //!
 //! - The first chunk is awaited before a status is chosen, so a source that fails or has changed gives a clean error.
 //! - A body that cannot be completed breaks its connection.
+//! - Why a source does not give an object is logged here: the front door is told only whether asking again may help.
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use http::{
@@ -17,12 +18,16 @@ use http_body_util::{BodyExt, Empty, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Frame;
 use object_store::{Error, GetOptions, GetResult, path::Path};
 use percent_encoding::percent_decode_str;
-use tracing::{Span, debug};
-use vdt_dialect::{BoxError, EntityTag, RangeSpec, http_date};
+use tracing::{Span, warn};
+use vdt_crds::chain;
+use vdt_dialect::{BoxError, EntityTag, LogLimit, RangeSpec, http_date};
 
 use super::{service::Answer, store::SocketStore};
 
 const VERSION_ID: &str = "x-amz-version-id";
+
+/// Lines about reads that failed: a source that refuses one refuses all.
+static FAILURES: LogLimit = LogLimit::new();
 
 /// Answers a request for `path` (`sources/<id>/<key>`), which has passed the guards.
 pub(super) async fn read(store: &SocketStore, path: &str, request: &Parts) -> Answer {
@@ -50,12 +55,13 @@ pub(super) async fn read(store: &SocketStore, path: &str, request: &Parts) -> An
     };
     match store.get_source(&location, options).await {
         Ok(result) => answer(result, head, is_partial).await,
-        Err(error) => refused(&error),
+        Err(error) => refused(path, &error),
     }
 }
 
 async fn answer(result: GetResult, head: bool, is_partial: bool) -> Answer {
     let (meta, range) = (result.meta.clone(), result.range.clone());
+    let path = meta.location.clone();
     let length = match head {
         true => meta.size,
         false => range.end.saturating_sub(range.start),
@@ -65,10 +71,11 @@ async fn answer(result: GetResult, head: bool, is_partial: bool) -> Answer {
     } else {
         let mut chunks = result.into_stream();
         let first = match chunks.next().await {
-            Some(Err(error)) => return refused(&error),
+            Some(Err(error)) => return refused(path.as_ref(), &error),
             Some(Ok(first)) => Some(first),
             None => None,
         };
+        let chunks = chunks.inspect_err(move |error| tell(path.as_ref(), error));
         let all = stream::iter(first.map(Ok)).chain(in_current_span(chunks));
         UnsyncBoxBody::new(StreamBody::new(
             all.map_ok(Frame::data).map_err(BoxError::from),
@@ -111,7 +118,8 @@ fn in_current_span<S: Stream + Unpin>(mut chunks: S) -> impl Stream<Item = S::It
     stream::poll_fn(move |context| span.in_scope(|| chunks.poll_next_unpin(context)))
 }
 
-fn refused(error: &Error) -> Answer {
+fn refused(path: &str, error: &Error) -> Answer {
+    tell(path, error);
     match error {
         Error::NotFound { .. } | Error::InvalidPath { .. } => {
             failed(StatusCode::NOT_FOUND, "NoSuchKey")
@@ -119,10 +127,39 @@ fn refused(error: &Error) -> Answer {
         Error::Precondition { .. } | Error::NotModified { .. } => {
             failed(StatusCode::PRECONDITION_FAILED, "PreconditionFailed")
         }
-        other => {
-            debug!(error = %other, "a source object could not be read");
-            failed(StatusCode::INTERNAL_SERVER_ERROR, "InternalError")
-        }
+        // Asking again does not help. 403 is the socket's own, of what is not declared.
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => super::service::document(
+            StatusCode::FAILED_DEPENDENCY,
+            "AccessDenied",
+            "the source refuses the read; the server's log has its words",
+        ),
+        _ => failed(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
+    }
+}
+
+/// Logs why a source did not give the object at `path`: of a source and a kind of failure, one line in a while. That it has changed is told by who
+/// composes of it.
+fn tell(path: &str, error: &Error) {
+    let kind = match error {
+        Error::NotFound { .. }
+        | Error::InvalidPath { .. }
+        | Error::Precondition { .. }
+        | Error::NotModified { .. } => return,
+        Error::PermissionDenied { .. } => "PermissionDenied",
+        Error::Unauthenticated { .. } => "Unauthenticated",
+        _ => "Failed",
+    };
+    let mut parts = path.splitn(3, '/').skip(1);
+    let (source_id, key) = (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    );
+    if let Some(left_out) = FAILURES.admit(source_id, kind) {
+        let error = chain(error);
+        warn!(
+            source_id,
+            key, kind, left_out, error, "a source object could not be read"
+        );
     }
 }
 
@@ -147,45 +184,4 @@ fn version(uri: &Uri) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use object_store::{Attributes, GetResultPayload, ObjectMeta};
-    use tracing::Instrument;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn all_of_a_body_is_read_in_the_span_of_its_request() {
-        let _logged = tracing::subscriber::set_default(tracing_subscriber::registry());
-        let chunks = stream::iter(0..3).map(|_| {
-            assert!(!Span::current().is_none(), "read outside of the span");
-            Ok(bytes::Bytes::from_static(b"x"))
-        });
-        let meta = ObjectMeta {
-            location: Path::from("sources/a/b"),
-            last_modified: chrono::DateTime::UNIX_EPOCH,
-            size: 3,
-            e_tag: None,
-            version: None,
-        };
-        let result = GetResult {
-            payload: GetResultPayload::Stream(chunks.boxed()),
-            range: 0..meta.size,
-            meta,
-            attributes: Attributes::default(),
-        };
-        let answer = answer(result, false, false);
-        let answer = answer.instrument(tracing::info_span!("request")).await;
-        assert!(Span::current().is_none());
-        let body = answer.into_body().collect().await.unwrap();
-        assert_eq!(body.to_bytes(), "xxx");
-    }
-
-    #[test]
-    fn a_version_is_taken_as_written() {
-        let uri: Uri = "/sources/a/b?x-id=GetObject&versionId=a%2Bb"
-            .parse()
-            .unwrap();
-        assert_eq!(version(&uri).as_deref(), Some("a+b"));
-        assert_eq!(version(&"/sources/a/b".parse().unwrap()), None);
-    }
-}
+mod tests;

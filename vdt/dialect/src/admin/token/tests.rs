@@ -169,6 +169,36 @@ async fn keys_are_read_again_when_the_file_changes() {
     assert!(bed.admits(&tokens[1]).await, "the keys stay as they were");
 }
 
+#[tokio::test]
+async fn a_file_that_is_of_no_use_is_told_once() {
+    let told = Arc::new(AtomicU64::new(0));
+    let count = told.clone();
+    let logged = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+            std::io::sink()
+        })
+        .finish();
+    let _logged = tracing::subscriber::set_default(logged);
+    let bed = Bed::new(&pem(0)).await;
+    let token = token(0, &claims(NOW, NOW + 60));
+    let told_after = async |requests: usize| {
+        for _ in 0..requests {
+            assert!(bed.admits(&token).await);
+        }
+        told.load(Ordering::SeqCst)
+    };
+    bed.replace("half a file");
+    assert_eq!(told_after(3).await, 1);
+    std::fs::remove_file(bed.folder.path().join("keys.pem")).unwrap();
+    assert_eq!(told_after(3).await, 2, "something else is wrong");
+    bed.replace(&pem(0));
+    assert_eq!(told_after(1).await, 2);
+    bed.replace("half a file");
+    assert_eq!(told_after(3).await, 3);
+}
+
 /// As `rsync --inplace --times` writes: another key has the same size.
 #[tokio::test]
 async fn a_key_written_in_place_with_the_old_time_is_read_too() {

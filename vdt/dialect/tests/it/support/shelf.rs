@@ -135,6 +135,7 @@ impl ObjectStore for Shelf {
                 })])
                 .boxed()
             }
+            "changed-later.bin" => stream::iter([Ok(first), Err(changed(location))]).boxed(),
             "cut.bin" => stream::iter([Ok(first), Err(failed(location))]).boxed(),
             "once.bin" => stream::iter([Ok(bytes)]).boxed(),
             "short.bin" => stream::iter([Ok(first)]).boxed(),
