@@ -50,6 +50,7 @@ impl fmt::Debug for AdminState {
 impl AdminState {
     /// The admin surface of `tables`.
     pub(crate) fn new(tables: Arc<Tables>, origin: LateOrigin, metrics: Arc<Metrics>) -> Self {
+        metrics.show(origin.requests());
         Self {
             tables,
             groups: groups::Groups::new(origin.clone()),
@@ -279,7 +280,16 @@ mod tests {
         let state = StateStore::from_store(memory, "memory", OpenMode::ReadWrite).await;
         let path = definition.path().to_string();
         let refresh = TableRefresh::new(definition, state.expect("a state"), Arc::new(now_ms));
-        let (refresher, _task) = schedule(refresh, TableStatus::default());
+        // As it was when it was suspended.
+        let mut last = vdt_store::RefreshReport::of_version(&path, 3);
+        last.sources = vec![vdt_store::SourceOutcome {
+            name: "papers".to_owned(),
+            reason: "AccessDenied",
+            message: String::new(),
+            artifacts: None,
+            skipped: std::collections::BTreeMap::new(),
+        }];
+        let (refresher, _task) = schedule(refresh, TableStatus::after(last, 0));
         let served = Arc::new(Served::open(path, "papers".to_owned(), refresher));
         let metrics = Arc::new(Metrics::new(false).0);
         let tables = Arc::new(Tables::new(vec![served], Vec::new()));
@@ -290,5 +300,8 @@ mod tests {
             let message = reports[0]["message"].as_str().unwrap_or_default();
             assert!(message.contains("is suspended"), "{reports}");
         }
+        let text = admin.metrics().await;
+        assert!(text.contains("vdt_table_version{"), "{text}");
+        assert!(!text.contains("vdt_source_current{"), "{text}");
     }
 }

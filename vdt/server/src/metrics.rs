@@ -1,5 +1,7 @@
 //! Metrics of tables, refreshes and source reads, beside those of the data listener. Prometheus text.
 
+mod requests;
+
 use std::{
     mem,
     sync::{
@@ -16,6 +18,8 @@ use prometheus_client::{
 };
 use vdt_dialect::{HttpMetrics, metrics::registered};
 use vdt_store::{TableStatus, origin::SourceReads};
+
+pub(crate) use requests::SourceRequests;
 
 use crate::tables::Served;
 
@@ -90,7 +94,7 @@ impl Metrics {
             failures: registered(
                 &mut registry,
                 "vdt_refresh_failures",
-                "Refreshes that failed since the start",
+                "Refreshes that failed since the start; of a source that cannot be listed vdt_source_current tells",
             ),
             last_success: registered(
                 &mut registry,
@@ -110,7 +114,7 @@ impl Metrics {
             current: registered(
                 &mut registry,
                 "vdt_source_current",
-                "1 when the newest version shows what the source holds",
+                "1 when the newest version shows what the source holds; none while a table is suspended or another pod decides about it",
             ),
             skipped: registered(
                 &mut registry,
@@ -146,12 +150,18 @@ impl Metrics {
         made
     }
 
+    /// Shows how sources answer, too.
+    pub(crate) fn show(&self, requests: &SourceRequests) {
+        requests.register(&mut self.registry.lock());
+    }
+
     /// Prometheus text of everything, with the tables as they are now.
     pub(crate) fn encode(&self, tables: &[Arc<Served>], reads: SourceReads) -> String {
         let registry = self.registry.lock();
         self.forget();
         for served in tables {
-            self.observe(&served.path, &served.status());
+            let is_suspended = served.refusal().is_some();
+            self.observe(&served.path, &served.status(), is_suspended);
             let labels = TableLabels {
                 table: served.path.clone(),
             };
@@ -194,7 +204,7 @@ impl Metrics {
         self.skipped.clear();
     }
 
-    fn observe(&self, table: &str, status: &TableStatus) {
+    fn observe(&self, table: &str, status: &TableStatus, is_suspended: bool) {
         let labels = TableLabels {
             table: table.to_owned(),
         };
@@ -230,9 +240,13 @@ impl Metrics {
                 table: table.to_owned(),
                 source: source.name.clone(),
             };
-            self.current
-                .get_or_create(&labels)
-                .set(i64::from(source.is_current()));
+            // Neither held nor failed: another process decides about the table.
+            let is_superseded = !source.is_current() && !source.is_held() && !last.has_failed();
+            if !is_suspended && !is_superseded {
+                self.current
+                    .get_or_create(&labels)
+                    .set(i64::from(source.is_current()));
+            }
             let skipped = source.skipped.values().sum();
             self.skipped.get_or_create(&labels).set(to_gauge(skipped));
         }
@@ -250,7 +264,7 @@ fn to_gauge(count: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::{BTreeMap, HashSet};
 
     use super::*;
 
@@ -308,5 +322,30 @@ mod tests {
         ] {
             assert!(!text.contains(unknown), "{text}");
         }
+    }
+
+    #[test]
+    fn of_sources_that_another_pod_decides_about_nothing_is_shown() {
+        let (metrics, _) = Metrics::new(false);
+        let shown = |reason: &'static str| {
+            let served = Served::pending("c/s/t".to_owned(), "t".to_owned(), None);
+            let mut report = vdt_store::RefreshReport::of_version("c/s/t", 3);
+            report.sources = vec![vdt_store::SourceOutcome {
+                name: "a".to_owned(),
+                reason,
+                message: String::new(),
+                artifacts: None,
+                skipped: BTreeMap::new(),
+            }];
+            served.committed(report);
+            let text = metrics.encode(&[Arc::new(served)], SourceReads::default());
+            let mut lines = text.lines();
+            let series = "vdt_source_current{table=\"c/s/t\",source=\"a\"} ";
+            lines.find_map(|line| Some(line.strip_prefix(series)?.to_owned()))
+        };
+        assert_eq!(shown("Listed").as_deref(), Some("1"));
+        assert_eq!(shown("Shrunk").as_deref(), Some("0"));
+        assert_eq!(shown("AccessDenied").as_deref(), Some("0"));
+        assert_eq!(shown("Superseded"), None);
     }
 }

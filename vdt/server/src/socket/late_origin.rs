@@ -3,6 +3,7 @@
 use std::{
     fmt,
     sync::{Arc, OnceLock},
+    time::Instant,
 };
 
 use async_trait::async_trait;
@@ -17,7 +18,10 @@ use vdt_dialect::NotYet;
 use vdt_sidecar::link::wire::SOURCES;
 use vdt_store::Origin;
 
-use crate::tables::{Tables, Visibility};
+use crate::{
+    metrics::SourceRequests,
+    tables::{Tables, Visibility},
+};
 
 /// Segments of a table's folder, the bucket's first. What lies below is one table's.
 const TABLE_PARTS: usize = 4;
@@ -30,6 +34,7 @@ const TABLE_PARTS: usize = 4;
 pub(crate) struct LateOrigin {
     origin: Arc<OnceLock<Arc<Origin>>>,
     tables: Arc<Tables>,
+    requests: SourceRequests,
 }
 
 impl LateOrigin {
@@ -38,6 +43,7 @@ impl LateOrigin {
         Self {
             origin: Arc::default(),
             tables,
+            requests: SourceRequests::default(),
         }
     }
 
@@ -50,6 +56,11 @@ impl LateOrigin {
     /// The origin, if it is there.
     pub(crate) fn get(&self) -> Option<&Arc<Origin>> {
         self.origin.get()
+    }
+
+    /// How sources answer.
+    pub(crate) fn requests(&self) -> &SourceRequests {
+        &self.requests
     }
 
     fn need(&self) -> Result<&Arc<Origin>> {
@@ -134,7 +145,12 @@ impl ObjectStore for LateOrigin {
                 "the table that declares this source is not open yet",
             ));
         }
-        origin.get_opts(location, options).await
+        let began = Instant::now();
+        let answer = origin.get_opts(location, options).await;
+        if is_source {
+            self.requests.answered(&answer, began.elapsed());
+        }
+        answer
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
