@@ -110,6 +110,7 @@ pub fn audiences<'a>(tables: impl IntoIterator<Item = &'a VirtualTable>) -> Vec<
 #[cfg(test)]
 mod tests {
     use http::StatusCode;
+    use prometheus_client::registry::Registry;
     use tokio::{sync::watch, time::Instant};
 
     use super::*;
@@ -122,7 +123,12 @@ mod tests {
         // Whoever connects waits in its queue for ever.
         let _listener = tokio::net::UnixListener::bind(&path).expect("a socket");
         let (_link, seen) = watch::channel(LinkState::default());
-        let admin = AdminState::new(seen, Forward::new(&Socket::new(path)), &[]);
+        let admin = AdminState::new(
+            seen,
+            Forward::new(&Socket::new(path)),
+            &[],
+            Registry::default(),
+        );
         let began = Instant::now();
         let answer = tables(State(Arc::new(admin))).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -133,7 +139,7 @@ mod tests {
     async fn a_door_that_does_not_open_is_waited_for_as_long_as_asked_and_one_that_closes_is_not() {
         let (_link, seen) = watch::channel(LinkState::default());
         let forward = Forward::new(&Socket::new("/nowhere"));
-        let admin = Arc::new(AdminState::new(seen, forward, &[]));
+        let admin = Arc::new(AdminState::new(seen, forward, &[], Registry::default()));
         let ask = |wait_ms| readyz(State(admin.clone()), Query(Patience { wait_ms }));
         let began = Instant::now();
         assert_eq!(ask(0).await.status(), StatusCode::SERVICE_UNAVAILABLE);

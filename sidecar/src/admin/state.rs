@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::RwLock;
-use prometheus_client::{encoding::text::encode, registry::Registry};
+use prometheus_client::{encoding::text::encode, metrics::gauge::ConstGauge, registry::Registry};
 use tokio::{
     sync::{Mutex, watch},
     time::Instant,
@@ -40,6 +40,9 @@ pub struct AdminState {
     /// Asks the server.
     pub(super) forward: Forward,
     declared: RwLock<Declared>,
+    /// Of the data listener, from the start.
+    http: Registry,
+    /// Of the stack, once there is one.
     registry: OnceLock<Registry>,
     /// The last metrics that were collected, and when that began.
     collected: Mutex<Option<(Instant, Bytes)>>,
@@ -79,17 +82,19 @@ impl Declared {
 }
 
 impl AdminState {
-    /// A door that is not open yet, of these tables.
+    /// A door that is not open yet, of these tables; its data listener is measured in `http`.
     #[must_use]
     pub fn new(
         link: watch::Receiver<LinkState>,
         forward: Forward,
         tables: &[VirtualTable],
+        http: Registry,
     ) -> Self {
         Self {
             link,
             forward,
             declared: RwLock::new(Declared::of(tables)),
+            http,
             registry: OnceLock::new(),
             collected: Mutex::default(),
             stack: OnceLock::new(),
@@ -234,22 +239,22 @@ impl AdminState {
     }
 
     async fn collect(&self) -> String {
-        let mut text = String::new();
-        if let Some(registry) = self.registry.get() {
-            // Writing to a String does not fail.
-            let _ = encode(&mut text, registry);
-        }
         let is_up = self.link.borrow().up;
+        let http = text_of(&self.http);
+        let stack = match self.registry.get() {
+            Some(registry) => text_of(registry),
+            None => text_of(&before_contact(is_up)),
+        };
         if is_up {
             let (bytes_max, time_max) = SERVER_METRICS;
             let answer = self.forward.get("/metrics", bytes_max, time_max).await;
             let answer = answer.ok().filter(|answer| answer.status().is_success());
             if let Some(answer) = answer {
                 let servers = std::str::from_utf8(answer.body()).unwrap_or_default();
-                return joined(&text, servers);
+                return joined([&http, &stack, servers]);
             }
         }
-        joined(&text, "")
+        joined([&http, &stack, ""])
     }
 
     /// What the cache holds and did; `None` before it is open.
@@ -275,30 +280,63 @@ impl AdminState {
     }
 }
 
-/// One metrics text of two that name no series both: it ends once, also where there is nothing in it.
-fn joined(ours: &str, servers: &str) -> String {
-    let [ours, servers] = [ours, servers].map(|text| text.strip_suffix(END).unwrap_or(text));
-    format!("{ours}{servers}{END}")
+fn text_of(registry: &Registry) -> String {
+    let mut text = String::new();
+    // Writing to a String does not fail.
+    let _ = encode(&mut text, registry);
+    text
+}
+
+/// What the stack will show once there is one and is known before: whether the server is there.
+fn before_contact(is_up: bool) -> Registry {
+    let mut registry = Registry::default();
+    let up = ConstGauge::new(i64::from(is_up));
+    registry.register("vdt_origin_up", "1 while the origin answers", up);
+    registry
+}
+
+/// One metrics text of several that name no series twice: it ends once, also where there is nothing in it.
+fn joined(texts: [&str; 3]) -> String {
+    let [http, stack, servers] = texts.map(|text| text.strip_suffix(END).unwrap_or(text));
+    format!("{http}{stack}{servers}{END}")
 }
 
 #[cfg(test)]
 mod tests {
+    use vdt_dialect::HttpMetrics;
+
     use super::*;
     use crate::link::Socket;
 
+    fn admin(link: LinkState, socket: impl Into<std::path::PathBuf>) -> AdminState {
+        let mut http = Registry::default();
+        let _measured = HttpMetrics::register(&mut http);
+        // What was sent last stays.
+        let (_, seen) = watch::channel(link);
+        AdminState::new(seen, Forward::new(&Socket::new(socket)), &[], http)
+    }
+
     #[tokio::test]
-    async fn metrics_end_once_also_before_the_first_contact() {
-        let (_link, seen) = watch::channel(LinkState::default());
-        let admin = AdminState::new(seen, Forward::new(&Socket::new("/nowhere")), &[]);
-        assert_eq!(admin.metrics().await, END);
+    async fn that_the_server_is_away_is_shown_before_the_first_contact() {
+        let text = admin(LinkState::default(), "/nowhere").metrics().await;
+        let text = std::str::from_utf8(&text).expect("text");
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines.contains(&"vdt_origin_up 0"), "{text}");
+        assert!(lines.contains(&"vdt_http_connections 0"), "{text}");
+        assert_eq!(lines.iter().filter(|line| **line == "# EOF").count(), 1);
+        assert!(text.ends_with(END), "{text}");
+    }
+
+    #[test]
+    fn metrics_end_once() {
         let ours = format!("a 1\n{END}");
         for (servers, expected) in [
-            (format!("b 2\n{END}"), format!("a 1\nb 2\n{END}")),
+            (format!("b 2\n{END}"), format!("a 1\nc 3\nb 2\n{END}")),
             // Cut, or not there.
-            ("b 2\n".to_owned(), format!("a 1\nb 2\n{END}")),
-            (String::new(), ours.clone()),
+            ("b 2\n".to_owned(), format!("a 1\nc 3\nb 2\n{END}")),
+            (String::new(), format!("a 1\nc 3\n{END}")),
         ] {
-            assert_eq!(joined(&ours, &servers), expected);
+            assert_eq!(joined([&ours, &format!("c 3\n{END}"), &servers]), expected);
         }
     }
 
@@ -312,12 +350,11 @@ mod tests {
             up: true,
             ..LinkState::default()
         };
-        let (_link, seen) = watch::channel(up);
-        let admin = AdminState::new(seen, Forward::new(&Socket::new(path)), &[]);
+        let admin = admin(up, path);
         let began = Instant::now();
         let all = [(); 5].map(|()| admin.metrics());
         let all = futures::future::join_all(all).await;
-        assert!(all.iter().all(|text| text == END));
+        assert!(all.iter().all(|text| text.ends_with(END.as_bytes())));
         // The first one's, which began before the others asked, and theirs.
         assert_eq!(began.elapsed(), SERVER_METRICS.1 * 2);
     }

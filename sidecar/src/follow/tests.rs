@@ -111,7 +111,7 @@ impl Pod {
             cache: declared_cache(&tables),
             owners: Owners::new(socket, notices.clone()),
             front,
-            admin: Arc::new(AdminState::new(seen, forward, &tables)),
+            admin: Arc::new(AdminState::new(seen, forward, &tables, Registry::default())),
             gate: Gate::local(),
             notices,
             http: None,

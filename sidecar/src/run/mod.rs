@@ -107,6 +107,8 @@ struct FrontDoor<'a> {
     socket: Socket,
     notices: Notices,
     link: watch::Receiver<LinkState>,
+    /// Of the data listener.
+    http: HttpMetrics,
     admin: Arc<AdminState>,
     /// Of the admin listener.
     gate: Gate,
@@ -127,7 +129,9 @@ impl<'a> FrontDoor<'a> {
         tasks.spawn(watch.run(stop.clone()));
         let forward = Forward::new(&socket);
         notices.set_peers(has_peers(&tables));
-        let admin = Arc::new(AdminState::new(link.clone(), forward, &tables));
+        let mut registry = Registry::default();
+        let http = HttpMetrics::register(&mut registry);
+        let admin = AdminState::new(link.clone(), forward, &tables, registry);
         Self {
             args,
             tables,
@@ -135,7 +139,8 @@ impl<'a> FrontDoor<'a> {
             socket,
             notices,
             link,
-            admin,
+            http,
+            admin: Arc::new(admin),
             gate: Gate::local(),
             stop,
             tasks,
@@ -166,8 +171,7 @@ impl<'a> FrontDoor<'a> {
         found: Found,
     ) -> anyhow::Result<(Stack, Arc<Follower>, bool)> {
         let store_id = self.first_contact().await?;
-        let mut registry = Registry::default();
-        let http = HttpMetrics::register(&mut registry);
+        let (mut registry, http) = (Registry::default(), self.http.clone());
         let (reporter, reporting) =
             DriftReporter::new(self.socket.beside(ASKED_BESIDE), self.stop.clone());
         self.tasks.spawn(reporting);
