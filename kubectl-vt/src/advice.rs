@@ -102,7 +102,7 @@ pub(crate) const ADVICE: &[Advice] = &[
     on(
         "NotReported",
         "no pod has reported on it yet",
-        "wait for a pod; if pods are ready, a NetworkPolicy may be blocking the operator from port 8081",
+        "wait for a pod; if pods are ready, a NetworkPolicy may be blocking the operator from port 8081, the clocks of nodes differ by more than 5 s, or the operator's key has just changed, which takes a minute",
     ),
     on(
         "ScaledToZero",
@@ -207,7 +207,7 @@ pub(crate) const ADVICE: &[Advice] = &[
     on(
         "StateUnavailable",
         "the state store cannot be read or written",
-        "check bucket, endpoint and credentials of spec.server.state: it must be writable",
+        "check bucket, endpoint and credentials of spec.server.state: it must be writable. A claim may be full: enlarge spec.server.state.claim",
     ),
     on(
         "StateFailed",
@@ -267,17 +267,17 @@ pub(crate) const ADVICE: &[Advice] = &[
     on(
         "DiskReadOnly",
         "the cache's volume cannot be written",
-        "delete the pod, so that its volume is mounted again; then check the node's disk",
+        "delete the pod, so that its volume is mounted again; if that does not help, the node's disk is broken: kubectl -n NAMESPACE delete pvc/cache-NAME-0 pod/NAME-0 gives the pod another one, with a cold cache",
     ),
     on(
         "DiskGone",
         "the cache's volume has disappeared",
-        "delete the pod, so that its volume is mounted again",
+        "delete the pod, so that its volume is mounted again; if the new one waits for a volume that is no longer there: kubectl -n NAMESPACE delete pvc/cache-NAME-0 pod/NAME-0 gives it another one, with a cold cache",
     ),
     on(
         "DiskFailed",
         "the cache's disk is faulty; only memory is used",
-        "replace the disk; the cache refills on its own",
+        "replace the disk; the cache refills on its own. For a claim on another disk: kubectl -n NAMESPACE delete pvc/cache-NAME-0 pod/NAME-0",
     ),
     on(
         "CacheDegraded",
