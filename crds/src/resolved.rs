@@ -204,10 +204,12 @@ impl S3Bucket {
         self.prefix.as_deref().unwrap_or_default()
     }
 
-    /// Says whether the bucket stands in the path of a request: by default where there is an endpoint of its own.
+    /// Says whether the bucket stands in the path of a request: by default where there is an endpoint of its own, and where its name has a dot,
+    /// which does not fit the wildcard certificate of host style.
     #[must_use]
     pub fn is_path_style(&self) -> bool {
-        self.path_style.unwrap_or(self.endpoint.is_some())
+        let by_default = self.endpoint.is_some() || self.bucket.contains('.');
+        self.path_style.unwrap_or(by_default)
     }
 
     /// Says whether requests are sent unsigned.
@@ -228,5 +230,32 @@ impl Refresh {
     #[must_use]
     pub fn settle(&self) -> Duration {
         Duration::from_secs(self.settle_seconds.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_stands_in_the_path_where_a_host_name_would_not_do() {
+        let style = |bucket: &str, endpoint: Option<&str>, path_style| {
+            S3Bucket {
+                endpoint: endpoint.map(str::to_owned),
+                path_style,
+                ..S3Bucket::new(bucket)
+            }
+            .is_path_style()
+        };
+        let minio = Some("http://minio:9000");
+        for (bucket, endpoint, declared, expected) in [
+            ("corp", None, None, false),
+            ("corp.docs", None, None, true),
+            ("corp", minio, None, true),
+            ("corp", minio, Some(false), false),
+            ("corp.docs", None, Some(false), false),
+        ] {
+            assert_eq!(style(bucket, endpoint, declared), expected, "{bucket}");
+        }
     }
 }

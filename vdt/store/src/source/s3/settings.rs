@@ -239,10 +239,9 @@ impl Place {
             .map(|port| format!(":{port}"))
             .unwrap_or_default();
         let (scheme, path) = (url.scheme(), url.path().trim_end_matches('/'));
-        // A dot in the bucket's name does not fit the wildcard certificate of host style.
-        let path_style = spec
-            .path_style
-            .unwrap_or(endpoint.is_some() || bucket.contains('.'));
+        // The endpoint may be the environment's.
+        let by_default = endpoint.is_some() || spec.is_path_style();
+        let path_style = spec.path_style.unwrap_or(by_default);
         let service = format!("{scheme}://{host}{port}{path}");
         let endpoint_url = if path_style {
             service.clone()
