@@ -1,14 +1,13 @@
 //! What was taken from the origin last, and what is being taken.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use object_store::path::Path;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -152,67 +151,10 @@ impl<T> Kept<T> {
     }
 }
 
-/// A bounded number of values by path; the one that was used longest ago goes first.
-#[derive(Debug)]
-pub(super) struct LruMap<T> {
-    limit: usize,
-    clock: AtomicU64,
-    places: Mutex<HashMap<Path, (Arc<T>, u64)>>,
-}
-
-impl<T> LruMap<T> {
-    pub(super) fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            clock: AtomicU64::new(0),
-            places: Mutex::default(),
-        }
-    }
-
-    /// The value at `path`.
-    pub(super) fn get(&self, path: &Path) -> Option<Arc<T>> {
-        let now = self.now();
-        let mut places = self.places.lock();
-        let (value, used) = places.get_mut(path)?;
-        *used = now;
-        Some(Arc::clone(value))
-    }
-
-    /// Puts a value at `path`.
-    pub(super) fn put(&self, path: &Path, value: T) -> Arc<T> {
-        let (value, now) = (Arc::new(value), self.now());
-        let mut places = self.places.lock();
-        if places.len() >= self.limit && !places.contains_key(path) {
-            // Rare, and a thousand places are looked through in microseconds.
-            let oldest = places.iter().min_by_key(|(_, (_, used))| *used);
-            if let Some(oldest) = oldest.map(|(path, _)| path.clone()) {
-                places.remove(&oldest);
-            }
-        }
-        places.insert(path.clone(), (Arc::clone(&value), now));
-        value
-    }
-
-    /// Forgets what is at `path`.
-    pub(super) fn forget(&self, path: &Path) {
-        self.places.lock().remove(path);
-    }
-
-    fn now(&self) -> u64 {
-        self.clock.fetch_add(1, Ordering::Relaxed)
-    }
-}
-
-impl<T: Default> LruMap<T> {
-    /// The value at `path`, made if there is none.
-    pub(super) fn of(&self, path: &Path) -> Arc<T> {
-        self.get(path)
-            .unwrap_or_else(|| self.put(path, T::default()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use object_store::path::Path;
+
     use super::*;
     use crate::log::Notices;
 
@@ -224,19 +166,5 @@ mod tests {
         kept.put("new", stamp, Instant::now(), new);
         kept.put("old", stamp, Instant::now(), old);
         assert_eq!(*kept.last().unwrap().value, "new");
-    }
-
-    #[test]
-    fn the_value_used_longest_ago_goes_first() {
-        let shelf = LruMap::new(2);
-        let path = |name: &str| Path::from(name);
-        shelf.put(&path("a"), 1);
-        shelf.put(&path("b"), 2);
-        assert!(shelf.get(&path("a")).is_some());
-        shelf.put(&path("c"), 3);
-        assert!(shelf.get(&path("b")).is_none());
-        assert_eq!(shelf.get(&path("a")).as_deref(), Some(&1));
-        shelf.put(&path("a"), 4);
-        assert_eq!(shelf.get(&path("c")).as_deref(), Some(&3));
     }
 }

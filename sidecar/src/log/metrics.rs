@@ -17,6 +17,7 @@ use super::Notices;
 pub struct LogMetrics {
     stale_answers: Counter,
     snapshots: Counter,
+    kept_bytes: Gauge,
     up: Arc<Mutex<Gauge>>,
 }
 
@@ -34,6 +35,11 @@ impl LogMetrics {
             "Snapshots of tables' logs taken from the origin",
             metrics.snapshots.clone(),
         );
+        registry.register(
+            "vdt_log_kept_bytes",
+            "Bytes of memory that snapshots, levels and checksums of tables' logs take",
+            metrics.kept_bytes.clone(),
+        );
         registry.register_collector(Box::new(OriginUp(Arc::clone(&metrics.up))));
         metrics
     }
@@ -50,6 +56,11 @@ impl LogMetrics {
 
     pub(super) fn snapshot_taken(&self) {
         self.snapshots.inc();
+    }
+
+    /// The gauge of what is kept.
+    pub(super) fn kept_bytes(&self) -> &Gauge {
+        &self.kept_bytes
     }
 
     pub(super) fn follow(&self, notices: &Notices) {

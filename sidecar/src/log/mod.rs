@@ -21,13 +21,15 @@
 //! - A snapshot is taken once for everybody who wants it, and to its end, whoever leaves.
 //! - A log is append-only: what is listed anew begins at the newest checkpoint. All of it is listed when that is not what it was, when the origin has been
 //!   away, and from time to time: a state may be restored from a backup.
-//! - Memory is bounded: [`TABLES_MAX`] snapshots, levels of at most [`LEVEL_OBJECTS_MAX`] objects.
+//! - Memory is bounded and counted: [`TABLES_MAX`] snapshots of 96 MiB together, levels of 8 MiB, each of at most [`LEVEL_OBJECTS_MAX`] objects, and
+//!   checksums of 4 MiB. Those that were read longest ago are let go, and are taken anew when they are read; the one that is being read is kept whole.
 //!
 //! It relies on the origin's listing to be complete. It refuses every write.
 
 mod attempt;
 mod fresh;
 mod kept;
+mod lru;
 mod metrics;
 mod notices;
 mod snapshot;
@@ -47,17 +49,22 @@ use tokio::runtime::Handle;
 pub use metrics::LogMetrics;
 pub use notices::Notices;
 
-use kept::{Kept, LruMap};
-use snapshot::{File, Object, Snapshot};
+use kept::Kept;
+use lru::LruMap;
+use snapshot::{File, Object, Snapshot, meta_bytes, path_bytes};
 
 /// Snapshots kept. Each is a listing of one log; tables are declared, so more than this are names that clients made up.
 pub const TABLES_MAX: usize = 1024;
+/// Bytes of snapshots: logs of some 200,000 commits together, with their checksums.
+const TABLES_BYTES_MAX: u64 = 96 << 20;
 /// Levels kept that are no log: folders of tables, schemas, catalogs.
 const LEVELS_MAX: usize = 256;
+const LEVELS_BYTES_MAX: u64 = 8 << 20;
 /// Objects of a level that is kept, about 3 MiB; a larger one is listed each time.
 pub const LEVEL_OBJECTS_MAX: usize = 10_000;
 /// Bodies of `.crc` files kept. Clients read the newest of a table.
 const CHECKSUMS_MAX: usize = 1024;
+const CHECKSUMS_BYTES_MAX: u64 = 4 << 20;
 
 /// How a [`LogStore`] trusts.
 #[derive(Debug, Clone)]
@@ -108,16 +115,17 @@ impl LogStore {
         metrics: LogMetrics,
     ) -> Self {
         metrics.follow(&notices);
+        let kept = metrics.kept_bytes();
         Self {
             shared: Arc::new(Shared {
                 origin,
                 options,
                 notices,
+                tables: LruMap::new(TABLES_MAX, TABLES_BYTES_MAX, kept),
+                levels: LruMap::new(LEVELS_MAX, LEVELS_BYTES_MAX, kept),
+                large: LruMap::new(LEVELS_MAX, u64::MAX, kept),
+                checksums: LruMap::new(CHECKSUMS_MAX, CHECKSUMS_BYTES_MAX, kept),
                 metrics,
-                tables: LruMap::new(TABLES_MAX),
-                levels: LruMap::new(LEVELS_MAX),
-                large: LruMap::new(LEVELS_MAX),
-                checksums: LruMap::new(CHECKSUMS_MAX),
                 runtime: Handle::current(),
             }),
         }
@@ -170,7 +178,9 @@ impl Shared {
         let kept = self.tables.of(folder);
         let (origin, log) = (Arc::clone(&self.origin), folder.clone());
         let take = move |begin| Snapshot::take(Arc::clone(&origin), log.clone(), begin);
-        self.fresh(folder, &kept, take).await
+        let snapshot = self.fresh(folder, &kept, take).await?;
+        self.tables.weigh(folder, &kept, snapshot.bytes());
+        Ok(snapshot)
     }
 
     async fn level(self: &Arc<Self>, folder: Path) -> Result<ListResult> {
@@ -184,7 +194,12 @@ impl Shared {
         let listed = self.fresh(&folder, &kept, take).await?;
         if listed.objects.len() + listed.common_prefixes.len() > LEVEL_OBJECTS_MAX {
             self.levels.forget(&folder);
-            self.large.put(&folder, ());
+            self.large.put(&folder, (), 0);
+        } else {
+            let objects = listed.objects.iter().map(meta_bytes);
+            let folders = listed.common_prefixes.iter().map(path_bytes);
+            self.levels
+                .weigh(&folder, &kept, objects.chain(folders).sum());
         }
         Ok(ListResult {
             common_prefixes: listed.common_prefixes.clone(),
@@ -235,7 +250,8 @@ impl Shared {
             return Ok(kept);
         }
         let object = Object::get(self.origin.as_ref(), location).await?;
-        Ok(self.checksums.put(location, object))
+        let bytes = object.bytes();
+        Ok(self.checksums.put(location, object, bytes))
     }
 }
 

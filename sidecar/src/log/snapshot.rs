@@ -58,6 +58,7 @@ pub(super) struct Snapshot {
     /// When all of it was listed.
     listed_at: Instant,
     hint: Option<Object>,
+    bytes: u64,
 }
 
 /// The part of a hint that matters here (Delta PROTOCOL, "Last Checkpoint File").
@@ -114,10 +115,12 @@ impl Snapshot {
             },
             false => None,
         };
+        let bytes = listing.iter().map(meta_bytes).sum();
         Ok(Self {
             listing,
             listed_at,
             hint,
+            bytes,
         })
     }
 
@@ -171,6 +174,11 @@ impl Snapshot {
                     .filename()
                     .is_some_and(|name| name.starts_with(&prefix))
         })
+    }
+
+    /// The bytes of memory that it takes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes + self.hint.as_ref().map_or(0, Object::bytes)
     }
 
     /// The hint, if the checkpoint that it names is old enough.
@@ -259,6 +267,11 @@ impl Object {
         })
     }
 
+    /// The bytes of memory that it takes.
+    pub(super) fn bytes(&self) -> u64 {
+        meta_bytes(&self.meta) + self.body.len() as u64
+    }
+
     /// Whether it is the object that a listing shows.
     pub(super) fn is(&self, listed: &ObjectMeta) -> bool {
         let is_same = match (&self.meta.e_tag, &listed.e_tag) {
@@ -296,6 +309,26 @@ impl Object {
             attributes: Attributes::default(),
         })
     }
+}
+
+/// Bytes of memory that a text takes beside itself: the allocator's.
+const TEXT_OVERHEAD_BYTES: u64 = 16;
+
+/// Bytes of memory that a path takes.
+pub(super) fn path_bytes(path: &Path) -> u64 {
+    size_of::<Path>() as u64 + path.as_ref().len() as u64 + TEXT_OVERHEAD_BYTES
+}
+
+/// Bytes of memory that an object's properties take.
+pub(super) fn meta_bytes(meta: &ObjectMeta) -> u64 {
+    let text = |text: &Option<String>| {
+        let bytes = text.as_ref().map(|text| text.len() as u64);
+        bytes.map_or(0, |bytes| bytes + TEXT_OVERHEAD_BYTES)
+    };
+    (size_of::<ObjectMeta>() - size_of::<Path>()) as u64
+        + path_bytes(&meta.location)
+        + text(&meta.e_tag)
+        + text(&meta.version)
 }
 
 /// Whether `text` is a version as names of a log's files have it.
@@ -337,6 +370,7 @@ async fn list(
     if !listing.is_sorted_by(|a, b| a.location < b.location) {
         listing.sort_unstable_by(|a, b| a.location.cmp(&b.location));
     }
+    listing.shrink_to_fit();
     Ok(listing)
 }
 

@@ -12,6 +12,7 @@ use futures::TryStreamExt;
 use object_store::{
     Error, GetOptions, ObjectStore, ObjectStoreExt, PutPayload, memory::InMemory, path::Path,
 };
+use prometheus_client::{encoding::text::encode, registry::Registry};
 use vdt_rope::testing::{Altered, Recording, Request};
 use vdt_sidecar::log::{LogMetrics, LogOptions, LogStore, Notices};
 
@@ -141,6 +142,43 @@ async fn what_is_below_a_table_is_listed_by_what_is_kept() {
     let first = bed.store.list(Some(&table)).try_next().await.unwrap();
     assert_eq!(first.as_ref(), there.first());
     assert_eq!(bed.lists(), 0);
+}
+
+#[tokio::test]
+async fn what_is_kept_is_counted() {
+    let mut registry = Registry::default();
+    let metrics = LogMetrics::register(&mut registry);
+    let origin = Arc::new(InMemory::new());
+    let store = LogStore::new(origin.clone(), long(), Notices::new(), metrics);
+    let kept = || {
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        let mut lines = text.lines();
+        let bytes = lines.find_map(|line| line.strip_prefix("vdt_log_kept_bytes "));
+        bytes.unwrap().parse::<u64>().unwrap()
+    };
+    for version in 0..50 {
+        origin.put(&commit(version), "{}".into()).await.unwrap();
+    }
+    let crc = path(&format!("{:020}.crc", 0));
+    origin.put(&crc, "crc".into()).await.unwrap();
+    assert_eq!(kept(), 0);
+    let table = Path::from("log/main/docs/t");
+    // The table's folder, its log, and a checksum.
+    store.list_with_delimiter(Some(&table)).await.unwrap();
+    let of_level = kept();
+    assert!(of_level > 0);
+    let of_log = async || {
+        let folder = Path::from(LOG);
+        let listed: Vec<_> = store.list(Some(&folder)).try_collect().await.unwrap();
+        assert_eq!(listed.len(), 51);
+        kept() - of_level
+    };
+    let bytes = of_log().await;
+    assert!((51 * 100..51 * 400).contains(&bytes), "{bytes}");
+    assert_eq!(of_log().await, bytes);
+    store.get(&crc).await.unwrap();
+    assert!(kept() > of_level + bytes);
 }
 
 #[tokio::test]
