@@ -312,6 +312,7 @@ fn record(status: &watch::Sender<TableStatus>, outcome: &Outcome, now_ms: i64) {
                         changed = report.changed,
                         deleted = report.deleted,
                         merged = report.merged,
+                        unparsed = report.unparsed,
                         "committed a version"
                     );
                 }

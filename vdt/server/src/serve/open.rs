@@ -258,6 +258,13 @@ fn print_report(
             units::count(report.unsettled, "artifact")
         );
     }
+    if report.unparsed > 0 {
+        let _ = writeln!(
+            text,
+            "  warning: {} of pathPattern are null, as the key does not match it or the part is not of its column's type; see `vdt plan`",
+            units::count(report.unparsed, "value")
+        );
+    }
     stdout::print(&text)
 }
 
