@@ -3,7 +3,7 @@
 //! ```text
 //! /log/..., /files/...                 S3 dialect over SocketStore, read-only       (store)
 //! /sources/...                         GET and HEAD of one object, with If-Match     (sources)
-//! /-/versions /-/drift /-/probe        notices, reports, the startup probe          (service)
+//! /-/versions /-/drift /-/probe        notices, reports, `vdt probe`                (service)
 //! /-/admin/...                         the admin surface
 //! ```
 //!
