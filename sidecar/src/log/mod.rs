@@ -71,10 +71,13 @@ const CHECKSUMS_BYTES_MAX: u64 = 4 << 20;
 pub struct LogOptions {
     /// How long a snapshot is trusted without a notice. Default 1 s: other replicas commit too, and nobody tells of those.
     pub staleness: Duration,
-    /// Age below which a checkpoint is not named by `_last_checkpoint`. Default 0; at least twice the longest staleness while [`Notices::has_peers`],
-    /// because a client may ask one process for the hint and another for the listing.
+    /// Age below which a checkpoint is not named by `_last_checkpoint`. Default 0; at least a minute while [`Notices::has_peers`], because a client may
+    /// ask one process for the hint and another for the listing, which is served from what is known while the origin is slow or away.
     pub hint_age: Duration,
 }
+
+/// [`LogOptions::hint_age`] beside others, at least: twice as long as a listing may be old, and then long enough for an origin that comes back soon.
+const HINT_AGE_BESIDE_PEERS: Duration = Duration::from_secs(60);
 
 impl Default for LogOptions {
     fn default() -> Self {
@@ -237,7 +240,7 @@ impl Shared {
     /// A client may ask another process for the listing than for the hint.
     fn hint_age(&self) -> Duration {
         match self.notices.has_peers() {
-            true => self.options.hint_age.max(self.options.staleness * 2),
+            true => self.options.hint_age.max(HINT_AGE_BESIDE_PEERS),
             false => self.options.hint_age,
         }
     }
