@@ -242,6 +242,10 @@ fn report(served: &Served, refreshed: &Outcome) -> RefreshReport {
             "{count} written just now, shown once unchanged for spec.refresh.settleSeconds"
         ));
     }
+    if done.merged > 0 {
+        let files = units::count(done.merged, "small file");
+        notes.push(format!("{files} merged"));
+    }
     let name = match (is_held, done.committed) {
         (true, _) => RefreshOutcome::Held,
         (false, true) => RefreshOutcome::Committed,

@@ -219,17 +219,19 @@ fn plan_source(
         plan.add.extend(groups(context, rows, layout));
         return;
     }
-    let mut clean = Vec::new();
-    for (file, dirty) in merged.files {
-        if dirty {
-            plan.remove.insert(file.path);
-            plan.add
-                .extend(groups(context.clone(), file.artifacts, layout));
-        } else {
-            clean.push(file);
-        }
+    let (dirty, clean): (Vec<_>, Vec<_>) = merged.files.into_iter().partition(|file| file.1);
+    let files = |files: Vec<(CommittedFile, bool)>| files.into_iter().map(|file| file.0).collect();
+    // What is laid out anew anyway is merged with its like, too: where all is rewritten all the time nothing else would be.
+    let mut relaid = Merge::default();
+    for file in relaid.take(files(dirty), &context, layout) {
+        plan.remove.insert(file.path);
+        plan.add
+            .extend(groups(context.clone(), file.artifacts, layout));
     }
-    plan.keep.extend(plan.merge.take(clean, &context, layout));
+    plan.remove.extend(relaid.remove);
+    plan.add.extend(relaid.add);
+    plan.keep
+        .extend(plan.merge.take(files(clean), &context, layout));
     plan.add.extend(groups(context, fresh, layout));
 }
 

@@ -201,14 +201,15 @@ impl RefreshTask {
                     continue;
                 }
                 let began = Instant::now();
+                // A retry of what failed may come too soon to tell what has settled.
+                let is_early = began - last_end < self.settle_pause();
                 let outcome = tokio::select! {
                     () = &mut shutdown => return,
                     outcome = self.refresh.run(None) => outcome.map(Arc::new).map_err(Arc::new),
                 };
-                (last_end, took) = (Instant::now(), began.elapsed());
                 let before = version_of(&self.status.borrow());
                 record(&self.status, &outcome, clock());
-                let is_retry = failures > 0;
+                (last_end, took) = (Instant::now(), began.elapsed());
                 failures = match self.status.borrow().has_failed() {
                     true => failures.saturating_add(1),
                     false => 0,
@@ -216,8 +217,7 @@ impl RefreshTask {
                 settles = match self.is_settling() {
                     false => 0,
                     true if is_asked || is_drift => 0,
-                    // Retries come too soon to tell.
-                    true if is_retry || failures > 0 => settles,
+                    true if is_early => settles,
                     true => settles.saturating_add(1),
                 };
                 drift_gap = self.gap_after(is_drift, before, &outcome);
@@ -252,9 +252,16 @@ impl RefreshTask {
             }
             wait = Some(wait.map_or(backoff, |timer| timer.min(backoff)).max(cost));
         }
-        let settle = definition.refresh.settle.max(cost).max(DRIFT_GAP);
         let may_settle = settles < SETTLES_MAX && self.is_settling();
-        wait.into_iter().chain(may_settle.then_some(settle)).min()
+        let settle = may_settle.then(|| self.settle_pause());
+        wait.into_iter().chain(settle).min()
+    }
+
+    /// How long after a refresh what it held back has settled, if it was not written again.
+    fn settle_pause(&self) -> Duration {
+        let cost = look_time(&self.status.borrow()) * LOOK_COST;
+        let settle = self.refresh.definition().refresh.settle;
+        settle.max(cost).max(DRIFT_GAP)
     }
 
     /// Whether the last refresh held artifacts back, as they were just being written.

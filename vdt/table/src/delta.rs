@@ -69,7 +69,10 @@ pub fn commit_info(time_ms: i64, operation: &str, metrics: &Value) -> Value {
     json!({"commitInfo": {
         "timestamp": time_ms,
         "operation": operation,
-        "operationParameters": {"mode": "Append", "partitionBy": "[]"},
+        "operationParameters": match operation {
+            "OPTIMIZE" => json!({"predicate": "[]"}),
+            _ => json!({"mode": "Append", "partitionBy": "[]"}),
+        },
         "operationMetrics": metrics,
         "engineInfo": ENGINE,
     }})

@@ -8,12 +8,13 @@
 //!   less                               1, 0
 //! ```
 //!
-//! Sixteen files of one class are merged, and make one of a higher class or a full one. So a row is laid out again three or four times while its table
-//! grows, however slowly that is, and a source has no more than 15 files a class beside the full ones.
+//! Where sixteen files are of one class all of it are merged, which mostly makes one of a higher class or a full one. So a row is laid out again three or
+//! four times while its table grows, however slowly that is, and what a refresh leaves is no more than 15 files a class beside the full ones and
+//! those that it adds.
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use vdt_table::{FileGroup, Layout, SourceContext, groups};
+use vdt_table::{Artifact, FileGroup, Layout, SourceContext, groups};
 
 use super::CommittedFile;
 
@@ -34,7 +35,7 @@ pub struct Merge {
 }
 
 impl Merge {
-    /// Takes what is to be merged of `files`, which are those of one source that stay as they are, and returns the others.
+    /// Takes what is to be merged of `files`, which are of one source, and returns the others.
     pub(super) fn take(
         &mut self,
         files: Vec<CommittedFile>,
@@ -50,33 +51,38 @@ impl Merge {
             }
         }
         for class in classes {
-            if class.len() < MERGED {
+            let merged = match class.len() {
+                0..MERGED => Vec::new(),
+                _ => groups(source.clone(), rows(&class), layout).collect(),
+            };
+            // Limits on rows and bytes leave fewer; should they ever not, merging them again and again would not either.
+            if merged.is_empty() || merged.len() >= class.len() {
                 others.extend(class);
                 continue;
             }
-            let mut rows = Vec::new();
-            for file in class {
-                self.remove.insert(file.path);
-                rows.extend(file.artifacts);
-            }
-            rows.sort_unstable_by(|a, b| a.object.key.cmp(&b.object.key));
-            self.add.extend(groups(source.clone(), rows, layout));
+            self.remove.extend(class.into_iter().map(|file| file.path));
+            self.add.extend(merged);
         }
         others
     }
+}
+
+/// Rows of `files` by key.
+fn rows(files: &[CommittedFile]) -> Vec<Artifact> {
+    let rows = files.iter().flat_map(|file| &file.artifacts);
+    let mut rows: Vec<_> = rows.cloned().collect();
+    rows.sort_unstable_by(|a, b| a.object.key.cmp(&b.object.key));
+    rows
 }
 
 /// Class of a file by its rows or its bytes, whatever it has more of; [`CLASSES`] and more is full.
 fn class(file: &CommittedFile, layout: &Layout) -> usize {
     let rows = file.artifacts.len() as u64;
     let inlined = |artifact| layout.inlined_bytes(artifact).unwrap_or(0);
-    let bytes = file
-        .artifacts
-        .iter()
-        .map(inlined)
-        .fold(0, u64::saturating_add);
+    let bytes = file.artifacts.iter().map(inlined);
+    let bytes = bytes.fold(0, u64::saturating_add);
     let share = |of: u64, most: u64| of.saturating_mul(WHOLE) / most.max(1);
-    let share =
-        share(rows, layout.max_rows_per_file as u64).max(share(bytes, layout.file_target_bytes));
+    let by_rows = share(rows, layout.max_rows_per_file as u64);
+    let share = by_rows.max(share(bytes, layout.file_target_bytes));
     share.max(1).ilog(16) as usize
 }

@@ -92,7 +92,7 @@ impl TableRefresh {
             future::try_join(put_files, put_meta_files).await?;
         let unparsed = laid_out.unparsed;
         let header = Header {
-            operation: operation(&snapshot, &laid_out),
+            operation: operation(&snapshot, &laid_out, metadata_changed),
             columns: &self.definition.columns,
             configuration: &configuration,
             is_edited: metadata_changed,
@@ -131,10 +131,14 @@ fn rows(contexts: &Contexts, keep: Vec<CommittedFile>, mut groups: Vec<Arc<FileG
     Rows::new(groups)
 }
 
-fn operation(snapshot: &Option<Snapshot>, laid_out: &files::LaidOut) -> &'static str {
+fn operation(
+    snapshot: &Option<Snapshot>,
+    laid_out: &files::LaidOut,
+    is_edited: bool,
+) -> &'static str {
     match snapshot {
         None => "CREATE TABLE",
-        Some(_) if laid_out.is_merge() => "OPTIMIZE",
+        Some(_) if !is_edited && laid_out.is_merge() => "OPTIMIZE",
         Some(_) if laid_out.removes.iter().any(|file| file.data_change) => "REPLACE FILES",
         Some(_) => "WRITE",
     }

@@ -487,3 +487,68 @@ fn files_are_merged_with_those_of_their_source_and_of_their_size() {
         assert_eq!(plan.changes, Changes::default());
     }
 }
+
+#[test]
+fn files_that_change_are_merged_among_themselves_and_those_of_a_source_that_is_not_listed_never() {
+    let keys = |range: std::ops::Range<u32>| range.map(|n| format!("{n:03}"));
+    let mut current = Current::default();
+    for end in 1..=15 {
+        let entries = keys(0..end).map(|key| entry(&key, "1")).collect();
+        let layout = Layout::default();
+        let plan = plan(
+            current,
+            vec![listed("a", entries)],
+            &layout,
+            POLICY,
+            LISTED_AT,
+        );
+        current = carried_out(&plan);
+    }
+    assert_eq!(current.files.len(), 15);
+    // All are rewritten between any two refreshes, and one comes.
+    for end in 16..40 {
+        let etag = end.to_string();
+        let entries = keys(0..end).map(|key| entry(&key, &etag)).collect();
+        let layout = Layout::default();
+        let plan = plan(
+            current,
+            vec![listed("a", entries)],
+            &layout,
+            POLICY,
+            LISTED_AT,
+        );
+        assert!(plan.merge.remove.is_empty(), "rows change with all of them");
+        current = carried_out(&plan);
+        assert!(current.files.len() <= 18, "{}", current.files.len());
+    }
+    assert_eq!(ids(&current).len(), 39);
+
+    let many = (0..20).map(|number| CommittedFile {
+        path: format!("{number}.parquet"),
+        size: 1,
+        source: "a".into(),
+        artifacts: first(vec![entry(&format!("{number:03}"), "1")])
+            .files
+            .remove(0)
+            .artifacts,
+    });
+    let current = Current {
+        files: many.collect(),
+        next_id: 20,
+    };
+    let away = Listed {
+        listing: None,
+        ..listed("a", Vec::new())
+    };
+    let shrunk = listed("a", vec![entry("000", "1")]);
+    for held in [away, shrunk] {
+        let plan = plan(
+            current.clone(),
+            vec![held],
+            &Layout::default(),
+            POLICY,
+            LISTED_AT,
+        );
+        assert!(plan.is_empty() && plan.keep.len() == 20);
+    }
+}

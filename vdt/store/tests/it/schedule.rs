@@ -49,9 +49,21 @@ impl Table {
     ) -> Self {
         let folder = TempDir::new().expect("a folder");
         fs::write(folder.path().join("a"), "a").expect("written");
+        let sources = "  - {name: here, type: File, file: {path: .}}\n";
+        let refresh = (interval_seconds, settle_seconds);
+        Self::of(folder, sources, refresh, suspend, first).await
+    }
+
+    async fn of(
+        folder: TempDir,
+        sources: &str,
+        (interval_seconds, settle_seconds): (u32, u32),
+        suspend: bool,
+        first: TableStatus,
+    ) -> Self {
         let manifest = format!(
             "apiVersion: vdt.io/v1alpha1\nkind: VirtualTable\nmetadata: {{name: one}}\nspec:\n  \
-             sources:\n  - {{name: here, type: File, file: {{path: .}}}}\n  \
+             sources:\n{sources}  \
              refresh: {{intervalSeconds: {interval_seconds}, settleSeconds: {settle_seconds}}}\n"
         );
         let table = vdt_crds::parse(manifest.as_bytes())
@@ -201,6 +213,39 @@ async fn a_source_that_never_settles_is_listed_in_its_interval() {
         }
         assert_eq!(last, Some(5), "two that were asked for, and three");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_settles_beside_a_source_that_fails_is_shown_and_asks_no_more_for_that() {
+    let folder = TempDir::new().expect("a folder");
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let (there, away) = (folder.path().join("other"), elsewhere.path().join("away"));
+    fs::create_dir(&there).expect("made");
+    for file in ["a", "other/c"] {
+        fs::write(folder.path().join(file), "text").expect("written");
+    }
+    let sources = "  - {name: here, type: File, file: {path: .}, exclude: ['other/**']}\n  \
+                   - {name: other, type: File, file: {path: other}}\n";
+    let table = Table::of(folder, sources, (0, 5), false, TableStatus::default()).await;
+    let first = table.asking.ask_and_wait().await.expect("taken");
+    first.expect("it refreshes");
+    fs::rename(&there, &away).expect("moved");
+    table.write_after(Duration::ZERO);
+    let held = table.asking.ask_and_wait().await.expect("taken");
+    assert_eq!(held.expect("it refreshes").unsettled, 1);
+    // Retries at 1 and 3 s are no looks at what settles.
+    table.refreshes_after(8_000).await;
+    let last = table.asking.status().last.expect("a report");
+    assert_eq!((last.artifacts, last.unsettled), (3, 0));
+    // Written all the time it is looked at as what failed is, which is once a minute, and no more often.
+    let began = Instant::now();
+    let before = table.asking.status().refreshes;
+    while began.elapsed() < Duration::from_secs(3_600) {
+        table.write_after(began.elapsed() + Duration::from_secs(8));
+        sleep(Duration::from_secs(2)).await;
+    }
+    let looks = table.asking.status().refreshes - before;
+    assert!((55..=70).contains(&looks), "{looks}");
 }
 
 #[tokio::test(start_paused = true)]
