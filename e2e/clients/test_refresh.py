@@ -136,7 +136,9 @@ def grown(tmp_path_factory):
     """A table that got one artifact at a time, and whose small files were merged then."""
     work = tmp_path_factory.mktemp("grown")
     (folder := work / "files").mkdir()
-    table = manifest.virtual_table("grown", [manifest.folder("files")], refresh=manifest.ON_REQUEST)
+    table = manifest.virtual_table(
+        "grown", [manifest.folder("files")], table={"catalog": "growth"}, refresh=manifest.ON_REQUEST
+    )
     with Vdt(manifest.write(work / "t.yaml", table), state=work / "state", work=work / "run").start() as vdt:
         for name, data in GROWN.items():
             write_file(folder / name, data, age_seconds=600)
