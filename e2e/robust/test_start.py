@@ -357,6 +357,23 @@ def test_a_second_signal_ends_what_the_first_waits_for(tmp_path, serve):
     assert vdt.process.exit_code() == 128 + signal.SIGINT
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_first_listing(tmp_path, number):
+    """Of a service that takes requests and never answers. As the first process of a container it would not be ended by default."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(20)
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        keys = {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}
+        vdt = Vdt("s3://corp", state=tmp_path / "state", work=tmp_path / "run", env=keys).spawn()
+        try:
+            connection, _ = silent.accept()
+            os.kill(vdt.process.pid, number)
+            assert vdt.process.wait(10) == 128 + number
+            connection.close()
+        finally:
+            vdt.kill()
+
+
 def test_ready_file_says_where(tmp_path, folder, serve):
     vdt = serve(folder)
     (t,) = vdt.ready["tables"]
