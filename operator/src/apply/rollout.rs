@@ -9,6 +9,7 @@
 //! ```
 //!
 //! A pod without a controller is one around which its StatefulSet is made anew: it serves, and stays until that has taken it in, for nobody would make another.
+//! Pods are taken in one by one; where they get claims, those above it stay too, for none of them is made before it has its claim.
 //!
 //! What a pod was asked for, and not what it has, decides about CPU and memory ([`mod@asked`]).
 //!
@@ -156,7 +157,9 @@ pub(crate) fn plan(target: &Target<'_>, pods: &[PodView]) -> Plan {
     let mut may_go = (serving as u32 + held_up.unwrap_or_default())
         .saturating_sub(target.replicas.saturating_sub(target.max_unavailable));
     let wanted = amounts(target.resources);
+    let mut may_come_back = true;
     for pod in pods {
+        may_come_back &= held_up.is_none() || pod.is_controlled;
         let is_latest = pod.template_hash.as_deref() == Some(target.template_hash);
         if is_latest {
             plan.latest.push(pod.name.clone());
@@ -180,6 +183,9 @@ pub(crate) fn plan(target: &Target<'_>, pods: &[PodView]) -> Plan {
                 asked: asked(target.resources),
                 patch: json!({"metadata": {"uid": pod.uid}, "spec": target.resources}),
             });
+            continue;
+        }
+        if !may_come_back {
             continue;
         }
         if pod.is_ready {

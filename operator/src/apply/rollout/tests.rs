@@ -79,6 +79,7 @@ fn pods_that_get_claims_go_from_the_lowest_on() {
         ..pod(ordinal, "new", is_ready)
     };
     let old = |ordinal| pod(ordinal, "old", true);
+    let broken = |ordinal| pod(ordinal, "old", false);
     let gone = |pods: &[PodView]| -> Vec<String> {
         let steps = plan(&target, pods).steps.into_iter();
         steps
@@ -106,6 +107,15 @@ fn pods_that_get_claims_go_from_the_lowest_on() {
         [""; 0],
         "t-1 comes by itself"
     );
+    // None is made above one that its StatefulSet has still to take in.
+    let left = |ordinal| PodView {
+        is_controlled: false,
+        ..old(ordinal)
+    };
+    assert_eq!(gone(&[left(0), left(1), old(2)]), [""; 0]);
+    assert_eq!(gone(&[left(0), old(1), old(2)]), [""; 0]);
+    assert_eq!(gone(&[left(0), left(1), broken(2)]), [""; 0]);
+    assert_eq!(gone(&[old(0), left(1), old(2)]), ["t-0"]);
     // With claims the highest one goes first.
     let claimed = |ordinal| PodView {
         has_claim: true,
