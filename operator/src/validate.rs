@@ -34,7 +34,13 @@ pub(crate) fn check(table: &VirtualTable) -> Option<Refusal> {
             message: shorten(&lines.join("; ")),
         })
     };
-    refusal(reason::INVALID_SPEC, validate(table, Profile::Cluster))
+    let mut judged = table.clone();
+    let server = judged.spec.server.as_mut();
+    if let Some(template) = server.and_then(|server| server.pod_template.as_mut()) {
+        // Stored before they were refused: pods get none of them, and what the resource revokes comes through.
+        template.env.retain(|variable| !variable.is_reserved());
+    }
+    refusal(reason::INVALID_SPEC, validate(&judged, Profile::Cluster))
         .or_else(|| refusal(reason::UNSUPPORTED, unsupported(table)))
         .or_else(|| {
             let unnameable = unnameable("spec", "", &json!(table.spec))?;
@@ -129,6 +135,18 @@ mod tests {
         );
         let good = include_bytes!("../../crds/examples/good/minimal.yaml");
         assert_eq!(check(&vdt_crds::parse(good).unwrap().remove(0)), None);
+    }
+
+    #[test]
+    fn variables_that_were_stored_before_they_were_refused_hold_nothing_up() {
+        for bad in [
+            &include_bytes!("../../crds/examples/bad/our-env-state.yaml")[..],
+            include_bytes!("../../crds/examples/bad/our-env-claims.yaml"),
+        ] {
+            let table = vdt_crds::parse(bad).unwrap().remove(0);
+            assert_ne!(validate(&table, Profile::Cluster), []);
+            assert_eq!(check(&table), None);
+        }
     }
 
     #[test]

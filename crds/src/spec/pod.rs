@@ -90,6 +90,14 @@ pub struct EnvVar {
     pub value: Option<String>,
 }
 
+impl EnvVar {
+    /// Says whether the operator alone sets it: it says where the state and the claims of a server are.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.name == "VDT_CLAIMS_DIR" || self.name.starts_with("VDT_STATE")
+    }
+}
+
 /// A toleration, as in a PodSpec.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", default)]

@@ -69,12 +69,11 @@ pub(super) fn check(server: &Server, rules: &mut Rules) {
                 sentence::OPERATOR_LABELS,
             );
         }
-        for name in template.env.iter().map(|variable| &variable.name) {
-            let is_free = name != "VDT_CLAIMS_DIR" && !name.starts_with("VDT_STATE");
+        for variable in &template.env {
             rules.demand(
-                is_free,
+                !variable.is_reserved(),
                 "spec.server.podTemplate.env",
-                name,
+                &variable.name,
                 sentence::OPERATOR_ENV,
             );
         }

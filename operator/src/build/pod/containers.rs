@@ -158,19 +158,15 @@ fn container_security() -> Value {
     })
 }
 
-/// The user's variables win: those that must not are refused (`podTemplate.env`).
+/// The user's variables win, but for those that are the operator's: a resource that was stored before they were refused may have some.
 fn env_with(ours: Vec<Value>, extra: &PodTemplate) -> Vec<Value> {
-    let is_theirs = |name: &Value| {
-        extra
-            .env
-            .iter()
-            .any(|variable| name == variable.name.as_str())
-    };
+    let theirs = || extra.env.iter().filter(|variable| !variable.is_reserved());
+    let is_theirs = |name: &Value| theirs().any(|variable| name == variable.name.as_str());
     let mut env: Vec<Value> = ours
         .into_iter()
         .filter(|variable| !is_theirs(&variable["name"]))
         .collect();
-    env.extend(extra.env.iter().map(|variable| {
+    env.extend(theirs().map(|variable| {
         json!({"name": variable.name, "value": variable.value.as_deref().unwrap_or_default()})
     }));
     env
