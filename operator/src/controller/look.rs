@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Nothing of what was sent is believed to be there for longer than this: children of kinds that are not watched are applied again.
-const RESYNC: Duration = Duration::from_secs(600);
+pub(super) const RESYNC: Duration = Duration::from_secs(600);
 
 /// A table of which an older generation is known than was acted upon is looked at again after this.
 const BEHIND: Duration = Duration::from_secs(1);

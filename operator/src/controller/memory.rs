@@ -7,7 +7,7 @@ use kube::api::DynamicObject;
 use tokio::time::Instant;
 use vdt_crds::VirtualTableStatus;
 
-use super::{Context, answers::Answers, overlap::Hold};
+use super::{Context, answers::Answers, look::RESYNC, overlap::Hold};
 use crate::{
     apply::{Sent, Version},
     backoff::Backoff,
@@ -31,29 +31,30 @@ pub(crate) struct Memory {
     pub(super) answers: Answers,
     pub(super) counted: Option<Instant>,
     pub(super) missing_since: Option<Instant>,
-    /// A pod that should be there and is not, and since when.
+    /// A pod that should be there and is not, or is nobody's, and since when.
     pub(super) absent: Option<(String, Instant)>,
     /// What the pods were last made to read again, and since when; not for what was found at the first look.
     pub(super) reload: Option<String>,
     pub(super) reloaded: Option<Instant>,
     pub(super) conditions: Vec<String>,
-    /// The status as it was written last, and the version of the table that this made.
-    written: Option<(u64, VirtualTableStatus)>,
+    /// The status as it was written last, the version of the table that this made, and when.
+    written: Option<(u64, VirtualTableStatus, Instant)>,
 }
 
 impl Memory {
     /// Keeps what was written of a status. `answered`: the table that this made.
     pub(super) fn wrote(&mut self, status: &VirtualTableStatus, answered: &DynamicObject) {
-        self.written = version(answered).map(|version| (version, status.clone()));
+        self.written = version(answered).map(|version| (version, status.clone(), Instant::now()));
     }
 
-    /// Returns the status that was written last, where `seen` is the table before that: a store lags behind.
+    /// Returns the status that was written last, where `seen` is the table before that: a store lags behind. It does not for
+    /// longer than [`RESYNC`]: what is seen then was restored from a backup, with lower versions.
     pub(super) fn unseen_status(&mut self, seen: &DynamicObject) -> Option<VirtualTableStatus> {
-        let (written, status) = self.written.take()?;
-        if version(seen)? >= written {
+        let (written, status, since) = self.written.take()?;
+        if version(seen)? >= written || since.elapsed() >= RESYNC {
             return None;
         }
-        self.written = Some((written, status.clone()));
+        self.written = Some((written, status.clone(), since));
         Some(status)
     }
 }
@@ -119,5 +120,39 @@ impl Context {
         }
         self.watches.references.forget(&key.name, namespace);
         self.metrics.queue.forget(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn table(version: &str) -> DynamicObject {
+        let metadata = json!({"name": "t", "resourceVersion": version});
+        let table =
+            json!({"apiVersion": "vdt.io/v1alpha1", "kind": "VirtualTable", "metadata": metadata});
+        serde_json::from_value(table).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_status_that_no_store_shows_is_believed_for_a_while_and_not_for_ever() {
+        let mut memory = Memory::default();
+        let status = VirtualTableStatus {
+            observed_generation: Some(3),
+            ..VirtualTableStatus::default()
+        };
+        memory.wrote(&status, &table("20"));
+        tokio::time::advance(RESYNC - Duration::from_secs(1)).await;
+        assert_eq!(memory.unseen_status(&table("19")), Some(status.clone()));
+        // The store of the cluster was restored: its versions begin again below.
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(memory.unseen_status(&table("19")), None);
+        memory.wrote(&status, &table("20"));
+        assert_eq!(memory.unseen_status(&table("20")), None);
+        assert_eq!(memory.unseen_status(&table("19")), None);
     }
 }
