@@ -219,9 +219,14 @@ fn note_of(text: &str) -> String {
     format!("{}{CUT}", &text[..end])
 }
 
-/// Returns the first pod that should be there and has not been for longer than its StatefulSet takes to make it.
+/// Returns the first pod that should be there, and its StatefulSet's, and has not been for longer than that takes to make it or to take it in.
 fn absent(server: &str, replicas: u32, pods: &[PodView], memory: &mut Memory) -> Option<String> {
-    let missing = (0..replicas).find(|ordinal| pods.iter().all(|pod| pod.ordinal != *ordinal));
+    let is_there = |pod: &PodView| pod.is_controlled || pod.is_terminating;
+    let mut wanted = 0..replicas;
+    let missing = wanted.find(|ordinal| {
+        let mut pods = pods.iter().filter(|pod| pod.ordinal == *ordinal);
+        !pods.any(is_there)
+    });
     let name = missing.map(|ordinal| names::pod(server, ordinal));
     // Another one than last time: a roll, in which each is gone for a moment.
     if name.as_ref() != memory.absent.as_ref().map(|(name, _)| name) {
@@ -280,7 +285,9 @@ mod tests {
     }
 
     fn pod(ordinal: u32) -> PodView {
-        let metadata = json!({"name": format!("t-{ordinal}"), "uid": "u"});
+        let owner = json!({"kind": "StatefulSet", "name": "t", "uid": "s", "controller": true});
+        let metadata =
+            json!({"name": format!("t-{ordinal}"), "uid": "u", "ownerReferences": [owner]});
         PodView::of("t", &json!({"metadata": metadata})).unwrap()
     }
 
@@ -301,5 +308,25 @@ mod tests {
         assert_eq!(look(&[0, 2]).as_deref(), Some("t-1"));
         assert_eq!(look(&[0, 1, 2]), None);
         assert_eq!(look(&[0, 2]), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_is_missed_that_its_set_does_not_take_in() {
+        let mut memory = Memory::default();
+        let mut look = |is_controlled, is_terminating| {
+            let second = PodView {
+                is_controlled,
+                is_terminating,
+                ..pod(1)
+            };
+            absent("t", 2, &[pod(0), second], &mut memory)
+        };
+        assert_eq!(look(false, false), None);
+        tokio::time::advance(ABSENT).await;
+        assert_eq!(look(false, false).as_deref(), Some("t-1"));
+        assert_eq!(look(false, true), None, "nobody takes in what goes");
+        assert_eq!(look(false, false), None);
+        tokio::time::advance(ABSENT).await;
+        assert_eq!(look(true, false), None);
     }
 }

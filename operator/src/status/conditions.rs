@@ -8,8 +8,8 @@ use vdt_crds::{
 };
 
 use super::{
-    APPLY_FAILED, FOLLOWING, Observed, POD_FAILED, PODS_NOT_READY, REASON_CHARS, ROLLING_OUT,
-    SCALED_TO_ZERO, TERMINATING, UNKNOWN, UNSCHEDULABLE,
+    APPLY_FAILED, Absent, FOLLOWING, Observed, POD_FAILED, PODS_NOT_READY, REASON_CHARS,
+    ROLLING_OUT, SCALED_TO_ZERO, TERMINATING, UNKNOWN, UNSCHEDULABLE,
     said::{Followed, conditions, followed, table_reports},
 };
 use crate::{
@@ -158,13 +158,16 @@ fn draining(observed: &Observed<'_>) -> Option<String> {
     }
 }
 
-/// Adds to a message where to read why a pod does not come. Nothing that is watched says it: the StatefulSet's events do.
+/// Adds to a message where to read why a pod does not come, or is nobody's. Nothing that is watched says it: the StatefulSet does.
 fn absent(observed: &Observed<'_>) -> String {
     observed.absent.map_or_else(String::new, |absent| {
-        format!(
-            "; pod {} is not there: kubectl describe statefulset {} says why",
-            absent.pod, absent.set
-        )
+        let Absent { pod, set } = absent;
+        match observed.pods.iter().any(|seen| seen.name == pod) {
+            true => format!(
+                "; pod {pod} is not taken in by StatefulSet {set}: see kubectl describe statefulset {set}"
+            ),
+            false => format!("; pod {pod} is not there: kubectl describe statefulset {set} says why"),
+        }
     })
 }
 

@@ -77,7 +77,7 @@ pub(crate) struct Observed<'a> {
     pub(crate) outdated: u32,
     /// Names of the pods of the latest template.
     pub(crate) latest: &'a [String],
-    /// A pod that should be there and has not been for a while: its name, and that of the StatefulSet that should make it.
+    /// A pod that should be there and has not been for a while, or was not taken in by its StatefulSet.
     pub(crate) absent: Option<Absent<'a>>,
     /// Why nothing is acted upon.
     pub(crate) refusal: Option<&'a Refusal>,
@@ -101,7 +101,7 @@ pub(crate) struct Observed<'a> {
     pub(crate) may_count: bool,
 }
 
-/// A pod that is not made, which only its StatefulSet can say why: a quota, a policy, a ServiceAccount or a PriorityClass that does not exist.
+/// A pod that is not made, or not taken in, which only its StatefulSet can say why: a quota, a policy, a ServiceAccount or a PriorityClass that does not exist.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Absent<'a> {
     /// Name of the pod.

@@ -46,6 +46,21 @@ fn a_pod_that_is_not_made_says_where_to_read_why() {
 }
 
 #[test]
+fn a_pod_that_its_set_does_not_take_in_says_where_to_look() {
+    let (pods, reports) = ([pod(0, true), pod(1, true)], [says(ConditionStatus::True)]);
+    let mut seen = observed(&pods, &reports);
+    (seen.outdated, seen.updated) = (2, Some(0));
+    seen.absent = Some(Absent {
+        pod: "t-1",
+        set: "t",
+    });
+    assert_eq!(
+        compute_new(&seen).conditions[0].message,
+        "0 of 2 pods run the latest template; pod t-1 is not taken in by StatefulSet t: see kubectl describe statefulset t"
+    );
+}
+
+#[test]
 fn pods_that_drain_take_nothing_from_a_table_that_is_ready() {
     let reports = [says(ConditionStatus::True)];
     let going = |mut pod: PodView| {
