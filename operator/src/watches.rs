@@ -233,10 +233,13 @@ impl Watches {
         store.state_filter(|object| belongs(object, server, namespace))
     }
 
-    /// Returns the pods of a server, as last seen.
+    /// Returns the pods that the StatefulSet of a server selects, as last seen.
     pub(crate) fn pods_of(&self, server: &str, namespace: &str) -> Vec<Arc<DynamicObject>> {
-        self.pods
-            .state_filter(|object| belongs(object, server, namespace))
+        let selector = names::selector(server);
+        self.pods.state_filter(|pod| {
+            let has = |(name, value): (&&str, &String)| pod.labels().get(*name) == Some(value);
+            pod.namespace().as_deref() == Some(namespace) && selector.iter().all(has)
+        })
     }
 }
 

@@ -45,6 +45,28 @@ impl Watches {
     }
 }
 
+#[test]
+fn pods_are_those_that_their_set_selects() {
+    let seen = |name: &str, namespace: &str, labels: serde_json::Value| {
+        let metadata = serde_json::json!({"name": name, "namespace": namespace, "labels": labels});
+        let pod = serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata});
+        serde_json::from_value(pod).unwrap()
+    };
+    let mut let_go = names::labels("t");
+    let_go["app.kubernetes.io/component"] = "debug".into();
+    let mut watches = Watches::of(Vec::new());
+    let pods = vec![
+        seen("t-0", "docs", names::labels("t")),
+        seen("t-1", "docs", let_go),
+        seen("t-2", "other", names::labels("t")),
+        seen("u-0", "docs", names::labels("u")),
+    ];
+    watches.pods = filled(&pod_resource(), pods);
+    let found = watches.pods_of("t", "docs");
+    let found: Vec<String> = found.iter().map(|pod| pod.name_any()).collect();
+    assert_eq!(found, ["t-0"]);
+}
+
 /// A queue that takes everything.
 pub(super) fn queue() -> (Queue, mpsc::UnboundedReceiver<TableRef>) {
     let (sender, receiver) = mpsc::unbounded_channel();

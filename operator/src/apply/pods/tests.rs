@@ -284,7 +284,7 @@ fn pods_of_the_set_of_another_table_are_not_its_pods() {
 async fn pods_of_a_set_that_no_store_has_are_seen_once_it_was_read() {
     let mut pod = ready_pod(0);
     pod["metadata"]["ownerReferences"] = controlled_by("mine");
-    pod["metadata"]["labels"][names::INSTANCE] = "manuals".into();
+    pod["metadata"]["labels"] = names::labels("manuals");
     let (client, _) = fake_api(|_, _| refusal(404, "NotFound"));
     let mut watches = Watches::of(Vec::new());
     let pods = vec![serde_json::from_value(pod).unwrap()];

@@ -5,6 +5,7 @@ use kube::{Api, api::DynamicObject};
 use super::*;
 use crate::{
     apply::delete_if_same,
+    names,
     watches::{filled, pod_resource},
 };
 
@@ -67,7 +68,7 @@ async fn an_object_that_changed_in_between_is_an_error_and_stays() {
 
 /// How many ConfigMaps go that another version made, where the template mounts `mounted` and there is a pod of the template `pod`, if one.
 async fn swept(mounted: &str, pod: Option<&str>) -> usize {
-    let labels = json!({"app.kubernetes.io/instance": "manuals"});
+    let labels = names::labels("manuals");
     let owners = json!([{"apiVersion": "vdt.io/v1alpha1", "kind": "VirtualTable", "name": "manuals", "uid": "owner"}]);
     let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "manuals-config-v2", "namespace": "docs", "uid": "u",
         "labels": labels, "ownerReferences": owners}});

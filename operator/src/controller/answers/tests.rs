@@ -22,7 +22,7 @@ use crate::{
 };
 
 fn pod(is_ready: bool) -> Value {
-    let labels = json!({names::INSTANCE: "minimal", names::MANAGED_BY: names::OPERATOR});
+    let labels = names::labels("minimal");
     let status = if is_ready { "True" } else { "False" };
     json!({
         "apiVersion": "v1", "kind": "Pod",
