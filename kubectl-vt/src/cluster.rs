@@ -218,11 +218,13 @@ pub(crate) fn explain(what: &str, error: kube::Error) -> anyhow::Error {
     anyhow::anyhow!("{what}: {}{hint}", status.message)
 }
 
-/// Says whether an API server answers for want of rights: `User "jane" cannot get resource ...`. Policies, webhooks and quotas of admission answer with the
-/// same code, and name themselves.
+/// Says whether an API server answers for want of rights: `User "jane" cannot get resource ...`, or what stands before one does, which says nothing in detail.
+/// Policies, webhooks and quotas of admission answer with the same code, and name themselves.
 pub(crate) fn lacks_rights(status: &Status) -> bool {
     let said = &status.message;
-    status.code == 403 && said.contains(" is forbidden: User ") && said.contains(" cannot ")
+    let is_denied = said.contains(" is forbidden: User ") && said.contains(" cannot ");
+    let is_admission = status.details.is_some() || said.starts_with("admission webhook ");
+    status.code == 403 && (is_denied || !is_admission)
 }
 
 #[cfg(test)]
@@ -234,6 +236,24 @@ mod tests {
     use kube::client::Body;
 
     use super::*;
+
+    #[test]
+    fn who_stands_before_the_api_server_speaks_of_rights_and_admission_of_the_manifest() {
+        let webhook = r#"admission webhook "fridays.example" denied the request: no"#;
+        let rights = r#"virtualtables.vdt.io "t" is forbidden: User "jane" cannot patch resource"#;
+        let quota = r#"virtualtables.vdt.io "t" is forbidden: exceeded quota: q"#;
+        for (code, message, has_details, lacks) in [
+            (403, rights, true, true),
+            (403, quota, true, false),
+            (403, webhook, false, false),
+            (403, "<html>403 Forbidden</html>", false, true),
+            (422, "invalid", false, false),
+        ] {
+            let mut status = Status::failure(message, "").with_code(code);
+            status.details = has_details.then(|| serde_json::from_str("{}").unwrap());
+            assert_eq!(lacks_rights(&status), lacks, "{message}");
+        }
+    }
 
     #[tokio::test]
     async fn a_list_that_is_left_off_is_told() {
