@@ -331,6 +331,7 @@ impl Front {
                 problems.extend(put.err().map(|error| Problem::of_keys(&error)));
             });
             count(reload.keys, |taken| metrics.keys_reloaded(taken));
+            metrics.keys_refused(watched.are_refused());
             metrics.principals_without_credentials(watched.from.without());
         }
         if let Some(certificate) = &self.certificate {
@@ -345,6 +346,7 @@ impl Front {
             count(reload.certificate, |taken| {
                 metrics.certificate_reloaded(taken);
             });
+            metrics.certificate_refused(certificate.are_refused());
         }
         reload
     }

@@ -31,6 +31,8 @@ struct Seen {
     files: Fingerprint,
     /// What was told of files that could not be read for now, so that it is told once.
     told: Vec<Problem>,
+    /// Whether something was wrong when they were read last.
+    are_refused: bool,
 }
 
 impl<T: Source> Watched<T> {
@@ -38,18 +40,23 @@ impl<T: Source> Watched<T> {
         // Before the files are read: what changes meanwhile is noticed by the first look.
         let seen = Mutex::new(Seen {
             files: from.files(),
-            told: Vec::new(),
+            ..Seen::default()
         });
         Self { from, seen }
     }
 
+    /// Whether something was wrong with the files when they were read last.
+    pub(super) fn are_refused(&self) -> bool {
+        self.seen.lock().are_refused
+    }
+
     /// Tells what was wrong when the files were read first: what may pass is tried again by the next look, and not told again.
     pub(super) fn first_read(&self, problems: &[Problem]) {
+        let mut seen = self.seen.lock();
+        seen.are_refused = !problems.is_empty();
         if problems.iter().any(|problem| problem.may_pass) {
-            *self.seen.lock() = Seen {
-                files: Fingerprint::new(),
-                told: problems.to_vec(),
-            };
+            seen.files = Fingerprint::new();
+            seen.told = problems.to_vec();
         }
         Self::tell(problems);
     }
@@ -64,11 +71,13 @@ impl<T: Source> Watched<T> {
     pub(super) fn check(&self, take: impl FnOnce(&T, &mut Vec<Problem>)) -> Outcome {
         let mut seen = self.seen.lock();
         let now = self.from.files();
-        if seen.files == now {
+        // What could not be read for now is read again, though the files look as they did before.
+        if seen.files == now && seen.told.is_empty() {
             return Outcome::Unchanged;
         }
         let mut problems = Vec::new();
         take(&self.from, &mut problems);
+        seen.are_refused = !problems.is_empty();
         if problems.iter().any(|problem| problem.may_pass) {
             // The files are not seen yet: the next look reads them again, whatever they are like.
             if seen.told == problems {
@@ -77,10 +86,8 @@ impl<T: Source> Watched<T> {
             seen.told.clone_from(&problems);
         } else {
             // Files that changed again while they were read differ from this, and are read again by the next look.
-            *seen = Seen {
-                files: now,
-                told: Vec::new(),
-            };
+            seen.files = now;
+            seen.told.clear();
         }
         if problems.is_empty() {
             tracing::info!(what = T::NAME, "secrets changed and are in use");
@@ -155,6 +162,7 @@ mod tests {
         let fails = |_: &Files, problems: &mut Vec<Problem>| problems.push(problem(true));
         assert_eq!(watched.check(fails), Outcome::Refused);
         assert_eq!(watched.check(fails), Outcome::Unchanged);
+        assert!(watched.are_refused());
         let mut taken = 0;
         assert_eq!(watched.check(|_, _| taken += 1), Outcome::Taken);
         assert_eq!(watched.check(|_, _| taken += 1), Outcome::Unchanged);
@@ -165,5 +173,25 @@ mod tests {
         assert_eq!(watched.check(broken), Outcome::Refused);
         assert_eq!(watched.check(|_, _| taken += 1), Outcome::Unchanged);
         assert_eq!(taken, 1);
+        assert!(watched.are_refused());
+    }
+
+    #[test]
+    fn what_is_refused_is_so_until_the_files_are_read_whole() {
+        let good = Files(vec![Some([1; 6])]);
+        let mut watched = Watched::new(Files(good.0.clone()));
+        // At the first read, of which the files tell nothing.
+        watched.first_read(&[problem(false)]);
+        assert!(watched.are_refused());
+        watched.first_read(&[]);
+        assert!(!watched.are_refused());
+        // For a moment, after which they look as they did before.
+        watched.from = Files(vec![None]);
+        let fails = |_: &Files, problems: &mut Vec<Problem>| problems.push(problem(true));
+        assert_eq!(watched.check(fails), Outcome::Refused);
+        assert!(watched.are_refused());
+        watched.from = good;
+        assert_eq!(watched.check(|_, _| ()), Outcome::Taken);
+        assert!(!watched.are_refused());
     }
 }

@@ -333,8 +333,14 @@ async fn in_a_pod_secrets_may_come_later() {
         ..strict
     };
     let front = Front::load(&tables, &pod).unwrap();
-    let metrics = HttpMetrics::default();
+    let mut registry = Registry::default();
+    let metrics = HttpMetrics::register(&mut registry);
+    let refused = |what: &str| {
+        let series = format!("vdt_http_reload_refused{{what=\"{what}\"}} 1\n");
+        metrics_text(&registry).contains(&series)
+    };
     assert_eq!(front.reload(&metrics), UNCHANGED);
+    assert!(refused("Keys") && refused("Certificate"), "from the start");
     assert_eq!(
         status(&front, "manuals_meta", Some("readers")).await,
         200,
@@ -356,6 +362,19 @@ async fn in_a_pod_secrets_may_come_later() {
     assert_eq!(front.reload(&metrics), both);
     assert_eq!(status(&front, "manuals", Some("analysts")).await, 200);
     assert!(secured.await.is_some() && front.tls().is_some());
+    assert!(!refused("Keys") && !refused("Certificate"));
+
+    // What no manifest asks for any more is refused no more.
+    folder.write("analysts-key/token", "two words");
+    assert_eq!(front.reload(&metrics), of_keys(Outcome::Refused));
+    assert!(refused("Keys"));
+    let mut fewer = tables;
+    let server = fewer[0].spec.server.as_mut().unwrap();
+    let principals = &mut server.access.as_mut().unwrap().principals;
+    principals.remove(0);
+    front.redeclare(&fewer).unwrap();
+    assert_eq!(front.reload(&metrics), UNCHANGED);
+    assert!(!refused("Keys"));
 
     // What is wrong with a manifest does not come right by waiting.
     let wrong = [manifest("quiet", "replicas: 1")];

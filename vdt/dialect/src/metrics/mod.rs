@@ -183,9 +183,19 @@ impl HttpMetrics {
         self.reloaded(Reloaded::Certificate, Outcome::of(taken));
     }
 
+    /// Tells whether the certificate as it was read last is of no use.
+    pub fn certificate_refused(&self, is_refused: bool) {
+        self.refused_now(Reloaded::Certificate, is_refused);
+    }
+
     /// Counts keys that were read again, and taken or not.
     pub fn keys_reloaded(&self, taken: bool) {
         self.reloaded(Reloaded::Keys, Outcome::of(taken));
+    }
+
+    /// Tells whether keys as they were read last are of no use.
+    pub fn keys_refused(&self, are_refused: bool) {
+        self.refused_now(Reloaded::Keys, are_refused);
     }
 
     /// Tells how many principals have no credentials, because their Secrets are missing or of no use.
@@ -197,17 +207,21 @@ impl HttpMetrics {
     /// Counts manifests that were read again, and taken or not.
     pub fn manifests_reloaded(&self, taken: bool) {
         self.reloaded(Reloaded::Manifests, Outcome::of(taken));
+        self.refused_now(Reloaded::Manifests, !taken);
     }
 
     /// Counts manifests that were read again and wait for the process to be started again.
     pub fn manifests_need_restart(&self) {
         self.reloaded(Reloaded::Manifests, Outcome::RestartNeeded);
+        self.refused_now(Reloaded::Manifests, false);
     }
 
     fn reloaded(&self, what: Reloaded, outcome: Outcome) {
         let labels = ReloadLabels { what, outcome };
         self.families.reloads.get_or_create(&labels).inc();
-        let is_refused = outcome == Outcome::Refused;
+    }
+
+    fn refused_now(&self, what: Reloaded, is_refused: bool) {
         let refused = &self.families.refused_now;
         refused
             .get_or_create(&RefusedLabels { what })

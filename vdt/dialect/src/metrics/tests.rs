@@ -18,9 +18,8 @@ fn what_may_be_refused_is_shown_before_anything_was() {
         ("Manifests", "Refused", 0),
         ("Manifests", "RestartNeeded", 1),
     ] {
-        let series = format!(
-            "vdt_http_reloads_total{{what=\"{what}\",outcome=\"{outcome}\"}} {count}\n"
-        );
+        let series =
+            format!("vdt_http_reloads_total{{what=\"{what}\",outcome=\"{outcome}\"}} {count}\n");
         assert!(text.contains(&series), "{series} is not in {text}");
     }
 }
@@ -36,9 +35,9 @@ fn what_is_refused_is_so_until_something_is_taken() {
         text.contains(&series)
     };
     assert!(!refused("Certificate"));
-    metrics.certificate_reloaded(false);
+    metrics.certificate_refused(true);
     assert!(refused("Certificate") && !refused("Keys"));
-    metrics.certificate_reloaded(true);
+    metrics.certificate_refused(false);
     assert!(!refused("Certificate"));
     metrics.manifests_reloaded(false);
     assert!(refused("Manifests"));
@@ -53,8 +52,7 @@ fn bodies_that_are_cut_are_counted_from_nothing_on() {
     let mut text = String::new();
     encode(&mut text, &registry).expect("a String takes everything");
     for (dialect, by) in [("S3", "Store"), ("Http", "Client")] {
-        let series =
-            format!("vdt_http_bodies_cut_total{{dialect=\"{dialect}\",by=\"{by}\"}} 0\n");
+        let series = format!("vdt_http_bodies_cut_total{{dialect=\"{dialect}\",by=\"{by}\"}} 0\n");
         assert!(text.contains(&series), "{series} is not in {text}");
     }
 }
