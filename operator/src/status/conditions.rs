@@ -238,16 +238,20 @@ pub(super) fn available(observed: &Observed<'_>, ready: usize) -> Draft {
             message,
         );
     }
-    let (reason, message) = match wanted {
-        0 => (SCALED_TO_ZERO, "no pods are wanted".to_owned()),
-        _ => (PODS_NOT_READY, format!("none of {wanted} pods is ready")),
+    // Nobody is to read a table that sleeps: that is no failure.
+    let (status, reason, message) = match wanted {
+        0 => (
+            ConditionStatus::Unknown,
+            SCALED_TO_ZERO,
+            "no pods are wanted".to_owned(),
+        ),
+        _ => (
+            ConditionStatus::False,
+            PODS_NOT_READY,
+            format!("none of {wanted} pods is ready"),
+        ),
     };
-    Draft::new(
-        condition::AVAILABLE,
-        ConditionStatus::False,
-        reason,
-        message,
-    )
+    Draft::new(condition::AVAILABLE, status, reason, message)
 }
 
 pub(super) fn sources_ready(observed: &Observed<'_>) -> Draft {

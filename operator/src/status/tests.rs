@@ -170,8 +170,12 @@ fn a_table_that_sleeps_is_ready() {
     let status = compute_new(&seen);
     assert_eq!(
         lines(&status)[..2],
-        ["Ready=True/ScaledToZero", "Available=False/ScaledToZero"]
+        ["Ready=True/ScaledToZero", "Available=Unknown/ScaledToZero"]
     );
+    // Also without a Secret that it refers to.
+    seen.missing = Some(("SecretMissing", "Secret x is not there".to_owned()));
+    let status = compute_new(&seen);
+    assert_eq!(lines(&status)[1], "Available=Unknown/ScaledToZero");
 }
 
 #[test]
