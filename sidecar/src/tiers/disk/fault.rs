@@ -16,6 +16,7 @@ use std::{
 
 use rustix::fs::{OFlags, StatVfsMountFlags};
 
+use super::layout::Geometry;
 use crate::tiers::{TiersError, reason};
 
 /// What addresses and lengths of direct I/O are multiples of, bytes.
@@ -70,7 +71,7 @@ impl Fault {
     }
 }
 
-/// Bytes that are about to be written to files that grow by them.
+/// What files grow by as they are written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Growth {
     pub(super) bytes: u64,
@@ -81,6 +82,20 @@ pub(super) struct Growth {
 }
 
 impl Growth {
+    /// That of a write of so many bytes, where so many regions of the files do not take their space yet; `None` where all do.
+    pub(super) fn of(
+        bytes: u64,
+        unwritten: u64,
+        geometry: Geometry,
+        left_percent: u64,
+    ) -> Option<Self> {
+        (unwritten > 0).then(|| Self {
+            bytes: bytes.min(unwritten * geometry.region_bytes),
+            taken: geometry.regions.saturating_sub(unwritten) * geometry.region_bytes,
+            left_percent,
+        })
+    }
+
     /// Bytes of the volume that the cache leaves free as it grows: half of what the watermark would leave if the cache had all of it, so that others may
     /// write some after it was opened with as much as there was.
     fn left_bytes(self, free: u64) -> u64 {

@@ -157,8 +157,8 @@ async fn read(inner: &Inner, opened: &Arc<Opened>, key: Key) -> Option<Loaded> {
                 return None;
             }
             // foyer has removed what does not verify. What was freed in between is no fault.
-            inner.removals.fetch_add(1, SeqCst);
             if !opened.census.is_leaving(hash) && opened.census.gone(hash) {
+                inner.removals.fetch_add(1, SeqCst);
                 inner.counters.bad_entries.fetch_add(1, Relaxed);
                 warn!("an entry of the disk cache was not what had been written and is dropped");
             }
@@ -168,8 +168,9 @@ async fn read(inner: &Inner, opened: &Arc<Opened>, key: Key) -> Option<Loaded> {
             inner.counters.bad_entries.fetch_add(1, Relaxed);
             warn!(%error, "an entry of the disk cache cannot be read and is dropped");
             opened.store.storage().delete(&ByHash(key.hash64()));
-            opened.census.gone(key.hash64());
-            inner.removals.fetch_add(1, SeqCst);
+            if opened.census.gone(key.hash64()) {
+                inner.removals.fetch_add(1, SeqCst);
+            }
             if !is_cut_off(&error) {
                 inner.read_failed(opened, &error).await;
             }

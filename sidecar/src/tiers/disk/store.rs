@@ -86,7 +86,7 @@ pub(super) struct Prepared {
 
 impl Prepared {
     /// Takes the directory, or keeps `layout` if that still holds it, and reads what it has, of which no more stays than the memory for its
-    /// index allows. With `create`, makes it.
+    /// index allows. With `create`, the first time, makes it; a smaller one is refused then, if at all: what others take later is no reason to go without.
     pub(super) fn new(
         options: &DiskOptions,
         budget: Budget,
@@ -100,7 +100,7 @@ impl Prepared {
             None => Arc::new(Layout::lock(&options.dir, create)?),
         };
         let room = layout.usable_bytes(options).map_err(failed)?;
-        if options.strict && room.usable < room.wanted {
+        if options.strict && create && room.usable < room.wanted {
             return Err(TiersError::Smaller {
                 dir: dir(),
                 wanted_bytes: room.wanted,

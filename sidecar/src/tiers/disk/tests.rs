@@ -12,7 +12,7 @@ use super::{
     Budget, Inner,
     fault::{Growth, Place},
     layout::{Geometry, region_files},
-    load::in_turn,
+    load::{in_turn, load},
     writer::judge,
 };
 use crate::tiers::{
@@ -253,6 +253,43 @@ fn a_file_system_is_full_for_who_grows_when_others_have_taken_what_was_left() {
     let full = place.inspect(Some(growth(u64::MAX)));
     assert_eq!(full.map_err(|fault| fault.reason), Err(reason::DISK_FULL));
     assert_eq!(place.inspect(None), Ok(()), "it does not grow");
+}
+
+#[test]
+fn files_grow_by_no_more_than_their_regions_that_were_never_written() {
+    let geometry = Geometry::of(64 << 20).expect("it is large enough");
+    let grown = |bytes, unwritten| {
+        let growth = Growth::of(bytes, unwritten, geometry, 10);
+        growth.map(|growth| (growth.bytes, growth.taken))
+    };
+    let region = geometry.region_bytes;
+    let taken = (geometry.regions - 2) * region;
+    assert_eq!(grown(region, 2), Some((region, taken)));
+    assert_eq!(grown(5 * region, 2), Some((2 * region, taken)));
+    assert_eq!(grown(5 * region, 0), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_comes_too_late_for_an_entry_has_not_dropped_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tiers = filled(&dir).await;
+    let inner = inside(&tiers);
+    let opened = inner.opened.load_full().expect("it is open");
+    let removals = inner.removals.load(SeqCst);
+    // It has left, and is no longer counted.
+    let key = Key(7);
+    opened.store.storage().delete(&key);
+    assert!(opened.census.gone(key.hash64()));
+    let reads = || load(&inner, opened.clone(), key);
+    let loading = inner
+        .loading
+        .lock()
+        .entry(key)
+        .or_insert_with(reads)
+        .clone();
+    assert!(loading.await.is_none());
+    assert_eq!(inner.removals.load(SeqCst), removals);
+    tiers.close().await;
 }
 
 #[tokio::test]

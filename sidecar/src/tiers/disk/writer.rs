@@ -188,13 +188,9 @@ impl Inner {
         opened: &Arc<Opened>,
         bytes: Option<u64>,
     ) -> Result<(), Fault> {
-        // Once every region has been written, the files grow no more.
-        let unwritten = opened.census.unwritten();
-        let growth = bytes.filter(|_| unwritten > 0).map(|bytes| Growth {
-            bytes,
-            taken: opened.geometry.regions.saturating_sub(unwritten) * opened.geometry.region_bytes,
-            left_percent: 100 - high_percent(&self.options),
-        });
+        let (unwritten, geometry) = (opened.census.unwritten(), opened.geometry);
+        let left_percent = 100 - high_percent(&self.options);
+        let growth = bytes.and_then(|bytes| Growth::of(bytes, unwritten, geometry, left_percent));
         let place = opened.place.clone();
         blocking(move || place.inspect(growth)).await
     }

@@ -164,7 +164,10 @@ async fn a_volume_that_others_fill_is_left_and_comes_back_smaller() {
     let Some(volume) = Volume::tmpfs(96) else {
         return;
     };
-    let tiers = open(&volume.path, 32 * MIB, 96 * MIB).await;
+    let mut options = options(&volume.path, 32 * MIB, 80 * MIB);
+    // All of it is there when it begins.
+    options.disk.as_mut().expect("it is set").strict = true;
+    let tiers = Tiers::open(options).await.expect("it opens");
     fill(&tiers, 0..150, LENGTH).await;
     assert_eq!(tiers.stats().disk.entries, 150);
     // Another program takes all that is left.
