@@ -10,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+use futures::FutureExt;
 use parking_lot::Mutex;
 use vdt_rope::ReadContext;
 
@@ -20,7 +21,7 @@ use super::{
     limits::Room,
     object::Object,
     pack::Layout,
-    run::Cause,
+    run::{Begun, Cause},
     unit::Unit,
 };
 use crate::tiers::{Insert, Key};
@@ -31,21 +32,30 @@ const UNASKED_MAX: usize = 65_536;
 /// Objects that were read ahead, or asked of the origin with their neighbours, and that nobody has asked for since: by the keys of the blocks that they
 /// are by themselves. Whoever does so first has missed them, however soon they came.
 #[derive(Debug, Default)]
-pub(super) struct Unasked(Mutex<HashSet<Key>>);
+pub(super) struct Unasked(Mutex<Keys>);
+
+/// The older half goes when the younger one is full.
+#[derive(Debug, Default)]
+struct Keys {
+    older: HashSet<Key>,
+    younger: HashSet<Key>,
+}
 
 impl Unasked {
     /// The origin is asked for these.
     pub(super) fn add(&self, objects: impl IntoIterator<Item = Key>) {
         let mut keys = self.0.lock();
-        if keys.len() >= UNASKED_MAX {
-            keys.clear();
+        if keys.younger.len() >= UNASKED_MAX / 2 {
+            keys.older = std::mem::take(&mut keys.younger);
         }
-        keys.extend(objects);
+        keys.younger.extend(objects);
     }
 
     /// Whether the origin was asked for the object, and this is the first who asks for it since.
     pub(super) fn is_first(&self, key: Key) -> bool {
-        self.0.lock().remove(&key)
+        let mut keys = self.0.lock();
+        let is_young = keys.younger.remove(&key);
+        keys.older.remove(&key) || is_young
     }
 }
 
@@ -73,6 +83,7 @@ impl Shared {
         let causes = self.cut_to_room(&mut units, how);
         let has_all = units.len() == missed;
         let references: usize = units.iter().map(Unit::references).sum();
+        let mut begun: Vec<Begun> = Vec::new();
         if let Some(files) = &self.options.files
             && references >= self.options.run_min
         {
@@ -81,37 +92,38 @@ impl Shared {
                 if let Some(cause) = causes.get(source) {
                     let bytes = run.iter().map(Unit::bytes).sum();
                     self.counters.read_ahead.inc_by(bytes);
-                    self.start_run(&mut registry, context, files, run, cause);
+                    begun.extend(self.start_run(&mut registry, context, files, run, cause));
                 }
             }
-            return has_all;
-        }
-        for unit in &units {
-            let is_begun = causes
-                .get(unit.source())
-                .is_some_and(|cause| self.start_unit(&mut registry, context, unit, cause));
-            if is_begun {
-                self.counters.read_ahead.inc_by(unit.bytes());
+        } else {
+            for unit in &units {
+                let cause = causes.get(unit.source());
+                let fetch =
+                    cause.and_then(|cause| self.start_unit(&mut registry, context, unit, cause));
+                if fetch.is_some() {
+                    self.counters.read_ahead.inc_by(unit.bytes());
+                }
+                begun.extend(fetch);
             }
         }
+        drop(registry);
+        self.spawn_all(begun);
         has_all
     }
 
-    /// Starts to fetch an entry from its source. Returns whether it can be asked for.
+    /// Starts to fetch an entry from its source, if it can be asked for.
     fn start_unit(
         self: &Arc<Self>,
         registry: &mut Registry<'_>,
         context: &ReadContext,
         unit: &Unit,
         cause: &Cause,
-    ) -> bool {
+    ) -> Option<Begun> {
         let (at, object) = match unit {
             Unit::Pack(pack) => return self.start_members(registry, context, pack, cause),
             Unit::Single { at, object, .. } => (*at, object),
         };
-        let Some(found) = Object::neighbour(context, object, at) else {
-            return false;
-        };
+        let found = Object::neighbour(context, object, at)?;
         let range = 0..object.size;
         let mut target = unit.target();
         target.spans = [range.clone()].into();
@@ -122,11 +134,11 @@ impl Shared {
         };
         let fill = Fill::start(self, registry, order, [target].into());
         let held = cause.held();
-        self.spawn(async move {
+        let fetch = async move {
             let _held = held;
             fetch::segment(fill, found, range).await;
-        });
-        true
+        };
+        Some(fetch.boxed())
     }
 
     /// Takes room for the entries, for those of each source its own, and leaves out the first one that does not fit into it and all behind that. None for
@@ -185,5 +197,25 @@ impl Shared {
                 at = frame.covers().end.max(at + 1);
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_objects_that_nobody_asked_for_the_oldest_are_forgotten() {
+        let unasked = Unasked::default();
+        let all = 3 * UNASKED_MAX as u128;
+        for key in 0..all {
+            unasked.add([Key(key)]);
+        }
+        let known = (0..all).filter(|&key| unasked.is_first(Key(key)));
+        let known: Vec<_> = known.collect();
+        assert!(known.len() <= UNASKED_MAX, "{}", known.len());
+        let newest = all - UNASKED_MAX as u128 / 2..all;
+        assert!(known.ends_with(&newest.collect::<Vec<_>>()));
+        assert!(!unasked.is_first(Key(all - 1)), "only once");
     }
 }

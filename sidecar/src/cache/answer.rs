@@ -185,23 +185,23 @@ impl CacheStore {
         let mut tries_left = OPENS_MAX;
         loop {
             tries_left -= 1;
-            let mut is_joined = true;
-            let mut follower = {
+            let (mut follower, fill) = {
                 let mut registry = shared.flights.lock();
                 match registry.follow(key, SIZE_UNKNOWN) {
-                    Some(follower) => follower,
+                    Some(follower) => (follower, None),
                     None => {
-                        is_joined = false;
                         let target = Target::new(key, Class::Metadata, SIZE_UNKNOWN, None, []);
                         let order = Order::of(shared, &named.location, Insert::Resident);
                         let follower = order.interest.follow(&target.flight);
                         let fill = Fill::start(shared, &mut registry, order, [target].into());
-                        let opening = fetch::open(fill, named.clone(), range.cloned());
-                        shared.spawn(opening);
-                        follower
+                        (follower, Some(fill))
                     }
                 }
             };
+            let is_joined = fill.is_none();
+            if let Some(fill) = fill {
+                shared.spawn(fetch::open(fill, named.clone(), range.cloned()));
+            }
             match follower.meta().await {
                 Ok(meta) => {
                     if is_joined {

@@ -110,6 +110,7 @@ struct Shared {
 }
 
 impl Shared {
+    /// Not under the lock of the flights: a runtime that shuts down drops the task here, and a fetch that is dropped takes the lock.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         // What is fetched is fetched for whoever asked first.
         self.tasks.spawn_on(in_current_trace(task), &self.runtime);

@@ -102,6 +102,12 @@ impl Read {
         }
     }
 
+    /// Whoever asks next is not the first, whatever became of it when it was asked for without a reader.
+    fn missed(&self, class: Class, key: Key) {
+        self.shared.unasked.is_first(key);
+        self.shared.counters.miss(class);
+    }
+
     /// What was begun by this very read is missed too: nobody has asked for it before.
     fn joined(&self, class: Class, key: Key) {
         if self.shared.unasked.is_first(key) {
@@ -156,7 +162,7 @@ impl Read {
             let range = self.span(blocks.start).start..self.span(blocks.end - 1).end;
             (fill, range, follower)
         };
-        shared.counters.miss(class);
+        self.missed(class, key);
         shared.spawn(fetch::segment(fill, object.clone(), range));
         Ok(Piece::Flying(follower))
     }

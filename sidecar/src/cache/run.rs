@@ -6,6 +6,7 @@
 
 use std::{collections::VecDeque, ops::Range, sync::Arc};
 
+use futures::{FutureExt, future::BoxFuture};
 use object_store::path::Path;
 use vdt_rope::{Frame, ReadContext};
 
@@ -69,6 +70,9 @@ impl Cause {
         Some((self.interest.want(), Arc::clone(room)))
     }
 }
+
+/// A fetch that is to be spawned once the flights are no longer locked.
+pub(super) type Begun = BoxFuture<'static, ()>;
 
 /// What a read of an object follows.
 pub(super) struct Followed {
@@ -191,20 +195,28 @@ impl Shared {
         let units = self.missed(&registry, layout, &window, context.body.end);
         let references: usize = units.iter().map(Unit::references).sum();
         let cause = Cause::read(how);
+        let mut begun: Vec<Begun> = Vec::new();
         if let Some(files) = &self.options.files
             && references >= self.options.run_min
         {
             for run in self.runs(units) {
-                self.start_run(&mut registry, context, files, run, &cause);
+                begun.extend(self.start_run(&mut registry, context, files, run, &cause));
             }
         } else {
             for unit in &units {
                 if let Unit::Pack(pack) = unit {
-                    self.start_members(&mut registry, context, pack, &cause);
+                    begun.extend(self.start_members(&mut registry, context, pack, &cause));
                 }
             }
         }
-        follow(&registry)
+        let found = follow(&registry);
+        drop(registry);
+        self.spawn_all(begun);
+        found
+    }
+
+    pub(super) fn spawn_all(&self, begun: Vec<Begun>) {
+        begun.into_iter().for_each(|fetch| self.spawn(fetch));
     }
 
     /// Cuts missed units into requests, each of one source.
@@ -235,10 +247,8 @@ impl Shared {
         files: &Arc<dyn object_store::ObjectStore>,
         run: Vec<Unit>,
         cause: &Cause,
-    ) {
-        let (Some(first), Some(last)) = (run.first(), run.last()) else {
-            return;
-        };
+    ) -> Option<Begun> {
+        let (first, last) = (run.first()?, run.last()?);
         let range = first.span().start..last.span().end;
         self.unasked.add(run.iter().flat_map(Unit::object_keys));
         let targets: VecDeque<_> = run.iter().map(Unit::target).collect();
@@ -248,31 +258,25 @@ impl Shared {
         let held = cause.held();
         let (files, file_bytes) = (Arc::clone(files), context.map.bytes());
         self.counters.runs.inc();
-        self.spawn(async move {
+        let fetch = async move {
             let _held = held;
             fetch::run(fill, files, file_bytes, range).await;
-        });
+        };
+        Some(fetch.boxed())
     }
 
-    /// Starts requests for the members of a pack. Returns whether it can be asked for.
+    /// Starts requests for the members of a pack, if it can be asked for.
     pub(super) fn start_members(
         self: &Arc<Self>,
         registry: &mut Registry<'_>,
         context: &ReadContext,
         pack: &Arc<Pack>,
         cause: &Cause,
-    ) -> bool {
-        let members: Option<Vec<_>> = pack
-            .members
-            .iter()
-            .map(|member| Object::neighbour(context, &member.object, member.at))
-            .collect();
-        let Some(members) = members else {
-            return false;
-        };
-        let Some(location) = members.first().map(|member| &member.location) else {
-            return false;
-        };
+    ) -> Option<Begun> {
+        let members = pack.members.iter();
+        let members = members.map(|member| Object::neighbour(context, &member.object, member.at));
+        let members = members.collect::<Option<Vec<_>>>()?;
+        let location = &members.first()?.location;
         self.unasked
             .add(pack.members.iter().map(|member| member.key));
         let meta = Some(pack_meta(pack));
@@ -282,11 +286,11 @@ impl Shared {
         let fill = Fill::start(self, registry, order, [target].into());
         let held = cause.held();
         let concurrent = self.options.concurrent_reads;
-        self.spawn(async move {
+        let fetch = async move {
             let _held = held;
             fetch::members(fill, members, concurrent).await;
-        });
-        true
+        };
+        Some(fetch.boxed())
     }
 
     /// What of a frame is kept as which entry.

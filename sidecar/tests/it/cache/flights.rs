@@ -3,11 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, future::join_all};
-use object_store::{GetRange, ObjectStore};
+use object_store::{GetOptions, GetRange, ObjectStore};
+use tokio::runtime::Runtime;
 use vdt_rope::testing::{Altered, Generated, Request};
 use vdt_sidecar::cache::CacheOptions;
 
-use super::fixture::{Stack, content, generic, memory, put_source, ranged, read, source_path};
+use super::fixture::{
+    Stack, content, generic, log_path, memory, put_artifacts, put_source, ranged, read, source_path,
+};
 
 const KIB: u64 = 1024;
 
@@ -355,4 +358,35 @@ async fn readers_that_stand_still_hold_next_blocks_of_a_bounded_number_of_bytes(
     body.next().await.unwrap().unwrap();
     stack.settle().await;
     assert_eq!(stack.asked().len(), 2 + 2);
+}
+
+#[test]
+fn with_its_runtime_gone_a_fetch_is_an_error_and_holds_nobody_up() {
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for (bytes, composed) in [(5_000, false), (5_000, true), (100_000, true)] {
+            let (ended, other) = (Runtime::new().unwrap(), Runtime::new().unwrap());
+            let (stack, path, length) = ended.block_on(async {
+                let origin = memory();
+                let (path, file) = put_artifacts(&*origin, &vec![bytes; 60]).await;
+                let stack = Stack::new(origin, composed, CacheOptions::default()).await;
+                // The rope is known from here on.
+                read(&stack.ropes, &path, ranged(4..10, None))
+                    .await
+                    .unwrap();
+                (stack, path, file.len() as u64)
+            });
+            ended.shutdown_timeout(Duration::from_secs(10));
+            other.block_on(async {
+                let whole = ranged(0..length, None);
+                assert!(read(&stack.ropes, &path, whole).await.is_err());
+                let commit = log_path("00000000000000000003.json");
+                let named = read(&stack.cache, &commit, GetOptions::default()).await;
+                assert!(named.is_err());
+                assert_eq!(stack.cache.in_flight(), 0);
+            });
+        }
+        tell.send(()).unwrap();
+    });
+    told.recv_timeout(Duration::from_secs(60)).unwrap();
 }
