@@ -45,6 +45,12 @@ enum Found<T> {
     Attempt(Attempt<T>),
 }
 
+/// What is taken of an origin and kept.
+pub(super) trait Weighed: Send + Sync + Sized + 'static {
+    /// Tells the bytes that it takes, now that `kept` has it.
+    fn weigh(&self, shared: &Shared, folder: &Path, kept: &Arc<Kept<Self>>);
+}
+
 impl Shared {
     /// What is kept, if it is still trusted; else what `take` takes; else, with the origin away, what is kept all the same.
     pub(super) async fn fresh<T, F>(
@@ -54,7 +60,7 @@ impl Shared {
         take: impl Fn(Begin<T>) -> F + Clone + Send + Sync + 'static,
     ) -> Result<Arc<T>>
     where
-        T: Send + Sync + 'static,
+        T: Weighed,
         F: Future<Output = Result<T>> + Send + 'static,
     {
         let (asked, stamp) = (Instant::now(), self.notices.stamp(folder));
@@ -112,7 +118,7 @@ impl Shared {
         take: &(impl Fn(Begin<T>) -> F + Clone + Send + Sync + 'static),
     ) -> Found<T>
     where
-        T: Send + Sync + 'static,
+        T: Weighed,
         F: Future<Output = Result<T>> + Send + 'static,
     {
         // Under the lock: an attempt that has just ended has left what it took.
@@ -138,7 +144,7 @@ impl Shared {
         is_first: bool,
     ) -> (Attempt<T>, Option<Attempt<T>>)
     where
-        T: Send + Sync + 'static,
+        T: Weighed,
         F: Future<Output = Result<T>> + Send + 'static,
     {
         let silent = slot.take_if(|attempt| {
@@ -158,7 +164,7 @@ impl Shared {
         is_first: bool,
     ) -> Attempt<T>
     where
-        T: Send + Sync + 'static,
+        T: Weighed,
         F: Future<Output = Result<T>> + Send + 'static,
     {
         // Before the first request: a notice that comes meanwhile makes what is taken stale at once.
@@ -187,7 +193,14 @@ impl Shared {
                 return Err(Failure::new(away("the log is not served any longer")));
             };
             let error = match taken {
-                Ok(value) => return Ok(kept.put(value, stamp, at, number)),
+                Ok(value) => {
+                    let value = kept.put(value, stamp, at, number);
+                    // Here, for the reader may have left; and what is kept, which a later attempt may have taken.
+                    if let (Some(shared), Some(last)) = (shared.upgrade(), kept.last()) {
+                        last.value.weigh(&shared, &folder, &kept);
+                    }
+                    return Ok(value);
+                }
                 Err(error) => error,
             };
             tracing::debug!(%folder, %error, "the origin has nothing newer");
@@ -216,7 +229,7 @@ impl Shared {
         kept: &Arc<Kept<T>>,
         take: impl Fn(Begin<T>) -> F + Clone + Send + Sync + 'static,
     ) where
-        T: Send + Sync + 'static,
+        T: Weighed,
         F: Future<Output = Result<T>> + Send + 'static,
     {
         let (shared, tried, folder) = (Arc::downgrade(self), Arc::downgrade(kept), folder.clone());
@@ -285,6 +298,10 @@ mod tests {
 
     use super::*;
     use crate::log::{LogMetrics, LogOptions, LogStore, Notices};
+
+    impl Weighed for usize {
+        fn weigh(&self, _: &Shared, _: &Path, _: &Arc<Kept<Self>>) {}
+    }
 
     #[tokio::test(start_paused = true)]
     async fn an_attempt_that_hangs_is_in_nobodys_way() {

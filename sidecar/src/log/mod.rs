@@ -23,6 +23,7 @@
 //!   away, and from time to time: a state may be restored from a backup.
 //! - Memory is bounded and counted: [`TABLES_MAX`] snapshots of 96 MiB together, levels of 8 MiB, each of at most [`LEVEL_OBJECTS_MAX`] objects, and
 //!   checksums of 4 MiB. Those that were read longest ago are let go, and are taken anew when they are read; the one that is being read is kept whole.
+//!   What was read in the last minute, and all while the origin is away, may take four times as much.
 //!
 //! It relies on the origin's listing to be complete. It refuses every write.
 
@@ -32,6 +33,7 @@ mod kept;
 mod lru;
 mod metrics;
 mod notices;
+mod object;
 mod snapshot;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -49,9 +51,11 @@ use tokio::runtime::Handle;
 pub use metrics::LogMetrics;
 pub use notices::Notices;
 
+use fresh::Weighed;
 use kept::Kept;
 use lru::LruMap;
-use snapshot::{File, Object, Snapshot, meta_bytes, path_bytes};
+use object::{Object, meta_bytes, path_bytes};
+use snapshot::{File, Snapshot};
 
 /// Snapshots kept. Each is a listing of one log; tables are declared, so more than this are names that clients made up.
 pub const TABLES_MAX: usize = 1024;
@@ -71,7 +75,7 @@ const CHECKSUMS_BYTES_MAX: u64 = 4 << 20;
 pub struct LogOptions {
     /// How long a snapshot is trusted without a notice. Default 1 s: other replicas commit too, and nobody tells of those.
     pub staleness: Duration,
-    /// Age below which a checkpoint is not named by `_last_checkpoint`. Default 0; at least a minute while [`Notices::has_peers`], because a client may
+    /// Age below which a checkpoint is not named by `_last_checkpoint`, but one before it that is known. Default 0; at least a minute while [`Notices::has_peers`], because a client may
     /// ask one process for the hint and another for the listing, which is served from what is known while the origin is slow or away.
     pub hint_age: Duration,
 }
@@ -123,11 +127,11 @@ impl LogStore {
             shared: Arc::new(Shared {
                 origin,
                 options,
+                tables: LruMap::new(TABLES_MAX, TABLES_BYTES_MAX, kept, &notices),
+                levels: LruMap::new(LEVELS_MAX, LEVELS_BYTES_MAX, kept, &notices),
+                large: LruMap::new(LEVELS_MAX, u64::MAX, kept, &notices),
+                checksums: LruMap::new(CHECKSUMS_MAX, CHECKSUMS_BYTES_MAX, kept, &notices),
                 notices,
-                tables: LruMap::new(TABLES_MAX, TABLES_BYTES_MAX, kept),
-                levels: LruMap::new(LEVELS_MAX, LEVELS_BYTES_MAX, kept),
-                large: LruMap::new(LEVELS_MAX, u64::MAX, kept),
-                checksums: LruMap::new(CHECKSUMS_MAX, CHECKSUMS_BYTES_MAX, kept),
                 metrics,
                 runtime: Handle::current(),
             }),
@@ -180,10 +184,9 @@ impl Shared {
     async fn snapshot(self: &Arc<Self>, folder: &Path) -> Result<Arc<Snapshot>> {
         let kept = self.tables.of(folder);
         let (origin, log) = (Arc::clone(&self.origin), folder.clone());
-        let take = move |begin| Snapshot::take(Arc::clone(&origin), log.clone(), begin);
-        let snapshot = self.fresh(folder, &kept, take).await?;
-        self.tables.weigh(folder, &kept, snapshot.bytes());
-        Ok(snapshot)
+        let hint_age = self.hint_age();
+        let take = move |begin| Snapshot::take(Arc::clone(&origin), log.clone(), begin, hint_age);
+        self.fresh(folder, &kept, take).await
     }
 
     async fn level(self: &Arc<Self>, folder: Path) -> Result<ListResult> {
@@ -195,15 +198,6 @@ impl Shared {
             async move { origin.list_with_delimiter(Some(&level)).await }
         };
         let listed = self.fresh(&folder, &kept, take).await?;
-        if listed.objects.len() + listed.common_prefixes.len() > LEVEL_OBJECTS_MAX {
-            self.levels.forget(&folder);
-            self.large.put(&folder, (), 0);
-        } else {
-            let objects = listed.objects.iter().map(meta_bytes);
-            let folders = listed.common_prefixes.iter().map(path_bytes);
-            self.levels
-                .weigh(&folder, &kept, objects.chain(folders).sum());
-        }
         Ok(ListResult {
             common_prefixes: listed.common_prefixes.clone(),
             objects: listed.objects.clone(),
@@ -255,6 +249,27 @@ impl Shared {
         let object = Object::get(self.origin.as_ref(), location).await?;
         let bytes = object.bytes();
         Ok(self.checksums.put(location, object, bytes))
+    }
+}
+
+impl Weighed for Snapshot {
+    fn weigh(&self, shared: &Shared, folder: &Path, kept: &Arc<Kept<Self>>) {
+        shared.tables.weigh(folder, kept, self.bytes());
+    }
+}
+
+impl Weighed for ListResult {
+    fn weigh(&self, shared: &Shared, folder: &Path, kept: &Arc<Kept<Self>>) {
+        if self.objects.len() + self.common_prefixes.len() > LEVEL_OBJECTS_MAX {
+            shared.levels.forget(folder);
+            shared.large.put(folder, (), 0);
+        } else {
+            let objects = self.objects.iter().map(meta_bytes);
+            let folders = self.common_prefixes.iter().map(path_bytes);
+            shared
+                .levels
+                .weigh(folder, kept, objects.chain(folders).sum());
+        }
     }
 }
 

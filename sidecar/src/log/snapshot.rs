@@ -1,27 +1,25 @@
 //! A table's log at one moment: listing and hint.
+//!
+//! Where a hint has to be of some age, and checkpoints come more often than that, an older one is named: two that were known before are kept.
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use chrono::Utc;
-use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
-use object_store::{
-    Attributes, Error, GetOptions, GetResult, GetResultPayload, ListResult, ObjectMeta,
-    ObjectStore, Result, path::Path,
-};
+use futures::{TryStreamExt, stream::BoxStream};
+use object_store::{Error, ListResult, ObjectMeta, ObjectStore, Result, path::Path};
 use serde::Deserialize;
 use tokio::time::Instant;
-use vdt_rope::{requested_range, unquoted};
 
-use super::attempt::{Begin, Heard};
+use super::{
+    attempt::{Begin, Heard},
+    object::{Object, meta_bytes},
+};
 
 const HINT: &str = "_last_checkpoint";
 /// Snapshots tried when the hint names what the listing lacks: a checkpoint was written in between.
 const TRIES: usize = 2;
 /// How long a listing is only added to. What is changed behind the newest checkpoint, which a log's writers never do, is seen after this.
 const ADDED_TO_MAX: Duration = Duration::from_secs(300);
-/// Most bytes of a hint or a checksum file.
-const OBJECT_BYTES_MAX: u64 = 1 << 20;
 
 /// What a file of a log is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +55,9 @@ pub(super) struct Snapshot {
     listing: Arc<Vec<ObjectMeta>>,
     /// When all of it was listed.
     listed_at: Instant,
-    hint: Option<Object>,
+    hint: Option<Arc<Object>>,
+    /// Hints of checkpoints before that one, newest first.
+    older: Vec<Arc<Object>>,
     bytes: u64,
 }
 
@@ -68,23 +68,27 @@ struct Hint {
 }
 
 impl Snapshot {
-    /// Takes a snapshot: the listing, then the hint, which is left out where it goes on to name what the listing lacks.
+    /// Takes a snapshot: the listing, then the hint, which is left out where it goes on to name what the listing lacks. Hints are to be of some age.
     pub(super) async fn take(
         origin: Arc<dyn ObjectStore>,
         folder: Path,
         begin: Begin<Self>,
+        hint_age: Duration,
     ) -> Result<Self> {
         let Begin { before, heard } = begin;
         let mut snapshot = Self::take_once(&origin, &folder, before.as_deref(), &heard).await?;
         for _ in 1..TRIES {
             if snapshot.hint_is_listed(&folder) {
-                return Ok(snapshot);
+                break;
             }
             snapshot = Self::take_once(&origin, &folder, Some(&snapshot), &heard).await?;
         }
         if !snapshot.hint_is_listed(&folder) {
             // Always right: clients read the listing instead.
             snapshot.hint = None;
+        }
+        if let Some(before) = &before {
+            snapshot.older = snapshot.older_hints(before, &folder, hint_age);
         }
         Ok(snapshot)
     }
@@ -109,7 +113,7 @@ impl Snapshot {
         // A log without a checkpoint has no hint.
         let hint = match listing.iter().any(|meta| is_checkpoint(&meta.location)) {
             true => match Object::get(origin.as_ref(), &folder.clone().join(HINT)).await {
-                Ok(hint) => Some(hint),
+                Ok(hint) => Some(Arc::new(hint)),
                 Err(Error::NotFound { .. }) => None,
                 Err(error) => return Err(error),
             },
@@ -120,6 +124,7 @@ impl Snapshot {
             listing,
             listed_at,
             hint,
+            older: Vec::new(),
             bytes,
         })
     }
@@ -163,33 +168,45 @@ impl Snapshot {
 
     fn hint_is_listed(&self, folder: &Path) -> bool {
         let Some(hint) = &self.hint else { return true };
-        let Ok(hint) = serde_json::from_slice::<Hint>(&hint.body) else {
-            return false;
+        hint_version(hint).is_some_and(|version| !self.checkpoint(folder, version).is_empty())
+    }
+
+    /// The files of the checkpoint of a version.
+    fn checkpoint(&self, folder: &Path, version: u64) -> &[ObjectMeta] {
+        let prefix = format!("{folder}/{version:020}.checkpoint.");
+        let begin = self
+            .listing
+            .partition_point(|meta| meta.location.as_ref() < prefix.as_str());
+        let behind = self.listing.get(begin..).unwrap_or_default();
+        let is_of_it = |meta: &ObjectMeta| meta.location.as_ref().starts_with(&prefix);
+        let count = behind.iter().take_while(|meta| is_of_it(meta)).count();
+        behind.get(..count).unwrap_or_default()
+    }
+
+    /// Of the hints that were known before, those to be named while the newest one is too young. Their checkpoints are listed as they were.
+    fn older_hints(&self, before: &Self, folder: &Path, age: Duration) -> Vec<Arc<Object>> {
+        let newest = self.hint.as_deref().and_then(hint_version);
+        let is_good = |version: u64| {
+            let files = self.checkpoint(folder, version);
+            newest.is_none_or(|newest| version < newest)
+                && !files.is_empty()
+                && files == before.checkpoint(folder, version)
         };
-        let prefix = format!("{:020}.checkpoint.", hint.version);
-        self.listing.iter().any(|meta| {
-            meta.location.parent().as_ref() == Some(folder)
-                && meta
-                    .location
-                    .filename()
-                    .is_some_and(|name| name.starts_with(&prefix))
-        })
+        let known = before.hint.iter().chain(&before.older);
+        let known = known.filter(|hint| hint_version(hint).is_some_and(is_good));
+        thinned(known.cloned().collect(), |hint| is_of_age(hint, age))
     }
 
     /// The bytes of memory that it takes.
     pub(super) fn bytes(&self) -> u64 {
-        self.bytes + self.hint.as_ref().map_or(0, Object::bytes)
+        let hints = self.hint.iter().chain(&self.older);
+        self.bytes + hints.map(|hint| hint.bytes()).sum::<u64>()
     }
 
-    /// The hint, if the checkpoint that it names is old enough.
+    /// The newest hint whose checkpoint is old enough.
     pub(super) fn hint(&self, age: Duration) -> Option<&Object> {
-        self.hint.as_ref().filter(|hint| {
-            age.is_zero()
-                || Utc::now()
-                    .signed_duration_since(hint.meta.last_modified)
-                    .to_std()
-                    .is_ok_and(|since| since >= age)
-        })
+        let mut hints = self.hint.iter().chain(&self.older);
+        hints.find(|hint| is_of_age(hint, age)).map(Arc::as_ref)
     }
 
     /// What the listing says of `location`.
@@ -237,98 +254,26 @@ impl Snapshot {
     }
 }
 
-/// A small object, whole.
-#[derive(Debug)]
-pub(super) struct Object {
-    meta: ObjectMeta,
-    attributes: Attributes,
-    body: Bytes,
+/// The version of the checkpoint that a hint names.
+fn hint_version(hint: &Object) -> Option<u64> {
+    let hint = serde_json::from_slice::<Hint>(&hint.body).ok()?;
+    Some(hint.version)
 }
 
-impl Object {
-    /// Reads an object.
-    pub(super) async fn get(origin: &dyn ObjectStore, location: &Path) -> Result<Self> {
-        let found = origin.get_opts(location, GetOptions::default()).await?;
-        if found.meta.size > OBJECT_BYTES_MAX {
-            return Err(Error::Generic {
-                store: "LogStore",
-                source: format!(
-                    "{location} has {} bytes, which no file of its kind has",
-                    found.meta.size
-                )
-                .into(),
-            });
-        }
-        let (meta, attributes) = (found.meta.clone(), found.attributes.clone());
-        Ok(Self {
-            body: found.bytes().await?,
-            meta,
-            attributes,
-        })
-    }
-
-    /// The bytes of memory that it takes.
-    pub(super) fn bytes(&self) -> u64 {
-        meta_bytes(&self.meta) + self.body.len() as u64
-    }
-
-    /// Whether it is the object that a listing shows.
-    pub(super) fn is(&self, listed: &ObjectMeta) -> bool {
-        let is_same = match (&self.meta.e_tag, &listed.e_tag) {
-            (Some(tag), Some(other)) => unquoted(tag) == unquoted(other),
-            // An answer's time has whole seconds (RFC 9110 8.8.2), a listing's may have parts of them.
-            _ => self.meta.last_modified.timestamp() == listed.last_modified.timestamp(),
-        };
-        is_same && self.meta.size == listed.size
-    }
-
-    /// Answers a read of it.
-    pub(super) fn answer(&self, options: &GetOptions) -> Result<GetResult> {
-        options.check_preconditions(&self.meta)?;
-        let range = requested_range(options, self.meta.size, "LogStore")?;
-        // In bounds: it is cut to the size, which is that of the body.
-        let body = self.body.slice(range.start as usize..range.end as usize);
-        Ok(GetResult {
-            payload: match options.head {
-                true => empty(),
-                false => GetResultPayload::Stream(stream::iter([Ok(body)]).boxed()),
-            },
-            meta: self.meta.clone(),
-            range,
-            attributes: self.attributes.clone(),
-        })
-    }
-
-    /// Answers a HEAD by what a listing says.
-    pub(super) fn head(meta: ObjectMeta, options: &GetOptions) -> Result<GetResult> {
-        options.check_preconditions(&meta)?;
-        Ok(GetResult {
-            payload: empty(),
-            range: 0..meta.size,
-            meta,
-            attributes: Attributes::default(),
-        })
-    }
+/// Whether the checkpoint that a hint names is so old.
+fn is_of_age(hint: &Object, age: Duration) -> bool {
+    let since = Utc::now().signed_duration_since(hint.meta.last_modified);
+    age.is_zero() || since.to_std().is_ok_and(|since| since >= age)
 }
 
-/// Bytes of memory that a text takes beside itself: the allocator's.
-const TEXT_OVERHEAD_BYTES: u64 = 16;
-
-/// Bytes of memory that a path takes.
-pub(super) fn path_bytes(path: &Path) -> u64 {
-    size_of::<Path>() as u64 + path.as_ref().len() as u64 + TEXT_OVERHEAD_BYTES
-}
-
-/// Bytes of memory that an object's properties take.
-pub(super) fn meta_bytes(meta: &ObjectMeta) -> u64 {
-    let text = |text: &Option<String>| {
-        let bytes = text.as_ref().map(|text| text.len() as u64);
-        bytes.map_or(0, |bytes| bytes + TEXT_OVERHEAD_BYTES)
-    };
-    (size_of::<ObjectMeta>() - size_of::<Path>()) as u64
-        + path_bytes(&meta.location)
-        + text(&meta.e_tag)
-        + text(&meta.version)
+/// Of what is known, newest first, the two that are kept: one that is of age as soon as any has been, and the next one to become so. Others that come
+/// before that does not take its place, however often they come.
+fn thinned<T>(mut known: Vec<T>, is_of_age: impl FnOnce(&T) -> bool) -> Vec<T> {
+    if known.len() > 2 && !known.get(1).is_some_and(is_of_age) {
+        known.remove(0);
+    }
+    known.truncate(2);
+    known
 }
 
 /// Whether `text` is a version as names of a log's files have it.
@@ -374,10 +319,6 @@ async fn list(
     Ok(listing)
 }
 
-fn empty() -> GetResultPayload {
-    GetResultPayload::Stream(stream::empty().boxed())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -390,5 +331,27 @@ mod tests {
         assert_eq!(file("00000000000000000001.crc"), File::Checksum);
         assert_eq!(file("00000000000000000001.checkpoint.parquet"), File::Other);
         assert_eq!(file("1.json"), File::Other);
+    }
+
+    #[test]
+    fn however_often_checkpoints_come_one_is_of_age() {
+        const AGE: u64 = 60;
+        for every in 1..100 {
+            // The times of the newest one, and of those before it.
+            let (mut newest, mut older) = (0, Vec::new());
+            for now in 0..1000 {
+                if now % every == 0 {
+                    let known = [newest].into_iter().chain(older).filter(|time| *time < now);
+                    older = thinned(known.collect(), |time| now - time >= AGE);
+                    newest = now;
+                }
+                let hints = [newest].into_iter().chain(older.iter().copied());
+                let named = hints.map(|time| now - time).find(|age| *age >= AGE);
+                if now >= AGE {
+                    let age = named.expect("one is of age");
+                    assert!(age <= 2 * AGE + every, "{age} s, with one each {every} s");
+                }
+            }
+        }
     }
 }

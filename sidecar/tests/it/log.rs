@@ -8,10 +8,15 @@ use std::{
     time::Duration,
 };
 
-use futures::TryStreamExt;
+use chrono::Utc;
+use futures::{FutureExt, TryStreamExt};
 use object_store::{
-    Error, GetOptions, ObjectStore, ObjectStoreExt, PutPayload, memory::InMemory, path::Path,
+    Error, GetOptions, ObjectStore, ObjectStoreExt, PutPayload,
+    memory::InMemory,
+    path::Path,
+    throttle::{ThrottleConfig, ThrottledStore},
 };
+use parking_lot::Mutex;
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use vdt_rope::testing::{Altered, Recording, Request};
 use vdt_sidecar::log::{LogMetrics, LogOptions, LogStore, Notices};
@@ -144,19 +149,22 @@ async fn what_is_below_a_table_is_listed_by_what_is_kept() {
     assert_eq!(bed.lists(), 0);
 }
 
+/// `vdt_log_kept_bytes`.
+fn kept_bytes(registry: &Registry) -> u64 {
+    let mut text = String::new();
+    encode(&mut text, registry).unwrap();
+    let mut lines = text.lines();
+    let bytes = lines.find_map(|line| line.strip_prefix("vdt_log_kept_bytes "));
+    bytes.unwrap().parse().unwrap()
+}
+
 #[tokio::test]
 async fn what_is_kept_is_counted() {
     let mut registry = Registry::default();
     let metrics = LogMetrics::register(&mut registry);
     let origin = Arc::new(InMemory::new());
     let store = LogStore::new(origin.clone(), long(), Notices::new(), metrics);
-    let kept = || {
-        let mut text = String::new();
-        encode(&mut text, &registry).unwrap();
-        let mut lines = text.lines();
-        let bytes = lines.find_map(|line| line.strip_prefix("vdt_log_kept_bytes "));
-        bytes.unwrap().parse::<u64>().unwrap()
-    };
+    let kept = || kept_bytes(&registry);
     for version in 0..50 {
         origin.put(&commit(version), "{}".into()).await.unwrap();
     }
@@ -179,6 +187,29 @@ async fn what_is_kept_is_counted() {
     assert_eq!(of_log().await, bytes);
     store.get(&crc).await.unwrap();
     assert!(kept() > of_level + bytes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_for_a_reader_that_has_left_is_counted() {
+    let mut registry = Registry::default();
+    let metrics = LogMetrics::register(&mut registry);
+    let origin = Arc::new(InMemory::new());
+    for version in 0..50 {
+        origin.put(&commit(version), "{}".into()).await.unwrap();
+    }
+    let config = ThrottleConfig {
+        wait_list_per_entry: Duration::from_millis(10),
+        ..ThrottleConfig::default()
+    };
+    let slow = Arc::new(ThrottledStore::new(origin, config));
+    let store = LogStore::new(slow, long(), Notices::new(), metrics);
+    let folder = Path::from(LOG);
+    let mut leaves = Box::pin(store.list(Some(&folder)).try_collect::<Vec<_>>());
+    assert!((&mut leaves).now_or_never().is_none());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    drop(leaves);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(kept_bytes(&registry) > 50 * 100);
 }
 
 #[tokio::test]
@@ -405,6 +436,56 @@ async fn several_pods_do_not_name_a_young_checkpoint() {
         .await;
     let error = bed.store.get(&path("_last_checkpoint")).await.unwrap_err();
     assert!(matches!(error, Error::NotFound { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn beside_others_an_older_checkpoint_is_named_while_new_ones_come_often() {
+    let origin = Arc::new(InMemory::new());
+    let written = Arc::new(Mutex::new(Utc::now()));
+    let times = Arc::clone(&written);
+    let timed = Altered::new(origin.clone(), LOG).altering(move |mut result| {
+        result.meta.last_modified = *times.lock();
+        result
+    });
+    let notices = Notices::new();
+    notices.set_peers(true);
+    let metrics = LogMetrics::default();
+    let store = LogStore::new(Arc::new(timed), long(), notices.clone(), metrics);
+    let checkpoint = |version: u64| path(&format!("{version:020}.checkpoint.parquet"));
+    let put = async |version: u64, age: Duration| {
+        *written.lock() = Utc::now() - age;
+        let hint = format!(r#"{{"version":{version},"size":3}}"#);
+        let hint_path = path("_last_checkpoint");
+        origin.put(&hint_path, hint.into()).await.unwrap();
+        origin
+            .put(&checkpoint(version), "rows".into())
+            .await
+            .unwrap();
+        notices.committed("main/docs/t", version);
+    };
+    let named = async || match store.get(&path("_last_checkpoint")).await {
+        Ok(hint) => Some(hint.bytes().await.unwrap()),
+        Err(Error::NotFound { .. }) => None,
+        Err(error) => panic!("{error}"),
+    };
+    let hint = |version: u64| Some(format!(r#"{{"version":{version},"size":3}}"#).into());
+    put(0, Duration::ZERO).await;
+    assert_eq!(named().await, None, "there is none that is old enough");
+    put(1, Duration::from_secs(100)).await;
+    assert_eq!(named().await, hint(1));
+    for version in 2..10 {
+        put(version, Duration::from_secs(30)).await;
+        assert_eq!(named().await, hint(1), "beside {version}");
+    }
+    // A state that is restored lacks the newest one, or that one too.
+    let delete = async |version: u64| origin.delete(&checkpoint(version)).await.unwrap();
+    delete(9).await;
+    notices.committed("main/docs/t", 8);
+    assert_eq!(named().await, hint(1));
+    delete(8).await;
+    delete(1).await;
+    notices.committed("main/docs/t", 7);
+    assert_eq!(named().await, None);
 }
 
 #[tokio::test]
