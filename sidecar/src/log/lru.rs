@@ -23,7 +23,7 @@ use super::Notices;
 /// How long a value is needed after it was used.
 const NEEDED_FOR: Duration = Duration::from_secs(60);
 /// How many times as many bytes values may take that are needed.
-const HARD: u64 = 4;
+const HARD: u64 = 2;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -230,9 +230,9 @@ mod tests {
         assert_eq!(gauge.get(), 180);
         // What is weighed has been read, whoever was there before.
         let [(a, _), (b, of_b), (c, of_c)] = &values;
-        shelf.weigh(b, of_b, 300);
+        shelf.weigh(b, of_b, 130);
         assert!(shelf.get(a).is_none() && shelf.get(b).is_some());
-        assert_eq!(gauge.get(), 360);
+        assert_eq!(gauge.get(), 190);
         shelf.weigh(c, of_c, 101);
         assert!(shelf.get(b).is_none() && shelf.get(c).is_some());
         assert_eq!(gauge.get(), 101);
@@ -243,13 +243,13 @@ mod tests {
         let (gauge, notices) = (Gauge::<i64>::default(), Notices::new());
         let shelf: LruMap<u64> = LruMap::new(100, 100, &gauge, &notices);
         notices.set_origin_up(false);
-        for name in ["a", "b", "c", "d"] {
+        for name in ["a", "b"] {
             shelf.put(&path(name), 1, 100);
             advance(NEEDED_FOR).await;
         }
-        assert_eq!(gauge.get(), 400);
+        assert_eq!(gauge.get(), 200);
         shelf.put(&path("e"), 1, 1);
-        assert_eq!(gauge.get(), 301);
+        assert_eq!(gauge.get(), 101);
         notices.set_origin_up(true);
         shelf.put(&path("f"), 1, 98);
         assert_eq!(gauge.get(), 99, "as much as is allowed");

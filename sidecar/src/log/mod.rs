@@ -23,7 +23,7 @@
 //!   away, and from time to time: a state may be restored from a backup.
 //! - Memory is bounded and counted: [`TABLES_MAX`] snapshots of 96 MiB together, levels of 8 MiB, each of at most [`LEVEL_OBJECTS_MAX`] objects, and
 //!   checksums of 4 MiB. Those that were read longest ago are let go, and are taken anew when they are read; the one that is being read is kept whole.
-//!   What was read in the last minute, and all while the origin is away, may take four times as much.
+//!   What was read in the last minute, and all while the origin is away, may take twice as much.
 //!
 //! It relies on the origin's listing to be complete. It refuses every write.
 
