@@ -16,7 +16,7 @@ EXPECTED = [
     Expected("", r"storage is \(re\)initializing", "the definition has just been made or changed"),
     Expected("", "changed manifests are not used.*No such file|certificate is of no use.*there is no file", "a pod's volumes go before it, and a Secret may come after it"),
     Expected("b26-", "not served|is not used", "its buckets do not exist"),
-    Expected("b19-", "source bucket: .*([Ss]ecret|credentials|permission)", "a secret is missing, or wrong"),
+    Expected("b19-", "source bucket: .*([Ss]ecret|credentials|permission)|read failed|a source object could not be read", "a secret is missing, or wrong"),
     Expected("scenario-3-a-bucket", "vdt_store::schedule|read failed|a source object could not be read", "the bucket is gone"),
     Expected("scenario-5-", "the server is away", "the server is killed"),
     Expected("c35-", "disk cache|cache entries|cache directory", "the disk is too small, and full"),

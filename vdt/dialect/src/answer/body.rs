@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use object_store::path::Path;
 use sync_wrapper::SyncWrapper;
 
-use super::failure::{Chain, is_change, log_change};
+use super::failure::{Chain, is_change, is_refusal, log_change, log_refusal};
 
 /// Why a body was cut.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +84,9 @@ impl ReadBody {
         match &error {
             BodyError::Store { source, .. } if is_change(source) => {
                 log_change(&self.location, &error);
+            }
+            BodyError::Store { source, .. } if is_refusal(source) => {
+                log_refusal(&self.location, &error);
             }
             _ => {
                 tracing::error!(

@@ -152,6 +152,9 @@ impl Failure {
             Self::Internal { source } if is_not_yet(source.as_ref()) => {
                 tracing::debug!(%location, error = %Chain(source.as_ref()), "asked for too early");
             }
+            Self::Internal { source } if is_refusal(source.as_ref()) => {
+                log_refusal(location, source.as_ref());
+            }
             Self::Internal { source } => {
                 tracing::error!(%location, error = %Chain(source.as_ref()), "read failed");
             }
@@ -167,14 +170,34 @@ impl Failure {
     }
 }
 
-/// Lines about changed sources: whoever reads an old version meets as many as it has reads.
-static CHANGES: LogLimit = LogLimit::new();
+/// Lines that would come with every read of a folder: whoever reads an old version meets as many changes as it has reads, and a source that refuses one
+/// read refuses all.
+static READS: LogLimit = LogLimit::new();
+
+/// How many lines were left out of those about the files beside `location`, if there is to be one now.
+fn admit(location: &Path, kind: &'static str) -> Option<u64> {
+    let folder = location.as_ref().rsplit_once('/');
+    READS.admit(folder.map_or("", |(folder, _)| folder), kind)
+}
+
+/// Logs that what `location` is composed of is not given to us: of the files of a folder, one line in a while.
+pub(super) fn log_refusal(location: &Path, error: &(dyn std::error::Error + 'static)) {
+    if let Some(left_out) = admit(location, "Refused") {
+        tracing::error!(%location, left_out, error = %Chain(error), "read failed");
+    }
+}
+
+/// Whether an error is the store's refusal of our credentials.
+pub(super) fn is_refusal(error: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(
+        error.downcast_ref(),
+        Some(Error::PermissionDenied { .. } | Error::Unauthenticated { .. })
+    )
+}
 
 /// Logs that what `location` is composed of has changed: of the files of a folder, one line in a while.
 pub(super) fn log_change(location: &Path, error: &(dyn std::error::Error + 'static)) {
-    let folder = location.as_ref().rsplit_once('/');
-    let folder = folder.map_or("", |(folder, _)| folder);
-    if let Some(left_out) = CHANGES.admit(folder, "SourceChanged") {
+    if let Some(left_out) = admit(location, "SourceChanged") {
         tracing::warn!(%location, left_out, error = %Chain(error), "source object changed");
     }
 }

@@ -55,6 +55,7 @@ async fn logged(
         "main/docs/t/a.bin",
         "main/docs/open/a.bin",
         "main/docs/open/failing.bin",
+        "main/docs/open/denied/refused.bin",
         "main/docs/open/drifting/changed.bin",
         "main/docs/open/drifting/changed-later.bin",
         "main/docs/open/cut/changed-later.bin",
@@ -233,4 +234,13 @@ async fn of_changed_sources_of_a_table_one_line_is_written_in_a_while() {
     // In the middle of a body it is a change, too, and of another table another line.
     let cut = complaints("/v1/main/docs/open/cut/changed-later.bin").await;
     assert_eq!(cut, change());
+    // A refusal of our credentials is told as seldom; what fails otherwise is told each time.
+    let failure = || vec![("ERROR".into(), "read failed".into())];
+    let refused = async || complaints("/v1/main/docs/open/denied/refused.bin").await;
+    assert_eq!(refused().await, failure());
+    assert_eq!(refused().await, []);
+    for _ in 0..2 {
+        let failing = complaints("/v1/main/docs/open/failing.bin").await;
+        assert_eq!(failing, failure());
+    }
 }

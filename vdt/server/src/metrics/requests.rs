@@ -1,6 +1,6 @@
 //! How long sources take to answer, and how they answer.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use object_store::{Error, GetResult, Result};
 use prometheus_client::{
@@ -25,10 +25,18 @@ enum Outcome {
     Refused,
     /// With an error of its own, or not at all.
     Failed,
+    /// Whoever asked left before the answer.
+    GivenUp,
 }
 
 impl Outcome {
-    const ALL: [Self; 4] = [Self::Answered, Self::Changed, Self::Refused, Self::Failed];
+    const ALL: [Self; 5] = [
+        Self::Answered,
+        Self::Changed,
+        Self::Refused,
+        Self::Failed,
+        Self::GivenUp,
+    ];
 
     fn of(answer: &Result<GetResult>) -> Self {
         match answer {
@@ -64,11 +72,13 @@ impl Default for SourceRequests {
 }
 
 impl SourceRequests {
-    /// A source gave an answer after so long.
-    pub(crate) fn answered(&self, answer: &Result<GetResult>, took: Duration) {
-        let outcome = Outcome::of(answer);
-        let seconds = self.seconds.get_or_create(&Labels { outcome });
-        seconds.observe(took.as_secs_f64());
+    /// A source is asked.
+    pub(crate) fn begin(&self) -> Asked<'_> {
+        Asked {
+            requests: self,
+            began: Instant::now(),
+            outcome: Outcome::GivenUp,
+        }
     }
 
     /// Shows them in `registry`.
@@ -82,13 +92,37 @@ impl SourceRequests {
     }
 }
 
+/// A request that is under way, measured when it is dropped: given up unless it is answered.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    requests: &'a SourceRequests,
+    began: Instant,
+    outcome: Outcome,
+}
+
+impl Asked<'_> {
+    /// The source gave this answer.
+    pub(crate) fn answered(mut self, answer: &Result<GetResult>) {
+        self.outcome = Outcome::of(answer);
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let outcome = self.outcome;
+        let seconds = self.requests.seconds.get_or_create(&Labels { outcome });
+        seconds.observe(self.began.elapsed().as_secs_f64());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use object_store::{GetOptions, ObjectStore, memory::InMemory, path::Path};
+    use vdt_crds::VirtualTable;
     use vdt_dialect::Admin;
-    use vdt_store::{OpenMode, Origin, StateStore};
+    use vdt_store::{OpenMode, Origin, Source, SourceEnv, StateStore};
 
     use super::*;
     use crate::{admin::AdminState, metrics::Metrics, socket::LateOrigin, tables::Tables};
@@ -99,7 +133,13 @@ mod tests {
         let late = LateOrigin::new(tables.clone());
         let memory = Arc::new(InMemory::new());
         let state = StateStore::from_store(memory, "memory", OpenMode::ReadWrite);
-        late.set(Arc::new(Origin::new(state.await.expect("a state"))));
+        let origin = Arc::new(Origin::new(state.await.expect("a state")));
+        let folder = tempfile::tempdir().expect("a folder");
+        let spec = VirtualTable::for_folder(folder.path()).spec.sources;
+        let source = Source::open(&spec[0], &SourceEnv::default()).expect("a source");
+        let gone = format!("sources/{}/a.pdf", source.id());
+        origin.add_source(Arc::new(source));
+        late.set(origin);
         let metrics = Arc::new(Metrics::new(false).0);
         let admin = AdminState::new(tables, late.clone(), metrics);
         let count = async |outcome: &str| {
@@ -109,14 +149,17 @@ mod tests {
             line.map(str::to_owned)
         };
         assert_eq!(count("Answered").await.as_deref(), Some("0"));
-        // Of the log it is not.
-        for path in ["sources/00aa/a.pdf", "log/c/s/t/x"] {
+        // What is of the log or of no source that is known is not.
+        for path in [gone.as_str(), "sources/00aa/a.pdf", "log/c/s/t/x"] {
             let gone = late
                 .get_opts(&Path::from(path), GetOptions::default())
                 .await;
             assert!(matches!(gone, Err(Error::NotFound { .. })), "{path}");
         }
         assert_eq!(count("Changed").await.as_deref(), Some("1"));
+        assert_eq!(count("GivenUp").await.as_deref(), Some("0"));
+        drop(late.requests().begin());
+        assert_eq!(count("GivenUp").await.as_deref(), Some("1"));
     }
 
     #[test]

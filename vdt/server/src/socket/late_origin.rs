@@ -3,7 +3,6 @@
 use std::{
     fmt,
     sync::{Arc, OnceLock},
-    time::Instant,
 };
 
 use async_trait::async_trait;
@@ -137,18 +136,17 @@ impl ObjectStore for LateOrigin {
             self.permit(location)?;
         }
         let origin = self.need()?;
-        if is_source
-            && parts.next().is_some_and(|id| !origin.knows(id.as_ref()))
-            && self.tables.are_opening()
-        {
+        let is_known = is_source && parts.next().is_none_or(|id| origin.knows(id.as_ref()));
+        if is_source && !is_known && self.tables.are_opening() {
             return Err(not_yet(
                 "the table that declares this source is not open yet",
             ));
         }
-        let began = Instant::now();
+        // What nobody declares no source is asked for.
+        let asked = is_known.then(|| self.requests.begin());
         let answer = origin.get_opts(location, options).await;
-        if is_source {
-            self.requests.answered(&answer, began.elapsed());
+        if let Some(asked) = asked {
+            asked.answered(&answer);
         }
         answer
     }

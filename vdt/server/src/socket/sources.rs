@@ -4,7 +4,10 @@
 //!
 //! - The first chunk is awaited before a status is chosen, so a source that fails or has changed gives a clean error.
 //! - A body that cannot be completed breaks its connection.
+//! - A refusal is tried once more after a second: credentials that are rotated are refused for a moment.
 //! - Why a source does not give an object is logged here: the front door is told only whether asking again may help.
+
+use std::time::Duration;
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use http::{
@@ -16,7 +19,7 @@ use http::{
 };
 use http_body_util::{BodyExt, Empty, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Frame;
-use object_store::{Error, GetOptions, GetResult, path::Path};
+use object_store::{Error, GetOptions, GetResult, Result, path::Path};
 use percent_encoding::percent_decode_str;
 use tracing::{Span, warn};
 use vdt_crds::chain;
@@ -28,6 +31,9 @@ const VERSION_ID: &str = "x-amz-version-id";
 
 /// Lines about reads that failed: a source that refuses one refuses all.
 static FAILURES: LogLimit = LogLimit::new();
+
+/// How long after a refusal the source is asked again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Answers a request for `path` (`sources/<id>/<key>`), which has passed the guards.
 pub(super) async fn read(store: &SocketStore, path: &str, request: &Parts) -> Answer {
@@ -53,9 +59,21 @@ pub(super) async fn read(store: &SocketStore, path: &str, request: &Parts) -> An
         head,
         ..GetOptions::default()
     };
-    match store.get_source(&location, options).await {
+    let read = twice(|| store.get_source(&location, options.clone()));
+    match read.await {
         Ok(result) => answer(result, head, is_partial).await,
         Err(error) => refused(path, &error),
+    }
+}
+
+/// What `read` gives, or gives a second later if it was refused.
+async fn twice<T, F: Future<Output = Result<T>>>(read: impl Fn() -> F) -> Result<T> {
+    match read().await {
+        Err(Error::PermissionDenied { .. } | Error::Unauthenticated { .. }) => {
+            tokio::time::sleep(AGAIN_AFTER).await;
+            read().await
+        }
+        answer => answer,
     }
 }
 
@@ -129,7 +147,7 @@ fn refused(path: &str, error: &Error) -> Answer {
         }
         // Asking again does not help. 403 is the socket's own, of what is not declared.
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => super::service::document(
-            StatusCode::FAILED_DEPENDENCY,
+            StatusCode::UNAUTHORIZED,
             "AccessDenied",
             "the source refuses the read; the server's log has its words",
         ),

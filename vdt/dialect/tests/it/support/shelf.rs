@@ -99,6 +99,11 @@ impl ObjectStore for Shelf {
             match name.as_str() {
                 "changed.bin" => return Err(changed(location)),
                 "failing.bin" => return Err(failed(location)),
+                "refused.bin" => {
+                    let path = location.to_string();
+                    let source = "a refusal asked for".into();
+                    return Err(Error::Unauthenticated { path, source });
+                }
                 "forbidden.bin" => {
                     let path = location.to_string();
                     return Err(Error::PermissionDenied {

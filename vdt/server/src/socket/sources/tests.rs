@@ -101,6 +101,26 @@ async fn why_a_source_fails_is_told_once_in_a_while() {
     assert!(lines[0].contains("left_out=2"), "{lines:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_is_tried_once_more() {
+    let asked = AtomicUsize::new(0);
+    let refuses = |times: usize| {
+        asked.store(0, Ordering::SeqCst);
+        let asked = &asked;
+        move || {
+            let is_refused = asked.fetch_add(1, Ordering::SeqCst) < times;
+            std::future::ready(if is_refused { Err(denied("p")) } else { Ok(()) })
+        }
+    };
+    let began = tokio::time::Instant::now();
+    twice(refuses(0)).await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    twice(refuses(1)).await.unwrap();
+    assert_eq!(began.elapsed(), AGAIN_AFTER);
+    twice(refuses(5)).await.unwrap_err();
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+}
+
 #[tokio::test]
 async fn a_body_that_a_source_breaks_is_told() {
     let (kept, _logged) = Kept::start();
@@ -144,7 +164,8 @@ async fn what_a_source_refuses_the_front_door_does_not_ask_for_again() {
     let location = Path::from("sources/00cc/a.pdf");
     let read = client.get_opts(&location, options);
     let error = read.await.unwrap_err();
-    assert!(matches!(error, Error::Generic { .. }), "{error}");
+    // As what it is: it does not count against the source as what does not answer.
+    assert!(matches!(error, Error::Unauthenticated { .. }), "{error}");
     assert!(
         error.to_string().contains("the source refuses the read"),
         "{error}"
