@@ -129,6 +129,7 @@ impl Look<'_> {
         }
         let (table, mut acted) = match serde_json::from_value::<VirtualTable>(value) {
             Ok(table) => {
+                let table = validate::acted_upon(table);
                 let acted = match validate::check(&table) {
                     Some(refusal) => Acted::refused(refusal),
                     None => self.act(&table, held, memory).await,

@@ -158,9 +158,9 @@ fn container_security() -> Value {
     })
 }
 
-/// The user's variables win, but for those that are the operator's: a resource that was stored before they were refused may have some.
+/// The user's variables win: those that must not are refused (`podTemplate.env`).
 fn env_with(ours: Vec<Value>, extra: &PodTemplate) -> Vec<Value> {
-    let theirs = || extra.env.iter().filter(|variable| !variable.is_reserved());
+    let theirs = || extra.env.iter();
     let is_theirs = |name: &Value| theirs().any(|variable| name == variable.name.as_str());
     let mut env: Vec<Value> = ours
         .into_iter()

@@ -86,25 +86,6 @@ fn variables_of_the_state_are_those_that_the_server_reads() {
 }
 
 #[test]
-fn variables_that_are_the_operators_are_no_users() {
-    let mut table = example("design");
-    let server = table.spec.server.as_mut().unwrap();
-    let s3 = json!({"bucket": "vdt-state", "region": "eu", "pathStyle": true});
-    server.state.as_mut().unwrap().s3 = Some(serde_json::from_value(s3).unwrap());
-    let env = ["VDT_STATE_REGION", "VDT_STATE_ENDPOINT", "VDT_LOG"].map(|name| vdt_crds::EnvVar {
-        name: name.to_owned(),
-        value: Some("theirs".to_owned()),
-    });
-    server.pod_template.get_or_insert_default().env = env.to_vec();
-    let all = children(&table, &shipped(), None);
-    let pod = &all.stateful_set().unwrap().object["spec"]["template"]["spec"];
-    let log = json!({"name": "VDT_LOG", "value": "theirs"});
-    let region = json!({"name": "VDT_STATE_REGION", "value": "eu"});
-    assert_eq!(pod["initContainers"][0]["env"], json!([region, log]));
-    assert_eq!(pod["containers"][0]["env"], json!([log]));
-}
-
-#[test]
 fn the_server_trusts_the_authority_of_its_state() {
     let mut table = example("design");
     let state = table.spec.server.as_mut().unwrap().state.as_mut().unwrap();
