@@ -85,8 +85,7 @@ async fn a_source_without_an_etag_is_known_by_size_and_time() {
 #[tokio::test]
 async fn a_log_object_that_was_written_again_is_noticed_and_then_read_anew() {
     let origin = memory();
-    let path =
-        Path::parse(format!("log/{TABLE}/{}-7.rope", "ab".repeat(16))).unwrap();
+    let path = Path::parse(format!("log/{TABLE}/{}-7.rope", "ab".repeat(16))).unwrap();
     let (old, new) = (content(1, 100_000), content(2, 100_000));
     origin.put(&path, old.clone().into()).await.unwrap();
     let options = CacheOptions {
