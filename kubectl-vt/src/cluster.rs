@@ -223,8 +223,8 @@ pub(crate) fn explain(what: &str, error: kube::Error) -> anyhow::Error {
 pub(crate) fn lacks_rights(status: &Status) -> bool {
     let said = &status.message;
     let is_denied = said.contains(" is forbidden: User ") && said.contains(" cannot ");
-    let is_admission = status.details.is_some() || said.starts_with("admission webhook ");
-    status.code == 403 && (is_denied || !is_admission)
+    let is_of_kubernetes = status.details.is_some() || said.starts_with("admission webhook ");
+    status.code == 403 && (is_denied || !is_of_kubernetes)
 }
 
 #[cfg(test)]

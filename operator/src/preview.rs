@@ -160,6 +160,9 @@ pub fn preview(before: Option<&VirtualTable>, after: &VirtualTable, live: &Live)
         }),
         ..Preview::default()
     };
+    let acted_upon = |table: &VirtualTable| validate::acted_upon(table.clone());
+    let (before, after) = (before.map(acted_upon), acted_upon(after));
+    let (before, after) = (before.as_ref(), &after);
     if let Some(refusal) = validate::check(after) {
         return refused(refusal);
     }

@@ -162,3 +162,17 @@ fn what_is_suspended_or_refused_says_so() {
     let refused = change(|table| table.spec.sources.clear()).refused.unwrap();
     assert_eq!(refused.reason, "InvalidSpec");
 }
+
+#[test]
+fn variables_that_pods_do_not_get_replace_none() {
+    let table = table();
+    let mut stored = table.clone();
+    let server = stored.spec.server.as_mut().unwrap();
+    server.pod_template.get_or_insert_default().env = vec![vdt_crds::EnvVar {
+        name: "VDT_STATE_REGION".to_owned(),
+        value: Some("theirs".to_owned()),
+    }];
+    let seen = preview(Some(&stored), &stored, &running(&table));
+    assert!(seen.refused.is_none());
+    assert_eq!(seen.replaced, [""; 0]);
+}

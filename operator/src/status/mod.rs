@@ -101,7 +101,7 @@ pub(crate) struct Observed<'a> {
     pub(crate) may_count: bool,
 }
 
-/// A pod that is not made, or not taken in, which only its StatefulSet can say why: a quota, a policy, a ServiceAccount or a PriorityClass that does not exist.
+/// A pod that is not made, or not taken in, and only its StatefulSet can say why: a quota, a policy, a ServiceAccount or a PriorityClass that does not exist.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Absent<'a> {
     /// Name of the pod.

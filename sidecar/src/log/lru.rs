@@ -1,7 +1,7 @@
 //! Values by path: a bounded number of them, and of bytes that they take. The one that was used longest ago goes first; the one used last stays, however
 //! large it is, for whoever reads it next would take it anew.
 //!
-//! For the same reason none goes for its bytes that was used just now, or while the origin is away, up to [`HARD`] times as many bytes: values that are
+//! For the same reason none goes for its bytes that was used just now, or while the origin is away, up to [`BYTES_MAX_FACTOR`] times as many bytes: values that are
 //! read in turn would push each other out at each read, and what is let go without an origin is not to be had again.
 
 use std::{
@@ -22,8 +22,8 @@ use super::Notices;
 
 /// How long a value is needed after it was used.
 const NEEDED_FOR: Duration = Duration::from_secs(60);
-/// How many times as many bytes values may take that are needed.
-const HARD: u64 = 2;
+/// Times the bytes that values may take while they are needed.
+const BYTES_MAX_FACTOR: u64 = 2;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -140,7 +140,7 @@ impl<T> LruMap<T> {
             let is_needed = place.used.0.elapsed() < NEEDED_FOR || !self.notices.is_origin_up();
             if is_needed
                 && places.by_path.len() <= self.values_max
-                && places.bytes <= self.bytes_max.saturating_mul(HARD)
+                && places.bytes <= self.bytes_max.saturating_mul(BYTES_MAX_FACTOR)
             {
                 break;
             }

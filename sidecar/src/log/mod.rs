@@ -75,12 +75,13 @@ const CHECKSUMS_BYTES_MAX: u64 = 4 << 20;
 pub struct LogOptions {
     /// How long a snapshot is trusted without a notice. Default 1 s: other replicas commit too, and nobody tells of those.
     pub staleness: Duration,
-    /// Age below which a checkpoint is not named by `_last_checkpoint`, but one before it that is known. Default 0; at least a minute while [`Notices::has_peers`], because a client may
-    /// ask one process for the hint and another for the listing, which is served from what is known while the origin is slow or away.
+    /// Age below which a checkpoint is not named by `_last_checkpoint`, but one before it that is known. Default 0; at least a minute while
+    /// [`Notices::has_peers`], because a client may ask one process for the hint and another for the listing, which is served from what is
+    /// known while the origin is slow or away.
     pub hint_age: Duration,
 }
 
-/// [`LogOptions::hint_age`] beside others, at least: twice as long as a listing may be old, and then long enough for an origin that comes back soon.
+/// [`LogOptions::hint_age`] beside others, at least. A listing is a second old by default; the rest is for an origin that is away and comes back soon.
 const HINT_AGE_BESIDE_PEERS: Duration = Duration::from_secs(60);
 
 impl Default for LogOptions {

@@ -44,7 +44,7 @@ impl Who {
         }
     }
 
-    /// Whether it was said who asks, if only anybody.
+    /// Whether it was said who asks, be it nobody in particular.
     pub(crate) fn is_known(&self) -> bool {
         self.0.is_known.load(Ordering::Relaxed)
     }

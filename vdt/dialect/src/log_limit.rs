@@ -1,4 +1,4 @@
-//! A limit on lines of the log that would else come with every request.
+//! A limit on lines of the log that would otherwise come with every request.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -19,7 +19,7 @@ use prometheus_client::{
 use vdt_dialect::{HttpMetrics, metrics::registered};
 use vdt_store::{TableStatus, origin::SourceReads};
 
-pub(crate) use requests::SourceRequests;
+pub(crate) use requests::{SourceRequests, is_refusal};
 
 use crate::tables::Served;
 
@@ -240,9 +240,7 @@ impl Metrics {
                 table: table.to_owned(),
                 source: source.name.clone(),
             };
-            // Neither held nor failed: another process decides about the table.
-            let is_superseded = !source.is_current() && !source.is_held() && !last.has_failed();
-            if !is_suspended && !is_superseded {
+            if !is_suspended && !source.is_superseded() {
                 self.current
                     .get_or_create(&labels)
                     .set(i64::from(source.is_current()));

@@ -114,7 +114,7 @@ pub struct Plan {
     pub remove: BTreeSet<String>,
     /// Files to lay out and add.
     pub add: Vec<FileGroup>,
-    /// Files that are merged.
+    /// Files whose rows stay as they are, in fewer.
     pub merge: Merge,
     /// Files that stay, for those who need all rows.
     pub keep: Vec<CommittedFile>,
@@ -199,14 +199,14 @@ fn plan_source(
             return keep_or_relay(plan, &context, files, layout, source.relay);
         }
     };
-    let merged = merge(plan, files, entries, policy, listed_at);
+    let reconciled = reconcile(plan, files, entries, policy, listed_at);
     let first_id = plan.next_id;
-    plan.next_id += merged.fresh.len() as i64;
+    plan.next_id += reconciled.fresh.len() as i64;
     let fresh = (first_id..)
-        .zip(merged.fresh)
+        .zip(reconciled.fresh)
         .map(|(id, entry)| artifact(id, entry));
     if source.relay {
-        let mut rows: Vec<Artifact> = merged
+        let mut rows: Vec<Artifact> = reconciled
             .files
             .into_iter()
             .flat_map(|(file, _)| {
@@ -219,7 +219,7 @@ fn plan_source(
         plan.add.extend(groups(context, rows, layout));
         return;
     }
-    let (dirty, clean): (Vec<_>, Vec<_>) = merged.files.into_iter().partition(|file| file.1);
+    let (dirty, clean): (Vec<_>, Vec<_>) = reconciled.files.into_iter().partition(|file| file.1);
     let files = |files: Vec<(CommittedFile, bool)>| files.into_iter().map(|file| file.0).collect();
     // What is laid out anew anyway is merged with its like, too: where all is rewritten all the time nothing else would be.
     let mut relaid = Merge::default();
@@ -269,25 +269,25 @@ fn count_dropped(files: &[CommittedFile], listing: &Listing) -> u64 {
 }
 
 /// Every file with the rows it has now and whether they differ, and what belongs to no file yet.
-struct Merged {
+struct Reconciled {
     files: Vec<(CommittedFile, bool)>,
     /// Seen for the first time.
     fresh: Vec<Entry>,
 }
 
-fn merge(
+fn reconcile(
     plan: &mut Plan,
     files: Vec<CommittedFile>,
     entries: Vec<Entry>,
     policy: Policy,
     listed_at: ListedAt,
-) -> Merged {
+) -> Reconciled {
     // Where each known key lies. Sorted, so that both sides are walked once.
     let mut known: Vec<(usize, Artifact)> = Vec::new();
-    let mut merged: Vec<(CommittedFile, bool)> = Vec::with_capacity(files.len());
+    let mut by_file: Vec<(CommittedFile, bool)> = Vec::with_capacity(files.len());
     for (index, mut file) in files.into_iter().enumerate() {
         known.extend(file.artifacts.drain(..).map(|artifact| (index, artifact)));
-        merged.push((file, false));
+        by_file.push((file, false));
     }
     known.sort_by(|a, b| a.1.object.key.cmp(&b.1.object.key));
     let mut known = known.into_iter().peekable();
@@ -297,24 +297,24 @@ fn merge(
         let key = &entry.object.key;
         while let Some((index, _)) = known.next_if(|(_, row)| row.object.key < *key) {
             changes.deleted += 1;
-            merged[index].1 = true;
+            by_file[index].1 = true;
         }
         let settled = is_settled(&entry, policy.settle_ms, listed_at);
         match known.next_if(|(_, row)| row.object.key == *key) {
             Some((index, row)) if is_same(&row, &entry) => {
-                merged[index].0.artifacts.push(row);
+                by_file[index].0.artifacts.push(row);
                 None
             }
             // One of another place has no row to keep: its file is laid out for this one.
             Some((index, row)) if !settled && row.object.source == entry.object.source => {
                 changes.unsettled += 1;
-                merged[index].0.artifacts.push(row);
+                by_file[index].0.artifacts.push(row);
                 None
             }
             Some((index, row)) => {
                 changes.changed += 1;
-                merged[index].1 = true;
-                merged[index].0.artifacts.push(artifact(row.id, entry));
+                by_file[index].1 = true;
+                by_file[index].0.artifacts.push(artifact(row.id, entry));
                 None
             }
             None if !settled => {
@@ -330,10 +330,10 @@ fn merge(
     let fresh = fresh.collect();
     for (index, _) in known {
         changes.deleted += 1;
-        merged[index].1 = true;
+        by_file[index].1 = true;
     }
-    Merged {
-        files: merged,
+    Reconciled {
+        files: by_file,
         fresh,
     }
 }

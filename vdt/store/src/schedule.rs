@@ -1,10 +1,10 @@
 //! When a table is refreshed: on a timer, on request, and when a read met a changed source. One task a table.
 //!
 //! Requests that arrive while a refresh runs share the next one. A look at the sources costs money, and so does one at the rows that are
-//! known, so the timer leaves at least ten times the time of both between two, and so do changed sources; requests do not wait for it. Changed sources ask for a refresh a
-//! second after the last one, or as the timer would where the last one that they asked for changed nothing. Artifacts that settle are looked
-//! at sooner than the timer would, a few times in a row. A refresh that failed, or that could not list a source, is tried again with
-//! growing pauses. A suspended table is not refreshed at all. Shutdown ends the task between two steps; what is committed is whole.
+//! known, so the timer leaves at least ten times the time of both between two, and so do changed sources; requests do not wait for it.
+//! Changed sources ask for a refresh a second after the last one, or as the timer would where the last one that they asked for changed
+//! nothing. Artifacts that settle are looked at sooner than the timer would, a few times in a row. A refresh that failed, or that could not
+//! list a source, is tried again with growing pauses. A suspended table is not refreshed at all. Shutdown ends the task between two steps; what is committed is whole.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ const QUEUE: usize = 256;
 /// Least time between refreshes that changed sources ask for.
 const DRIFT_GAP: Duration = Duration::from_secs(1);
 /// Refreshes in a row that found artifacts not settled, after which those that settle no longer ask for one. A source that is written all the time never
-/// ends to settle: it is listed in its interval. Without one, whatever a request met has settled by then, unless it was written again.
+/// settles: it is listed in its interval. Without one, whatever a request met has settled by then, unless it was written again.
 const SETTLES_MAX: u32 = 3;
 /// Multiple of the last look's time that the timer leaves between two.
 const LOOK_COST: u32 = 10;

@@ -160,13 +160,17 @@ fn container_security() -> Value {
 
 /// The user's variables win: those that must not are refused (`podTemplate.env`).
 fn env_with(ours: Vec<Value>, extra: &PodTemplate) -> Vec<Value> {
-    let theirs = || extra.env.iter();
-    let is_theirs = |name: &Value| theirs().any(|variable| name == variable.name.as_str());
+    let is_theirs = |name: &Value| {
+        extra
+            .env
+            .iter()
+            .any(|variable| name == variable.name.as_str())
+    };
     let mut env: Vec<Value> = ours
         .into_iter()
         .filter(|variable| !is_theirs(&variable["name"]))
         .collect();
-    env.extend(theirs().map(|variable| {
+    env.extend(extra.env.iter().map(|variable| {
         json!({"name": variable.name, "value": variable.value.as_deref().unwrap_or_default()})
     }));
     env

@@ -120,8 +120,8 @@ async fn write(inner: &Inner, opened: &Arc<Opened>, jobs: Vec<Job>) {
     }
 }
 
-/// Leaves the tier where so many entries of those just written are not on the disk, and no more than `removals` had been removed before. Those that
-/// were removed meanwhile, by name or by a read that found them damaged, have been written all the same.
+/// Leaves the tier where `missing` of the entries just written are not on the disk, unless as many have been removed since there were `removals`, by
+/// name or by a read that found them damaged: those were written all the same.
 pub(super) async fn judge(inner: &Inner, opened: &Arc<Opened>, missing: u64, removals: u64) {
     let are_removed = || inner.removals.load(SeqCst).saturating_sub(removals) >= missing;
     if are_removed() {

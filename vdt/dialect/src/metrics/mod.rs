@@ -308,7 +308,7 @@ impl Families {
             refused_now: registered(
                 registry,
                 "vdt_http_reload_refused",
-                "1 while the certificate, keys or manifests as they were read last are not in use",
+                "1 while the certificate, keys or manifests are refused as they were read last",
             ),
             without_credentials: registered(
                 registry,

@@ -1,4 +1,4 @@
-//! What is shown before anything has happened, and of what is refused.
+//! What is shown before anything has happened, and while something is refused.
 
 use prometheus_client::encoding::text::encode;
 

@@ -109,7 +109,7 @@ pub(crate) fn internal() -> Response<DialectBody> {
     )
 }
 
-/// Has an answer of s3s that is an error tell its code as ours do.
+/// Gives an error that s3s answers the extension that ours have: its code.
 pub(crate) fn coded(mut response: Response<s3s::Body>) -> Response<s3s::Body> {
     let is_error = response.status().is_client_error() || response.status().is_server_error();
     // Of an object that is under way nothing is in memory.

@@ -44,10 +44,18 @@ impl Outcome {
             Err(
                 Error::NotFound { .. } | Error::Precondition { .. } | Error::NotModified { .. },
             ) => Self::Changed,
-            Err(Error::PermissionDenied { .. } | Error::Unauthenticated { .. }) => Self::Refused,
+            Err(error) if is_refusal(error) => Self::Refused,
             Err(_) => Self::Failed,
         }
     }
+}
+
+/// Whether a source refuses the read to us.
+pub(crate) fn is_refusal(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. }
+    )
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

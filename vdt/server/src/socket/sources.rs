@@ -26,6 +26,7 @@ use vdt_crds::chain;
 use vdt_dialect::{BoxError, EntityTag, LogLimit, RangeSpec, http_date};
 
 use super::{service::Answer, store::SocketStore};
+use crate::metrics::is_refusal;
 
 const VERSION_ID: &str = "x-amz-version-id";
 
@@ -69,7 +70,7 @@ pub(super) async fn read(store: &SocketStore, path: &str, request: &Parts) -> An
 /// What `read` gives, or gives a second later if it was refused.
 async fn twice<T, F: Future<Output = Result<T>>>(read: impl Fn() -> F) -> Result<T> {
     match read().await {
-        Err(Error::PermissionDenied { .. } | Error::Unauthenticated { .. }) => {
+        Err(error) if is_refusal(&error) => {
             tokio::time::sleep(AGAIN_AFTER).await;
             read().await
         }
@@ -146,7 +147,7 @@ fn refused(path: &str, error: &Error) -> Answer {
             failed(StatusCode::PRECONDITION_FAILED, "PreconditionFailed")
         }
         // Asking again does not help. 403 is the socket's own, of what is not declared.
-        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => super::service::document(
+        error if is_refusal(error) => super::service::document(
             StatusCode::UNAUTHORIZED,
             "AccessDenied",
             "the source refuses the read; the server's log has its words",

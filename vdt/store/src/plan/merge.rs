@@ -8,9 +8,9 @@
 //!   less                               1, 0
 //! ```
 //!
-//! Where sixteen files are of one class all of it are merged, which mostly makes one of a higher class or a full one. So a row is laid out again three or
-//! four times while its table grows, however slowly that is, and what a refresh leaves is no more than 15 files a class beside the full ones and
-//! those that it adds.
+//! Where sixteen files are of one class all of it are merged, which mostly makes one of a higher class or a full one. So a row is laid out again three
+//! times while its table grows (four from class 0, where a file may hold more than usual), however slowly that is, and what a refresh leaves is no
+//! more than 15 files a class beside the full ones and those that it adds.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -75,7 +75,7 @@ fn rows(files: &[CommittedFile]) -> Vec<Artifact> {
     rows
 }
 
-/// Class of a file by its rows or its bytes, whatever it has more of; [`CLASSES`] and more is full.
+/// Class of a file by its rows or its bytes, whichever is the larger share; [`CLASSES`] and more is full.
 fn class(file: &CommittedFile, layout: &Layout) -> usize {
     let rows = file.artifacts.len() as u64;
     let inlined = |artifact| layout.inlined_bytes(artifact).unwrap_or(0);

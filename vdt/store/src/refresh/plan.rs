@@ -157,9 +157,8 @@ impl TableRefresh {
 
 /// A listing with the rows of `current` that it lacks although they are there: what is not in it is taken out of the table. Files that it shows
 /// as they were before are shown as they are now: a machine may remember for a minute what a network mount was, and undo what another one has seen
-/// and committed. Rows
-/// that are laid out for another place than the source's are not its to ask for. Nor is anything where the source `is_held` when its listing lacks so
-/// much: an emptied folder would be asked for all that it had, again and again.
+/// and committed. Rows that are laid out for another place than the source's are not its to ask for. Nor is anything where the source `is_held` when its
+/// listing lacks so much: an emptied folder would be asked for all that it had, again and again.
 ///
 /// Cancel: the recheck ends with the key under way.
 async fn complete(

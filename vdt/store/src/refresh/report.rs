@@ -35,6 +35,11 @@ impl SourceOutcome {
     pub fn is_held(&self) -> bool {
         self.reason == SHRUNK
     }
+
+    /// Whether another process decides about it.
+    pub fn is_superseded(&self) -> bool {
+        self.reason == SUPERSEDED
+    }
 }
 
 const LISTED: &str = "Listed";
@@ -63,7 +68,7 @@ pub struct RefreshReport {
     pub deleted: u64,
     /// Artifacts that are held back until they have settled.
     pub unsettled: u64,
-    /// Small files that were merged.
+    /// Small files that were merged without a change.
     pub merged: u64,
     /// Path parts that did not parse and are null, in files laid out by this refresh.
     pub unparsed: u64,

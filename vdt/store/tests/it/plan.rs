@@ -433,7 +433,6 @@ fn a_table_that_grows_by_one_artifact_at_a_time_has_few_files_and_lays_a_row_out
     }
     assert!(most <= 3 * 16, "{most} files");
     assert!(merged <= 2 * 2_000, "{merged} rows laid out again");
-    assert!(current.files.len() < 48, "{}", current.files.len());
 }
 
 #[test]
