@@ -59,7 +59,7 @@ use snapshot::{File, Snapshot};
 
 /// Snapshots kept. Each is a listing of one log; tables are declared, so more than this are names that clients made up.
 pub const TABLES_MAX: usize = 1024;
-/// Bytes of snapshots: logs of some 200,000 commits together, with their checksums.
+/// Bytes of snapshots: by the size of an entry, logs of some 200,000 commits together, with their checksums.
 const TABLES_BYTES_MAX: u64 = 96 << 20;
 /// Levels kept that are no log: folders of tables, schemas, catalogs.
 const LEVELS_MAX: usize = 256;

@@ -4,7 +4,8 @@
 //! known, so the timer leaves at least ten times the time of both between two, and so do changed sources; requests do not wait for it.
 //! Changed sources ask for a refresh a second after the last one, or as the timer would where the last one that they asked for changed
 //! nothing. Artifacts that settle are looked at sooner than the timer would, a few times in a row. A refresh that failed, or that could not
-//! list a source, is tried again with growing pauses. A suspended table is not refreshed at all. Shutdown ends the task between two steps; what is committed is whole.
+//! list a source, is tried again with growing pauses. A suspended table is not refreshed at all. Shutdown ends the task between two steps;
+//! what is committed is whole.
 
 use std::{future::Future, sync::Arc, time::Duration};
 

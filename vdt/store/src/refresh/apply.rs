@@ -77,16 +77,19 @@ impl TableRefresh {
             let files = self.put_meta_files(rows, snapshot.as_ref(), now_ms).await?;
             Ok((files, snapshot))
         };
-        let change = Change::of_data(now_ms);
+        let changed = Change {
+            data_change: true,
+            at_ms: now_ms,
+        };
         let rearranged = Change {
-            of_data: false,
-            ..change
+            data_change: false,
+            ..changed
         };
         let put_files = async {
             let before = snapshot.as_ref();
-            let changed = self.lay_out(groups, &plan.remove, before, change).await?;
+            let laid_out = self.lay_out(groups, &plan.remove, before, changed).await?;
             let merging = self.lay_out(merged, &plan.merge.remove, before, rearranged);
-            Ok::<_, StoreError>(changed.and(merging.await?))
+            Ok::<_, StoreError>(laid_out.and(merging.await?))
         };
         let (laid_out, (files, snapshot_of_meta)) =
             future::try_join(put_files, put_meta_files).await?;

@@ -46,10 +46,10 @@ pub(super) struct RemovedFile {
 impl LaidOut {
     /// Whether it has the same rows in other files, and nothing else.
     pub(super) fn is_merge(&self) -> bool {
-        let are_merged = !self.removes.is_empty() || !self.adds.is_empty();
-        are_merged
-            && !self.adds.iter().any(|file| file.data_change)
-            && !self.removes.iter().any(|file| file.data_change)
+        let adds = self.adds.iter().map(|file| file.data_change);
+        let removes = self.removes.iter().map(|file| file.data_change);
+        let mut changes = adds.chain(removes).peekable();
+        changes.peek().is_some() && changes.all(|data_change| !data_change)
     }
 
     /// With files that were merged.
@@ -87,25 +87,17 @@ impl TableRefresh {
             .buffered(files_at_once())
             .map(|joined| joined.map_err(|source| StoreError::task("layout", source))?);
         let adds = put_all(&self.state, &self.log, laid_out, snapshot, change).await?;
-        Ok(difference(adds, removes, snapshot, change))
+        Ok(difference(adds, removes, snapshot, change.data_change))
     }
 }
 
 /// What actions say of files besides what these are.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Change {
-    /// Whether rows are added or removed with them (`dataChange`).
-    pub(super) of_data: bool,
+    /// Whether rows are added or removed with them.
+    pub(super) data_change: bool,
     /// When, Unix milliseconds.
     pub(super) at_ms: i64,
-}
-
-impl Change {
-    /// Of rows.
-    pub(super) fn of_data(at_ms: i64) -> Self {
-        let of_data = true;
-        Self { of_data, at_ms }
-    }
 }
 
 /// Files that are laid out at once, and as many that are put: twice the cores, as one that is done waits for those before it.
@@ -133,8 +125,8 @@ pub(super) async fn put_all(
                 size: file.name.size,
                 rows: file.rows,
                 unparsed: file.unparsed,
-                data_change: change.of_data,
-                action: file.add(change.at_ms, change.of_data),
+                data_change: change.data_change,
+                action: file.add(change.at_ms, change.data_change),
             };
             if !committed.contains(put.path.as_str()) {
                 state
@@ -161,7 +153,7 @@ pub(super) fn difference(
     mut adds: Vec<PutFile>,
     removes: &BTreeSet<String>,
     snapshot: Option<&Snapshot>,
-    change: Change,
+    data_change: bool,
 ) -> LaidOut {
     let present = paths(snapshot);
     let again: BTreeSet<&str> = adds.iter().map(|file| file.path.as_str()).collect();
@@ -172,7 +164,7 @@ pub(super) fn difference(
         .map(|file| RemovedFile {
             path: file.path.clone(),
             size: file.size,
-            data_change: change.of_data,
+            data_change,
         })
         .collect();
     drop(again);

@@ -133,7 +133,10 @@ impl TableRefresh {
             }
         });
         let files = stream::poll_fn(move |context| receive.poll_recv(context));
-        let change = Change::of_data(now_ms);
+        let change = Change {
+            data_change: true,
+            at_ms: now_ms,
+        };
         let put = put_all(&self.state, &self.meta_log, files, snapshot, change).await;
         laying
             .await
@@ -158,7 +161,7 @@ impl TableRefresh {
             .map(|file| file.path.clone())
             .collect();
         drop(wanted);
-        let laid_out = difference(files, &gone, snapshot, Change::of_data(now_ms));
+        let laid_out = difference(files, &gone, snapshot, true);
         let is_of = |snapshot: &Snapshot| {
             configuration
                 .iter()

@@ -90,15 +90,14 @@ fn carried_out(plan: &Plan) -> Current {
     }
 }
 
+/// What a refresh does that lists these of a table's only source.
+fn refreshed(current: Current, entries: Vec<Entry>) -> Plan {
+    let listed = vec![listed("a", entries)];
+    plan(current, listed, &Layout::default(), POLICY, LISTED_AT)
+}
+
 fn first(entries: Vec<Entry>) -> Current {
-    let plan = plan(
-        Current::default(),
-        vec![listed("a", entries)],
-        &Layout::default(),
-        POLICY,
-        LISTED_AT,
-    );
-    carried_out(&plan)
+    carried_out(&refreshed(Current::default(), entries))
 }
 
 fn ids(current: &Current) -> BTreeMap<String, i64> {
@@ -405,13 +404,7 @@ fn a_table_that_grows_by_one_artifact_at_a_time_has_few_files_and_lays_a_row_out
         // Neither in the order of keys nor against it.
         entries.push(entry(&format!("{:05}", number * 7_919 % 10_007), "1"));
         let known = ids(&current);
-        let plan = plan(
-            current,
-            vec![listed("a", entries.clone())],
-            &Layout::default(),
-            POLICY,
-            LISTED_AT,
-        );
+        let plan = refreshed(current, entries.clone());
         assert!(plan.remove.is_empty() && plan.artifacts() == number + 1);
         merged += plan
             .merge
@@ -493,29 +486,14 @@ fn files_that_change_are_merged_among_themselves_and_those_of_a_source_that_is_n
     let mut current = Current::default();
     for end in 1..=15 {
         let entries = keys(0..end).map(|key| entry(&key, "1")).collect();
-        let layout = Layout::default();
-        let plan = plan(
-            current,
-            vec![listed("a", entries)],
-            &layout,
-            POLICY,
-            LISTED_AT,
-        );
-        current = carried_out(&plan);
+        current = carried_out(&refreshed(current, entries));
     }
     assert_eq!(current.files.len(), 15);
     // All are rewritten between any two refreshes, and one comes.
     for end in 16..40 {
         let etag = end.to_string();
         let entries = keys(0..end).map(|key| entry(&key, &etag)).collect();
-        let layout = Layout::default();
-        let plan = plan(
-            current,
-            vec![listed("a", entries)],
-            &layout,
-            POLICY,
-            LISTED_AT,
-        );
+        let plan = refreshed(current, entries);
         assert!(plan.merge.remove.is_empty(), "rows change with all of them");
         current = carried_out(&plan);
         assert!(current.files.len() <= 18, "{}", current.files.len());
