@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Tests the chart without a cluster: generated files are current, lint is clean, each file of tests/values renders to its
-# golden, each of tests/refused is refused with the sentence in its first line.
+# golden, each of tests/refused is refused with the sentence in its first line; the commands of NOTES.txt can be pasted.
 # Usage: charts/test.sh [--bless]     --bless writes the goldens
 set -euo pipefail
 
@@ -27,6 +27,16 @@ for values in charts/tests/values/*.yaml; do
         printf '%s\n' "$rendered" >"$golden"
     elif ! diff -u "$golden" <(printf '%s\n' "$rendered"); then
         bad "$name does not render to $golden (charts/test.sh --bless, then read the diff)"
+    else
+        ok
+    fi
+    # What is to be pasted ends where it should: a here-document whose end is indented swallows what follows, and bash only warns of it.
+    notes=$("$helm" install vdt charts/vdt --namespace vdt-system --dry-run=client --values "$values" 2>&1)
+    commands=$(awk '/^NOTES:$/ {notes = 1} notes && /^ *kubectl /, /^$/' <<<"$notes")
+    if ! grep -q '^kind: VirtualTable$' <<<"$commands"; then
+        bad "the notes with $name hold no manifest to paste: $notes"
+    elif ! said=$(bash -n <<<"$commands" 2>&1) || [ -n "$said" ]; then
+        bad "the notes with $name are no commands: $said"
     else
         ok
     fi
