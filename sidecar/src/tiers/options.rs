@@ -40,6 +40,9 @@ pub struct DiskOptions {
     pub low_watermark_percent: u8,
     /// Refuses to open where the volume is smaller than asked or unusable, in place of serving with less.
     pub strict: bool,
+    /// Others have the volume too, as the disk of a node: a sixth or so of it stays free whatever the capacity is, below which a kubelet evicts pods, and
+    /// the cache gives space back as others take it. Default false: the volume is for the cache.
+    pub shared: bool,
     /// Reads and writes past the page cache (`O_DIRECT`, open(2)), where the file system can; else through it. Default false.
     pub direct: bool,
     /// Which way of reading and writing is used.
@@ -55,6 +58,7 @@ impl DiskOptions {
             high_watermark_percent: 90,
             low_watermark_percent: 80,
             strict: false,
+            shared: false,
             direct: false,
             io_uring: IoUring::default(),
         }

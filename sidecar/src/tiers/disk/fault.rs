@@ -14,9 +14,9 @@ use std::{
     path::PathBuf,
 };
 
-use rustix::fs::{OFlags, StatVfsMountFlags};
+use rustix::fs::OFlags;
 
-use super::layout::Geometry;
+use super::layout::{Geometry, SHARED_LEFT_EVER_PERCENT, Volume};
 use crate::tiers::{TiersError, reason};
 
 /// What addresses and lengths of direct I/O are multiples of, bytes.
@@ -109,19 +109,22 @@ pub(super) struct Place {
     dir: PathBuf,
     device: u64,
     inode: u64,
+    /// Others have the volume too.
+    shared: bool,
 }
 
 impl Place {
-    pub(super) fn of(dir: PathBuf) -> io::Result<Self> {
+    pub(super) fn of(dir: PathBuf, shared: bool) -> io::Result<Self> {
         let meta = fs::metadata(&dir)?;
         Ok(Self {
             dir,
             device: meta.dev(),
             inode: meta.ino(),
+            shared,
         })
     }
 
-    /// Looks whether the folder is still there, can be written, and has room to grow.
+    /// Looks whether the folder is still there, can be written, has room to grow, and takes no space that others need.
     pub(super) fn inspect(&self, growth: Option<Growth>) -> Result<(), Fault> {
         let dir = self.dir.display();
         let is_same = |meta: &fs::Metadata| meta.dev() == self.device && meta.ino() == self.inode;
@@ -135,24 +138,29 @@ impl Place {
             }
             Err(error) => return Err(Fault::of(&format!("cannot find {dir}"), &error)),
         }
-        let volume = rustix::fs::statvfs(&self.dir)
-            .map_err(|errno| Fault::of(&format!("cannot look at {dir}"), &errno.into()))?;
-        if volume.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        let volume = Volume::of(&self.dir)
+            .map_err(|error| Fault::of(&format!("cannot look at {dir}"), &error))?;
+        if volume.is_read_only {
             return Err(Fault::new(
                 reason::DISK_READ_ONLY,
                 format!("the file system of {dir} is read-only."),
             ));
         }
-        let free = volume.f_bavail.saturating_mul(volume.f_frsize);
-        match growth {
-            Some(growth) if free < growth.bytes.saturating_add(growth.left_bytes(free)) => {
-                Err(Fault::new(
-                    reason::DISK_FULL,
-                    format!("the file system of {dir} has {free} bytes left."),
-                ))
-            }
-            Some(_) | None => Ok(()),
+        if volume.free < self.needs_bytes(volume, growth) {
+            return Err(Fault::new(
+                reason::DISK_FULL,
+                format!("the file system of {dir} has {} bytes left.", volume.free),
+            ));
         }
+        Ok(())
+    }
+
+    /// Bytes that have to be free for the cache to be as it is, or to grow.
+    pub(super) fn needs_bytes(&self, volume: Volume, growth: Option<Growth>) -> u64 {
+        let grows = growth.map_or(0, |growth| growth.bytes);
+        let left = growth.map_or(0, |growth| growth.left_bytes(volume.free));
+        let others = volume.left_to_others(self.shared, SHARED_LEFT_EVER_PERCENT);
+        grows.saturating_add(left.max(others))
     }
 
     /// Writes a file and asks the system to put it on the disk: finds what [`Place::inspect`] cannot see.

@@ -156,9 +156,13 @@ async fn read(inner: &Inner, opened: &Arc<Opened>, key: Key) -> Option<Loaded> {
             if opened.holds(hash) {
                 return None;
             }
-            // foyer has removed what does not verify. What was freed in between is no fault.
-            if !opened.census.is_leaving(hash) && opened.census.gone(hash) {
+            // foyer has removed what does not verify, and what is written in its place meanwhile. What was freed in between is no fault.
+            let is_written_now = inner.is_written_now(hash);
+            let is_dropped = !opened.census.is_leaving(hash) && opened.census.gone(hash);
+            if is_written_now || is_dropped {
                 inner.removals.fetch_add(1, SeqCst);
+            }
+            if is_dropped {
                 inner.counters.bad_entries.fetch_add(1, Relaxed);
                 warn!("an entry of the disk cache was not what had been written and is dropped");
             }
@@ -167,8 +171,9 @@ async fn read(inner: &Inner, opened: &Arc<Opened>, key: Key) -> Option<Loaded> {
         Err(error) => {
             inner.counters.bad_entries.fetch_add(1, Relaxed);
             warn!(%error, "an entry of the disk cache cannot be read and is dropped");
-            opened.store.storage().delete(&ByHash(key.hash64()));
-            if opened.census.gone(key.hash64()) {
+            let hash = key.hash64();
+            opened.store.storage().delete(&ByHash(hash));
+            if inner.is_written_now(hash) | opened.census.gone(hash) {
                 inner.removals.fetch_add(1, SeqCst);
             }
             if !is_cut_off(&error) {

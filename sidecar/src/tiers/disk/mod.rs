@@ -34,7 +34,7 @@ mod tests;
 mod writer;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{
@@ -67,6 +67,7 @@ use self::{
 use super::{
     DiskOptions, Insert, Key, MAX_ENTRY_BYTES, TiersError,
     entry::Held,
+    key::KeyHash,
     memory::Memory,
     stats::{Counters, DiskStats},
 };
@@ -142,6 +143,8 @@ struct Inner {
     /// Entries that are removed by name, and those that were, or that a read has dropped: such a one is not found after it was written.
     removing: AtomicU64,
     removals: AtomicU64,
+    /// Hashes of what is being written: the census does not know them yet.
+    written_now: Mutex<HashSet<u64, KeyHash>>,
     doorkeeper: Doorkeeper,
     loading: Mutex<HashMap<Key, Loading>>,
     reads: Arc<Semaphore>,
@@ -172,6 +175,7 @@ impl Disk {
             deferred: Deferred::default(),
             removing: AtomicU64::default(),
             removals: AtomicU64::default(),
+            written_now: Mutex::default(),
             doorkeeper: Doorkeeper::default(),
             loading: Mutex::default(),
             reads: Arc::new(Semaphore::new(budget.reads as usize)),

@@ -107,16 +107,20 @@ impl Prepared {
                 usable_bytes: room.usable,
             });
         }
-        let geometry =
-            layout
-                .geometry(room.usable)
-                .map_err(|needed_bytes| TiersError::TooSmall {
+        let geometry = match layout.geometry(room.usable) {
+            Ok(geometry) => geometry,
+            Err(needed_bytes) => {
+                // What it had is of no use without the rest, and others may have the space.
+                layout.clear().map_err(failed)?;
+                return Err(TiersError::TooSmall {
                     dir: dir(),
                     usable_bytes: room.usable,
                     needed_bytes,
-                })?;
+                });
+            }
+        };
         layout.prepare(geometry).map_err(failed)?;
-        let place = Place::of(layout.regions_dir()).map_err(failed)?;
+        let place = Place::of(layout.regions_dir(), options.shared).map_err(failed)?;
         let recovered = recover(
             &layout.regions_dir(),
             geometry,

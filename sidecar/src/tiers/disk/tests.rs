@@ -11,9 +11,9 @@ use futures::FutureExt;
 use super::{
     Budget, Inner,
     fault::{Growth, Place},
-    layout::{Geometry, region_files},
+    layout::{Geometry, Volume, region_files},
     load::{in_turn, load},
-    writer::judge,
+    writer::{WrittenNow, judge},
 };
 use crate::tiers::{
     Class, DiskOptions, DiskState, Entry, EntryMeta, Insert, Key, Tier, Tiers, TiersOptions, reason,
@@ -243,7 +243,7 @@ async fn an_entry_that_a_read_drops_is_not_taken_for_one_that_was_not_written() 
 #[test]
 fn a_file_system_is_full_for_who_grows_when_others_have_taken_what_was_left() {
     let dir = tempfile::tempdir().expect("a folder");
-    let place = Place::of(dir.path().to_owned()).expect("it is there");
+    let place = Place::of(dir.path().to_owned(), false).expect("it is there");
     let growth = |taken| Growth {
         bytes: 0,
         taken,
@@ -253,6 +253,27 @@ fn a_file_system_is_full_for_who_grows_when_others_have_taken_what_was_left() {
     let full = place.inspect(Some(growth(u64::MAX)));
     assert_eq!(full.map_err(|fault| fault.reason), Err(reason::DISK_FULL));
     assert_eq!(place.inspect(None), Ok(()), "it does not grow");
+}
+
+#[test]
+fn a_volume_that_others_have_too_is_full_before_its_node_runs_out_of_disk() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let needs = |shared, growth| {
+        let place = Place::of(dir.path().to_owned(), shared).expect("it is there");
+        let volume = Volume {
+            bytes: 1_000,
+            free: 200,
+            is_read_only: false,
+        };
+        place.needs_bytes(volume, growth)
+    };
+    let growth = Growth {
+        bytes: 50,
+        taken: 200,
+        left_percent: 10,
+    };
+    assert_eq!((needs(false, None), needs(false, Some(growth))), (0, 70));
+    assert_eq!((needs(true, None), needs(true, Some(growth))), (120, 170));
 }
 
 #[test]
@@ -289,6 +310,28 @@ async fn a_read_that_comes_too_late_for_an_entry_has_not_dropped_it() {
         .clone();
     assert!(loading.await.is_none());
     assert_eq!(inner.removals.load(SeqCst), removals);
+    tiers.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_a_read_drops_while_it_is_written_again_is_one_that_was_written() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tiers = filled(&dir).await;
+    let inner = inside(&tiers);
+    let opened = inner.opened.load_full().expect("it is open");
+    let removals = inner.removals.load(SeqCst);
+    // It has left, and what is written in its place is not counted yet; the read of the old one ends only now.
+    let key = Key(7);
+    opened.store.storage().delete(&key);
+    assert!(opened.census.gone(key.hash64()));
+    let written_now = WrittenNow::begin(&inner, [key.hash64()].into_iter());
+    let loading = load(&inner, opened.clone(), key);
+    inner.loading.lock().insert(key, loading.clone());
+    assert!(loading.await.is_none());
+    judge(&inner, &opened, 1, removals).await;
+    assert_eq!(tiers.stats().disk.state, DiskState::Ok);
+    drop(written_now);
+    assert!(!inner.is_written_now(key.hash64()));
     tiers.close().await;
 }
 

@@ -85,6 +85,8 @@ async fn write(inner: &Inner, opened: &Arc<Opened>, jobs: Vec<Job>) {
         .iter()
         .map(|job| (job.key.hash64(), job.rescue))
         .collect();
+    // Until it is judged: who drops one of them counts it.
+    let _written_now = WrittenNow::begin(inner, written.iter().map(|(hash, _)| *hash));
     for job in jobs {
         opened
             .store
@@ -138,6 +140,22 @@ pub(super) async fn judge(inner: &Inner, opened: &Arc<Opened>, missing: u64, rem
     inner.leave(opened, &fault);
 }
 
+/// What is being written, until it is dropped.
+pub(super) struct WrittenNow<'a>(&'a Inner);
+
+impl<'a> WrittenNow<'a> {
+    pub(super) fn begin(inner: &'a Inner, hashes: impl Iterator<Item = u64>) -> Self {
+        *inner.written_now.lock() = hashes.collect();
+        Self(inner)
+    }
+}
+
+impl Drop for WrittenNow<'_> {
+    fn drop(&mut self) {
+        self.0.written_now.lock().clear();
+    }
+}
+
 /// Takes note of what has left, and queues what memory holds of it as hot, up to half.
 fn settle(inner: &Inner, opened: &Opened, leaving: &[u64]) {
     let mut found = Vec::new();
@@ -182,6 +200,11 @@ fn make_room(inner: &Inner, opened: &Opened, coming: u64) {
 }
 
 impl Inner {
+    /// Returns whether an entry is one of those that are being written.
+    pub(super) fn is_written_now(&self, hash: u64) -> bool {
+        self.written_now.lock().contains(&hash)
+    }
+
     /// Looks at the directory, as it is or before so many bytes are written.
     pub(super) async fn inspect(
         &self,
