@@ -36,6 +36,7 @@ pub(crate) use self::file::SILENCE_MAX;
 pub use self::file::without_parents;
 pub use self::listing::{Entry, Listing, SkipReason, Skipped};
 pub(crate) use self::s3::failure::REJECTED;
+pub(crate) use self::s3::settings::proxied;
 pub use crate::secrets::SecretError;
 
 use self::file::FileSource;

@@ -9,7 +9,7 @@ pub(crate) mod failure;
 mod list;
 mod pages;
 mod read;
-mod settings;
+pub(crate) mod settings;
 mod xml;
 
 use std::sync::Arc;

@@ -26,6 +26,7 @@ use object_store::{
 use crate::{
     error::StoreError,
     secrets::{SecretCredentials, SecretFiles},
+    source::proxied,
 };
 
 /// The variable that names the certificates.
@@ -36,7 +37,7 @@ const CREDENTIALS: &str = "VDT_STATE_CREDENTIALS";
 /// Opens `s3://<rest>`.
 pub(super) fn open(location: &str, rest: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-    let s3 = builder(bucket, |name| {
+    let s3 = builder(AmazonS3Builder::from_env(), bucket, |name| {
         env::var(name).ok().filter(|value| !value.is_empty())
     })?
     .build()
@@ -47,14 +48,17 @@ pub(super) fn open(location: &str, rest: &str) -> Result<Arc<dyn ObjectStore>, S
     })
 }
 
-/// What reaches the bucket, by the environment that `variable` shows.
+/// What reaches the bucket, by the environment that `ambient` has and `variable` shows.
 fn builder(
+    ambient: AmazonS3Builder,
     bucket: &str,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<AmazonS3Builder, StoreError> {
-    let mut builder = AmazonS3Builder::from_env()
-        .with_bucket_name(bucket)
-        .with_allow_http(true);
+    let mut builder = ambient.with_bucket_name(bucket).with_allow_http(true);
+    if let Some(bundle) = variable(CA_BUNDLE) {
+        let options = proxied(ClientOptions::new(), &builder).with_allow_http(true);
+        builder = builder.with_client_options(trusting(options, FsPath::new(&bundle))?);
+    }
     for (name, key) in [
         ("VDT_STATE_ENDPOINT", AmazonS3ConfigKey::S3Endpoint),
         ("VDT_STATE_REGION", AmazonS3ConfigKey::Region),
@@ -68,9 +72,6 @@ fn builder(
             builder = builder.with_config(key, value);
         }
     }
-    if let Some(bundle) = variable(CA_BUNDLE) {
-        builder = builder.with_client_options(trusting(FsPath::new(&bundle))?);
-    }
     if let Some(folder) = variable(CREDENTIALS) {
         let files = SecretFiles::secret_in(PathBuf::from(folder));
         let secret = SecretCredentials::new(files).map_err(|error| {
@@ -83,8 +84,8 @@ fn builder(
     Ok(builder)
 }
 
-/// Options of a client that trusts the certificates in a file, too.
-fn trusting(bundle: &FsPath) -> Result<ClientOptions, StoreError> {
+/// Has a client trust the certificates in a file, too.
+fn trusting(options: ClientOptions, bundle: &FsPath) -> Result<ClientOptions, StoreError> {
     let unusable = |problem: String| {
         StoreError::Secret(format!(
             "spec.server.state.s3.caBundle: {CA_BUNDLE} is {}, {problem}; put the PEM certificates of the endpoint's authority there",
@@ -99,12 +100,14 @@ fn trusting(bundle: &FsPath) -> Result<ClientOptions, StoreError> {
         return Err(unusable("which holds no PEM certificate".to_owned()));
     }
     let trust = |options: ClientOptions, certificate| options.with_root_certificate(certificate);
-    Ok(certificates.into_iter().fold(ClientOptions::new(), trust))
+    Ok(certificates.into_iter().fold(options, trust))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use object_store::ClientConfigKey;
+
     use super::*;
 
     #[tokio::test]
@@ -114,7 +117,7 @@ mod tests {
         let open = || {
             let value =
                 |name: &str| (name == CREDENTIALS).then(|| secret.to_str().unwrap().to_owned());
-            builder("main", value)
+            builder(AmazonS3Builder::new(), "main", value)
         };
         let error = open().unwrap_err();
         assert_eq!(error.reason(), "SecretMissing");
@@ -152,12 +155,28 @@ mod tests {
             "VDT_STATE_ANONYMOUS" => Some("true".to_owned()),
             _ => None,
         };
-        let builder = builder("main", value).unwrap();
+        let builder = builder(AmazonS3Builder::new(), "main", value).unwrap();
         for (key, expected) in [
             (AmazonS3ConfigKey::S3Endpoint, "http://state:9000"),
             (AmazonS3ConfigKey::Region, "eu-north-1"),
             (AmazonS3ConfigKey::SkipSignature, "true"),
         ] {
+            assert_eq!(builder.get_config_value(&key).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_state_with_certificates_of_its_own_is_reached_through_the_proxy_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.crt");
+        let authority = rcgen::generate_simple_self_signed(["state".to_owned()]).unwrap();
+        std::fs::write(&file, authority.cert.pem()).unwrap();
+        let proxy = AmazonS3ConfigKey::Client(ClientConfigKey::ProxyUrl);
+        let ambient = AmazonS3Builder::new().with_config(proxy, "http://proxy:3128");
+        let value = |name: &str| (name == CA_BUNDLE).then(|| file.to_str().unwrap().to_owned());
+        let builder = builder(ambient, "main", value).unwrap();
+        let allow_http = AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp);
+        for (key, expected) in [(proxy, "http://proxy:3128"), (allow_http, "true")] {
             assert_eq!(builder.get_config_value(&key).as_deref(), Some(expected));
         }
     }
@@ -173,7 +192,7 @@ mod tests {
             if let Some(content) = content {
                 std::fs::write(&file, content).unwrap();
             }
-            let error = trusting(&file).unwrap_err();
+            let error = trusting(ClientOptions::new(), &file).unwrap_err();
             assert_eq!(error.reason(), "SecretMissing");
             let told = error.to_string();
             for part in [

@@ -91,11 +91,7 @@ impl Settings {
             .unwrap_or_else(|| DEFAULT_REGION.to_owned());
         let place = Place::new(name, spec, endpoint.as_deref(), &region)?;
         let mut options = client_options(name, spec, env, place.bucket_url.starts_with("http://"))?;
-        for key in PROXY {
-            if let Some(value) = value(AmazonS3ConfigKey::Client(key)) {
-                options = options.with_config(key, value);
-            }
-        }
+        options = proxied(options, &ambient);
 
         let mut builder = ambient
             .with_bucket_name(&spec.bucket)
@@ -264,6 +260,18 @@ impl Place {
             host_style: !path_style,
         })
     }
+}
+
+/// Gives `options` the proxy that `ambient` has: options that are given to a builder replace those that it has.
+pub(crate) fn proxied(options: ClientOptions, ambient: &AmazonS3Builder) -> ClientOptions {
+    let value = |key| ambient.get_config_value(&AmazonS3ConfigKey::Client(key));
+    let known = |key| value(key).filter(|value| !value.is_empty());
+    PROXY
+        .iter()
+        .fold(options, |options, key| match known(*key) {
+            Some(value) => options.with_config(*key, value),
+            None => options,
+        })
 }
 
 fn client_options(
