@@ -19,7 +19,14 @@ pub const ADMIN_PORT: u16 = 8081;
 /// resolved sees the pod's port.
 const DNS_PORTS: [u16; 2] = [53, 5353];
 /// Variables by which the pods are told of proxies, in capitals or not.
-const PROXIES: [&str; 3] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
+const PROXIES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "AWS_PROXY_URL"];
+/// Variables by which they are told of services: that of buckets which name none, and the one that gives credentials for an identity.
+const ENDPOINTS: [&str; 4] = [
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT",
+    "AWS_ENDPOINT_URL_STS",
+];
 
 /// The headless Service that names pods. It has those that are not ready, too: who asks for a pod by name wants that one.
 pub(super) fn peers(server: &Server<'_>) -> Child {
@@ -159,7 +166,7 @@ fn egress_ports(server: &Server<'_>, tables: &[&VirtualTable]) -> BTreeSet<u16> 
         .iter()
         .copied()
         .collect();
-    ports.extend(proxy_ports(server));
+    ports.extend(told_ports(server));
     let sources = tables.iter().flat_map(|table| &table.spec.sources);
     for source in sources {
         match source.location() {
@@ -221,18 +228,19 @@ fn bucket_ports(endpoint: Option<&str>, is_ambient: bool) -> Vec<u16> {
     ports
 }
 
-/// Ports of the proxies that the user tells the pods of.
-fn proxy_ports(server: &Server<'_>) -> impl Iterator<Item = u16> {
+/// Ports of the proxies and the services that the user tells the pods of.
+fn told_ports(server: &Server<'_>) -> impl Iterator<Item = u16> {
     let template = server.spec.pod_template.as_ref();
     let variables = template.into_iter().flat_map(|template| &template.env);
-    variables
-        .filter(|variable| {
-            let is = |proxy: &&str| variable.name.eq_ignore_ascii_case(proxy);
-            PROXIES.iter().any(is)
-        })
-        .filter_map(|variable| variable.value.as_deref())
-        .filter(|url| !url.is_empty())
-        .map(proxy_port)
+    variables.filter_map(|variable| {
+        let is = |name: &&str| variable.name.eq_ignore_ascii_case(name);
+        let url = variable.value.as_deref().filter(|url| !url.is_empty())?;
+        if PROXIES.iter().any(is) {
+            Some(proxy_port(url))
+        } else {
+            ENDPOINTS.iter().any(is).then(|| url_port(url))
+        }
+    })
 }
 
 /// Returns the port of a proxy. Its scheme may be left out, and is http then.

@@ -53,6 +53,19 @@ fn pods_reach_name_servers_sources_and_what_the_user_adds() {
         }),
         [80, 443, 9000]
     );
+    // S3 alone may have a proxy, and a service that buckets need not name.
+    assert_eq!(
+        ports(|server| {
+            server.network_policy.egress_ports.clear();
+            let env = &mut server.pod_template.as_mut().unwrap().env;
+            env[0].name = "AWS_PROXY_URL".to_owned();
+            env.push(vdt_crds::EnvVar {
+                name: "AWS_ENDPOINT_URL".to_owned(),
+                value: Some("http://store.example:9000/".to_owned()),
+            });
+        }),
+        [80, 443, 3128, 9000]
+    );
     // No proxy: one that is none, and a variable of another kind.
     assert_eq!(
         ports(|server| {
