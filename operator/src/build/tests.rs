@@ -1,5 +1,6 @@
 //! Goldens: what each good example becomes. `INSTA_UPDATE=always cargo test -p vdt-operator` writes them.
 
+mod cache;
 mod format;
 mod network;
 mod pod;
