@@ -25,7 +25,7 @@ class Published:
 
 @pytest.fixture(scope="session")
 def vdt(tmp_path_factory, seaweed):
-    """Serves `papers` (a folder given by manifest) and `odd` (a bucket) from one process."""
+    """Serves `papers` (a folder given by manifest), `odd` (a bucket), and an empty one of each, from one process."""
     work = tmp_path_factory.mktemp("vdt")
     artifacts.write_folder(work / "papers", artifacts.papers())
     seaweed.create_bucket("corp")
@@ -43,6 +43,15 @@ def vdt(tmp_path_factory, seaweed):
             ),
         ),
     ]
+    (work / "nothing").mkdir()
+    seaweed.create_bucket("nothing")
+    for kind, source in {
+        "folder": manifest.folder("nothing"),
+        "bucket": manifest.bucket("nothing", seaweed.endpoint),
+    }.items():
+        named = {"name": f"empty_{kind}"}
+        table = manifest.virtual_table(f"empty-{kind}", [source], table=named, refresh=manifest.ON_REQUEST)
+        manifests.append(manifest.write(work / f"empty-{kind}.yaml", table))
     secrets = seaweed.secrets_dir(work / "secrets")
     server = Vdt(*manifests, state=work / "state", args=["--secrets-dir", secrets], work=work / "run")
     with server.start():

@@ -94,6 +94,10 @@ def test_delta_rs_by_webdav(published):
         storage_options={"opendal.endpoint": f"{parts.scheme}://{parts.netloc}"},
     )
     assert table.count() == len(published.objects)
+    batches = deltalake.QueryBuilder().register("t", table).execute("SELECT filename, data FROM t").read_all()
+    rows = pyarrow.table(batches)
+    read = zip(rows["filename"].to_pylist(), rows["data"].to_pylist(), strict=True)
+    assert {name: sha256(data) for name, data in read} == {name: sha256(data) for name, data in published.data.items()}
 
 
 def test_writes_are_refused(published):

@@ -33,6 +33,10 @@ def fields(place):
     return {f.name: f.type.type for f in table.schema().fields}, table
 
 
+def test_every_client_sees_the_eight_columns_in_their_order(session):
+    assert list(session.schema().items()) == list(EIGHT.items())
+
+
 def test_the_eight_columns_in_their_order(published):
     found, table = fields(published.place)
     assert found == EIGHT and list(found) == list(EIGHT)

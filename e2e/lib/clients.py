@@ -2,10 +2,13 @@
 
 Each client states a filter in its own language and reads through its own code, so that every read path that users
 have is tried. A session keeps what the client would keep between two queries: a table handle, a connection.
+
+Rows may be asked for of an older version: by its number, or as of a time with a zone.
 """
 
 import os
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 REGION = "us-east-1"
@@ -86,7 +89,11 @@ class DeltaDataset:
         self.table = self._open(place.uri, storage_options=place.storage_options())
         self._asked = False
 
-    def _at(self, version: int | None):
+    def _at(self, version: int | datetime | None):
+        if isinstance(version, datetime):
+            table = self._open(self.place.uri, storage_options=self.place.storage_options())
+            table.load_as_version(version)
+            return table
         if version is not None:
             return self._open(self.place.uri, version=version, storage_options=self.place.storage_options())
         if self._asked:  # the first query is of the version that was opened
@@ -97,7 +104,13 @@ class DeltaDataset:
     def version(self) -> int:
         return self._at(None).version()
 
-    def rows(self, columns: list[str], where: Where | None = None, version: int | None = None) -> list[tuple]:
+    def schema(self) -> dict[str, str]:
+        """Types by column, in the words of a Delta log."""
+        return _in_words((f.name, f.type) for f in self._at(None).to_pyarrow_dataset().schema)
+
+    def rows(
+        self, columns: list[str], where: Where | None = None, version: int | datetime | None = None
+    ) -> list[tuple]:
         import pyarrow.compute as pc
 
         expression = None
@@ -127,12 +140,18 @@ class DeltaQuery(DeltaDataset):
 
     name = "delta-rs query"
 
-    def rows(self, columns, where=None, version=None):
+    def _query(self, columns, where=None, version=None):
         import pyarrow
         from deltalake import QueryBuilder
 
         batches = QueryBuilder().register("t", self._at(version)).execute(select(columns, "t", where))
-        return _tuples(pyarrow.table(batches.read_all()), columns)
+        return pyarrow.table(batches.read_all())
+
+    def schema(self):
+        return _in_words((f.name, f.type) for f in self._query(["*"], Where("id", "null")).schema)
+
+    def rows(self, columns, where=None, version=None):
+        return _tuples(self._query(columns, where, version), columns)
 
     def count(self) -> int:
         return self.rows(["count(*)"])[0][0]
@@ -150,6 +169,9 @@ class Polars:
         import polars
 
         return polars.scan_delta(self.place.uri, version=version, storage_options=self.place.storage_options())
+
+    def schema(self):
+        return _in_words(self._scan().collect_schema().items())
 
     def rows(self, columns, where=None, version=None):
         import polars
@@ -192,6 +214,10 @@ class DuckDB:
             f"region '{REGION}', scope 's3://{place.bucket}')"
         )
 
+    def schema(self):
+        described = self.connection.execute(f"DESCRIBE SELECT * FROM delta_scan({literal(self.place.uri)})")
+        return _in_words(row[:2] for row in described.fetchall())
+
     def rows(self, columns, where=None, version=None):
         at = "" if version is None else f", version => {version}"
         source = f"delta_scan({literal(self.place.uri)}{at})"
@@ -224,11 +250,20 @@ class Spark:
             provider = "org.apache.hadoop.fs.s3a.AnonymousAWSCredentialsProvider"
             conf.set(prefix + "aws.credentials.provider", provider)
 
+    @property
+    def uri(self) -> str:
+        return self.place.uri.replace("s3://", "s3a://")
+
     def _frame(self, version=None):
         reader = self.session.read.format("delta")
-        if version is not None:
+        if isinstance(version, datetime):
+            reader = reader.option("timestampAsOf", version.isoformat(sep=" "))
+        elif version is not None:
             reader = reader.option("versionAsOf", version)
-        return reader.load(self.place.uri.replace("s3://", "s3a://"))
+        return reader.load(self.uri)
+
+    def schema(self):
+        return _in_words((f.name, f.dataType.typeName()) for f in self._frame().schema)
 
     def rows(self, columns, where=None, version=None):
         from pyspark.sql import functions as f
@@ -322,6 +357,19 @@ def stop_spark():
     if _spark is not None:
         _spark.stop()
         _spark = None
+
+
+# Types in the words of a Delta log, by what the clients call them.
+_WORDS = {
+    "long": ("int64", "bigint"),
+    "string": ("large_string", "string_view", "varchar"),
+    "binary": ("large_binary", "binary_view", "blob"),
+}
+
+
+def _in_words(fields) -> dict[str, str]:
+    words = {name: word for word, names in _WORDS.items() for name in names}
+    return {name: words.get(str(found).lower(), str(found).lower()) for name, found in fields}
 
 
 def _tuples(table, columns: list[str]) -> list[tuple]:
