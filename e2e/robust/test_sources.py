@@ -10,7 +10,7 @@ import pyarrow
 import pytest
 from robust.conftest import FILES
 from lib import artifacts, manifest
-from lib.artifacts import settle, write_file
+from lib.artifacts import write_file
 from lib.clients import place_of
 from lib.vdt import http, run
 
@@ -55,6 +55,20 @@ def test_folder_with_odd_names(tmp_path, serve):
     plan = run("plan", tmp_path / "files")
     assert plan.returncode == 0
     assert "utf-8" in (plan.stdout + plan.stderr).lower(), "what was left out is reported"
+
+
+def test_names_that_are_not_utf8_are_counted_and_told(serve, folder):
+    for name in (b"not \xff utf-8.pdf", b"nor \xfe this.pdf"):
+        with open(os.path.join(os.fsencode(folder), name), "wb") as f:
+            f.write(b"left out")
+    vdt = serve(folder)
+    assert len(rows(vdt)) == len(FILES)
+    assert "warning: source folder: 2 keys left out: names that are not UTF-8" in vdt.process.output()
+    (source,) = vdt.tables()[0]["sources"]
+    assert source["skipped"] == {"names that are not UTF-8": 2}
+    metrics = vdt.admin("GET", "/metrics")[1].decode().splitlines()
+    (skipped,) = [line for line in metrics if line.startswith("vdt_source_skipped_keys{")]
+    assert 'source="folder"' in skipped and skipped.endswith(" 2"), skipped
 
 
 def test_folder_names_become_table_names(tmp_path, serve):
@@ -222,7 +236,8 @@ def test_inspect_draws_and_materializes_the_file_that_is_served(tmp_path, serve,
 
 
 def test_a_damaged_rope_is_refused_and_named(tmp_path, serve, on_request):
-    vdt = serve(on_request)
+    uncached = ["--no-cache"]  # a cache may hold the rope as it was
+    vdt = serve(on_request, args=uncached)
     vdt.stop()
     ropes = sorted((tmp_path / "state").rglob("*.rope"))
     ropes = [p for p in ropes if "_meta" not in str(p)]
@@ -231,7 +246,7 @@ def test_a_damaged_rope_is_refused_and_named(tmp_path, serve, on_request):
     for damage in (bytes([original[len(original) // 2] ^ 1]), None):
         middle = len(original) // 2
         ropes[0].write_bytes(original[:middle] + damage + original[middle + 1 :] if damage else original[:middle])
-        vdt = serve(on_request)
+        vdt = serve(on_request, args=uncached)
         status, _, body = http("GET", f"{vdt.table('files').http}/{ropes[0].stem}.parquet", seconds=20)
         assert status >= 500, (status, body[:200])
         vdt.stop()

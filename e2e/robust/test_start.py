@@ -11,19 +11,9 @@ from lib import artifacts, manifest
 from lib.clients import place_of
 from lib.process import free_ports, wait_until
 from lib.vdt import Vdt, binary, http, run
+from robust.conftest import FAILURE, USAGE, refused
 
-FAILURE, USAGE = 1, 2
 LOOPBACK = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
-
-
-def refused(code, *args, says=(), **options):
-    done = run(*args, seconds=45, **options)
-    text = done.stdout + done.stderr
-    assert done.returncode == code, f"exit code {done.returncode}\n{text}"
-    for part in says:
-        assert str(part).lower() in text.lower(), f"{part!r} is not in:\n{text}"
-    assert "panicked" not in text and "RUST_BACKTRACE" not in text, text
-    return text
 
 
 def test_help_and_version():
@@ -47,8 +37,8 @@ def test_bad_usage_is_2(args, tmp_path):
 
 
 def test_folder_that_is_not_there(tmp_path):
-    done = run("serve", tmp_path / "nowhere", "--state", tmp_path / "state", *LOOPBACK)
-    assert done.returncode in (FAILURE, USAGE) and "nowhere" in done.stdout + done.stderr
+    nowhere = tmp_path / "nowhere"
+    refused(USAGE, "serve", nowhere, "--state", tmp_path / "state", *LOOPBACK, says=["no folder", nowhere])
 
 
 BAD_MANIFESTS = {
@@ -105,8 +95,7 @@ def test_examples_are_valid():
 def test_two_tables_of_one_name_are_refused(tmp_path, folder):
     table = manifest.virtual_table("files", [manifest.folder("files")])
     a, b = manifest.write(tmp_path / "a.yaml", table), manifest.write(tmp_path / "b.yaml", table)
-    done = run("serve", a, b, "--state", tmp_path / "state", *LOOPBACK)
-    assert done.returncode in (FAILURE, USAGE) and "files" in done.stdout + done.stderr
+    refused(USAGE, "serve", a, b, "--state", tmp_path / "state", *LOOPBACK, says=["main.default.files", a, b])
 
 
 def test_folder_of_manifests(tmp_path, folder, serve):
@@ -116,6 +105,18 @@ def test_folder_of_manifests(tmp_path, folder, serve):
     (tmp_path / "m" / "files").symlink_to(folder)
     vdt = serve(args=["--manifests", tmp_path / "m"])
     assert {t["name"] for t in vdt.ready["tables"]} == {"one", "two"}
+
+
+def test_a_folder_is_of_artifacts_though_it_holds_manifests(tmp_path, folder, serve):
+    written = manifest.write(folder / "t.yaml", manifest.virtual_table("one", [manifest.folder(".")]))
+    artifacts.settle(written)
+    vdt = serve(folder)
+    (t,) = vdt.ready["tables"]
+    assert (t["name"], t["artifacts"]) == ("files", 4)
+    place = place_of(vdt.table("files"))
+    table = deltalake.DeltaTable(place.uri, storage_options=place.storage_options()).to_pyarrow_table()
+    rows = zip(table["filename"].to_pylist(), table["data"].to_pylist(), strict=True)
+    assert dict(rows)["t.yaml"] == written.read_bytes()
 
 
 def test_port_in_use(tmp_path, folder):
@@ -130,9 +131,7 @@ def test_port_in_use(tmp_path, folder):
 
 def test_other_addresses_than_loopback_need_a_word(tmp_path, folder):
     args = ("serve", folder, "--state", tmp_path / "state", "--admin-listen", "127.0.0.1:0", "--listen", "0.0.0.0:0")
-    done = run(*args)
-    assert done.returncode in (FAILURE, USAGE)
-    assert "--allow-anonymous" in done.stdout + done.stderr
+    refused(USAGE, *args, says=["spec.server.access", "--allow-anonymous"])
 
 
 def test_state_locked_by_another_process(tmp_path, folder, serve):
@@ -211,10 +210,8 @@ def test_columns_that_make_no_table_are_refused_by_validate_and_serve_alike(tmp_
 
 
 def test_state_inside_of_the_source_is_refused(folder):
-    done = run("serve", folder, "--state", folder / "state", *LOOPBACK)
-    assert done.returncode in (FAILURE, USAGE)
-    assert "state" in (done.stdout + done.stderr).lower()
-    assert not (folder / "state").exists() or not any((folder / "state").rglob("*.rope"))
+    refused(USAGE, "serve", folder, "--state", folder / "state", *LOOPBACK, says=["--state", folder / "state"])
+    assert not (folder / "state").exists()
 
 
 @pytest.fixture
