@@ -30,7 +30,9 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// Check whether the socket of a `vdt serve --origin-socket` answers; exit code 0 if so
     Probe(ProbeArgs),
-    /// Show what would be served, without serving or writing anything
+    /// Show what would be served of a new table, without serving or writing anything
+    ///
+    /// What an existing table already holds is not looked at: all of it is laid out anew.
     Plan(PlanArgs),
     /// Look into a table, one of its versions, or one of its files
     Inspect(InspectArgs),
