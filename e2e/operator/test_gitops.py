@@ -63,6 +63,40 @@ def test_b30_the_config_map_holds_the_script():
     assert data["resource.customizations.health.vdt.io_VirtualTable"] == (GITOPS / "argocd/health.lua").read_text()
 
 
+def asked_of_argo(script: str, found: dict):
+    """What a script of an action, or of their discovery, returns."""
+    question = {"action": script, "resources": [found]}
+    out = subprocess.run([BIN / "gitops"], input=json.dumps(question), capture_output=True, text=True, check=False)
+    assert out.returncode == 0, out.stderr
+    (returned,) = json.loads(out.stdout)
+    return returned
+
+
+def without_empty(value):
+    """As Lua gives it back, in which what is empty is neither a list nor a map."""
+    if isinstance(value, dict):
+        return {key: without_empty(one) for key, one in value.items()} or None
+    if isinstance(value, list):
+        return [without_empty(one) for one in value] or None
+    return value
+
+
+def test_b30_argo_cd_suspends_and_resumes(api, namespace, resource):
+    data = yaml.safe_load((GITOPS / "argocd/argocd-cm.yaml").read_text())["data"]
+    actions = yaml.safe_load(data["resource.customizations.actions.vdt.io_VirtualTable"])
+    scripts = {one["name"]: one["action.lua"] for one in actions["definitions"]}
+    found = resource(next(row for row in ROWS if row["name"] == "serving"))
+    for name, other, suspended in (("suspend", "resume", True), ("resume", "suspend", False)):
+        menu = asked_of_argo(actions["discovery.lua"], found)
+        assert menu == {name: {"disabled": False}, other: {"disabled": True}}
+        returned = asked_of_argo(scripts[name], found)
+        wanted = found | {"spec": found["spec"] | {"suspend": suspended}}
+        assert returned == without_empty(wanted), "it changes nothing else"
+        # What differs is patched.
+        found = api.patch("VirtualTable", "manuals", {"spec": {"suspend": returned["spec"]["suspend"]}}, namespace)
+        assert found["spec"]["suspend"] is suspended
+
+
 @pytest.fixture
 def install(plane, namespace, tmp_path):
     """`helm install --wait` of a chart that holds a table, under way."""

@@ -1,5 +1,6 @@
 // Says what GitOps tools make of resources: kstatus and the expressions of Flux by the code that the tools run, the script of Argo CD by the same Lua,
-// opened as Argo CD opens it. It reads {"expressions": {...}, "script": "...", "resources": [...]} from standard input, and writes a verdict of each resource.
+// opened as Argo CD opens it. It reads {"expressions": {...}, "script": "...", "resources": [...]} from standard input, and writes a verdict of each resource;
+// of {"action": "...", "resources": [...]} what the script of an action, or of their discovery, returns for each.
 package main
 
 import (
@@ -18,6 +19,7 @@ import (
 type question struct {
 	Expressions kustomize.HealthCheckExpressions `json:"expressions"`
 	Script      string                           `json:"script"`
+	Action      string                           `json:"action"`
 	Resources   []json.RawMessage                `json:"resources"`
 }
 
@@ -39,6 +41,9 @@ func answer() error {
 	decoder := json.NewDecoder(os.Stdin)
 	if err := decoder.Decode(&asked); err != nil {
 		return err
+	}
+	if asked.Action != "" {
+		return act(&asked)
 	}
 	flux, err := cel.NewStatusEvaluator(&asked.Expressions)
 	if err != nil {
@@ -68,7 +73,24 @@ func answer() error {
 	return json.NewEncoder(os.Stdout).Encode(verdicts)
 }
 
-// libraries are what Argo CD opens for a health script, but for its `os`, in which there is only the time.
+// act writes what an action's script returns.
+func act(asked *question) error {
+	returned := []any{}
+	for _, resource := range asked.Resources {
+		object := &unstructured.Unstructured{}
+		if err := object.UnmarshalJSON(resource); err != nil {
+			return err
+		}
+		result, err := run(asked.Action, object.Object)
+		if err != nil {
+			return err
+		}
+		returned = append(returned, plain(result))
+	}
+	return json.NewEncoder(os.Stdout).Encode(returned)
+}
+
+// libraries are what Argo CD opens for a script, but for its `os`, in which there is only the time.
 var libraries = []struct {
 	name string
 	open lua.LGFunction
@@ -78,25 +100,34 @@ var libraries = []struct {
 	{lua.TabLibName, lua.OpenTable},
 }
 
-// argo runs the script as Argo CD does: in gopher-lua with few libraries, with the resource in `obj`.
+// argo says what the health script says.
 func argo(script string, resource map[string]any) (string, error) {
+	health, err := run(script, resource)
+	if err != nil {
+		return "", err
+	}
+	return lua.LVAsString(health.RawGetString("status")), nil
+}
+
+// run runs a script as Argo CD does: in gopher-lua with few libraries, with the resource in `obj`. What it returns is a table.
+func run(script string, resource map[string]any) (*lua.LTable, error) {
 	state := lua.NewState(lua.Options{SkipOpenLibs: true})
 	defer state.Close()
 	for _, library := range libraries {
 		open := lua.P{Fn: state.NewFunction(library.open), NRet: 0, Protect: true}
 		if err := state.CallByParam(open, lua.LString(library.name)); err != nil {
-			return "", err
+			return nil, err
 		}
 	}
 	state.SetGlobal("obj", value(state, resource))
 	if err := state.DoString(script); err != nil {
-		return "", err
+		return nil, err
 	}
-	health, isTable := state.Get(-1).(*lua.LTable)
+	returned, isTable := state.Get(-1).(*lua.LTable)
 	if !isTable {
-		return "", fmt.Errorf("the script returns a %s", state.Get(-1).Type())
+		return nil, fmt.Errorf("the script returns a %s", state.Get(-1).Type())
 	}
-	return lua.LVAsString(health.RawGetString("status")), nil
+	return returned, nil
 }
 
 func value(state *lua.LState, of any) lua.LValue {
@@ -123,5 +154,36 @@ func value(state *lua.LState, of any) lua.LValue {
 		return lua.LNumber(of)
 	default:
 		return lua.LNil
+	}
+}
+
+// plain is the way back. What is empty in Lua is neither a list nor a map: it becomes null.
+func plain(of lua.LValue) any {
+	switch of := of.(type) {
+	case *lua.LTable:
+		if of.Len() > 0 {
+			list := []any{}
+			of.ForEach(func(_, one lua.LValue) { list = append(list, plain(one)) })
+			return list
+		}
+		var fields map[string]any
+		of.ForEach(func(key, one lua.LValue) {
+			if fields == nil {
+				fields = map[string]any{}
+			}
+			fields[lua.LVAsString(key)] = plain(one)
+		})
+		if fields == nil {
+			return nil
+		}
+		return fields
+	case lua.LString:
+		return string(of)
+	case lua.LBool:
+		return bool(of)
+	case lua.LNumber:
+		return float64(of)
+	default:
+		return nil
 	}
 }
