@@ -24,6 +24,7 @@ KINDS = {
     "pdb": ("apis/policy/v1", True, "poddisruptionbudgets"),
     "pod": ("api/v1", True, "pods"),
     "pvc": ("api/v1", True, "persistentvolumeclaims"),
+    "secret": ("api/v1", True, "secrets"),
     "service": ("api/v1", True, "services"),
     "serviceaccount": ("api/v1", True, "serviceaccounts"),
     "statefulset": ("apis/apps/v1", True, "statefulsets"),

@@ -5,16 +5,20 @@ from lib.complaints import Expected
 
 LEASE = "cannot (compete for|renew) the lease|cannot give the lease up"
 
+NO_RIGHT = "(a watch failed and is begun again|watch initlist error).*forbidden"
+
 EXPECTED = [
     Expected("", r"panicked at .*kernel_engine.*/executor\.rs", "a read of a log that is under way when its process ends: the kernel of Delta Lake panics then"),
     Expected("", "(tasks|looks under way) did not end in time|disk cache( that was left)? did not close in time|cache was not flushed in time|warm-up is not finished", "two cores carry three suites"),
     Expected("", "(trying again|the lease).*(because it is being terminated|namespaces .* not found)", "the namespace of the test before is still on its way out"),
     Expected("", "trying again.*(metadata.uid: Invalid value|Operation cannot be fulfilled|the object has been modified)", "changed or made anew since it was read: it is tried again"),
     Expected("", f"({LEASE}).*(is forbidden|Unauthorized)", "a release is uninstalled: its rights and its account go before its pods have ended"),
-    Expected("", "(a watch failed and is begun again|watch initlist error).*forbidden", "a release is made or changed: its rights count a moment after its pods have begun"),
+    Expected("", rf"^(?!.*\bsecrets\b).*{NO_RIGHT}", "a release is made or changed: its rights count a moment after its pods have begun"),
+    Expected("system-", f"{NO_RIGHT}.*secrets", "the same, of releases with secrets.watch=true; no other may list them"),
     Expected("", "a watch failed and is begun again.*too old resource version", "the API server remembers so many events, and the last one that a watch has seen is no longer among them"),
     Expected("", r"storage is \(re\)initializing", "the definition has just been made or changed"),
     Expected("", "changed manifests are not used.*No such file|certificate is of no use.*there is no file", "a pod's volumes go before it, and a Secret may come after it"),
+    Expected("b29-installs", "trying again.*is forbidden", "a release is uninstalled while its operator begins to look at tables"),
     Expected("b26-", "not served|is not used", "its buckets do not exist"),
     Expected("b19-", "source bucket: .*([Ss]ecret|credentials|permission)|read failed|a source object could not be read", "a secret is missing, or wrong"),
     Expected("scenario-3-a-bucket", "vdt_store::schedule|read failed|a source object could not be read", "the bucket is gone"),

@@ -38,7 +38,7 @@ def grant(plane: ControlPlane, namespace: str, *values: str) -> None:
     """The chart's rights of an operator in a namespace."""
     chart = subprocess.run(
         [BIN / "helm", "template", "vdt-operator", os.environ.get("VDT_CHART", ROOT / "charts/vdt"), "-n", namespace,
-         "--set", ",".join(["crds.enabled=false", "serviceAccount.name=vdt-operator", "secrets.watch=true", *values])],
+         "--set", ",".join(["crds.enabled=false", "serviceAccount.name=vdt-operator", *values])],
         check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
     roles = [one for one in yaml.safe_load_all(chart) if one and one["kind"] in ("Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")]
@@ -56,7 +56,7 @@ def started(folder: Path) -> Iterator[ControlPlane]:
         established = ("wait", "--for=condition=Established", "crd/virtualtables.vdt.io")
         wait("the definition is established", lambda: "condition met" in plane.kubectl(*established, check=False))
         plane.kubectl("create", "namespace", "vdt-system")
-        grant(plane, "vdt-system")
+        grant(plane, "vdt-system", "secrets.watch=true")
         yield plane
     finally:
         plane.stop()
@@ -83,6 +83,11 @@ def pods(api):
 @pytest.fixture
 def numbers():
     return NUMBERS
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What was asked for in the whole run is looked at last."""
+    items.sort(key=lambda item: item.path.stem == "test_rights")
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -7,6 +7,7 @@ import json
 import os
 import ssl
 import subprocess
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -16,6 +17,8 @@ BIN = Path(os.environ["KUBERNETES_BIN"])
 OPERATOR = "system:serviceaccount:vdt-system:vdt-operator"
 OF_ONE = "system:serviceaccount:vdt-one:vdt-operator"
 """The account of an operator of one namespace."""
+BY_DEFAULT = "system:serviceaccount:vdt-default:vdt-operator"
+"""The account of an operator with the rights of the chart's default values."""
 GROUPS = {
     "VirtualTable": ("apis/vdt.io/v1alpha1", "virtualtables"),
     "StatefulSet": ("apis/apps/v1", "statefulsets"),
@@ -151,6 +154,7 @@ class ControlPlane:
             'admin,admin,admin,"system:masters"\n'
             f'operator,{OPERATOR},operator,"system:serviceaccounts,system:authenticated"\n'
             f'of-one,{OF_ONE},of-one,"system:serviceaccounts,system:authenticated"\n'
+            f'by-default,{BY_DEFAULT},by-default,"system:serviceaccounts,system:authenticated"\n'
         )
         (self.folder / "audit.yaml").write_text(
             json.dumps(
@@ -158,7 +162,7 @@ class ControlPlane:
                     "apiVersion": "audit.k8s.io/v1",
                     "kind": "Policy",
                     "omitStages": ["RequestReceived"],
-                    "rules": [{"level": "Metadata", "users": [OPERATOR, OF_ONE]}, {"level": "None"}],
+                    "rules": [{"level": "Metadata", "users": [OPERATOR, OF_ONE, BY_DEFAULT]}, {"level": "None"}],
                 }
             )
         )
@@ -248,6 +252,11 @@ class ControlPlane:
         """All that an account asked for."""
         entries = [json.loads(line) for line in self.audit.read_text().splitlines()]
         return [one for one in entries if one["user"]["username"] == user]
+
+    def verbs(self, resource: str, since: float, user: str = OPERATOR) -> set[str]:
+        """What an account asked of a resource since a moment, seconds since 1970."""
+        asked = [one for one in self.entries(user) if one.get("objectRef", {}).get("resource") == resource]
+        return {one["verb"] for one in asked if datetime.fromisoformat(one["requestReceivedTimestamp"]).timestamp() >= since}
 
     def forbidden(self, user: str = OPERATOR) -> list[str]:
         """What an account asked for and no role allows. (A namespace that goes refuses new objects with the same code.)"""

@@ -34,6 +34,15 @@ def test_b14_children_are_made_with_owner_labels_and_one_manager(api, operator, 
     assert (found["status"]["artifacts"], found["status"]["version"]) == (412, 3)
 
 
+def test_the_endpoint_says_how_readers_connect(api, operator, namespace):
+    operator.start()
+    api.apply("VirtualTable", table(replicas=1), namespace)
+    assert until_ready(api, namespace)["status"]["endpoint"] == f"http://manuals.{namespace}.svc:8080"
+    api.create("Secret", {"metadata": {"name": "cert"}, "stringData": {"tls.crt": "a", "tls.key": "b"}}, namespace)
+    api.patch("VirtualTable", "manuals", {"spec": {"server": {"tls": {"mode": "Secret", "secretRef": {"name": "cert"}}}}}, namespace)
+    assert until_ready(api, namespace)["status"]["endpoint"] == f"https://manuals.{namespace}.svc:8080"
+
+
 def test_b14_a_single_pod_has_no_budget_and_loses_it(api, operator, namespace):
     operator.start()
     api.apply("VirtualTable", table(), namespace)
@@ -57,10 +66,15 @@ def test_b15_pods_are_admitted_by_the_restricted_profile(api, plane, operator, n
 
 def test_b16_a_second_look_sends_no_write(api, plane, operator, namespace):
     one = operator.start()
-    api.apply("VirtualTable", table(), namespace)
+    file = table()
+    api.apply("VirtualTable", file, namespace)
     until_ready(api, namespace)
     time.sleep(3)
     before, mark = versions(api, namespace), plane.mark()
+    # The same file three times, as GitOps tools send it and as kubectl does, which notes in the object what it sent.
+    for _ in range(3):
+        api.apply("VirtualTable", file, namespace)
+        plane.kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(file))
     # Something happens to the table, and the operator starts anew: nothing is written.
     api.patch("VirtualTable", "manuals", {"metadata": {"annotations": {"vdt.io/paused": "false"}}}, namespace)
     time.sleep(3)
@@ -216,7 +230,8 @@ def test_b19_a_missing_config_map_is_named_and_its_arrival_seen(api, operator, n
 
 
 @pytest.mark.parametrize("watch", [True, False])
-def test_b19_a_rotated_secret_touches_the_pods_and_leaks_nowhere(api, operator, namespace, watch):
+def test_b19_a_rotated_secret_touches_the_pods_and_leaks_nowhere(api, plane, operator, namespace, watch):
+    began = time.time()
     process = operator.start(*(["--secrets-watch"] if watch else []))
     api.create("Secret", {"metadata": {"name": "corp-ro"}, "stringData": {"accessKeyId": "a", "secretAccessKey": "hunter2-old"}}, namespace)
     api.apply("VirtualTable", table(credentials="corp-ro"), namespace)
@@ -232,6 +247,8 @@ def test_b19_a_rotated_secret_touches_the_pods_and_leaks_nowhere(api, operator, 
     assert {p["metadata"]["uid"] for p in api.list("Pod", namespace)} == uids
     everything = process.output() + json.dumps([api.get("VirtualTable", "manuals", namespace), api.list("Pod", namespace), api.list("Event", namespace), list(children(api, namespace).values())])
     assert "hunter2" not in everything
+    # Those that a table names are asked for by their names.
+    assert plane.verbs("secrets", began) - {"create"} == ({"get", "list", "watch"} if watch else {"get"})
 
 
 @pytest.mark.parametrize("how", ["suspend", "paused"])
@@ -365,8 +382,10 @@ def test_b31_metrics_and_readiness(api, operator, namespace):
     assert process.terminate() == 0
 
 
-def test_b32_events_tell_of_transitions_only(api, operator, namespace):
+def test_b32_events_tell_of_transitions_only_and_numbers_seldom(api, pods, operator, namespace):
+    audience = f"{namespace}/manuals"
     operator.start()
+    applied = time.monotonic()
     api.apply("VirtualTable", table(credentials="corp-ro"), namespace)
     until(api, namespace, "SourcesReady", "False", "SecretNotFound")
     api.create("Secret", {"metadata": {"name": "corp-ro"}, "stringData": {"accessKeyId": "a", "secretAccessKey": "b"}}, namespace)
@@ -381,7 +400,21 @@ def test_b32_events_tell_of_transitions_only(api, operator, namespace):
     repeated = lambda: [one["reason"] for one in ours() if one.get("series")]  # noqa: E731
     assert not repeated()
     assert {one["reason"]: one["type"] for one in before}["SecretNotFound"] == "Warning"
-    time.sleep(25)
+    # The pods tell another number whenever they are asked, and something happens to the table every half second. Twice a minute is often enough.
+    asked = len(pods.asked)
+
+    def numbers() -> tuple[int, int]:
+        [report] = pods.healthy(audience)
+        version = report["version"] + len(pods.asked)
+        pods.reports[audience] = [report | {"version": version, "artifacts": 1000 + version}]
+        api.patch("Service", "manuals", {"metadata": {"labels": {"moment": str(len(pods.asked))}}}, namespace)
+        status = api.get("VirtualTable", "manuals", namespace)["status"]
+        return status["version"], status["artifacts"]
+
+    first = numbers()
+    second = wait("other numbers are told", lambda: (found := numbers()) != first and found, 60, 0.5)
+    assert time.monotonic() - applied >= 30, (first, second)
+    assert len(pods.asked) - asked > 10
     assert len(ours()) == len(before)
     assert not repeated()
 

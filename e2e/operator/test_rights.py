@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 from conftest import SOON_SECONDS, Operator, fresh, grant
-from control_plane import OF_ONE, ApiError, decision, wait
+from control_plane import BY_DEFAULT, OF_ONE, OPERATOR, ApiError, decision, wait
 from tables import local_volume, table, until, until_ready
 
 RBAC = "apis/rbac.authorization.k8s.io/v1"
@@ -73,8 +73,8 @@ def unused(grants: set[Grant], entries: list[dict]) -> set[Grant]:
     return left
 
 
-def allowed(plane) -> list[dict]:
-    return [one for one in plane.entries() if decision(one) == "allow"]
+def allowed(plane, user: str = OPERATOR) -> list[dict]:
+    return [one for one in plane.entries(user) if decision(one) == "allow"]
 
 
 @pytest.fixture
@@ -199,11 +199,43 @@ def test_b26_nothing_is_forbidden(plane, operator, api, namespace):
 
 
 @pytest.fixture
+def by_default(api, plane, pods, namespace, tmp_path):
+    """An operator with an account and a namespace of its own, and the rights of the chart's default values."""
+    fresh(pods)
+    api.create("Namespace", {"metadata": {"name": "vdt-default"}}, None)
+    grant(plane, "vdt-default")
+    operator = Operator(plane, pods, tmp_path, plane.kubeconfig("by-default"))
+    yield operator
+    operator.stop()
+    api.delete("Namespace", "vdt-default", None)
+
+
+def test_b26_by_default_no_secrets_are_listed_and_nothing_is_forbidden(api, plane, by_default, namespace):
+    """A table whose Secret comes, changes, goes and comes back."""
+    by_default.start("--leader-elect", env={"POD_NAMESPACE": "vdt-default"})
+    secret = {"metadata": {"name": "corp-ro"}, "stringData": {"accessKeyId": "a", "secretAccessKey": "b"}}
+    api.apply("VirtualTable", table(credentials="corp-ro"), namespace)
+    until(api, namespace, "SourcesReady", "False", "SecretNotFound")
+    api.create("Secret", secret, namespace)
+    until_ready(api, namespace)
+    api.delete("Secret", "corp-ro", namespace)
+    # What is there is believed to be there until the spec changes.
+    api.patch("VirtualTable", "manuals", {"spec": {"server": {"disruption": {"maxUnavailable": 2}}}}, namespace)
+    until(api, namespace, "SourcesReady", "False", "SecretNotFound")
+    api.create("Secret", secret, namespace)
+    until_ready(api, namespace)
+    assert plane.forbidden(BY_DEFAULT) == []
+    # The key of its tokens is a Secret that it makes.
+    assert plane.verbs("secrets", 0, BY_DEFAULT) == {"get", "create"}
+    assert len(allowed(plane, BY_DEFAULT)) > 50
+
+
+@pytest.fixture
 def of_one(api, plane, pods, namespace, tmp_path):
     """An operator of one namespace, with an account and a namespace of its own, and Roles only."""
     fresh(pods)
     api.create("Namespace", {"metadata": {"name": "vdt-one"}}, None)
-    grant(plane, "vdt-one", "scope=Namespaced", f"watchNamespace={namespace}")
+    grant(plane, "vdt-one", "secrets.watch=true", "scope=Namespaced", f"watchNamespace={namespace}")
     operator = Operator(plane, pods, tmp_path, plane.kubeconfig("of-one"))
     yield operator
     operator.stop()

@@ -48,6 +48,9 @@ def test_b29_installs_tests_upgrades_and_leaves_tables_behind(kube, definitions,
     assert not kube.exists("deployment", name)
     assert kube.exists("crd", CRD)
     assert kube.exists("vt", "kept")
+    # Made by the operator for itself: docs/kubernetes/upgrade.md names them.
+    assert kube.exists("secret", f"{name}-admin-key")
+    assert kube.exists("lease", f"{name}-leader")
 
 
 def test_b18_a_table_goes_without_an_operator(kube, definitions):
@@ -60,7 +63,8 @@ def test_b18_a_table_goes_without_an_operator(kube, definitions):
 
 
 def test_b26_nothing_the_operator_asks_for_is_forbidden(kube, definitions, images, machine):
-    with release(kube, images, "--set=secrets.watch=true") as name:
+    """With the chart's default values: by them no Secrets may be listed. (With all rights: e2e/operator/test_rights.py.)"""
+    with release(kube, images) as name:
         for example in ("design", "minimal", "restricted-network", "state-claim", "file", "tls-secret"):
             table = yaml.safe_load((GOOD / f"{example}.yaml").read_text())
             table["metadata"]["namespace"] = kube.namespace
@@ -75,6 +79,7 @@ def test_b26_nothing_the_operator_asks_for_is_forbidden(kube, definitions, image
         entries = [json.loads(line) for line in machine.settings.audit_log.read_text().splitlines() if user in line]
         asked = [e for e in entries if e["user"]["username"] == user]
         assert len(asked) > 50
+        assert {e["verb"] for e in asked if e.get("objectRef", {}).get("resource") == "secrets"} == {"get", "create"}
         # By the roles: what is asked of a namespace on its way out, as another test's may be, is refused with the same status.
         forbidden = {f"{e['verb']} {e['requestURI']}" for e in asked if e.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid"}
         assert forbidden == set()
