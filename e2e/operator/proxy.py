@@ -25,6 +25,10 @@ class Request:
     def is_watch(self) -> bool:
         return "watch=true" in self.path or "watch=1" in self.path
 
+    @property
+    def is_list(self) -> bool:
+        return self.method == "GET" and "limit=" in self.path and not self.is_watch
+
 
 def failure(code: int) -> dict:
     reason = {409: "Conflict", 410: "Expired", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable", 504: "Timeout"}[code]
@@ -32,7 +36,8 @@ def failure(code: int) -> dict:
 
 
 class Proxy:
-    """`rule(request)` answers None to pass, a status code to refuse with, 'cut', or 'gone' for a watch that begins and says 410; it may sleep."""
+    """`rule(request)` answers None to pass, a status code to refuse with, bytes to answer with, 'cut', or 'gone' for a watch that begins and says 410; it may
+    sleep."""
 
     def __init__(self, port: int, ca: Path):
         self.upstream = port
@@ -46,6 +51,8 @@ class Proxy:
         self.partitioned = False
         self.frozen: tuple[str, ...] = ()
         """Resources whose watches say nothing any more, without an end."""
+        self.lists: dict[str, bytes] | None = None
+        """Where answers to what is listed are kept, by their paths: a rule may give them later."""
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = self._listener.getsockname()[1]
@@ -63,7 +70,7 @@ class Proxy:
     def reset(self):
         self.rule = self.after = self.retry_after = None
         self.partitioned = False
-        self.frozen = ()
+        self.frozen, self.lists = (), None
         self.requests.clear()
 
     def _accept(self):
@@ -92,6 +99,9 @@ class Proxy:
                 action = self.rule(request) if self.rule else None
                 if action == "cut":
                     return
+                if isinstance(action, bytes):
+                    client.sendall(action)
+                    continue
                 if isinstance(action, int):
                     self._refuse(client, action)
                     continue
@@ -102,7 +112,9 @@ class Proxy:
                     raw = socket.create_connection(("127.0.0.1", self.upstream))
                     server = self.tls.wrap_socket(raw, server_hostname="127.0.0.1")
                 server.sendall(head + body)
-                self._relay(server, client, request)
+                said = self._relay(server, client, request)
+                if self.lists is not None and request.is_list:
+                    self.lists[request.path] = said
                 if request.is_write and self.after:
                     self.after(request)
         except (OSError, ValueError):
@@ -158,25 +170,30 @@ class Proxy:
         length = self._field(head, b"content-length")
         return self._exactly(sock, int(length)) if length else b""
 
-    def _relay(self, server, client, request):
+    def _relay(self, server, client, request) -> bytes:
+        """Passes an answer on, and returns it."""
         head = self._head(server)
         if not head:
             raise OSError("cut")
         client.sendall(head)
-        if self._field(head, b"transfer-encoding") == b"chunked":
-            while True:
-                size = b""
-                while not size.endswith(b"\r\n"):
-                    byte = server.recv(1)
-                    if not byte:
-                        raise OSError("cut")
-                    size += byte
-                length = int(size.split(b";")[0], 16)
-                data = self._exactly(server, length + 2)
-                while request.is_watch and any(f"/{one}?" in request.path for one in self.frozen):
-                    time.sleep(0.05)
-                client.sendall(size + data)
-                if length == 0:
-                    return
-        else:
-            client.sendall(self._exactly(server, int(self._field(head, b"content-length") or 0)))
+        said = [head]
+        if self._field(head, b"transfer-encoding") != b"chunked":
+            body = self._exactly(server, int(self._field(head, b"content-length") or 0))
+            client.sendall(body)
+            return head + body
+        length = None
+        while length != 0:
+            size = b""
+            while not size.endswith(b"\r\n"):
+                byte = server.recv(1)
+                if not byte:
+                    raise OSError("cut")
+                size += byte
+            length = int(size.split(b";")[0], 16)
+            chunk = size + self._exactly(server, length + 2)
+            while request.is_watch and any(f"/{one}?" in request.path for one in self.frozen):
+                time.sleep(0.05)
+            client.sendall(chunk)
+            if not request.is_watch:
+                said.append(chunk)
+        return b"".join(said)

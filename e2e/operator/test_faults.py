@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
+import signal
+import threading
 import time
 
 import pytest
 from conftest import LEASE_SECONDS, get
 from control_plane import wait
-from tables import children, holder, is_ready, table, until_ready
+from tables import children, holder, is_ready, table, until_ready, versions
 
 
 @pytest.mark.parametrize("code", [409, 429, 500, 503, 504])
@@ -158,15 +162,35 @@ def test_b22_cut_watches_and_a_slow_server(api, proxy, behind, namespace):
     wait("put back", lambda: api.get("Service", "manuals", namespace)["spec"]["selector"]["app.kubernetes.io/instance"] == "manuals", 30)
 
 
+def wanted_of(api, namespace: str, name: str) -> dict[str, dict]:
+    """What the children of a table say, without what another table of the same spec has otherwise: names, identities, addresses, and hashes of them."""
+    uid = api.get("VirtualTable", name, namespace)["metadata"]["uid"]
+    found = {}
+    for (kind, child_name), child in children(api, namespace, name).items():
+        if child is None:
+            continue
+        meta = child["metadata"]
+        annotations = {key: value for key, value in meta.get("annotations", {}).items() if key != "vdt.io/rendered"}
+        owners = [(one["kind"], one["name"], one["uid"], one["controller"]) for one in meta["ownerReferences"]]
+        said = {key: value for key, value in child.items() if key not in ("metadata", "status")}
+        for field in ("clusterIP", "clusterIPs"):
+            if said.get("spec", {}).get(field) not in (None, "None", ["None"]):
+                del said["spec"][field]
+        text = json.dumps([said, meta["labels"], annotations, owners], sort_keys=True).replace(uid, "UID").replace(name, "NAME")
+        found[f"{kind} {child_name.replace(name, 'NAME')}"] = json.loads(re.sub(r"\b[0-9a-f]{32}\b", "HASH", text))
+    return found
+
+
 def test_b23_a_crash_after_any_write_converges(api, proxy, behind, namespace):
     """SIGKILL after the n-th write, for every n; the next operator ends where an undisturbed one does."""
     undisturbed = behind.start()
     api.apply("VirtualTable", table("calm"), namespace)
     until_ready(api, namespace, "calm")
     undisturbed.terminate()
-    wanted = {kind for kind, child in children(api, namespace, "calm").items() if child}
+    wanted = wanted_of(api, namespace, "calm")
+    assert len(wanted) == 6
     for n in range(1, 26):
-        name = f"t{n}"
+        name = f"killed{n}"
         writes = {"count": 0}
         process = behind.start(name=name)
 
@@ -186,8 +210,7 @@ def test_b23_a_crash_after_any_write_converges(api, proxy, behind, namespace):
         if killed:
             process = behind.start(name=f"{name}-next")
         until_ready(api, namespace, name)
-        found = {kind for kind, child in children(api, namespace, name).items() if child}
-        assert {(kind, found_name.replace(name, "calm", 1)) for kind, found_name in found} == wanted
+        assert wanted_of(api, namespace, name) == wanted
         process.terminate()
         api.delete("VirtualTable", name, namespace)
         if not killed:
@@ -197,32 +220,100 @@ def test_b23_a_crash_after_any_write_converges(api, proxy, behind, namespace):
         pytest.fail("writes do not end")
 
 
-def test_b24_a_stale_watch_deletes_nothing(api, proxy, behind, operator, namespace):
-    behind.start(name="stale")
-    api.apply("VirtualTable", table(replicas=1), namespace)
-    until_ready(api, namespace)
+def template_of(api, namespace: str) -> str:
+    return api.get("StatefulSet", "manuals", namespace)["spec"]["template"]["metadata"]["annotations"]["vdt.io/template-hash"]
 
-    def template() -> str:
-        return api.get("StatefulSet", "manuals", namespace)["spec"]["template"]["metadata"]["annotations"]["vdt.io/template-hash"]
+
+def rolled_by_another(api, operator, namespace: str) -> str:
+    """Another operator gives a table of one pod a second one, and with it a budget, and replaces the first. Returns the new template."""
+    before = template_of(api, namespace)
 
     def rolled() -> bool:
+        template = template_of(api, namespace)
         pods = [one["metadata"]["annotations"]["vdt.io/template-hash"] for one in api.list("Pod", namespace)]
-        return template() != before and pods == [template()] * 2 and bool(api.get("PodDisruptionBudget", "manuals", namespace))
+        return template != before and pods == [template] * 2 and bool(api.get("PodDisruptionBudget", "manuals", namespace))
 
-    before = template()
-    # It goes on believing in one replica, without a budget, and in the old template. What another one makes of the new spec it sees: a budget and pods.
-    proxy.frozen = ("virtualtables", "statefulsets", "configmaps")
-    proxy.requests.clear()
     newer = operator.start(name="newer")
     api.patch("VirtualTable", "manuals", {"spec": {"server": {"replicas": 2, "rollout": {"drainSeconds": 8}}}}, namespace)
     wait("the newer one is done", rolled, 40)
     newer.terminate()
+    return template_of(api, namespace)
+
+
+def asked_for(proxy, namespace: str) -> list[str]:
+    """Looks at the table itself, which whoever wants to delete something takes before."""
+    return [path for _, method, path in proxy.requests if method == "GET" and path.partition("?")[0].endswith(f"/{namespace}/virtualtables/manuals")]
+
+
+def test_b24_a_stale_watch_deletes_nothing(api, proxy, behind, operator, namespace):
+    behind.start(name="stale")
+    api.apply("VirtualTable", table(replicas=1), namespace)
+    until_ready(api, namespace)
+    # It goes on believing in one replica, without a budget, and in the old template. What another one makes of the new spec it sees: a budget and pods.
+    proxy.frozen = ("virtualtables", "statefulsets", "configmaps")
+    proxy.requests.clear()
+    rolled_by_another(api, operator, namespace)
     time.sleep(3)
     assert [one for one in proxy.requests if one[1] == "DELETE"] == []
-    asked = [path for _, method, path in proxy.requests if method == "GET" and path.partition("?")[0].endswith(f"/{namespace}/virtualtables/manuals")]
-    assert asked, "it wanted to delete nothing: there is nothing to refrain from"
+    assert asked_for(proxy, namespace), "it wanted to delete nothing: there is nothing to refrain from"
     proxy.frozen = ()
     until_ready(api, namespace, seconds=40)
+
+
+def test_b24_a_stale_list_deletes_nothing_and_rolls_nothing(api, proxy, behind, operator, namespace):
+    """An operator that starts beside an API server which lags behind: what it lists is what was before another operator acted."""
+    stale = ("virtualtables", "statefulsets", "configmaps")
+    first = behind.start(name="first")
+    api.apply("VirtualTable", table(replicas=1), namespace)
+    until_ready(api, namespace)
+    first.terminate()
+    proxy.lists = {}
+    behind.start(name="lists").terminate()
+    lists = {path: answer for path, answer in proxy.lists.items() if path.partition("?")[0].endswith(stale)}
+    assert len(lists) == len(stale), proxy.lists.keys()
+    proxy.lists = None
+    template = rolled_by_another(api, operator, namespace)
+
+    before, pods = versions(api, namespace), {one["metadata"]["uid"] for one in api.list("Pod", namespace)}
+    proxy.rule, proxy.frozen = lambda request: lists.get(request.path), stale
+    proxy.requests.clear()
+    behind.start(name="stale")
+    wait("it wants to delete something, and looks again", lambda: asked_for(proxy, namespace))
+    time.sleep(3)
+    assert [one for one in proxy.requests if one[1] == "DELETE"] == []
+    assert versions(api, namespace) == before
+    assert {one["metadata"]["uid"] for one in api.list("Pod", namespace)} == pods
+    proxy.rule, proxy.frozen = None, ()
+    until_ready(api, namespace, seconds=40)
+    assert template_of(api, namespace) == template
+
+
+def test_b31_a_look_under_way_ends_before_the_lease_is_given_up_and_the_process(api, proxy, behind, namespace):
+    """SIGTERM while the last child is on its way: it arrives, and so does the status of the look."""
+    process = behind.start("--leader-elect", name="ending")
+    wait("it leads", lambda: holder(api).startswith("ending"), 20)
+    is_asked, held = threading.Event(), []
+
+    def rule(request):
+        is_last_child = request.method == "PATCH" and f"/{namespace}/statefulsets/" in request.path
+        is_status = request.method == "PATCH" and f"/{namespace}/virtualtables/manuals/status" in request.path
+        if is_last_child or is_asked.is_set() and is_status:
+            is_asked.set()
+            time.sleep(3 if is_last_child else 1)
+            held.append(holder(api))
+        return None
+
+    proxy.rule = rule
+    made = api.apply("VirtualTable", table(), namespace)
+    assert is_asked.wait(20), "no StatefulSet was asked for"
+    process.child.send_signal(signal.SIGTERM)
+    wait("it ends", lambda: process.exit_code() is not None, 20)
+    assert process.exit_code() == 0
+    assert holder(api) == ""
+    assert len(held) == 2 and all(one.startswith("ending") for one in held), held
+    assert all(children(api, namespace).values())
+    status = api.get("VirtualTable", "manuals", namespace)["status"]
+    assert status["observedGeneration"] == made["metadata"]["generation"]
 
 
 @pytest.mark.contended(reason="asserts an end before a lease of 4 s has run out")
