@@ -60,7 +60,7 @@ def test_b19_a_missing_secret_is_named_and_seen_when_it_comes(kube, source, clie
     assert read(table, clients_image) == source.hashes()
 
 
-def test_b19_rotated_and_wrong_credentials_stop_no_reader(table, readers, source, numbers):
+def test_b19_scenario_3_wrong_rotated_and_deleted_credentials_stop_no_reader(table, readers, source, numbers):
     window = readers.began()
     pods = table.uids()
     began = time.monotonic()
@@ -75,6 +75,15 @@ def test_b19_rotated_and_wrong_credentials_stop_no_reader(table, readers, source
     source.secret(table.kube, access_key=source.service.spare[0], secret_key=source.service.spare[1])
     table.until("SourcesReady", "True")
     numbers.add("rotated secret used", time.monotonic() - began, 5)
+
+    # Gone: whoever deletes it takes it from the pods, too.
+    table.kube("delete", "secret", "bucket-ro")
+    said = table.until("SourcesReady", "False", "SecretNotFound")
+    assert "bucket-ro" in said["message"]
+    readers.goes_on(reads=200)
+    source.secret(table.kube)
+    table.until("SourcesReady", "True")
+    table.ready()
     assert table.uids() == pods
     window.is_clean()
 

@@ -169,13 +169,26 @@ def test_c38_cpu_and_memory_change_in_place_under_load(table, readers):
     window.is_clean()
 
 
-def test_scenario_4_another_image_is_rolled_out_without_a_failed_read(table, readers, other_images):
-    window = readers.began()
-    before = table.uids()
-    table.patch({"server": {"images": other_images}})
-    replaced(table, before)
-    assert {c["image"] for pod in table.pods().values() for c in pod["spec"]["containers"]} == {other_images["sidecar"]}
-    window.is_clean()
+def test_scenario_4_another_image_is_rolled_out_without_a_failed_read(kube, source, clients_image, machine, other_images):
+    """With caches on claims that come and go with their pods."""
+    nodes = {name: machine.node(name) for name in machine.settings.names()}
+    caches = lambda: {one["metadata"]["uid"] for one in kube.list("pvc", "vdt.io/claim=cache") if one["status"]["phase"] == "Bound"}  # noqa: E731
+    with storage_class(kube, nodes, each=4) as claims:  # nobody takes a volume that was another claim's
+        disk = {"capacity": "256Mi", "volume": {"type": "EphemeralVolume", "storageClassName": claims}}
+        wanted = manifest("scans", [source.source()], source.state(), cache={"memory": {"capacity": "64Mi"}, "disk": disk})
+        table = Table(kube, "scans").apply(wanted)
+        table.ready()
+        before = caches()
+        assert len(before) == 2
+        with load(table, clients_image, source.hashes()) as readers:
+            window = readers.began()
+            uids = table.uids()
+            table.patch({"server": {"images": other_images}})
+            replaced(table, uids)
+            assert {c["image"] for pod in table.pods().values() for c in pod["spec"]["containers"]} == {other_images["sidecar"]}
+            window.is_clean()
+        table.until("CacheReady", "True")
+        assert len(caches()) == 2 and not caches() & before
 
 
 @pytest.fixture
