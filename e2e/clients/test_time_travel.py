@@ -77,7 +77,6 @@ def test_history_tells_when_each_version_was_committed(dated):
         assert entry["operationMetrics"]["numOutputRows"] == "1", entry
 
 
-@pytest.mark.xfail(reason="LIST tells milliseconds, HEAD, which Spark's history goes by, whole seconds", strict=True)
 def test_the_time_that_sparks_history_tells_of_a_version_gives_it(dated):
     if why := clients.missing(clients.Spark):
         pytest.skip(why)

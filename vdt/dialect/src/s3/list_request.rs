@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use ::http::Extensions;
+use chrono::{DateTime, SubsecRound, Utc};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use s3s::dto::{CommonPrefix, ETag, EncodingType, Object, ObjectStorageClass, Timestamp};
 use s3s::{S3Result, s3_error};
@@ -97,7 +98,7 @@ impl ListRequest {
                 Item::Object { key, meta } => objects.push(Object {
                     key: Some(self.text(&key)),
                     size: i64::try_from(meta.size).ok(),
-                    last_modified: Some(Timestamp::from(SystemTime::from(meta.last_modified))),
+                    last_modified: Some(Timestamp::from(whole_seconds(meta.last_modified))),
                     e_tag: meta
                         .e_tag
                         .as_deref()
@@ -121,6 +122,11 @@ impl ListRequest {
     }
 }
 
+/// A time as HEAD tells it too (RFC 9110, section 5.6.7, has no fractions): Spark takes the times of its history from there, and looks them up in a listing.
+fn whole_seconds(time: DateTime<Utc>) -> SystemTime {
+    time.trunc_subsecs(0).into()
+}
+
 /// The continuation token of a page that ended with `name`.
 pub(super) fn token(name: &str) -> String {
     format!(
@@ -141,5 +147,17 @@ pub(super) fn token_key(token: &str) -> S3Result<String> {
             InvalidArgument,
             "the continuation token is not one of ours"
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_tells_times_as_head_does() {
+        let time = DateTime::from_timestamp_millis(1_750_000_000_999).unwrap();
+        let second = DateTime::from_timestamp(1_750_000_000, 0).unwrap();
+        assert_eq!(whole_seconds(time), SystemTime::from(second));
     }
 }
