@@ -63,7 +63,7 @@ def test_b18_a_table_goes_without_an_operator(kube, definitions):
 
 
 def test_b26_nothing_the_operator_asks_for_is_forbidden(kube, definitions, images, machine):
-    """With the chart's default values: by them no Secrets may be listed. (With all rights: e2e/operator/test_rights.py.)"""
+    """With the chart's default values: by them no Secrets may be listed. (With `secrets.watch`: e2e/operator/test_rights.py.)"""
     with release(kube, images) as name:
         for example in ("design", "minimal", "restricted-network", "state-claim", "file", "tls-secret"):
             table = yaml.safe_load((GOOD / f"{example}.yaml").read_text())
