@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use kube::{
     Api, ResourceExt,
@@ -232,30 +232,42 @@ impl Cluster<'_> {
         Ok(())
     }
 
-    /// Carries a `suspend` to the pods, and nothing else: the rest of the ConfigMap stays as it is. Returns the hash of what they are told.
+    /// Carries a `suspend` to the pods, and nothing else: the rest of their ConfigMap stays as it is, and of those that another version's pods read.
+    /// Returns the hash of what they are told.
     ///
     /// # Errors
     /// The API server does not take it, or has a newer ConfigMap than was seen.
     pub(crate) async fn suspend(&self) -> Result<Option<String>, ApplyError> {
-        let name = names::config(self.server);
-        let Some(live) = self.watches.child(Kind::ConfigMap, &name, self.namespace) else {
+        let config_maps = self
+            .watches
+            .children_of(Kind::ConfigMap, self.server, self.namespace);
+        let names: BTreeSet<String> = config_maps.iter().map(|seen| seen.name_any()).collect();
+        let mut told = Vec::new();
+        for name in names {
+            told.extend(self.suspend_in(&name).await?);
+        }
+        Ok((!told.is_empty()).then(|| build::hash(&json!(told))))
+    }
+
+    /// Has the manifests of a ConfigMap say that they are suspended. Returns what they say; `None` where it has none.
+    async fn suspend_in(&self, name: &str) -> Result<Option<String>, ApplyError> {
+        let Some(live) = self.watches.child(Kind::ConfigMap, name, self.namespace) else {
             return Ok(None);
         };
         let Some(text) = live.data["data"][build::MANIFESTS].as_str() else {
             return Ok(None);
         };
         let suspended = build::suspended(text);
-        let hash = build::hash(&json!(suspended));
         if suspended == text || !self.is_ours(Kind::ConfigMap, &live) {
-            return Ok(Some(hash));
+            return Ok(Some(suspended));
         }
         // What was seen may be old, and what it says with it: rights of a principal that is gone since are not given back.
         let patch = json!({
             "metadata": {"uid": live.uid(), "resourceVersion": live.resource_version()},
             "data": {build::MANIFESTS: suspended},
         });
-        self.merge(Kind::ConfigMap, &name, &patch).await?;
-        Ok(Some(hash))
+        self.merge(Kind::ConfigMap, name, &patch).await?;
+        Ok(Some(suspended))
     }
 }
 

@@ -247,8 +247,9 @@ async fn a_resize_is_written_down_before_it_is_asked_for_and_when_it_is_taken() 
 #[tokio::test]
 async fn a_suspend_is_not_written_over_what_it_has_not_seen() {
     let owners = json!([{"apiVersion": "vdt.io/v1alpha1", "kind": "VirtualTable", "name": "manuals", "uid": "owner"}]);
+    let labels = names::selector("manuals");
     let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"tables.yaml": "---\nspec: {}\n"},
-        "metadata": {"name": "manuals-config-v1", "namespace": "docs", "uid": "c", "resourceVersion": "7", "ownerReferences": owners}});
+        "metadata": {"name": "manuals-config-v1", "namespace": "docs", "uid": "c", "resourceVersion": "7", "ownerReferences": owners, "labels": labels}});
     let (client, calls) = fake_api(|_, _| refusal(409, "Conflict"));
     let watches = Watches::of(vec![(Kind::ConfigMap, config)]);
     let error = cluster(&client, &watches).suspend().await.unwrap_err();
@@ -260,6 +261,36 @@ async fn a_suspend_is_not_written_over_what_it_has_not_seen() {
         json!({"uid": "c", "resourceVersion": "7"})
     );
     assert!(patch["data"].to_string().contains("suspend: true"));
+}
+
+#[tokio::test]
+async fn a_suspend_reaches_the_pods_of_another_version_too() {
+    let owners = json!([{"apiVersion": "vdt.io/v1alpha1", "kind": "VirtualTable", "name": "manuals", "uid": "owner"}]);
+    let config = |name: &str, spec: &str| {
+        let text = format!("---\nspec: {spec}\n");
+        let metadata = json!({"name": name, "namespace": "docs", "uid": name, "resourceVersion": "7", "ownerReferences": owners,
+            "labels": names::selector("manuals")});
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"tables.yaml": text}});
+        (Kind::ConfigMap, map)
+    };
+    let watches = Watches::of(vec![
+        config("manuals-config-v1", "{}"),
+        config("manuals-config-v2", "{later: 1}"),
+        config("manuals-config-v3", "{suspend: true}"),
+    ]);
+    let (client, calls) = fake_api(|_, _| (200, json!({"metadata": {"name": "patched"}})));
+    let told = cluster(&client, &watches).suspend().await.unwrap();
+    assert!(told.is_some());
+    let calls = calls.lock().unwrap();
+    let written: Vec<&str> = calls
+        .iter()
+        .map(|(call, patch)| {
+            assert!(patch["data"].to_string().contains("suspend: true"));
+            let path = call.split('?').next().unwrap();
+            path.rsplit('/').next().unwrap()
+        })
+        .collect();
+    assert_eq!(written, ["manuals-config-v1", "manuals-config-v2"]);
 }
 
 #[test]
