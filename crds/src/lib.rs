@@ -13,6 +13,7 @@ mod adhoc;
 pub mod api;
 mod chain;
 mod crd;
+mod for_pods;
 pub mod parse;
 pub mod quantity;
 mod refusals;

@@ -3,6 +3,7 @@
 //! | followed at once | not before the process is started again |
 //! |---|---|
 //! | tables that come and go, whom tokens are for, principals and what they may read, whether there are other pods | cache, TLS, whether there are keys at all |
+//! | what of cache and TLS only the operator acts upon ([`Cache::for_pods`], [`vdt_crds::Tls::for_pods`]) | |
 //!
 //! Manifests are followed all or none. Those that are not are told under `/api/v1/tables` and `/readyz`, in the log and by a metric, and the last
 //! good ones stand, but for rights that the new ones do not give, which are taken away at once: a file that cannot be read counts there as it was read
@@ -230,7 +231,7 @@ impl Follower {
         awaited: &BTreeSet<String>,
     ) -> Result<(), Vec<Problem>> {
         if let Some(table) = tables.first()
-            && declared_cache(tables) != self.cache
+            && declared_cache(tables).for_pods() != self.cache.for_pods()
         {
             self.front.narrow(tables);
             return Err(vec![Problem::fixed(table, "spec.server.cache")]);

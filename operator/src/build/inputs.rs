@@ -99,16 +99,17 @@ impl References {
 }
 
 /// Returns the hash of everything in the resources that the pod template depends on; `told` is what the processes read of the manifests and cannot
-/// follow while they run. What is not in it, such as the operator's own images, changes no template before one of these does.
+/// follow while they run. What is not in it, such as the operator's own images or what it alone acts upon ([`State::for_pods`]), changes no template before
+/// one of these does.
 pub(super) fn inputs(server: &Server<'_>, references: &References, told: &str) -> String {
     let spec = server.spec;
     let parts: Value = json!({
-        "state": spec.state,
+        "state": spec.state.as_ref().map(State::for_pods),
         "images": spec.images,
         "resources": spec.resources,
-        "cache": spec.cache,
+        "cache": spec.cache.for_pods(),
         "drainSeconds": spec.rollout.drain_seconds,
-        "tls": spec.tls,
+        "tls": spec.tls.for_pods(),
         "serviceAccountName": spec.service_account_name,
         "podTemplate": spec.pod_template,
         "references": references,
@@ -120,35 +121,14 @@ pub(super) fn inputs(server: &Server<'_>, references: &References, told: &str) -
 /// Returns the hash of what running processes read of the manifests and do not follow: the cache, TLS, and whether readers need keys. All else is
 /// followed in place: tables, sources, columns, layout, refresh, principals. A Secret, ConfigMap or claim that was not mounted before is a reference.
 ///
-/// The cache and TLS count as a whole, with what only the operator uses of them (`nodeLossGraceSeconds`, `issuerRef`): a front door that is told of any
-/// other section than the one it began with refuses the manifest until it is started again.
+/// What only the operator acts upon ([`Cache::for_pods`](vdt_crds::Cache::for_pods)) is not compared by a front door either.
 pub(super) fn fixed(tables: &[&VirtualTable]) -> String {
     let all: Vec<Value> = tables
         .iter()
         .filter_map(|table| table.spec.server.as_ref())
         .map(|server| {
             let mode = server.access.as_ref().map(|access| access.mode);
-            json!({"mode": mode, "cache": server.cache, "tls": server.tls})
-        })
-        .collect();
-    hash(&all.into())
-}
-
-/// Returns the hash of what processes that follow no changes read of the manifests: everything but how many pods there are and how they are reached. Those
-/// of a newer operator are such where they read another ConfigMap than this version writes.
-pub(super) fn told(tables: &[&VirtualTable]) -> String {
-    let all: Vec<Value> = tables
-        .iter()
-        .map(|table| {
-            let mut spec = json!(table.spec);
-            let server = table.spec.server.as_ref();
-            spec["server"] = json!({
-                "access": server.map(|server| &server.access),
-                "cache": server.map(|server| &server.cache),
-                "tls": server.map(|server| &server.tls),
-            });
-            spec["suspend"] = Value::Null;
-            json!([table.table_path(), spec])
+            json!({"mode": mode, "cache": server.cache.for_pods(), "tls": server.tls.for_pods()})
         })
         .collect();
     hash(&all.into())

@@ -210,6 +210,33 @@ async fn what_waits_for_a_restart_is_counted_as_such_and_not_as_refused() {
 }
 
 #[tokio::test]
+async fn what_only_the_operator_acts_upon_waits_for_no_restart() {
+    let of = |access: &str, grace: u32, issuer: &str| {
+        let volume = format!("{{type: PersistentVolumeClaim, nodeLossGraceSeconds: {grace}}}");
+        let tls = format!("{{mode: CertManager, issuerRef: {{name: {issuer}, kind: Issuer}}}}");
+        let server = format!("{access}\n    cache: {{disk: {{volume: {volume}}}}}\n    tls: {tls}");
+        manifest("papers", &server)
+    };
+    let pod = Pod::new(&[("papers.yaml", &of(ALICE, 300, "one"))]);
+    assert_eq!(pod.principals("papers").await, [200, 401]);
+    for (access, grace, issuer, may_read) in [
+        (BOTH, 5, "one", [200, 200]),
+        (ALICE, 5, "other", [200, 401]),
+        (BOTH, 0, "one", [200, 200]),
+    ] {
+        let taken = pod.write("papers.yaml", &of(access, grace, issuer)).await;
+        assert_eq!(taken, Taken::Whole);
+        assert!(!pod.is_refused(), "{grace} {issuer}");
+        assert_eq!(pod.principals("papers").await, may_read);
+    }
+    // All else of both sections does.
+    let other = of(BOTH, 0, "one").replace("mode: CertManager", "mode: Disabled");
+    let other = other.replace("issuerRef: {name: one, kind: Issuer}", "");
+    pod.write("papers.yaml", &other).await;
+    assert!(pod.is_refused());
+}
+
+#[tokio::test]
 async fn tokens_are_for_the_tables_that_are_declared_now() {
     const KEY: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
     let mut pod = Pod::new(&[("papers.yaml", &manifest("papers", OPEN))]);

@@ -5,15 +5,16 @@ use vdt_crds::{Tls, VirtualTable};
 use super::Problem;
 use crate::config::servers;
 
-/// What the manifests say of TLS, which they agree on.
+/// What the manifests say of TLS, which they agree on, as far as a process acts upon it.
 pub(super) fn declared_tls(tables: &[VirtualTable]) -> Tls {
     let first = servers(tables).next();
     first
-        .map(|(_, server)| server.tls.clone())
+        .map(|(_, server)| server.tls.for_pods())
         .unwrap_or_default()
 }
 
-/// One process has one data listener and one cache.
+/// One process has one data listener and one cache. Sections count whole here, with what only the operator acts upon: of two issuers for one listener neither
+/// is the one that is meant.
 pub(super) fn sections_agree(tables: &[VirtualTable], problems: &mut Vec<Problem>) {
     let mut sections = servers(tables);
     let Some((first, server)) = sections.next() else {
