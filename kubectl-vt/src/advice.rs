@@ -82,12 +82,12 @@ pub(crate) const ADVICE: &[Advice] = &[
     on(
         "PodsNotReady",
         "pods are missing or not ready yet",
-        "wait a minute; if the message says that a pod is missing, kubectl -n NAMESPACE describe statefulset NAME says why (a quota, a policy, a ServiceAccount); otherwise kubectl -n NAMESPACE logs NAME-0 -c server, and -c sidecar",
+        "wait a minute; if the message says that a pod is missing or not taken in by its StatefulSet, kubectl -n NAMESPACE describe statefulset NAME says why (a quota, a policy, a ServiceAccount); otherwise kubectl -n NAMESPACE logs NAME-0 -c server, and -c sidecar",
     ),
     on(
         "RollingOut",
         "pods are being replaced, one after the other; the others serve",
-        "wait; kubectl vt status NAME shows how far it is",
+        "wait; kubectl vt status NAME shows how far it is; if the message says that a pod is missing or not taken in by its StatefulSet, kubectl -n NAMESPACE describe statefulset NAME says why (a quota, a policy, a ServiceAccount)",
     ),
     on(
         "Terminating",

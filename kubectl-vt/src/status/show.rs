@@ -293,10 +293,9 @@ manuals-0   True    Running   3         12s   -
         let text = one(&missing, Paint(false));
         assert!(text.starts_with("docs/manuals: not ready (SecretNotFound)\n"));
         let next = text.split("\nNEXT\n").nth(1).unwrap();
-        assert_eq!(
-            next,
-            "  create it in the table's namespace; it is seen within seconds\n  wait; kubectl vt status manuals shows how far it is\n"
-        );
+        let of = |reason| crate::advice::next(reason, "docs", "manuals").unwrap();
+        let (missing, rolling) = (of("SecretNotFound"), of("RollingOut"));
+        assert_eq!(next, format!("  {missing}\n  {rolling}\n"));
     }
 
     #[test]
