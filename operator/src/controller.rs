@@ -151,16 +151,14 @@ async fn after(
     match result {
         Ok(next) => {
             memory.backoff.succeed();
-            context
-                .metrics
-                .end(Outcome::Success, next.is_stalled, began.elapsed());
+            context.metrics.end(next.outcome, began.elapsed());
             // Spread out: a thousand tables that started together should not be looked at together.
             next.after
                 .mul_f64(0.9 + 0.2 * f64::from(random()) / f64::from(u32::MAX))
         }
         Err(error) => {
             let wait = memory.backoff.fail(generation, random());
-            context.metrics.end(Outcome::Error, false, began.elapsed());
+            context.metrics.end(Outcome::Error, began.elapsed());
             tracing::warn!(
                 namespace,
                 name,

@@ -19,6 +19,15 @@ use crate::build::References;
 /// How long an object that was there is believed to be there, and unchanged.
 const TRUST: Duration = Duration::from_secs(600);
 
+/// How far what was found last is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Belief {
+    /// For [`TRUST`].
+    ForAWhile,
+    /// Not at all: something may have changed.
+    Never,
+}
+
 /// What was found last, by kind and name.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
@@ -75,7 +84,7 @@ pub(crate) fn names(references: &References) -> BTreeSet<(&'static str, String)>
     secrets.chain(config_maps).chain(claims).collect()
 }
 
-/// Looks after the references. `afresh`: nothing that is known is trusted.
+/// Looks after the references. What is `known` is asked for again unless it is believed.
 ///
 /// # Errors
 /// The API server does not answer, or forbids it.
@@ -84,14 +93,15 @@ pub(crate) async fn dereference(
     namespace: &str,
     references: &References,
     known: &mut Known,
-    afresh: bool,
+    belief: Belief,
 ) -> Result<Dereferenced, kube::Error> {
     let wanted = names(references);
     known.found.retain(|key, _| wanted.contains(key));
     let mut result = Dereferenced::default();
     for (kind, name) in wanted {
         let key = (kind, name.clone());
-        let is_trusted = |(at, _): &(Instant, String)| !afresh && at.elapsed() < TRUST;
+        let is_trusted =
+            |(at, _): &(Instant, String)| belief == Belief::ForAWhile && at.elapsed() < TRUST;
         let version = match known.found.get(&key).filter(|found| is_trusted(found)) {
             Some((_, version)) => Some(version.clone()),
             None => version_of(client, namespace, kind, &name).await?,
@@ -102,7 +112,7 @@ pub(crate) async fn dereference(
                     .found
                     .entry(key)
                     .or_insert_with(|| (Instant::now(), version.clone()));
-                if afresh || entry.1 != version || entry.0.elapsed() >= TRUST {
+                if belief == Belief::Never || entry.1 != version || entry.0.elapsed() >= TRUST {
                     *entry = (Instant::now(), version.clone());
                 }
                 result.versions.insert(format!("{kind}/{name}"), version);
@@ -208,7 +218,7 @@ mod tests {
             ..References::default()
         };
         let mut known = Known::default();
-        let first = dereference(&client, "docs", &references, &mut known, true)
+        let first = dereference(&client, "docs", &references, &mut known, Belief::Never)
             .await
             .unwrap();
         assert_eq!(
@@ -232,7 +242,7 @@ mod tests {
             ]
         );
         // What is missing is asked for again, what was there is believed, until it is not.
-        dereference(&client, "docs", &references, &mut known, false)
+        dereference(&client, "docs", &references, &mut known, Belief::ForAWhile)
             .await
             .unwrap();
         assert_eq!(
@@ -240,7 +250,7 @@ mod tests {
             ["GET /api/v1/namespaces/docs/persistentvolumeclaims/papers"]
         );
         tokio::time::advance(TRUST + Duration::from_secs(1)).await;
-        dereference(&client, "docs", &references, &mut known, false)
+        dereference(&client, "docs", &references, &mut known, Belief::ForAWhile)
             .await
             .unwrap();
         assert_eq!(asked(&calls).len(), 2);

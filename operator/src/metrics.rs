@@ -96,6 +96,8 @@ pub(crate) struct Metrics {
 pub(crate) enum Outcome {
     /// Done; looked at again later, as every table is.
     Success,
+    /// Done, and only a person can help.
+    Stalled,
     /// Tried again.
     Error,
 }
@@ -206,23 +208,24 @@ impl Metrics {
         self.panics.get_or_create(&VIRTUAL_TABLE).inc();
     }
 
-    /// A reconcile ended. `is_stalled`: only a person can help.
-    pub(crate) fn end(&self, outcome: Outcome, is_stalled: bool, took: Duration) {
+    /// A reconcile ended.
+    pub(crate) fn end(&self, outcome: Outcome, took: Duration) {
         self.active.get_or_create(&VIRTUAL_TABLE).dec();
         self.seconds
             .get_or_create(&VIRTUAL_TABLE)
             .observe(took.as_secs_f64());
         let result = match outcome {
             Outcome::Success => "success",
+            Outcome::Stalled => {
+                self.terminal_errors.get_or_create(&VIRTUAL_TABLE).inc();
+                "success"
+            }
             Outcome::Error => {
                 self.errors.get_or_create(&VIRTUAL_TABLE).inc();
                 self.queue_retries.get_or_create(&queue()).inc();
                 "error"
             }
         };
-        if is_stalled {
-            self.terminal_errors.get_or_create(&VIRTUAL_TABLE).inc();
-        }
         self.reconciles
             .get_or_create(&Reconciled::with(result))
             .inc();
@@ -362,17 +365,19 @@ mod tests {
         let metrics = Metrics::new(&mut registry, 8);
         metrics.begin();
         metrics.panicked();
-        metrics.end(Outcome::Error, true, Duration::from_millis(10));
+        metrics.end(Outcome::Error, Duration::from_millis(10));
+        metrics.begin();
+        metrics.end(Outcome::Stalled, Duration::from_millis(10));
         metrics.lead("vdt-leader", true);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in [
             "controller_runtime_reconcile_total{controller=\"virtualtable\",result=\"error\"} 1",
-            "controller_runtime_reconcile_total{controller=\"virtualtable\",result=\"success\"} 0",
+            "controller_runtime_reconcile_total{controller=\"virtualtable\",result=\"success\"} 1",
             "controller_runtime_reconcile_errors_total{controller=\"virtualtable\"} 1",
             "controller_runtime_terminal_reconcile_errors_total{controller=\"virtualtable\"} 1",
             "controller_runtime_reconcile_panics_total{controller=\"virtualtable\"} 1",
-            "controller_runtime_reconcile_time_seconds_count{controller=\"virtualtable\"} 1",
+            "controller_runtime_reconcile_time_seconds_count{controller=\"virtualtable\"} 2",
             "controller_runtime_max_concurrent_reconciles{controller=\"virtualtable\"} 8",
             "controller_runtime_active_workers{controller=\"virtualtable\"} 0",
             "workqueue_retries_total{name=\"virtualtable\"} 1",

@@ -83,6 +83,16 @@ pub(crate) struct Server<'a> {
     pub(crate) rendered: Option<Rendered>,
 }
 
+/// How the API calls a kind.
+struct ApiNames {
+    /// Empty for the core.
+    group: &'static str,
+    version: &'static str,
+    kind: &'static str,
+    /// In paths and rights.
+    plural: &'static str,
+}
+
 /// Kinds of children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -121,51 +131,85 @@ impl Kind {
     /// Kinds that not every cluster has.
     pub(crate) const OPTIONAL: [Self; 2] = [Self::PodMonitor, Self::Certificate];
 
-    fn group_version_kind(self) -> (&'static str, &'static str, &'static str, &'static str) {
+    fn names(self) -> ApiNames {
         match self {
-            Self::ServiceAccount => ("", "v1", "ServiceAccount", "serviceaccounts"),
-            Self::ConfigMap => ("", "v1", "ConfigMap", "configmaps"),
-            Self::PersistentVolumeClaim => {
-                ("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims")
-            }
-            Self::Service => ("", "v1", "Service", "services"),
-            Self::StatefulSet => ("apps", "v1", "StatefulSet", "statefulsets"),
-            Self::PodDisruptionBudget => (
-                "policy",
-                "v1",
-                "PodDisruptionBudget",
-                "poddisruptionbudgets",
-            ),
-            Self::NetworkPolicy => (
-                "networking.k8s.io",
-                "v1",
-                "NetworkPolicy",
-                "networkpolicies",
-            ),
-            Self::PodMonitor => ("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors"),
-            Self::Certificate => ("cert-manager.io", "v1", "Certificate", "certificates"),
+            Self::ServiceAccount => ApiNames {
+                group: "",
+                version: "v1",
+                kind: "ServiceAccount",
+                plural: "serviceaccounts",
+            },
+            Self::ConfigMap => ApiNames {
+                group: "",
+                version: "v1",
+                kind: "ConfigMap",
+                plural: "configmaps",
+            },
+            Self::PersistentVolumeClaim => ApiNames {
+                group: "",
+                version: "v1",
+                kind: "PersistentVolumeClaim",
+                plural: "persistentvolumeclaims",
+            },
+            Self::Service => ApiNames {
+                group: "",
+                version: "v1",
+                kind: "Service",
+                plural: "services",
+            },
+            Self::StatefulSet => ApiNames {
+                group: "apps",
+                version: "v1",
+                kind: "StatefulSet",
+                plural: "statefulsets",
+            },
+            Self::PodDisruptionBudget => ApiNames {
+                group: "policy",
+                version: "v1",
+                kind: "PodDisruptionBudget",
+                plural: "poddisruptionbudgets",
+            },
+            Self::NetworkPolicy => ApiNames {
+                group: "networking.k8s.io",
+                version: "v1",
+                kind: "NetworkPolicy",
+                plural: "networkpolicies",
+            },
+            Self::PodMonitor => ApiNames {
+                group: "monitoring.coreos.com",
+                version: "v1",
+                kind: "PodMonitor",
+                plural: "podmonitors",
+            },
+            Self::Certificate => ApiNames {
+                group: "cert-manager.io",
+                version: "v1",
+                kind: "Certificate",
+                plural: "certificates",
+            },
         }
     }
 
     /// The kind's name.
     pub(crate) fn as_str(self) -> &'static str {
-        self.group_version_kind().2
+        self.names().kind
     }
 
     /// The API group, empty for the core.
     pub(crate) fn group(self) -> &'static str {
-        self.group_version_kind().0
+        self.names().group
     }
 
     /// The kind's name in paths and rights.
     pub(crate) fn plural(self) -> &'static str {
-        self.group_version_kind().3
+        self.names().plural
     }
 
     /// How the API calls it.
     pub(crate) fn resource(self) -> ApiResource {
-        let (group, version, kind, plural) = self.group_version_kind();
-        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
+        let names = self.names();
+        let kind = GroupVersionKind::gvk(names.group, names.version, names.kind);
+        ApiResource::from_gvk_with_plural(&kind, names.plural)
     }
 }
 

@@ -19,8 +19,9 @@ use crate::{
         rollout::{self, PodView},
     },
     build::{self, Children, Kind, References, Rendered},
-    dereference::{self, Dereferenced},
+    dereference::{self, Belief, Dereferenced},
     held::Held,
+    metrics::Outcome,
     status::Problem,
     validate::{self, Refusal, shorten},
     watches::TableRef,
@@ -112,8 +113,8 @@ impl Look<'_> {
             self.context
                 .metrics
                 .forget(self.namespace, self.name, shown);
-            let is_stalled = false;
-            return Ok(Next { after, is_stalled });
+            let outcome = Outcome::Success;
+            return Ok(Next { after, outcome });
         }
         if self.is_behind() {
             tracing::debug!(
@@ -121,10 +122,9 @@ impl Look<'_> {
                 name = self.name,
                 "a newer generation was acted upon than is known"
             );
-            let is_stalled = false;
             return Ok(Next {
                 after: BEHIND,
-                is_stalled,
+                outcome: Outcome::Success,
             });
         }
         let (table, mut acted) = match serde_json::from_value::<VirtualTable>(value) {
@@ -311,10 +311,13 @@ impl Look<'_> {
         index.set(self.name, self.namespace, &dereference::names(references));
         let changed = index.changed(self.name, self.namespace);
         let generation = self.object.metadata.generation;
-        let afresh = memory.generation != generation || changed.is_some();
+        let belief = match memory.generation != generation || changed.is_some() {
+            true => Belief::Never,
+            false => Belief::ForAWhile,
+        };
         let (client, known) = (&self.context.client, &mut memory.known);
         let found =
-            dereference::dereference(client, self.namespace, references, known, afresh).await;
+            dereference::dereference(client, self.namespace, references, known, belief).await;
         let found = found.map_err(|error| LookError::Dereference(Box::new(error)))?;
         // Not before it is known what they are: a look that fails or ends early is followed by one that asks again.
         memory.generation = generation;

@@ -9,7 +9,7 @@ use super::{
     look::{Acted, Look},
     memory::Memory,
 };
-use crate::status;
+use crate::{metrics::Outcome, status};
 
 /// From one look to the next where all is well: this old may a status be.
 const STEADY: Duration = Duration::from_secs(20);
@@ -28,7 +28,8 @@ const FOLLOWING: Duration = Duration::from_secs(1);
 /// When to look again.
 pub(super) struct Next {
     pub(super) after: Duration,
-    pub(super) is_stalled: bool,
+    /// How the look ended.
+    pub(super) outcome: Outcome,
 }
 
 impl Look<'_> {
@@ -75,6 +76,10 @@ impl Look<'_> {
         if let Some(wait) = acted.wait {
             after = after.min(wait + Duration::from_secs(1));
         }
-        Next { after, is_stalled }
+        let outcome = match is_stalled {
+            true => Outcome::Stalled,
+            false => Outcome::Success,
+        };
+        Next { after, outcome }
     }
 }
