@@ -13,7 +13,7 @@ use crate::{apply::rollout, names};
 /// Returns the template that holds: the last one, or a new one.
 ///
 /// A last one is kept under a hash of this version's making, so that the next change is judged by it. One whose pods read another ConfigMap than this
-/// version writes is kept until anything changes that they are told: they follow nothing.
+/// version writes is kept until the resource changes at all: they follow nothing, and would report what they do not have for ever.
 pub(super) fn render(
     server: &Server<'_>,
     references: &References,
@@ -26,14 +26,11 @@ pub(super) fn render(
         .map(|table| table.metadata.generation)
         .collect();
     let generations = generations.unwrap_or_default();
+    let inputs = inputs::inputs(server, references, &fixed);
     if let Some(last) = server.rendered.as_ref().filter(|_| keeps) {
         let follows = volumes::mounts_config_map(&last.template, &names::config(server.name));
-        let inputs = match follows {
-            true => inputs::inputs(server, references, &fixed),
-            false => inputs::inputs(server, references, &inputs::told(tables)),
-        };
         let is_same_edition = !generations.is_empty() && last.generations == generations;
-        if is_same_edition || last.inputs == inputs {
+        if is_same_edition || (follows && last.inputs == inputs) {
             return Rendered {
                 inputs,
                 generations,
@@ -42,7 +39,6 @@ pub(super) fn render(
         }
     }
     let mut template = pod::template(server, references);
-    let inputs = inputs::inputs(server, references, &fixed);
     template["metadata"]["annotations"][names::CONFIG_HASH] = fixed.into();
     Rendered {
         inputs,
