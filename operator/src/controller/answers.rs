@@ -113,6 +113,8 @@ impl Answers {
             false => Duration::ZERO,
         };
         let answer = tokio::select! {
+            biased;
+            // Of no pods it is there already.
             answer = timeout(patience, &mut asking) => answer.ok(),
             // A look that ends soon lets another replica begin soon.
             () = context.ending.cancelled() => return,
