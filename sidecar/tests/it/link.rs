@@ -1,6 +1,6 @@
 //! The link over a real socket: a server of the test's own that can be stopped and started, and says what versions there are.
 
-mod server;
+pub(crate) mod server;
 
 use std::{sync::Arc, time::Duration};
 
