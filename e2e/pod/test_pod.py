@@ -1,11 +1,15 @@
 """The real clients through the front door of a pod: cold, warm, with the server killed, and after its return."""
 
 import json
+import os
+import socket as sockets
 import ssl
 import stat
 import subprocess
+import tempfile
 import urllib.error
 from http.client import HTTPSConnection
+from pathlib import Path
 
 import pytest
 from lib import artifacts, manifest
@@ -144,7 +148,6 @@ def test_a_changed_source_is_reported_and_refreshed(alive):
 
 def test_the_socket_is_guarded(alive):
     import http.client
-    import socket as sockets
 
     class Unix(http.client.HTTPConnection):
         def connect(self):
@@ -175,12 +178,83 @@ def test_the_socket_is_guarded(alive):
     assert ask("/log/x", method="PUT")[0] == 403
 
 
+def answer_to(uid: int, socket: Path) -> bytes:
+    """What the socket answers to another user's GET of `/-/probe`. By a fork: that user may not be able to run anything of ours."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setgid(uid)
+            os.setuid(uid)
+            with sockets.socket(sockets.AF_UNIX) as connection:
+                connection.settimeout(20)
+                connection.connect(str(socket))
+                connection.sendall(b"GET /-/probe HTTP/1.1\r\nHost: origin\r\nConnection: close\r\n\r\n")
+                while part := connection.recv(4096):
+                    os.write(write, part)
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        answer = pipe.read()
+    os.waitpid(child, 0)
+    return answer
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can connect as another user")
+def test_another_user_who_reaches_the_socket_is_turned_away(tmp_path):
+    """By a path that everybody may walk, to a file that everybody may write: the kernel tells who connects."""
+    artifacts.write_folder(tmp_path / "files", {"a.pdf": b"%PDF a"})
+    path = manifest.write(tmp_path / "files.yaml", manifest.virtual_table("files", [manifest.folder("files")]))
+    pod = Pod(path, state=tmp_path / "state", work=tmp_path / "p")
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        pod.socket = Path(folder) / "origin.sock"
+        pod.spawn_server()
+        try:
+            wait_until("it serves its own user", lambda: b" 200 " in answer_to(0, pod.socket), 30)
+            os.chmod(folder, 0o755)
+            os.chmod(pod.socket, 0o666)
+            assert answer_to(65534, pod.socket) == b""
+            wait_until("it says who", lambda: "peer=unix:65534" in pod.server.output(), 10)
+            assert b" 200 " in answer_to(0, pod.socket)
+        finally:
+            pod.server.terminate()
+
+
+@pytest.mark.parametrize("flags", [["--cache-strict"], ["--cache-disk", "1Gi"]])
+def test_a_disk_tier_without_a_folder_is_bad_usage(tmp_path, flags):
+    path = manifest.write(tmp_path / "files.yaml", manifest.virtual_table("files", [manifest.folder("files")]))
+    argv = [sidecar_binary(), "--origin", f"unix:{tmp_path / 'none.sock'}", "--config", path, "--listen", "127.0.0.1:0"]
+    argv += ["--admin-listen", "none", *flags]
+    done = subprocess.run(argv, env=environment(), capture_output=True, text=True, timeout=45)
+    assert done.returncode == 2, done.stderr
+    assert " ".join(flags) in done.stderr and "--cache-dir" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("mode, is_warm", [("Metadata", True), ("None", False)])
+def test_a_front_door_that_opens_has_warmed_up_as_its_manifest_says(tmp_path, mode, is_warm):
+    artifacts.write_folder(tmp_path / "files", {"a.pdf": b"%PDF a"})
+    server = {"cache": {"warmup": {"mode": mode}}}
+    table = manifest.virtual_table("files", [manifest.folder("files")], server=server)
+    path = manifest.write(tmp_path / "files.yaml", table)
+    pod = Pod(path, state=tmp_path / "state", work=tmp_path / "p")
+    # A version is there before the front door is.
+    pod.spawn_server()
+    try:
+        wait_until("the table has a version", lambda: list((tmp_path / "state").glob("main/default/files/*.rope")), 30)
+        pod.spawn_front()
+        wait_until("ready", pod._is_ready, 30)
+        [ropes] = [one["memoryEntries"] for one in pod.cache()["classes"] if one["class"] == "metadata"]
+        assert (ropes > 0) == is_warm, pod.cache()
+    finally:
+        pod.stop()
+
+
 def test_probe(alive, tmp_path):
     run = lambda path: subprocess.run([binary(), "probe", path, "--timeout-seconds", "2"], capture_output=True)  # noqa: E731
     assert run(alive.socket).returncode == 0
     stale = tmp_path / "stale.sock"
-    import socket as sockets
-
     left = sockets.socket(sockets.AF_UNIX)
     left.bind(str(stale))
     left.close()

@@ -129,15 +129,19 @@ impl Listen for Guarded {
     async fn accept(&mut self) -> io::Result<(UnixStream, Peer)> {
         loop {
             let (stream, peer) = Listen::accept(&mut self.listener).await?;
-            match peer {
-                Peer::Unix { uid: Some(uid) } if uid == self.uid || uid == 0 => {
-                    return Ok((stream, peer));
-                }
-                other => {
-                    warn!(peer = %other, socket = %self.file.path.display(), "connection refused: the socket is for its own user");
-                }
+            if is_let_in(peer, self.uid) {
+                return Ok((stream, peer));
             }
+            warn!(%peer, socket = %self.file.path.display(), "connection refused: the socket is for its own user");
         }
+    }
+}
+
+/// Whether `peer` may connect to a socket of the user `uid`: that user may, and root. Whom the kernel does not tell of may not.
+fn is_let_in(peer: Peer, uid: u32) -> bool {
+    match peer {
+        Peer::Unix { uid: Some(theirs) } => theirs == uid || theirs == 0,
+        Peer::Unix { uid: None } | Peer::Tcp(_) => false,
     }
 }
 
@@ -155,6 +159,23 @@ mod tests {
         assert_eq!(mode(&path), 0o600);
         drop(bound);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn only_its_own_user_and_root_are_let_in() {
+        let unix = |uid| Peer::Unix { uid };
+        let tcp = Peer::Tcp((std::net::Ipv4Addr::LOCALHOST, 7).into());
+        for (peer, uid, expected) in [
+            (unix(Some(1000)), 1000, true),
+            (unix(Some(0)), 1000, true),
+            (unix(Some(0)), 0, true),
+            (unix(Some(1001)), 1000, false),
+            (unix(Some(1000)), 0, false),
+            (unix(None), 0, false),
+            (tcp, 0, false),
+        ] {
+            assert_eq!(is_let_in(peer, uid), expected, "{peer} of {uid}");
+        }
     }
 
     #[tokio::test]
