@@ -16,15 +16,16 @@ def sidecar_binary() -> Path:
 class Pod(Vdt):
     """Server and front door. What a `Vdt` can, with the two processes to stop, kill and start by themselves.
 
-    `sources` are manifests: the front door reads the same ones.
+    `sources` are manifests: the front door reads the same ones. After SIGTERM that goes on serving for `lame_duck_seconds`.
     """
 
-    def __init__(self, *sources, state, args=(), front_args=(), env=None, work=None):
+    def __init__(self, *sources, state, args=(), front_args=(), lame_duck_seconds=0, env=None, work=None):
         super().__init__(*sources, state=state, args=args, env=env, work=work)
         self.socket = self.work / "run" / "origin.sock"
-        self.front_args = [str(a) for a in front_args]
+        self.front_args = ["--lame-duck-seconds", str(lame_duck_seconds)] + [str(a) for a in front_args]
         self.server: Process | None = None
         self.admin_listen = "127.0.0.1:0"
+        self.cache_args = ["--cache-memory", "64Mi", "--cache-disk", "512Mi"]
 
     def spawn_server(self) -> Process:
         """Starts the server and does not wait for it."""
@@ -42,8 +43,8 @@ class Pod(Vdt):
         self.ready = {}
         argv = [sidecar_binary(), "--origin", f"unix:{self.socket}", "--config", ",".join(self.sources)]
         argv += ["--listen", "127.0.0.1:0", "--admin-listen", self.admin_listen, "--ready-file", self._ready_file]
-        argv += ["--cache-dir", self.work / "cache", "--cache-memory", "64Mi", "--cache-disk", "512Mi"]
-        argv += ["--lame-duck-seconds", "0"] + self._secrets() + self.front_args
+        argv += ["--cache-dir", self.work / "cache", *self.cache_args]
+        argv += self._secrets() + self.front_args
         self.process = Process(argv, self.work / "front.log", env=self.env)
         return self
 

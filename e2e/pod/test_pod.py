@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from lib import artifacts, manifest
 from lib.clients import DeltaDataset, Where, place_of
-from lib.pod import Pod
+from lib.pod import Pod, sidecar_binary
 from lib.process import wait_until
-from lib.vdt import binary, http
+from lib.vdt import binary, environment, http
 
 INLINE_MAX = 256 * 1024
 

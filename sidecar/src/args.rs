@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueHint};
 
-use crate::{logging::LogArgs, process::ListenOn, stack::CacheArgs};
+use crate::{
+    logging::LogArgs,
+    process::ListenOn,
+    stack::{CacheArgs, StalenessArgs},
+};
 
 /// The front door of a pod: serves virtual Delta tables from a cache in memory and on a local disk, in front of a vdt server on a Unix
 /// socket. Cached data is served even while that server restarts.
@@ -59,6 +63,9 @@ pub struct Args {
     /// The cache.
     #[command(flatten)]
     pub cache: CacheArgs,
+    /// How long logs are trusted.
+    #[command(flatten)]
+    pub staleness: StalenessArgs,
     /// Write addresses and tables as JSON to this file once tables are served, for scripts
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub ready_file: Option<PathBuf>,

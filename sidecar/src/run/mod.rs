@@ -38,9 +38,9 @@ use crate::{
     follow::{Follower, Owners, has_peers},
     front::{Front, FrontOptions},
     link::{DriftReporter, Forward, LinkState, OriginClient, Socket, Watch},
-    log::{LogOptions, Notices},
+    log::Notices,
     process::Signals,
-    stack::{CacheDefaults, Stack, StackOptions, declared_cache, warmup},
+    stack::{AskedCache, CacheDefaults, Stack, StackOptions, declared_cache},
 };
 
 /// Time to end tasks and flush the cache at the end.
@@ -59,6 +59,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let manifests = Manifests::new(args.config.clone());
     let found = config::find(&args.config);
     let tables = found.whole()?;
+    let cache = args.cache.resolve(&tables, CacheDefaults::POD, None)?;
     let front = front(&args, &tables)?;
     let data = args.listen.bind("--listen").await?;
     let admin = args.admin_listen.bind("--admin-listen").await?;
@@ -70,7 +71,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
     let listen = data.as_ref().map(|(_, listen)| *listen);
     let opened = tokio::select! {
-        opened = door.open(data, found) => opened,
+        opened = door.open(data, found, cache) => opened,
         _ = signals.next() => {
             door.stop.cancel();
             return Ok(());
@@ -163,12 +164,13 @@ impl<'a> FrontDoor<'a> {
         )));
     }
 
-    /// Everything up to the first request that is served, by manifests that were `found`. Returns who follows them, and whether all rights that they
-    /// give are in force.
+    /// Everything up to the first request that is served, by manifests that were `found`, from a `cache`. Returns who follows them, and whether all rights
+    /// that they give are in force.
     async fn open(
         &mut self,
         data: Option<(TcpListener, SocketAddr)>,
         found: Found,
+        cache: Option<AskedCache>,
     ) -> anyhow::Result<(Stack, Arc<Follower>, bool)> {
         let store_id = self.first_contact().await?;
         let (mut registry, http) = (Registry::default(), self.http.clone());
@@ -177,12 +179,9 @@ impl<'a> FrontDoor<'a> {
         self.tasks.spawn(reporting);
         let origin = OriginClient::new(self.socket.clone()).context("the origin's client")?;
         let options = StackOptions {
-            log: LogOptions::default(),
+            log: self.args.staleness.log(),
             notices: self.notices.clone(),
-            tiers: self
-                .args
-                .cache
-                .resolve(&self.tables, CacheDefaults::POD, None),
+            cache,
             store_id: store_id.to_string(),
             files: Some(origin.files()),
             ropes: RopeStoreOptions {
@@ -194,14 +193,7 @@ impl<'a> FrontDoor<'a> {
         // Before the warm-up: what is kept of a table is not for the readers of its next owner.
         let follower = Arc::new(self.follower(found, http.clone()));
         let are_all_given = follower.begin(&self.tables).await;
-        let (mode, time) = warmup(&self.tables);
-        let paths: Vec<String> = self.tables.iter().map(VirtualTable::table_path).collect();
-        if timeout(time, stack.warm(mode, &paths)).await.is_err() {
-            warn!(
-                seconds = time.as_secs(),
-                "the warm-up is not finished; traffic is taken anyway"
-            );
-        }
+        stack.warm(&self.tables).await;
         let watch = Arc::clone(&self.front).watch(http.clone(), self.stop.clone());
         self.tasks.spawn(watch);
         if let Some((listener, _)) = data {

@@ -10,6 +10,7 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use object_store::path::Path;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use vdt_crds::{
     api::{CacheReport, RefreshOutcome, RefreshReport},
     chain,
@@ -36,6 +37,8 @@ pub(crate) struct AdminState {
     files: files::Files,
     groups: groups::Groups,
     cache: Option<CacheReporter>,
+    /// Cancelled when nothing new should be sent here.
+    stopping: CancellationToken,
     started_ms: i64,
 }
 
@@ -48,8 +51,13 @@ impl fmt::Debug for AdminState {
 }
 
 impl AdminState {
-    /// The admin surface of `tables`.
-    pub(crate) fn new(tables: Arc<Tables>, origin: LateOrigin, metrics: Arc<Metrics>) -> Self {
+    /// The admin surface of `tables`, of a process that is ready for more until `stopping`.
+    pub(crate) fn new(
+        tables: Arc<Tables>,
+        origin: LateOrigin,
+        metrics: Arc<Metrics>,
+        stopping: CancellationToken,
+    ) -> Self {
         metrics.show(origin.requests());
         Self {
             tables,
@@ -58,6 +66,7 @@ impl AdminState {
             metrics,
             files: files::Files::default(),
             cache: None,
+            stopping,
             started_ms: now_ms(),
         }
     }
@@ -190,15 +199,19 @@ impl Admin for AdminState {
     }
 
     fn ready(&self) -> Readiness {
+        let stopping = self.stopping.is_cancelled().then(|| Reason {
+            reason: "Stopping".to_owned(),
+            message: "the server is stopping".to_owned(),
+        });
         let all = self.tables.served();
-        let reasons: Vec<Reason> = all
+        let missing = all
             .iter()
             .filter(|served| served.status().last.is_none())
             .map(|served| Reason {
                 reason: "NoVersion".to_owned(),
                 message: format!("{} has no version yet", served.path),
-            })
-            .collect();
+            });
+        let reasons: Vec<Reason> = stopping.into_iter().chain(missing).collect();
         Readiness {
             ready: reasons.is_empty(),
             reasons,
@@ -297,7 +310,8 @@ mod tests {
         let served = Arc::new(Served::open(path, "papers".to_owned(), refresher));
         let metrics = Arc::new(Metrics::new(false).0);
         let tables = Arc::new(Tables::new(vec![served], Vec::new()));
-        let admin = AdminState::new(tables.clone(), LateOrigin::new(tables), metrics);
+        let late = LateOrigin::new(tables.clone());
+        let admin = AdminState::new(tables, late, metrics, CancellationToken::new());
         for wait in [false, true] {
             let reports = admin.refresh(None, wait).await.expect("it answers");
             assert_eq!(reports[0]["outcome"], "Failed", "{reports}");
@@ -307,5 +321,17 @@ mod tests {
         let text = admin.metrics().await;
         assert!(text.contains("vdt_table_version{"), "{text}");
         assert!(!text.contains("vdt_source_current{"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_stops_is_not_ready() {
+        let tables = Arc::new(Tables::new(Vec::new(), Vec::new()));
+        let (late, metrics) = (LateOrigin::new(tables.clone()), Metrics::new(false).0);
+        let stopping = CancellationToken::new();
+        let admin = AdminState::new(tables, late, Arc::new(metrics), stopping.clone());
+        assert!(admin.ready().ready);
+        stopping.cancel();
+        let Readiness { ready, reasons } = admin.ready();
+        assert_eq!((ready, reasons[0].reason.as_str()), (false, "Stopping"));
     }
 }

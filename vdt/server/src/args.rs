@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use vdt_sidecar::{logging::LogArgs, process::ListenOn, stack::CacheArgs};
+use vdt_sidecar::{
+    logging::LogArgs,
+    process::ListenOn,
+    stack::{CacheArgs, StalenessArgs},
+};
 
 /// Virtual Delta tables: serve a folder or bucket of artifacts (PDFs, images, recordings) as a Delta table that
 /// Spark, DuckDB, Polars and delta-rs read unchanged. Nothing is copied.
@@ -110,6 +114,9 @@ pub(crate) struct ServeArgs {
     /// The cache of what the data listener serves.
     #[command(flatten)]
     pub(crate) cache: CacheArgs,
+    /// How long logs are trusted.
+    #[command(flatten)]
+    pub(crate) staleness: StalenessArgs,
     /// Folder for temporary files, which may be emptied at any time. Reserved: this version needs none
     #[arg(long, env = "VDT_SCRATCH", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) scratch: Option<PathBuf>,
@@ -119,7 +126,10 @@ pub(crate) struct ServeArgs {
     /// Settings of tables without a manifest.
     #[command(flatten)]
     pub(crate) given: GivenArgs,
-    /// Seconds for bodies to finish after SIGINT or SIGTERM. A second signal ends the process at once
+    /// Seconds to keep accepting new requests after SIGINT or SIGTERM, while not ready, so that clients can move on
+    #[arg(long, env = "VDT_LAME_DUCK_SECONDS", default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=600))]
+    pub(crate) lame_duck_seconds: u64,
+    /// Seconds for bodies to finish after that. A second signal ends the process at once
     #[arg(long, env = "VDT_DRAIN_SECONDS", default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=600))]
     pub(crate) drain_seconds: u64,
 }

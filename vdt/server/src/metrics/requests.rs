@@ -128,6 +128,7 @@ mod tests {
     use std::sync::Arc;
 
     use object_store::{GetOptions, ObjectStore, memory::InMemory, path::Path};
+    use tokio_util::sync::CancellationToken;
     use vdt_crds::VirtualTable;
     use vdt_dialect::Admin;
     use vdt_store::{OpenMode, Origin, Source, SourceEnv, StateStore};
@@ -149,7 +150,7 @@ mod tests {
         origin.add_source(Arc::new(source));
         late.set(origin);
         let metrics = Arc::new(Metrics::new(false).0);
-        let admin = AdminState::new(tables, late.clone(), metrics);
+        let admin = AdminState::new(tables, late.clone(), metrics, CancellationToken::new());
         let count = async |outcome: &str| {
             let text = admin.metrics().await;
             let series = format!("vdt_source_request_seconds_count{{outcome=\"{outcome}\"}} ");

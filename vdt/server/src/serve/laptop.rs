@@ -15,7 +15,7 @@ use vdt_sidecar::{
 use vdt_store::{Origin, RefreshReport, schedule};
 
 use super::{
-    DataListener, Serving, check_cache, clock, cut, front,
+    DataListener, Serving, asked_cache, clock, cut, front,
     open::{Servable, open_state, open_tables},
     overlap::OwnFolders,
     supervisor::{Stores, pending, run_table},
@@ -53,6 +53,7 @@ async fn open(args: &ServeArgs) -> anyhow::Result<(Serving, Ready)> {
     let mut declared = manifests::load(&args.sources)?;
     manifests::apply(&args.given, &mut declared)?;
     check(args)?;
+    let cache = asked_cache(args, &declared)?;
     let front = front(args, args.listen.0, &declared)?;
     let data = args.listen.bind("--listen").await?;
     let admin = args.admin_listen.bind("--admin-listen").await?;
@@ -95,6 +96,7 @@ async fn open(args: &ServeArgs) -> anyhow::Result<(Serving, Ready)> {
         let data = DataListener {
             listener,
             front: front.clone(),
+            cache,
             declared: &declared,
             tables: &tables,
             origin: late.clone(),
@@ -107,7 +109,7 @@ async fn open(args: &ServeArgs) -> anyhow::Result<(Serving, Ready)> {
     }
     let admin_listen = admin.as_ref().map(|(_, listen)| *listen);
     if let Some((listener, _)) = admin {
-        let mut admin_state = AdminState::new(tables, late, metrics);
+        let mut admin_state = AdminState::new(tables, late, metrics, serving.stopping.clone());
         let stack = serving.stack.clone();
         if let Some(stack) = stack.filter(|stack| stack.report().is_some()) {
             let cache = Arc::new(move || stack.report().unwrap_or_default());
@@ -221,7 +223,6 @@ fn check(args: &ServeArgs) -> Result<(), BadInput> {
             "--listen and --admin-listen are both {address}; give one of them another port"
         )));
     }
-    check_cache(&args.cache, args.state.as_deref())?;
     if let Some(folder) = args.ready_file.as_deref().and_then(Path::parent) {
         is_folder(folder, "--ready-file is to lie in")?;
     }

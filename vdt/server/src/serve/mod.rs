@@ -3,7 +3,7 @@
 //! ```text
 //!   laptop  bind listeners -> open state -> first refresh of each table -> serve
 //!   pod     bind socket -> serve -> open state -> open each table, again and again until it is   (--origin-socket)
-//!   both    ... SIGINT or SIGTERM -> drain (a second signal: cut) -> end
+//!   both    ... SIGINT or SIGTERM -> unready -> lame duck: still serving -> drain (a second signal: cut) -> end
 //! ```
 //!
 //! On a laptop whatever is wrong with what was given ends the process with a sentence. In a pod nothing does: the front door serves what it
@@ -29,19 +29,20 @@ use tokio::{
     net::TcpListener,
     signal::unix::SignalKind,
     task::{JoinHandle, JoinSet},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
+use vdt_crds::VirtualTable;
 use vdt_dialect::{DrainReport, HttpMetrics, ServeOptions, admin::Gate};
 use vdt_rope::{Drift, RopeStoreOptions};
 use vdt_sidecar::{
     exit::{BadInput, Cut},
     front::{Front, FrontOptions},
-    log::{LogOptions, Notices},
+    log::Notices,
     process::Signals,
     ready::Ready,
-    stack::{CacheArgs, CacheDefaults, Stack, StackOptions},
+    stack::{AskedCache, CacheDefaults, Stack, StackOptions},
 };
 use vdt_store::StateStore;
 
@@ -69,6 +70,7 @@ const TASKS_END: Duration = Duration::from_secs(2);
 struct DataListener<'a> {
     listener: TcpListener,
     front: Arc<Front>,
+    cache: Option<AskedCache>,
     declared: &'a [Declared],
     tables: &'a Arc<Tables>,
     origin: LateOrigin,
@@ -81,6 +83,8 @@ struct DataListener<'a> {
 /// Everything that is served, until the signal.
 #[derive(Default)]
 struct Serving {
+    /// Nothing new should be sent here, though it would be served until `stop`.
+    stopping: CancellationToken,
     stop: CancellationToken,
     listeners: Vec<JoinHandle<DrainReport>>,
     tasks: JoinSet<()>,
@@ -103,29 +107,37 @@ impl Serving {
                 .with_context(|| format!("writing the ready file {}", path.display()))?;
         }
         signals.next().await;
-        info!(
-            "stopping: no new connections, bodies may end within {} s",
-            args.drain_seconds
-        );
+        self.stopping.cancel();
         if let Some(path) = &args.ready_file {
             drop(std::fs::remove_file(path));
         }
+        let lame_duck = lame_duck(args);
+        info!(
+            seconds = lame_duck.as_secs(),
+            "stopping: unready, still serving"
+        );
         if args.origin_socket.is_none() {
+            let first = match lame_duck.as_secs() {
+                0 => String::new(),
+                seconds => format!("serving for another {seconds} s, then "),
+            };
             // A terminal that is gone does not keep anything from ending.
             let _ = writeln!(
                 stderr(),
-                "stopping: waiting up to {} s for bodies under way; Ctrl-C again stops now",
+                "stopping: {first}waiting up to {} s for bodies under way; Ctrl-C again stops now",
                 args.drain_seconds
             );
         }
         tokio::select! {
-            ended = self.end() => ended,
+            ended = self.end(lame_duck, args.drain_seconds) => ended,
             signal = signals.next() => Err(cut(signal)),
         }
     }
 
-    /// Ends everything in order.
-    async fn end(mut self) -> anyhow::Result<()> {
+    /// Goes on serving for as long as `lame_duck`, and then ends everything in order.
+    async fn end(mut self, lame_duck: Duration, drain_seconds: u64) -> anyhow::Result<()> {
+        sleep(lame_duck).await;
+        info!("no new connections, bodies may end within {drain_seconds} s");
         self.stop.cancel();
         for listener in self.listeners {
             let drained = listener.await.context("a listener")?;
@@ -170,15 +182,10 @@ impl Serving {
         // One process has a directory for itself, and any number a bucket, maybe behind one address.
         data.notices
             .set_peers(data.state.location().contains("://"));
-        let dir = match args.state.as_deref() {
-            Some(state) if state.contains("://") => None,
-            _ => Some(state_folder(args)?.join("_cache")),
-        };
-        let manifests = data.declared.iter().map(|one| &one.table);
         let options = StackOptions {
-            log: LogOptions::default(),
+            log: args.staleness.log(),
             notices: data.notices,
-            tiers: args.cache.resolve(manifests, CacheDefaults::LAPTOP, dir),
+            cache: data.cache,
             store_id: data.state.info().store_id.to_string(),
             files: None,
             ropes: rope_options(Arc::clone(data.tables)),
@@ -186,6 +193,7 @@ impl Serving {
         let origin = Arc::new(data.origin);
         let open = async |registry: &mut Registry| Stack::open(origin, options, registry).await;
         let stack = data.metrics.with_registry(open).await?;
+        self.warm(&stack, data.declared);
         self.listeners.push(data.front.serve(
             data.listener,
             data.front.tls(),
@@ -198,6 +206,16 @@ impl Serving {
             .spawn(data.front.watch(data.http_metrics, self.stop.clone()));
         self.stack = Some(stack);
         Ok(())
+    }
+
+    /// Warms up beside what is served: whoever starts a server by hand waits for it.
+    fn warm(&mut self, stack: &Stack, declared: &[Declared]) {
+        let tables = declared.iter().map(|one| one.table.clone());
+        let tables: Vec<VirtualTable> = tables.collect();
+        let (stack, stop) = (stack.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            let _ = stop.run_until_cancelled(stack.warm(&tables)).await;
+        });
     }
 
     /// Keeps notices up to date with what this process commits.
@@ -229,22 +247,25 @@ fn drain(args: &ServeArgs) -> Duration {
     Duration::from_secs(args.drain_seconds)
 }
 
-/// Refuses what is asked of the cache's disk tier where it has no folder: beside a state that is no directory there is none.
-fn check_cache(cache: &CacheArgs, state: Option<&str>) -> Result<(), BadInput> {
-    let Some(state) = state.filter(|state| state.contains("://")) else {
-        return Ok(());
-    };
-    let flag = match &cache.cache_disk {
-        _ if cache.cache_dir.is_some() => None,
-        Some(disk) => (disk.bytes() > 0).then_some("--cache-disk"),
-        None => cache.cache_strict.then_some("--cache-strict"),
-    };
-    match flag {
-        None => Ok(()),
-        Some(flag) => Err(BadInput::new(format!(
-            "{flag} is given, and beside the state {state} there is no folder for the cache's disk tier; give one by --cache-dir, or cache in memory alone without {flag}"
-        ))),
+/// Readers are given time to move on where they come by themselves. A front door that reads through the socket has ended before.
+fn lame_duck(args: &ServeArgs) -> Duration {
+    match args.listen.0 {
+        Some(_) => Duration::from_secs(args.lame_duck_seconds),
+        None => Duration::ZERO,
     }
+}
+
+/// The cache that is asked for. In a state that is a directory its disk tier has a folder.
+///
+/// # Errors
+/// When flags ask for a disk tier that has no folder.
+fn asked_cache(args: &ServeArgs, declared: &[Declared]) -> anyhow::Result<Option<AskedCache>> {
+    let dir = match args.state.as_deref() {
+        Some(state) if state.contains("://") => None,
+        _ => Some(state_folder(args)?.join("_cache")),
+    };
+    let tables = declared.iter().map(|one| &one.table);
+    Ok(args.cache.resolve(tables, CacheDefaults::LAPTOP, dir)?)
 }
 
 /// Who may read by way of the data listener, and TLS.
@@ -287,35 +308,65 @@ fn rope_options(tables: Arc<Tables>) -> RopeStoreOptions {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use tokio::time::Instant;
 
     use super::*;
     use crate::args::{Cli, Command};
 
-    fn refusal(arguments: &[&str]) -> Option<String> {
+    fn serve(arguments: &[&str]) -> ServeArgs {
         let serve = ["vdt", "serve", "/papers"].iter();
         let Command::Serve(args) = Cli::parse_from(serve.chain(arguments)).command else {
             panic!("it serves");
         };
-        let refused = check_cache(&args.cache, args.state.as_deref()).err()?;
-        Some(refused.to_string())
+        *args
     }
 
     #[test]
-    fn a_disk_tier_without_a_folder_is_refused_with_a_remedy() {
+    fn the_disk_tier_lies_in_a_state_that_is_a_directory_or_where_it_is_told() {
+        let disk = |arguments: &[&str]| {
+            let asked = asked_cache(&serve(arguments), &[]).expect("it is taken");
+            let disk = asked.expect("a cache").tiers.disk;
+            disk.map(|disk| disk.dir.display().to_string())
+        };
         let bucket = ["--state", "s3://corp/state"];
-        for asked in [&["--cache-disk", "100Gi"][..], &["--cache-strict"]] {
-            let told = refusal(&[&bucket[..], asked].concat()).expect("it is refused");
-            for part in [asked[0], bucket[1], "--cache-dir"] {
-                assert!(told.contains(part), "{told}");
-            }
-            let placed = [&bucket[..], asked, &["--cache-dir", "/var/cache/vdt"]].concat();
-            assert_eq!(refusal(&placed), None);
-            assert_eq!(refusal(asked), None, "it lies beside the state");
-        }
-        assert_eq!(refusal(&bucket), None);
+        let folder = "/var/cache/vdt";
+        assert_eq!(disk(&bucket), None);
         assert_eq!(
-            refusal(&[&bucket[..], &["--cache-disk", "0"]].concat()),
-            None
+            disk(&["--state", "/state"]).as_deref(),
+            Some("/state/_cache")
         );
+        for state in [&bucket[..], &["--state", "/state"]] {
+            let placed = disk(&[state, &["--cache-dir", folder]].concat());
+            assert_eq!(placed.as_deref(), Some(folder));
+        }
+        let strict = serve(&[&bucket[..], &["--cache-strict"]].concat());
+        let refused = asked_cache(&strict, &[]).expect_err("it is refused");
+        assert!(refused.is::<BadInput>(), "{refused}");
+    }
+
+    #[test]
+    fn readers_are_given_time_only_where_they_come_by_themselves() {
+        let seconds = |arguments: &[&str]| lame_duck(&serve(arguments)).as_secs();
+        assert_eq!(seconds(&[]), 0);
+        assert_eq!(seconds(&["--lame-duck-seconds", "7"]), 7);
+        let pod = ["--origin-socket", "/run/s", "--lame-duck-seconds", "7"];
+        assert_eq!(seconds(&pod), 0);
+        assert_eq!(
+            seconds(&[&pod[..], &["--listen", "127.0.0.1:0"]].concat()),
+            7
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lame_duck_serves_on_before_it_stops() {
+        const LAME: Duration = Duration::from_secs(7);
+        let serving = Serving::default();
+        let (began, stop) = (Instant::now(), serving.stop.clone());
+        let served = tokio::spawn(async move {
+            stop.cancelled().await;
+            began.elapsed()
+        });
+        serving.end(LAME, 30).await.expect("it ends");
+        assert_eq!(served.await.expect("it is told"), LAME);
     }
 }

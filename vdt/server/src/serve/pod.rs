@@ -21,7 +21,7 @@ use vdt_sidecar::{
 use vdt_store::{Origin, StateStore, StoreError};
 
 use super::{
-    DataListener, Serving, check_cache, drain,
+    DataListener, Serving, asked_cache, drain,
     follow::{Follower, Rights},
     front,
     open::open_state,
@@ -59,12 +59,12 @@ pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
         );
     }
     // In a pod they are the front door's; here they matter to a data listener of our own.
-    let front = match args.listen.0 {
-        Some(address) => {
-            check_cache(&args.cache, args.state.as_deref())?;
-            Some(front(&args, Some(address), &loaded.declared)?)
-        }
-        None => None,
+    let (front, cache) = match args.listen.0 {
+        Some(address) => (
+            Some(front(&args, Some(address), &loaded.declared)?),
+            asked_cache(&args, &loaded.declared)?,
+        ),
+        None => (None, None),
     };
     let notices = Notices::new();
     let rights = front
@@ -77,7 +77,8 @@ pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
     let late = LateOrigin::new(tables.clone());
     let mut serving = Serving::default();
 
-    let admin_state = AdminState::new(tables.clone(), late.clone(), metrics.clone());
+    let stopping = serving.stopping.clone();
+    let admin_state = AdminState::new(tables.clone(), late.clone(), metrics.clone(), stopping);
     let router = vdt_dialect::admin::router(Arc::new(admin_state));
     serve_socket(socket, &args, &tables, &late, router.clone(), &mut serving);
     let admin = args.admin_listen.bind("--admin-listen").await?;
@@ -127,6 +128,7 @@ pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
             let data = DataListener {
                 listener,
                 front,
+                cache,
                 declared: &loaded.declared,
                 tables: &tables,
                 origin: late,
