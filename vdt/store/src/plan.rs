@@ -40,11 +40,26 @@ pub struct CommittedFile {
     pub artifacts: Vec<Artifact>,
 }
 
+/// A committed data file whose rows nobody has needed so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadFile {
+    /// `add.path`.
+    pub path: String,
+    /// `add.size`, bytes.
+    pub size: u64,
+    /// How many rows it has.
+    pub rows: u64,
+    /// Bytes of all their artifacts.
+    pub artifact_bytes: u64,
+}
+
 /// What the newest version holds.
 #[derive(Debug, Clone, Default)]
 pub struct Current {
     /// Data files.
     pub files: Vec<CommittedFile>,
+    /// More of them, of sources without a listing that are not laid out again: they stay.
+    pub unread: Vec<UnreadFile>,
     /// High-water mark: the id that the next new artifact gets.
     pub next_id: i64,
 }
@@ -118,6 +133,8 @@ pub struct Plan {
     pub merge: Merge,
     /// Files that stay, for those who need all rows.
     pub keep: Vec<CommittedFile>,
+    /// More that stay.
+    pub unread: Vec<UnreadFile>,
     /// High-water mark after this plan.
     pub next_id: i64,
     /// Counts.
@@ -135,9 +152,10 @@ impl Plan {
     /// Artifacts in the table afterwards.
     pub fn artifacts(&self) -> u64 {
         let kept: usize = self.keep.iter().map(|file| file.artifacts.len()).sum();
+        let unread: u64 = self.unread.iter().map(|file| file.rows).sum();
         let added = self.add.iter().chain(&self.merge.add);
         let added: usize = added.map(|group| group.artifacts.len()).sum();
-        (kept + added) as u64
+        (kept + added) as u64 + unread
     }
 }
 
@@ -152,6 +170,7 @@ pub fn plan(
 ) -> Plan {
     let mut plan = Plan {
         next_id: current.next_id,
+        unread: current.unread,
         ..Plan::default()
     };
     let mut by_source: BTreeMap<Arc<str>, Vec<CommittedFile>> = BTreeMap::new();

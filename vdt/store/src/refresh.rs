@@ -39,6 +39,7 @@ use crate::{
     error::StoreError,
     log::{Snapshot, TableLog},
     plan::{ListedAt, is_settled},
+    rows::KnownRows,
     source::{Listing, SourceError},
     state::StateStore,
 };
@@ -64,6 +65,8 @@ pub struct TableRefresh {
     log: TableLog,
     meta_log: TableLog,
     clock: Clock,
+    /// What was read and laid out of the table's files before.
+    known: KnownRows,
     /// All ropes of the mirror were there once.
     is_mirror_seen: Arc<AtomicBool>,
 }
@@ -87,6 +90,7 @@ impl TableRefresh {
             log,
             meta_log,
             clock,
+            known: KnownRows::default(),
             is_mirror_seen: Arc::default(),
         }
     }

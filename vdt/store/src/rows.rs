@@ -1,4 +1,6 @@
-//! The rows of a version, read back from its ropes.
+//! The rows of a version, as its ropes tell them.
+
+mod known;
 
 use std::sync::Arc;
 
@@ -8,10 +10,13 @@ use object_store::ObjectStoreExt;
 use vdt_rope::{FileName, Rope, stored};
 use vdt_table::{Artifact, FileGroup, SourceContext, read_rows};
 
+pub(crate) use self::known::{KnownRows, Listed};
+
+use self::known::Told;
 use crate::{
     error::{StoreError, is_newer},
     log::{APP_ID, AddedFile, Snapshot, TableLog},
-    plan::{CommittedFile, Current},
+    plan::{CommittedFile, Current, UnreadFile},
     state::StateStore,
 };
 
@@ -20,44 +25,102 @@ const CONCURRENT_ROPES: usize = 8;
 /// Ropes checked at once. Those of `t_meta` have 65,536 rows each, and all rows are in memory meanwhile.
 const CONCURRENT_CHECKS: usize = 2;
 
-/// Reads every rope of `snapshot`.
+/// The rows of `snapshot`. Ropes are read of files that are not `known`, or that a listing does not show as they are. Files of sources without a listing
+/// stay unread where they `may_wait`. Gives the listings back.
 ///
 /// # Errors
 /// [`StoreError::Rope`] names a rope that is missing, truncated, corrupt or another one.
 pub(crate) async fn read_current(
     state: &StateStore,
     log: &TableLog,
+    known: &KnownRows,
     snapshot: &Snapshot,
-) -> Result<Current, StoreError> {
-    let files = stream::iter(snapshot.files.iter().cloned())
-        .map(|file| read_file(state, log, file))
+    listed: Vec<Listed>,
+    may_wait: bool,
+) -> Result<(Current, Vec<Listed>), StoreError> {
+    let (telling, files) = (known.clone(), snapshot.files.clone());
+    let telling = tokio::task::spawn_blocking(move || {
+        let told = telling.tell(&files, &listed, may_wait);
+        (files.into_iter().zip(told), listed)
+    });
+    let (told, listed) = telling
+        .await
+        .map_err(|source| StoreError::task("looking up of known rows", source))?;
+    let mut current = Current {
+        next_id: snapshot.transactions.get(APP_ID).copied().unwrap_or(0),
+        ..Current::default()
+    };
+    let mut read = stream::iter(told)
+        .map(|(file, told)| rows_of(state, log, known, file, told))
+        .buffered(CONCURRENT_ROPES);
+    while let Some(told) = read.try_next().await? {
+        match told {
+            Told::Rows(file) => current.files.push(file),
+            Told::Count(file) => current.unread.push(file),
+            Told::Nothing => {}
+        }
+    }
+    drop(read);
+    Ok((current, listed))
+}
+
+/// What is `told` of a file, its rows where nothing is.
+async fn rows_of(
+    state: &StateStore,
+    log: &TableLog,
+    known: &KnownRows,
+    file: AddedFile,
+    told: Told,
+) -> Result<Told, StoreError> {
+    match told {
+        Told::Nothing => {
+            let read = read_file(state, log, known, file.path, file.size);
+            read.await.map(Told::Rows)
+        }
+        told => Ok(told),
+    }
+}
+
+/// Reads the ropes of `files`.
+///
+/// # Errors
+/// As [`read_current`].
+pub(crate) async fn read_unread(
+    state: &StateStore,
+    log: &TableLog,
+    known: &KnownRows,
+    files: Vec<UnreadFile>,
+) -> Result<Vec<CommittedFile>, StoreError> {
+    stream::iter(files)
+        .map(|file| read_file(state, log, known, file.path, file.size))
         .buffered(CONCURRENT_ROPES)
         .try_collect()
-        .await?;
-    Ok(Current {
-        files,
-        next_id: snapshot.transactions.get(APP_ID).copied().unwrap_or(0),
-    })
+        .await
 }
 
 async fn read_file(
     state: &StateStore,
     log: &TableLog,
-    file: AddedFile,
+    known: &KnownRows,
+    path: String,
+    size: u64,
 ) -> Result<CommittedFile, StoreError> {
-    let Some(name) = FileName::parse_parquet_file(&file.path) else {
+    let Some(name) = FileName::parse_parquet_file(&path) else {
         return Err(StoreError::Rope {
-            path: log.table().clone().join(file.path.as_str()).to_string(),
+            path: log.table().clone().join(path).to_string(),
             source: "the log names a file that is none of vdt's".into(),
         });
     };
-    let rows = read_rope(state, log, name, |rope, annotation| {
-        read_rows(&rope, &annotation).map_err(boxed)
+    let known = known.clone();
+    let rows = read_rope(state, log, name, move |rope, annotation| {
+        let rows = read_rows(&rope, &annotation).map_err(boxed)?;
+        known.keep(name, &rows.source_name, &rows.artifacts);
+        Ok(rows)
     })
     .await?;
     Ok(CommittedFile {
-        path: file.path,
-        size: file.size,
+        path,
+        size,
         source: rows.source_name,
         artifacts: rows.artifacts,
     })

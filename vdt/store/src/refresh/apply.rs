@@ -16,8 +16,8 @@ use super::{
 use crate::{
     error::StoreError,
     log::{APP_ID, Snapshot},
-    plan::CommittedFile,
-    rows::Rows,
+    plan::{CommittedFile, UnreadFile},
+    rows::{Rows, read_unread},
 };
 
 impl TableRefresh {
@@ -59,7 +59,11 @@ impl TableRefresh {
             .as_ref()
             .filter(|_| plan.is_empty() && !metadata_changed)
         {
-            let rows = rows(&contexts, plan.keep, Vec::new());
+            let rows = KeptRows {
+                contexts,
+                files: plan.keep,
+                unread: plan.unread,
+            };
             let bytes = rows.artifact_bytes();
             self.finish(snapshot.version, Mirror::Rows(rows), None)
                 .await?;
@@ -70,7 +74,12 @@ impl TableRefresh {
         let shared = |groups: Vec<FileGroup>| groups.into_iter().map(Arc::new).collect::<Vec<_>>();
         let (groups, merged) = (shared(plan.add), shared(plan.merge.add));
         let all = groups.iter().chain(&merged).cloned().collect();
-        let rows = rows(&contexts, plan.keep, all);
+        let rows = KeptRows {
+            contexts,
+            files: plan.keep,
+            unread: plan.unread,
+        };
+        let rows = self.rows(rows, all).await?;
         let bytes = rows.artifact_bytes();
         let put_meta_files = async {
             let snapshot = self.meta_log.snapshot().await?;
@@ -121,17 +130,38 @@ impl TableRefresh {
         .await?;
         Ok(Some(report(version, true, bytes, unparsed)))
     }
+
+    /// All rows of the version that keeps the files `kept` and adds `groups`.
+    pub(super) async fn rows(
+        &self,
+        kept: KeptRows,
+        mut groups: Vec<Arc<FileGroup>>,
+    ) -> Result<Rows, StoreError> {
+        let read = read_unread(&self.state, &self.log, &self.known, kept.unread).await?;
+        groups.extend(kept.files.into_iter().chain(read).filter_map(|file| {
+            Some(Arc::new(FileGroup {
+                source: kept.contexts.get(&file.source)?.clone(),
+                artifacts: file.artifacts,
+            }))
+        }));
+        Ok(Rows::new(groups))
+    }
 }
 
-/// All rows of the version that keeps the files `keep` and adds `groups`.
-fn rows(contexts: &Contexts, keep: Vec<CommittedFile>, mut groups: Vec<Arc<FileGroup>>) -> Rows {
-    groups.extend(keep.into_iter().filter_map(|file| {
-        Some(Arc::new(FileGroup {
-            source: contexts.get(&file.source)?.clone(),
-            artifacts: file.artifacts,
-        }))
-    }));
-    Rows::new(groups)
+/// Rows of the files that stay, some of which are read when they are needed.
+pub(super) struct KeptRows {
+    contexts: Contexts,
+    files: Vec<CommittedFile>,
+    unread: Vec<UnreadFile>,
+}
+
+impl KeptRows {
+    fn artifact_bytes(&self) -> u64 {
+        let artifacts = self.files.iter().flat_map(|file| &file.artifacts);
+        let sizes = artifacts.map(|artifact| artifact.object.size);
+        let unread = self.unread.iter().map(|file| file.artifact_bytes);
+        sizes.chain(unread).fold(0, u64::saturating_add)
+    }
 }
 
 fn operation(

@@ -74,14 +74,20 @@ impl TableRefresh {
         let columns = Arc::new(self.definition.columns.clone());
         let layout = Arc::new(self.definition.layout.clone());
         let table = self.log.table().to_string();
+        let known = self.known.clone();
         let laid_out = stream::iter(groups)
             .map(move |group| {
                 let (columns, layout, table) = (columns.clone(), layout.clone(), table.clone());
+                let known = known.clone();
                 tokio::task::spawn_blocking(move || {
-                    lay_out(&columns, &layout, &group).map_err(|source| StoreError::Layout {
+                    let file = lay_out(&columns, &layout, &group);
+                    let file = file.map_err(|source| StoreError::Layout {
                         table,
                         source: Box::new(source),
-                    })
+                    })?;
+                    // Committed or not: what the rows of a file of this name are.
+                    known.keep(file.name, &group.source.name, &group.artifacts);
+                    Ok(file)
                 })
             })
             .buffered(files_at_once())

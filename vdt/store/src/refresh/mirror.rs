@@ -13,6 +13,7 @@ use vdt_table::{VirtualFile, meta_files};
 
 use super::{
     TableRefresh,
+    apply::KeptRows,
     commit::{Commit, Header},
     files::{Change, PutFile, difference, paths, put_all},
 };
@@ -34,7 +35,7 @@ pub(super) enum Mirror {
         files: Vec<PutFile>,
         snapshot: Option<Snapshot>,
     },
-    Rows(Rows),
+    Rows(KeptRows),
 }
 
 impl TableRefresh {
@@ -58,6 +59,7 @@ impl TableRefresh {
                 if is_current(&snapshot) && !is_lossy {
                     return self.write_checksum(&self.meta_log).await;
                 }
+                let rows = self.rows(rows, Vec::new()).await?;
                 let puts = self.state.puts_from_now();
                 let there = snapshot.as_ref().filter(|_| !is_lossy);
                 let files = self.put_meta_files(rows, there, now_ms).await?;

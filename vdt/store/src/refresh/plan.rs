@@ -51,17 +51,23 @@ impl TableRefresh {
         listings: Vec<Result<Listing, SourceError>>,
         listed_at: ListedAt,
     ) -> Result<Planned, StoreError> {
-        let began = Instant::now();
-        let mut current = match snapshot {
-            None => Current::default(),
-            Some(snapshot) => read_current(&self.state, &self.log, snapshot).await?,
-        };
-        let rows_time = began.elapsed();
         let mut configuration = self.definition.configuration();
         let relay = is_edited(snapshot, &configuration, LAYOUT_KEY);
+        let began = Instant::now();
+        let sources = self.definition.sources.iter();
+        let names = sources.map(|source| source.name().clone());
+        let listings = names.zip(listings).collect();
+        let (mut current, listings) = match snapshot {
+            None => (Current::default(), listings),
+            Some(snapshot) => {
+                let (state, log, known) = (&self.state, &self.log, &self.known);
+                read_current(state, log, known, snapshot, listings, !relay).await?
+            }
+        };
+        let rows_time = began.elapsed();
         let (mut outcomes, mut recheck_time) = (Vec::new(), Duration::ZERO);
         let mut listed = Vec::new();
-        for (source, listing) in self.definition.sources.iter().zip(listings) {
+        for (source, (_, listing)) in self.definition.sources.iter().zip(listings) {
             let keys = [SOURCE_KEY, PLACE_KEY].map(|prefix| format!("{prefix}{}", source.name()));
             let edited = keys
                 .iter()

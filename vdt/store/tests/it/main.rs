@@ -3,6 +3,7 @@
 mod conditional;
 mod conformance;
 mod faults;
+mod known;
 mod log;
 mod origin;
 mod plan;

@@ -87,6 +87,7 @@ fn carried_out(plan: &Plan) -> Current {
     Current {
         files: plan.keep.iter().cloned().chain(added).collect(),
         next_id: plan.next_id,
+        ..Current::default()
     }
 }
 
@@ -471,6 +472,7 @@ fn files_are_merged_with_those_of_their_source_and_of_their_size() {
         let current = Current {
             files: all,
             next_id: 1_000_000,
+            ..Current::default()
         };
         let plan = plan(current, listed, &Layout::default(), POLICY, LISTED_AT);
         assert_eq!(plan.merge.remove.len(), removed);
@@ -512,6 +514,7 @@ fn files_that_change_are_merged_among_themselves_and_those_of_a_source_that_is_n
     let current = Current {
         files: many.collect(),
         next_id: 20,
+        ..Current::default()
     };
     let away = Listed {
         listing: None,

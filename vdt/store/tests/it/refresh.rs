@@ -1,7 +1,8 @@
 //! Model test of refresh: whatever happens between, the table ends in the folder's state.
 //!
 //! A seed drives edits of a folder, edits of the manifest, and refreshes by three refreshers on one state store, some of
-//! which are dropped at an arbitrary await (a crash) or meet a state store that fails. After each round the whole table is read
+//! which are dropped at an arbitrary await (a crash) or meet a state store that fails. Some begin anew, others go on with what they know
+//! of the table from rounds before. After each round the whole table is read
 //! back through the composed files and compared, byte for byte, with the folder. The seed is printed with every failure;
 //! `VDT_TEST_SEED` repeats one, `VDT_TEST_ROUNDS` sets how long each runs.
 
@@ -213,6 +214,8 @@ async fn run(seed: u64, rounds: u64) {
         .await
         .expect("state");
     let mut columns = 0;
+    // Those that go on, by their columns and their number.
+    let mut lasting: BTreeMap<(usize, usize), TableRefresh> = BTreeMap::new();
     for _ in 0..rounds {
         model.edit(&mut random, grows);
         if !grows && random.below(5) == 0 {
@@ -220,20 +223,26 @@ async fn run(seed: u64, rounds: u64) {
         }
         let definition = definition(&model.folder, columns);
         let mut refreshers = tokio::task::JoinSet::new();
-        for _ in 0..3 {
+        for number in 0..3 {
             let failing: Arc<dyn ObjectStore> =
                 Arc::new(FlakyStore::new(memory.clone(), random.next()));
-            let (definition, clean) = (definition.clone(), state.clone());
+            let definition = definition.clone();
             let (fate, polls) = (random.below(3), random.below(60) as usize);
+            let anew = || TableRefresh::new(definition.clone(), state.clone(), clock());
+            let lasts = lasting.entry((columns, number)).or_insert_with(anew);
+            if random.below(4) == 0 {
+                *lasts = anew();
+            }
+            let lasts = lasts.clone();
             refreshers.spawn(async move {
-                let state = match fate {
-                    0 => StateStore::from_store(failing, "memory", OpenMode::ReadWrite)
-                        .await
-                        .ok(),
-                    _ => Some(clean),
+                let refresh = match fate {
+                    0 => {
+                        let state = StateStore::from_store(failing, "memory", OpenMode::ReadWrite);
+                        let Ok(state) = state.await else { return };
+                        TableRefresh::new(definition, state, clock())
+                    }
+                    _ => lasts,
                 };
-                let Some(state) = state else { return };
-                let refresh = TableRefresh::new(definition, state, clock());
                 match fate {
                     1 => drop(crash_after(refresh.run(None), polls).await),
                     _ => drop(refresh.run(None).await),
@@ -243,7 +252,7 @@ async fn run(seed: u64, rounds: u64) {
         while let Some(ended) = refreshers.join_next().await {
             ended.unwrap_or_else(|error| panic!("seed {seed}: a refresher panicked: {error}"));
         }
-        let refresh = TableRefresh::new(definition.clone(), state.clone(), clock());
+        let refresh = lasting[&(columns, random.below(3) as usize)].clone();
         let report = refresh
             .run(None)
             .await
