@@ -25,6 +25,8 @@ use std::{
 use vdt_table::{Artifact, FileGroup, Layout, SourceContext, groups};
 
 pub use self::merge::Merge;
+
+use self::merge::Most;
 use crate::source::{Entry, Listing};
 
 /// Rows of one committed data file, by key.
@@ -242,15 +244,17 @@ fn plan_source(
     let files = |files: Vec<(CommittedFile, bool)>| files.into_iter().map(|file| file.0).collect();
     // What is laid out anew anyway is merged with its like, too: where all is rewritten all the time nothing else would be.
     let mut relaid = Merge::default();
-    for file in relaid.take(files(dirty), &context, layout) {
+    for file in relaid.take(files(dirty), &context, layout, Most::ALL) {
         plan.remove.insert(file.path);
         plan.add
             .extend(groups(context.clone(), file.artifacts, layout));
     }
     plan.remove.extend(relaid.remove);
     plan.add.extend(relaid.add);
-    plan.keep
-        .extend(plan.merge.take(files(clean), &context, layout));
+    let clean = plan
+        .merge
+        .take(files(clean), &context, layout, Most::OF_A_VERSION);
+    plan.keep.extend(clean);
     plan.add.extend(groups(context, fresh, layout));
 }
 

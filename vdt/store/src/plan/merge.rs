@@ -11,6 +11,9 @@
 //! Where sixteen files are of one class all of it are merged, which mostly makes one of a higher class or a full one. So a row is laid out again three
 //! times while its table grows (four from class 0, where a file may hold more than usual), however slowly that is, and what a refresh leaves is no
 //! more than 15 files a class beside the full ones and those that it adds.
+//!
+//! One version merges so many files and rows at most ([`Most`]): where there are more, as in a table that grew before files were merged, those with the
+//! least keys. The next refresh goes on, whether anything has changed or not: neighbours become a file, and the ranges of files do not overlap.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -25,6 +28,26 @@ const CLASSES: u32 = 4;
 /// Share of a whole file: a quarter of it is where the classes end.
 const WHOLE: u64 = 4 * 16_u64.pow(CLASSES);
 
+/// How much is merged at most.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Most {
+    files: usize,
+    rows: usize,
+}
+
+impl Most {
+    /// What is laid out for its own sake.
+    pub(super) const ALL: Self = Self {
+        files: usize::MAX,
+        rows: usize::MAX,
+    };
+    /// What a version takes upon it: a megabyte of actions, and some forty of ropes.
+    pub(super) const OF_A_VERSION: Self = Self {
+        files: 4_096,
+        rows: 262_144,
+    };
+}
+
 /// Files that become fewer.
 #[derive(Debug, Default)]
 pub struct Merge {
@@ -35,12 +58,13 @@ pub struct Merge {
 }
 
 impl Merge {
-    /// Takes what is to be merged of `files`, which are of one source, and returns the others.
+    /// Takes what is to be merged of `files`, which are of one source, and returns the others. It never holds more than `most`.
     pub(super) fn take(
         &mut self,
         files: Vec<CommittedFile>,
         source: &Arc<SourceContext>,
         layout: &Layout,
+        most: Most,
     ) -> Vec<CommittedFile> {
         let mut classes: [Vec<CommittedFile>; CLASSES as usize] = Default::default();
         let mut others = Vec::new();
@@ -50,7 +74,10 @@ impl Merge {
                 None => others.push(file),
             }
         }
-        for class in classes {
+        for mut class in classes {
+            if class.len() >= MERGED {
+                others.extend(self.split_off(&mut class, most));
+            }
             let merged = match class.len() {
                 0..MERGED => Vec::new(),
                 _ => groups(source.clone(), rows(&class), layout).collect(),
@@ -65,6 +92,27 @@ impl Merge {
         }
         others
     }
+
+    /// Takes off `files` those that are too many beside what it holds.
+    fn split_off(&self, files: &mut Vec<CommittedFile>, most: Most) -> Vec<CommittedFile> {
+        let held = self.add.iter().map(|group| group.artifacts.len());
+        let mut rows = most.rows.saturating_sub(held.sum());
+        let room = most.files.saturating_sub(self.remove.len());
+        files.sort_by(|a, b| first_key(a).cmp(&first_key(b)));
+        let fits = |file: &&CommittedFile| match rows.checked_sub(file.artifacts.len()) {
+            Some(left) => {
+                rows = left;
+                true
+            }
+            None => false,
+        };
+        let fit = files.iter().take(room).take_while(fits).count();
+        files.split_off(fit)
+    }
+}
+
+fn first_key(file: &CommittedFile) -> Option<&str> {
+    file.artifacts.first().map(|row| &*row.object.key)
 }
 
 /// Rows of `files` by key.

@@ -483,6 +483,64 @@ fn files_are_merged_with_those_of_their_source_and_of_their_size() {
 }
 
 #[test]
+fn a_table_of_many_small_files_is_merged_by_and_by_and_neighbours_with_each_other() {
+    for (count, rows_each, most) in [(10_000, 1, 4_096), (150, 3_900, 67)] {
+        let key = |file: u32, row: u32| format!("{file:05}/{row:05}");
+        let files = (0..count).map(|number| CommittedFile {
+            // Names are hashes: they tell nothing of the keys.
+            path: format!("{:05}.parquet", number * 7_919 % 10_007),
+            size: 1,
+            source: "a".into(),
+            artifacts: (0..rows_each)
+                .map(|row| Artifact {
+                    id: i64::from(number * rows_each + row),
+                    object: entry(&key(number, row), "1").object,
+                    storage_class: None,
+                    archived: false,
+                })
+                .collect(),
+        });
+        let mut current = Current {
+            files: files.collect(),
+            next_id: i64::from(count * rows_each),
+            ..Current::default()
+        };
+        current.files.sort_by(|a, b| a.path.cmp(&b.path));
+        let known = ids(&current);
+        let entries: Vec<_> = known.keys().map(|key| entry(key, "1")).collect();
+        let mut versions = 0;
+        loop {
+            let plan = refreshed(current, entries.clone());
+            let merged = plan.merge.remove.len();
+            let laid_out = plan.merge.add.iter().map(|group| group.artifacts.len());
+            assert!(merged <= most && laid_out.sum::<usize>() <= 262_144);
+            // Of a version that the last one was not.
+            assert!(versions > 0 || merged == most, "{merged}");
+            let is_done = plan.is_empty();
+            current = carried_out(&plan);
+            if is_done {
+                break;
+            }
+            versions += 1;
+        }
+        assert!(versions > 2, "{versions}");
+        assert_eq!(ids(&current), known);
+        assert!(current.files.len() < 3 * 16, "{}", current.files.len());
+        let mut ranges: Vec<_> = current
+            .files
+            .iter()
+            .map(|file| {
+                let mut keys = file.artifacts.iter().map(|row| &row.object.key);
+                (keys.next(), keys.next_back())
+            })
+            .collect();
+        ranges.sort();
+        let apart = |pair: &[(Option<_>, Option<_>)]| pair[0].1.or(pair[0].0) < pair[1].0;
+        assert!(ranges.windows(2).all(apart));
+    }
+}
+
+#[test]
 fn files_that_change_are_merged_among_themselves_and_those_of_a_source_that_is_not_listed_never() {
     let keys = |range: std::ops::Range<u32>| range.map(|n| format!("{n:03}"));
     let mut current = Current::default();
