@@ -26,6 +26,15 @@ pub enum StoreError {
         /// Directory or URL.
         location: String,
     },
+    /// The state that was opened is there no more.
+    #[error(
+        "state at {location:?} was emptied or replaced while it is in use: its store.json is missing, or another one; restore it from a backup. \
+         If it is meant to go, start vdt again: its tables begin anew"
+    )]
+    StateGone {
+        /// Directory or URL.
+        location: String,
+    },
     /// A newer version wrote the state.
     #[error(
         "state at {location:?} has format {found}, this version reads up to {known}; use the newer vdt that wrote it"
@@ -217,7 +226,7 @@ impl StoreError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Locked { .. } => "StateLocked",
-            Self::NoState { .. } => "StateMissing",
+            Self::NoState { .. } | Self::StateGone { .. } => "StateMissing",
             Self::NewerState { .. } => "StateNewer",
             Self::OtherOwner { .. } => OTHER_OWNER,
             Self::State { source, .. } => refusal(source).unwrap_or("StateUnavailable"),

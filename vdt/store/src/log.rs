@@ -319,11 +319,12 @@ impl TableLog {
             .with_storage_backend(objects, url))
     }
 
-    /// Commits `actions` as `version`. Answers `false` when somebody else has committed that version: read and plan again.
+    /// Commits `actions` as `version`, the one after a version that was read. Answers `false` when somebody else has committed it: read and plan again.
     ///
     /// # Errors
-    /// Those of the state store. After an error the commit may or may not be there; the next snapshot tells.
+    /// Those of [`StateStore::check`], and of the state store. After an error the commit may or may not be there; the next snapshot tells.
     pub async fn commit(&self, version: u64, actions: &[Value]) -> Result<bool, StoreError> {
+        self.state.check().await?;
         let path = self.file(&format!("{version:020}.json"));
         let mut body = Vec::new();
         for action in actions {

@@ -27,12 +27,15 @@ use object_store::{
     Error as ObjectError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path,
 };
 use serde::{Deserialize, Serialize};
+use tracing::info;
 use uuid::Uuid;
 
 use crate::{error::StoreError, versions::Versions};
 use dir::DirStore;
 
-/// The newest layout of a state store that this version reads and writes.
+/// The newest format of a state store that this version reads and writes: of its objects, and of what is in them. Raise it with anything that an older
+/// version cannot read, a new version of stored ropes for example, and have whoever brings a store to it write `store.json` before the first commit:
+/// then nobody who runs an older version commits upon it ([`StateStore::check`]).
 pub const FORMAT_VERSION: u32 = 1;
 const STORE_FILE: &str = "store.json";
 
@@ -141,7 +144,26 @@ impl StateStore {
         &self.store
     }
 
-    /// What `store.json` says.
+    /// Makes sure that this is still the store that was opened, and of a format that this version writes: whoever goes on after it was emptied, or
+    /// replaced, would begin its tables anew.
+    ///
+    /// A newer version of vdt writes the new format into `store.json` before its first commit in it. So whoever reads a table's newest version, calls this,
+    /// and commits exactly the next one, follows no commit of a newer format: had the version that was read been one, this call would meet that format.
+    ///
+    /// # Errors
+    /// [`StoreError::NewerState`], [`StoreError::StateGone`], and those of the store.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        let path = Path::from(STORE_FILE);
+        let found = read_info(self.store.as_ref(), &self.location, &path).await?;
+        match found {
+            Some(found) if found.store_id == self.info.store_id => Ok(()),
+            _ => Err(StoreError::StateGone {
+                location: self.location.clone(),
+            }),
+        }
+    }
+
+    /// What `store.json` said when the store was opened.
     pub fn info(&self) -> &StoreInfo {
         &self.info
     }
@@ -285,7 +307,10 @@ async fn load_info(
         let body = serde_json::to_vec(&fresh).map_err(|source| StoreError::json(&path, source))?;
         let put = put_new(store, &path, body).await;
         found = match put.map_err(|source| StoreError::state(location, source))? {
-            true => Some(fresh),
+            true => {
+                info!(location, "there was no state here: tables begin anew");
+                Some(fresh)
+            }
             false => read_info(store, location, &path).await?,
         };
     }
@@ -319,4 +344,19 @@ async fn read_info(
     let info = serde_json::from_slice(&body);
     info.map(Some)
         .map_err(|source| StoreError::json(path, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use vdt_rope::{Rope, encode};
+
+    use super::FORMAT_VERSION;
+
+    #[test]
+    fn a_format_names_the_version_of_its_ropes() {
+        let rope = encode(&Rope::default(), b"");
+        let version = rope.bytes.last().copied();
+        // Another version of ropes is another format of the state: raise it, so that older versions do not commit upon what they cannot read.
+        assert_eq!((FORMAT_VERSION, version), (1, Some(3)));
+    }
 }

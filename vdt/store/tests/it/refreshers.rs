@@ -8,8 +8,8 @@ use object_store::{ObjectStoreExt, memory::InMemory, path::Path as StatePath};
 use tempfile::TempDir;
 use vdt_rope::testing::{Recording, Request};
 use vdt_store::{
-    Clock, Definition, Edition, OpenMode, RefreshReport, SourceEnv, StateStore, TableRefresh,
-    log::TableLog, plan::ListedAt,
+    Clock, Definition, Edition, OpenMode, RefreshReport, SourceEnv, StateStore, StoreError,
+    TableRefresh, log::TableLog, plan::ListedAt,
 };
 
 fn open(folder: &Path, spec: &str) -> Definition {
@@ -386,4 +386,71 @@ async fn a_link_that_is_switched_to_a_folder_with_the_state_in_it_is_refused() {
         assert_eq!((refused.version, source.reason), (0, "SourceInvalid"));
         assert!(source.message.contains("the state"), "{}", source.message);
     }
+}
+
+/// What `store.json` says becomes something else.
+async fn rewrite(state: &StateStore, from: &str, to: &str) {
+    let path = StatePath::from("store.json");
+    let found = state.objects().get(&path).await.expect("there");
+    let found = found.bytes().await.expect("it reads");
+    let text = str::from_utf8(&found).expect("text");
+    assert!(text.contains(from), "{text}");
+    put(state, &path, text.replace(from, to).into()).await;
+}
+
+#[tokio::test]
+async fn who_runs_an_older_version_commits_nothing_upon_a_newer_format() {
+    let folder = TempDir::new().expect("a folder");
+    write(&folder, &["a"]);
+    let state = memory().await;
+    let old = refresh(open(folder.path(), ONE), &state);
+    run(&old).await;
+    write(&folder, &["b"]);
+    let snapshot = old.log().snapshot().await.expect("the log reads");
+    let listing = old.definition().sources[0].list(&|_, _| {}).await;
+    let before = ropes(&state).await.len();
+
+    rewrite(&state, "\"formatVersion\":1", "\"formatVersion\":2").await;
+    let error = old.run(None).await.expect_err("it is newer");
+    assert!(matches!(error, StoreError::NewerState { found: 2, .. }));
+    assert_eq!(ropes(&state).await.len(), before, "nothing is put in vain");
+    // One that was under way.
+    let listed_at = ListedAt {
+        began_ms: i64::MAX,
+        ended_ms: i64::MAX,
+    };
+    let error = old.run_listed(snapshot, vec![listing], listed_at).await;
+    let error = error.expect_err("it is newer");
+    assert_eq!(error.reason(), "StateNewer", "{error}");
+    let files = old.log().files().await.expect("it lists");
+    assert_eq!(files.newest, Some(0));
+
+    rewrite(&state, "\"formatVersion\":2", "\"formatVersion\":1").await;
+    assert_eq!(run(&old).await.version, 1);
+}
+
+#[tokio::test]
+async fn a_state_that_is_emptied_or_replaced_while_it_is_in_use_is_not_begun_anew() {
+    let folder = TempDir::new().expect("a folder");
+    write(&folder, &["a"]);
+    let state = memory().await;
+    let table = refresh(open(folder.path(), ONE), &state);
+    run(&table).await;
+    let id = state.info().store_id.to_string();
+    let other = "6f9619ff-8b86-d011-b42d-00c04fc964ff";
+    rewrite(&state, &id, other).await;
+    let error = table.run(None).await.expect_err("it is another one");
+    assert_eq!(error.reason(), "StateMissing", "{error}");
+    rewrite(&state, other, &id).await;
+    assert!(!run(&table).await.committed);
+
+    let listed = state.objects().list(None).map_ok(|meta| meta.location);
+    let listed: Vec<_> = listed.try_collect().await.expect("it lists");
+    for path in listed {
+        state.objects().delete(&path).await.expect("deleted");
+    }
+    let error = table.run(None).await.expect_err("it is empty");
+    assert!(matches!(error, StoreError::StateGone { .. }), "{error}");
+    let left: Vec<_> = state.objects().list(None).try_collect().await.expect("it");
+    assert!(left.is_empty(), "{left:?}");
 }
