@@ -106,9 +106,12 @@ pub(super) struct Change {
     pub(super) at_ms: i64,
 }
 
+/// Files under way at most, on however large a machine: each is some megabytes.
+const FILES_AT_ONCE_MAX: usize = 8;
+
 /// Files that are laid out at once, and as many that are put: twice the cores, as one that is done waits for those before it.
 fn files_at_once() -> usize {
-    2 * thread::available_parallelism().map_or(1, usize::from)
+    (2 * thread::available_parallelism().map_or(1, usize::from)).min(FILES_AT_ONCE_MAX)
 }
 
 /// Puts the ropes of `files` as they come, but for those that `snapshot` names: a committed rope is durable, and is never
