@@ -7,7 +7,7 @@ use parquet::file::writer::TrackedWrite;
 use vdt_rope::{Rope, Segment};
 use vdt_table::{Attribute, Column, ColumnFrom, ColumnType, Layout, TableSchema, lay_out};
 
-use crate::readback::metadata;
+use crate::statistics::metadata;
 use crate::support::{group, materialise};
 
 /// Draws a rope, a segment a line; literals as text where they are, long ones by their ends.

@@ -6,4 +6,6 @@ mod goldens;
 mod limits;
 mod meta;
 mod readback;
+mod statistics;
 mod support;
+mod values;

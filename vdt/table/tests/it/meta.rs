@@ -14,7 +14,9 @@ use vdt_table::{
 
 use crate::support::{artifact, materialise, source};
 
-type Rows = Vec<(Arc<SourceContext>, Artifact)>;
+pub(crate) mod readback;
+
+pub(crate) type Rows = Vec<(Arc<SourceContext>, Artifact)>;
 
 fn rows(count: usize) -> Rows {
     let source = source("k/");
@@ -109,7 +111,7 @@ fn pages_and_their_indexes_are_those_of_the_rows() {
     let mut first_row = 0;
     for file in &files {
         let bytes = materialise(&file.rope());
-        let metadata = crate::readback::metadata(&bytes);
+        let metadata = crate::statistics::metadata(&bytes);
         let (columns, offsets) = (
             metadata.column_index().unwrap(),
             metadata.offset_index().unwrap(),

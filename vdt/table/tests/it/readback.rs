@@ -1,178 +1,20 @@
-//! Any artifacts and any schema give a file that the `parquet` crate reads back exactly.
+//! Any artifacts and any schema give files that the `parquet` crate reads back exactly, those of `t_meta` too.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
-use parquet::file::page_index::column_index::ColumnIndexMetaData;
-use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::file::statistics::Statistics;
-use parquet::record::Field;
 use proptest::prelude::*;
 use vdt_rope::SourceObject;
 use vdt_table::{
-    Artifact, Attribute, ChecksumPolicy, Column, ColumnFrom, ColumnType, FileGroup, Layout, Scalar,
+    Artifact, Attribute, ChecksumPolicy, Column, ColumnFrom, ColumnType, FileGroup, Layout,
     SourceContext, TableSchema, VirtualFile, groups, lay_out, read_rows,
 };
 
-use crate::support::{self, content, materialise};
-
-/// A value as a reader sees it, in an order of its own only for `max` and `min`.
-#[derive(Clone, Debug, PartialEq)]
-enum Value {
-    Null,
-    Scalar(Scalar),
-}
-
-fn value(field: &Field) -> Value {
-    Value::Scalar(match field {
-        Field::Null => return Value::Null,
-        Field::Long(v) => Scalar::Long(*v),
-        Field::Int(v) => Scalar::Integer(*v),
-        Field::Double(v) => Scalar::Double(*v),
-        Field::Bool(v) => Scalar::Boolean(*v),
-        Field::Date(v) => Scalar::Date(*v),
-        Field::TimestampMicros(v) => {
-            assert_eq!(v % 1_000, 0, "timestamps are whole milliseconds");
-            Scalar::Timestamp(v / 1_000)
-        }
-        Field::Str(v) => Scalar::String(v.as_str().into()),
-        Field::Bytes(v) => Scalar::Binary(v.data().into()),
-        other => panic!("no such type in a virtual file: {other:?}"),
-    })
-}
-
-/// What a column should hold for an artifact, written down a second time.
-fn expected(
-    column: &Column,
-    pattern: bool,
-    layout: &Layout,
-    source: &SourceContext,
-    artifact: &Artifact,
-) -> Value {
-    let object = &artifact.object;
-    let name = object.key.strip_prefix(source.prefix.as_str()).unwrap();
-    let text = |v: Option<&str>| v.map_or(Value::Null, |v| Value::Scalar(Scalar::String(v.into())));
-    let checksum = match layout.checksum {
-        ChecksumPolicy::Known if source.etag_is_checksum => object.etag.as_deref(),
-        _ => None,
-    };
-    match &column.from {
-        ColumnFrom::Attribute(attribute) => match attribute {
-            Attribute::Id => Value::Scalar(Scalar::Long(artifact.id)),
-            Attribute::Filename => text(Some(name)),
-            Attribute::ContentType => text(
-                mime_guess::from_path(name)
-                    .first_raw()
-                    .filter(|_| !name.ends_with('/')),
-            ),
-            Attribute::Url => {
-                let path: String = object.key.bytes().map(encode).collect();
-                text(Some(&format!("{}{path}", source.url_prefix)))
-            }
-            Attribute::Filesize => Value::Scalar(Scalar::Long(object.size as i64)),
-            Attribute::Data => match layout.inlined_bytes(artifact) {
-                Some(_) => Value::Scalar(Scalar::Binary(content(object).into())),
-                None => Value::Null,
-            },
-            Attribute::Checksum => text(checksum),
-            Attribute::ChecksumAlgo => text(checksum.map(|_| "etag")),
-            Attribute::LastModified => {
-                match (-62_135_596_800_000..=253_402_300_799_999).contains(&object.last_modified_ms)
-                {
-                    true => Value::Scalar(Scalar::Timestamp(object.last_modified_ms)),
-                    false => Value::Null,
-                }
-            }
-            Attribute::ETag => text(object.etag.as_deref()),
-            Attribute::Source => text(Some(&source.name)),
-            Attribute::VersionId => text(object.version.as_deref()),
-            Attribute::StorageClass => text(artifact.storage_class.as_deref()),
-        },
-        ColumnFrom::Constant(constant) => {
-            Value::Scalar(Scalar::parse(column.column_type, constant).unwrap())
-        }
-        // The one pattern used here is {a}/**.
-        ColumnFrom::Path(_) => match name.split_once('/') {
-            Some((part, _)) if pattern && !part.is_empty() => {
-                Scalar::parse(column.column_type, part).map_or(Value::Null, Value::Scalar)
-            }
-            _ => Value::Null,
-        },
-    }
-}
-
-fn encode(byte: u8) -> String {
-    match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-            char::from(byte).to_string()
-        }
-        _ => format!("%{byte:02X}"),
-    }
-}
-
-/// Least and greatest, and the count of nulls.
-fn recompute(values: &[Value], column_type: ColumnType) -> (Option<(Scalar, Scalar)>, u64) {
-    let nulls = values.iter().filter(|v| **v == Value::Null).count() as u64;
-    let mut bounds: Option<(Scalar, Scalar)> = None;
-    for value in values {
-        let Value::Scalar(scalar) = value else {
-            continue;
-        };
-        if column_type == ColumnType::Binary {
-            continue;
-        }
-        bounds = Some(match bounds {
-            None => (scalar.clone(), scalar.clone()),
-            Some((min, max)) => (
-                if less(scalar, &min) {
-                    scalar.clone()
-                } else {
-                    min
-                },
-                if less(&max, scalar) {
-                    scalar.clone()
-                } else {
-                    max
-                },
-            ),
-        });
-    }
-    (bounds, nulls)
-}
-
-fn less(a: &Scalar, b: &Scalar) -> bool {
-    match (a, b) {
-        (Scalar::Long(a), Scalar::Long(b)) => a < b,
-        (Scalar::Integer(a), Scalar::Integer(b)) | (Scalar::Date(a), Scalar::Date(b)) => a < b,
-        (Scalar::Double(a), Scalar::Double(b)) => a < b,
-        (Scalar::Boolean(a), Scalar::Boolean(b)) => a < b,
-        (Scalar::Timestamp(a), Scalar::Timestamp(b)) => a < b,
-        (Scalar::String(a), Scalar::String(b)) => a.as_bytes() < b.as_bytes(),
-        other => panic!("not comparable: {other:?}"),
-    }
-}
-
-/// A bound as the footer holds it.
-fn plain(scalar: &Scalar) -> Vec<u8> {
-    match scalar {
-        Scalar::Long(v) => v.to_le_bytes().into(),
-        Scalar::Integer(v) | Scalar::Date(v) => v.to_le_bytes().into(),
-        Scalar::Double(v) => v.to_le_bytes().into(),
-        Scalar::Boolean(v) => vec![u8::from(*v)],
-        Scalar::Timestamp(ms) => (ms * 1_000).to_le_bytes().into(),
-        Scalar::String(v) => v.as_bytes().into(),
-        Scalar::Binary(v) => v.to_vec(),
-    }
-}
-
-pub(crate) fn metadata(bytes: &Bytes) -> ParquetMetaData {
-    ParquetMetaDataReader::new()
-        .with_page_index_policy(PageIndexPolicy::Optional)
-        .parse_and_finish(bytes)
-        .unwrap()
-}
+use crate::meta;
+use crate::statistics::{Bounded, check_statistics, metadata};
+use crate::support::{self, materialise};
+use crate::values::{check_values, read};
 
 /// Checks everything a file promises of its footer and its pages.
 fn check_structure(bytes: &Bytes, schema: &TableSchema, file: &VirtualFile) {
@@ -223,6 +65,9 @@ fn check_structure(bytes: &Bytes, schema: &TableSchema, file: &VirtualFile) {
                 at += page.compressed_page_size as u64;
             }
             assert_eq!(at, ranges[c].0 + ranges[c].1, "pages fill their chunk");
+            if column.column_index_offset().is_some() {
+                assert_eq!(pages.len() as i64, row_group.num_rows(), "a page per row");
+            }
             if Some(c) == data {
                 assert_eq!(
                     pages.len() as i64,
@@ -255,79 +100,6 @@ fn check_structure(bytes: &Bytes, schema: &TableSchema, file: &VirtualFile) {
     );
 }
 
-/// Checks the statistics of the file, of every row group and of every page against the values that were read.
-fn check_statistics(bytes: &Bytes, schema: &TableSchema, file: &VirtualFile, read: &[Vec<Value>]) {
-    let metadata = metadata(bytes);
-    assert_eq!(file.stats.rows as usize, read.len());
-    let json: serde_json::Value = serde_json::from_str(&file.stats.to_json()).unwrap();
-    assert_eq!(json["numRecords"], read.len());
-    for (c, column) in schema.columns().iter().enumerate() {
-        let values: Vec<Value> = read.iter().map(|row| row[c].clone()).collect();
-        let (bounds, nulls) = recompute(&values, column.column_type);
-        let stats = &file.stats.columns[c];
-        assert_eq!(
-            (&stats.name, &stats.bounds, stats.null_count),
-            (&column.name, &bounds, nulls)
-        );
-        assert_eq!(json["nullCount"][&column.name], nulls);
-        assert_eq!(
-            json["minValues"].get(&column.name).is_some(),
-            bounds.is_some()
-        );
-
-        let bounded = match &column.from {
-            ColumnFrom::Attribute(a) => matches!(a, Attribute::Id | Attribute::Filename),
-            _ => column.column_type != ColumnType::Binary,
-        };
-        let mut first = 0;
-        for (g, row_group) in metadata.row_groups().iter().enumerate() {
-            let rows = row_group.num_rows() as usize;
-            let slice = &values[first..first + rows];
-            first += rows;
-            let (bounds, nulls) = recompute(slice, column.column_type);
-            let found: &Statistics = row_group.column(c).statistics().unwrap();
-            assert_eq!(found.null_count_opt(), Some(nulls));
-            let bounds = bounds.filter(|_| bounded);
-            assert_eq!(
-                found
-                    .min_bytes_opt()
-                    .map(<[u8]>::to_vec)
-                    .zip(found.max_bytes_opt().map(<[u8]>::to_vec)),
-                bounds.as_ref().map(|(min, max)| (plain(min), plain(max)))
-            );
-            if bounds.is_some() {
-                assert!(found.min_is_exact() && found.max_is_exact());
-            }
-            let Some(index) = metadata.column_index().map(|i| &i[g][c]) else {
-                continue;
-            };
-            let index: Vec<Vec<u8>> = match index {
-                ColumnIndexMetaData::NONE => continue,
-                ColumnIndexMetaData::INT64(i) => {
-                    assert_eq!(i.min_values(), i.max_values());
-                    i.min_values()
-                        .iter()
-                        .map(|v| v.to_le_bytes().to_vec())
-                        .collect()
-                }
-                ColumnIndexMetaData::BYTE_ARRAY(i) => {
-                    assert!(i.min_values_iter().eq(i.max_values_iter()));
-                    i.min_values_iter().map(|v| v.unwrap().to_vec()).collect()
-                }
-                other => panic!("no column index expected: {other:?}"),
-            };
-            let plain: Vec<Vec<u8>> = slice
-                .iter()
-                .map(|v| match v {
-                    Value::Scalar(scalar) => plain(scalar),
-                    Value::Null => panic!("columns with an index have no nulls"),
-                })
-                .collect();
-            assert_eq!(index, plain, "a page per row");
-        }
-    }
-}
-
 /// Lays artifacts out and checks all that the files promise.
 pub(crate) fn check(schema: &TableSchema, layout: &Layout, group: &FileGroup) -> VirtualFile {
     let file = lay_out(schema, layout, group).unwrap();
@@ -348,35 +120,11 @@ pub(crate) fn check(schema: &TableSchema, layout: &Layout, group: &FileGroup) ->
         (&group.source.name, &group.artifacts)
     );
 
-    let reader = SerializedFileReader::new(bytes.clone()).unwrap();
-    let read: Vec<Vec<Value>> = reader
-        .get_row_iter(None)
-        .unwrap()
-        .map(|row| {
-            row.unwrap()
-                .get_column_iter()
-                .map(|(_, field)| value(field))
-                .collect()
-        })
-        .collect();
-    let pattern = schema.path_pattern().is_some();
-    let mut unparsed = 0;
-    assert_eq!(read.len(), group.artifacts.len());
-    for (row, artifact) in read.iter().zip(&group.artifacts) {
-        for (found, column) in row.iter().zip(schema.columns()) {
-            let wanted = expected(column, pattern, layout, &group.source, artifact);
-            assert_eq!(
-                *found, wanted,
-                "{} of {:?}",
-                column.name, artifact.object.key
-            );
-            let part = matches!(column.from, ColumnFrom::Path(_));
-            unparsed += u64::from(part && *found == Value::Null);
-        }
-    }
-    assert_eq!(file.unparsed, unparsed);
+    let read = read(&bytes);
+    let (source, artifacts) = (&group.source, &group.artifacts);
+    check_values(schema, layout, source, artifacts, &file, &read);
     check_structure(&bytes, schema, &file);
-    check_statistics(&bytes, schema, &file, &read);
+    check_statistics(&bytes, schema, &Bounded::LookedUp, &file, &read);
     assert_eq!(
         lay_out(schema, layout, group).unwrap().name,
         file.name,
@@ -536,6 +284,8 @@ proptest! {
         schema in any_schema(), layout in any_layout(), group in any_group(),
     ) {
         check(&schema, &layout, &group);
+        let rows = group.artifacts.iter().map(|row| (group.source.clone(), row.clone()));
+        meta::readback::check(&schema, &layout, &rows.collect());
     }
 
     #[test]
