@@ -11,13 +11,13 @@
 //! else (listings, the hint, `.crc`, HEAD of what is not known, sources without a condition) is the origin's to answer, and so are writes.
 //!
 //! Promises:
-//! - Never a wrong byte. What the origin sends is compared with what was asked for (ETag, or time, and size; the range; the length) before
+//! - Never a wrong byte (invariant 2). What the origin sends is compared with what was asked for (ETag, or time, and size; the range; the length) before
 //!   an entry becomes resident. An object that changed is another object: blocks of both never meet in one response.
 //! - A hit asks the origin nothing, not even HEAD but for a log's files, and goes on when the origin is away: of a log's files those that the listing
 //!   shows which was kept. A miss then gives the origin's error.
 //! - A bucket that does not answer holds up those who ask for what it has, and nobody else.
 //! - Each byte is fetched once: whoever wants what is under way follows it. Readers that leave or are slow hold nobody up.
-//! - Memory in flight is bounded: by the permits, each of which fills one entry at a time; for each body by its block; and for all bodies together by
+//! - Memory in flight is bounded (invariant 6): by the permits, each of which fills one entry at a time; for each body by its block; and for all bodies together by
 //!   what they may hold of their next ones.
 //! - Neighbours are fetched together, scans are read ahead and are no residents.
 //!

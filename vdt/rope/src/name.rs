@@ -2,6 +2,9 @@
 //!
 //! The digits are a hash of the stored rope, the number is the size of the virtual file. So LIST and HEAD need no
 //! rope, and a server that has not seen the newest version still serves its files. Only one spelling of a name parses.
+//!
+//! Invariants 1 and 3 are kept here: a virtual path, once served, always has the same bytes; sizes are exact before anything
+//! is read.
 
 use std::fmt;
 use std::str::FromStr;

@@ -8,8 +8,8 @@
 //!   snapshot (version n) -> plan -> ropes put -> flush -> put-if-absent n+1.json -> n+1.crc -> sometimes n+1.checkpoint.parquet
 //! ```
 //!
-//! On a crash between any two steps the log ends with a whole commit; a missing `.crc` is written by the next refresh, a
-//! missing checkpoint by the next commit.
+//! Invariant 5 is kept here: the log is a real Delta log. On a crash between any two steps it ends with a whole commit; a
+//! missing `.crc` is written by the next refresh, a missing checkpoint by the next commit.
 
 mod checkpoint;
 mod checksum;

@@ -14,8 +14,8 @@
 //! ```
 //!
 //! A pure function of its input: same schema, layout and group, same bytes, same name. No artifact byte is read, and the
-//! size is exact before any is. Where `data` is the first column of the schema its chunk comes first: Spark finds row groups
-//! by the first column's place.
+//! size is exact before any is (invariant 3). Where `data` is the first column of the schema its chunk comes first: Spark
+//! finds row groups by the first column's place.
 
 mod writer;
 

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Everything here is pure and synchronous: no I/O, no clock, no randomness. The same input gives the same bytes, on every
-//! replica and after every restart, and no artifact byte is read. [`read_rows`] is the way back from a rope to its
-//! artifacts; [`meta`] lays out the table's sibling without the artifacts themselves.
+//! replica and after every restart. Invariant 7 is kept here: no artifact byte is read to build the log. [`read_rows`] is
+//! the way back from a rope to its artifacts; [`meta`] lays out the table's sibling without the artifacts themselves.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 

@@ -1,4 +1,5 @@
-//! Statistics of a file, exact by construction: gathered from the very values that are written.
+//! Statistics of a file, exact by construction: gathered from the very values that are written. Invariant 4 is
+//! kept here: statistics are exact, and none but the count of nulls for binary columns.
 //!
 //! Clients take them for guarantees: some answer `count(*)` from them and drop filters that they imply. So bounds are
 //! never cut, a timestamp is a whole millisecond (Delta's text form has no more), doubles are finite and never `-0.0`, and

@@ -2,6 +2,8 @@
 //!
 //! Content-Length is sent before the bytes are known to exist, so the body holds the store to it: an error of the store, an early end and
 //! a surplus byte are all errors of the body, on which hyper breaks the connection. The client sees a cut transfer, never a padded or short one.
+//!
+//! Invariant 6 is kept here: bodies stream. No more of one is held than the chunk that was awaited before a status was chosen.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

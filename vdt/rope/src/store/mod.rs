@@ -9,14 +9,14 @@
 //! ```
 //!
 //! Promises:
-//! - Never a wrong byte. A reference is read with `If-Match` (and its version), and what comes back is compared again:
-//!   ETag and size, or size and modification time where there is no ETag; the range, and the number of bytes. A source
-//!   that changed is [`object_store::Error::Precondition`], before the first byte where it can be known, and
-//!   [`RopeStoreOptions::on_drift`] is told. Never torn, mixed or padded content.
+//! - Never a wrong byte (invariant 2). A reference is read with `If-Match` (and its version), and what comes back is
+//!   compared again: ETag and size, or size and modification time where there is no ETag; the range, and the number of
+//!   bytes. A source that changed is [`object_store::Error::Precondition`], before the first byte where it can be known,
+//!   and [`RopeStoreOptions::on_drift`] is told. Never torn, mixed or padded content.
 //! - Sizes come from names: HEAD and LIST read no rope.
-//! - Memory is bounded: bodies stream, read-ahead is at most [`RopeStoreOptions::read_ahead_bytes`] a body and
-//!   [`RopeStoreOptions::read_ahead_total_bytes`] all together, however slow their readers are, and order is kept. No
-//!   artifact is ever buffered as a whole for its size's sake.
+//! - Memory is bounded (invariant 6): bodies stream, read-ahead is at most [`RopeStoreOptions::read_ahead_bytes`] a body
+//!   and [`RopeStoreOptions::read_ahead_total_bytes`] all together, however slow their readers are, and order is kept.
+//!   No artifact is ever buffered as a whole for its size's sake.
 //! - I/O is minimal: the index of a rope once and the frames of the range (small caches hold both), each source range once.
 //! - Each read of a source object carries a [`ReadContext`], so that a cache below can fetch neighbours together.
 //! - Listings have the order of the origin's, byte order where that has it.

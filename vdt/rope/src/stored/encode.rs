@@ -3,9 +3,9 @@
 //! Promise: the same rope and annotation give the same bytes. One pass, one compression context, no allocation a
 //! segment.
 //!
-//! **The bytes name the file**: its hash is the first 16 bytes of SHA-256 over the header, all frames and the index. They
-//! tell every literal byte and every reference, so two ropes never share a name; and they are a fifth of what they
-//! tell, so that hashing costs a fifth.
+//! Invariant 1 is kept here: a virtual path, once served, always has the same bytes. **The bytes name the file**: its hash is
+//! the first 16 bytes of SHA-256 over the header, all frames and the index. They tell every literal byte and every
+//! reference, so two ropes never share a name; and they are a fifth of what they tell, so that hashing costs a fifth.
 
 use std::cell::RefCell;
 use std::io;

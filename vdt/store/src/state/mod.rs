@@ -14,7 +14,8 @@
 //! ```
 //!
 //! Promise: what [`StateStore::flush`] has returned for is on stable storage, and an object written with
-//! [`PutMode::Create`] is written by exactly one of any number of writers; a service that cannot do that is refused. On a crash the last committed version stands;
+//! [`PutMode::Create`] is written by exactly one of any number of writers; a service that cannot do that is refused. Invariant 5
+//! stands on that: two replicas never publish different versions of one number. On a crash the last committed version stands;
 //! a rope that no commit names is only wasted space.
 
 mod bucket;
