@@ -13,7 +13,8 @@
 //!
 //! Promises: applying a plan leaves the table in the listing's state for every source that was listed; ids are given in the
 //! order (source name, key bytes), never twice; a source without a complete listing, or one whose listing shrank
-//! suspiciously, stays as it is.
+//! suspiciously, stays as it is. Invariant 2 is kept here too: what may be half-written is not published, so young artifacts
+//! are held back.
 
 mod merge;
 

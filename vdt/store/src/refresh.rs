@@ -10,7 +10,8 @@
 //! Promises: any number of refreshers may run on one state store. A version is planned on its predecessor, which was read
 //! *before* its sources were listed: what somebody else listed later and committed first is never undone by an older listing.
 //! A refresher whose manifest was replaced by a newer one commits nothing. Cancelled or killed anywhere, the last whole commit stands, and the next refresh carries on.
-//! Nothing changed: no commit, unless small files are merged.
+//! Nothing changed: no commit, unless small files are merged. Invariant 5 is kept here too: a real Delta log, in which two
+//! replicas never publish different versions of one number.
 
 mod apply;
 mod commit;
