@@ -44,6 +44,10 @@ class Peer:
     def cpu_seconds(self) -> float:
         return self.process.cpu_seconds()
 
+    def refused(self) -> int:
+        """Requests that it says it answered with 503 so far."""
+        return 0
+
     def stop(self):
         if self.process:
             self.process.terminate(10)
@@ -186,6 +190,13 @@ class Vdt(Peer):
 
     def targets(self, artifacts: Artifacts) -> list[tuple[str, int, int]]:
         return artifact_ranges(self.serve(artifacts), artifacts)
+
+    def refused(self) -> int:
+        (served,) = self._served.values()
+        status, body = served.admin("GET", "/metrics")
+        assert status == 200, (status, body[:500])
+        lines = [line.rsplit(" ", 1) for line in body.decode().splitlines() if line.startswith("vdt_http_requests_total{")]
+        return sum(int(value) for key, value in lines if 'status="503"' in key)
 
     def stop(self):
         for served in self._served.values():
