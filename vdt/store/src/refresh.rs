@@ -127,7 +127,7 @@ impl TableRefresh {
 
     async fn run_to_end(&self, progress: Option<Progress>) -> Result<RefreshReport, StoreError> {
         let started = Instant::now();
-        // A commit checks it as well: here it spares what no commit would follow, and a claim in a state that was emptied.
+        // A commit checks it as well: here it spares what no commit would follow.
         self.state.check().await?;
         self.state
             .claim(self.log.table(), &self.definition.owner)

@@ -57,7 +57,6 @@ pub(crate) async fn read_current(
         match told {
             Told::Rows(file) => current.files.push(file),
             Told::Count(file) => current.unread.push(file),
-            Told::Nothing => {}
         }
     }
     drop(read);
@@ -70,14 +69,14 @@ async fn rows_of(
     log: &TableLog,
     known: &KnownRows,
     file: AddedFile,
-    told: Told,
+    told: Option<Told>,
 ) -> Result<Told, StoreError> {
     match told {
-        Told::Nothing => {
+        Some(told) => Ok(told),
+        None => {
             let read = read_file(state, log, known, file.path, file.size);
             read.await.map(Told::Rows)
         }
-        told => Ok(told),
     }
 }
 

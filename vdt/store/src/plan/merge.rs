@@ -13,7 +13,8 @@
 //! more than 15 files a class beside the full ones and those that it adds.
 //!
 //! One version merges so many files and rows at most ([`Most`]): where there are more, as in a table that grew before files were merged, those with the
-//! least keys. The next refresh goes on, whether anything has changed or not: neighbours become a file, and the ranges of files do not overlap.
+//! least keys. The next refresh goes on, whether anything has changed or not. Neighbours become a file: where the ranges of files did not overlap, those of
+//! merged ones do not.
 
 use std::{collections::BTreeSet, sync::Arc};
 

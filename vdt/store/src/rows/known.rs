@@ -122,8 +122,6 @@ pub(crate) enum Told {
     Rows(CommittedFile),
     /// How many rows, of a source whose rows nobody may need.
     Count(UnreadFile),
-    /// Nothing: its rope has to be read.
-    Nothing,
 }
 
 /// A source with its listing, if there is one.
@@ -157,16 +155,21 @@ impl KnownRows {
         }
     }
 
-    /// What is known of each of `files`, which are all of a version: others are forgotten. Of sources without a listing rows are counted only, if they
+    /// What is known of each of `files`, which are all of a version: others are forgotten. Where nothing is, its rope has to be read. Of sources without a listing rows are counted only, if they
     /// `may_wait`. Blocks for as long as it takes to digest the listings.
-    pub(crate) fn tell(&self, files: &[AddedFile], listed: &[Listed], may_wait: bool) -> Vec<Told> {
+    pub(crate) fn tell(
+        &self,
+        files: &[AddedFile],
+        listed: &[Listed],
+        may_wait: bool,
+    ) -> Vec<Option<Told>> {
         let name = |file: &AddedFile| FileName::parse_parquet_file(&file.path);
         let names: BTreeSet<FileName> = files.iter().filter_map(name).collect();
         let mut kept = self.kept.lock();
         kept.files.retain(|name, _| names.contains(name));
         kept.bytes = kept.files.values().map(KnownFile::bytes).sum();
         if kept.files.is_empty() {
-            return files.iter().map(|_| Told::Nothing).collect();
+            return files.iter().map(|_| None).collect();
         }
         let entries: BTreeMap<&str, Option<HashMap<Digest, &Entry>>> = listed
             .iter()
@@ -179,7 +182,7 @@ impl KnownRows {
                 None => may_wait.then(|| Told::Count(known.count(file))),
             }
         });
-        told.map(|told| told.unwrap_or(Told::Nothing)).collect()
+        told.collect()
     }
 }
 
@@ -262,10 +265,10 @@ mod tests {
         ("s".into(), Ok(listing))
     }
 
-    fn rows(told: &Told) -> Option<&[Artifact]> {
+    fn rows(told: &Option<Told>) -> Option<&[Artifact]> {
         match told {
-            Told::Rows(file) => Some(&file.artifacts),
-            Told::Count(_) | Told::Nothing => None,
+            Some(Told::Rows(file)) => Some(&file.artifacts),
+            Some(Told::Count(_)) | None => None,
         }
     }
 

@@ -215,6 +215,8 @@ impl StateStore {
                     owner: owner.to_owned(),
                 })
                 .map_err(|source| StoreError::json(&path, source))?;
+                // What was emptied or replaced is nobody's to claim tables in.
+                self.check().await?;
                 let put = put_new(self.store.as_ref(), &path, body).await;
                 match put.map_err(|source| StoreError::state(&self.location, source))? {
                     true => return Ok(()),
