@@ -153,8 +153,8 @@ impl CacheArgs {
 }
 
 fn as_declared(disk: &mut DiskOptions, cache: &Cache) {
-    // It lies on the disk of the node.
-    disk.shared = cache.disk.volume.kind == VolumeType::EmptyDir;
+    // The others are volumes of their own.
+    disk.shared &= cache.disk.volume.kind == VolumeType::EmptyDir;
     disk.high_watermark_percent = u8::try_from(cache.disk.high_watermark_percent).unwrap_or(90);
     disk.low_watermark_percent = u8::try_from(cache.disk.low_watermark_percent).unwrap_or(80);
 }

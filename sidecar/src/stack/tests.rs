@@ -106,6 +106,7 @@ fn a_volume_is_shared_with_others_where_it_is_a_nodes_disk() {
         ("{}", CacheDefaults::POD, true),
         ("{}", CacheDefaults::LAPTOP, false),
         ("{disk: {capacity: 1Gi}}", CacheDefaults::POD, true),
+        ("{memory: {capacity: 2Gi}}", CacheDefaults::LAPTOP, false),
         (
             "{disk: {volume: {type: EphemeralVolume}}}",
             CacheDefaults::POD,

@@ -147,9 +147,16 @@ impl Place {
             ));
         }
         if volume.free < self.needs_bytes(volume, growth) {
+            let others = match volume.left_to_others(self.shared, SHARED_LEFT_EVER_PERCENT) {
+                0 => String::new(),
+                bytes => format!(", and leaves {bytes} to others of its node"),
+            };
             return Err(Fault::new(
                 reason::DISK_FULL,
-                format!("the file system of {dir} has {} bytes left.", volume.free),
+                format!(
+                    "the file system of {dir} has {} bytes left{others}.",
+                    volume.free
+                ),
             ));
         }
         Ok(())

@@ -97,6 +97,15 @@ impl Status {
         }
     }
 
+    /// The tier is left alone, unless others need its space: it is opened again, smaller, with the next look.
+    fn leave(&mut self, fault: &Fault, shared: bool) {
+        if shared && fault.reason == reason::DISK_FULL {
+            self.retry_at = Instant::now();
+        } else {
+            self.leave_alone();
+        }
+    }
+
     /// The tier is left alone from now on, the next time for longer.
     fn leave_alone(&mut self) {
         self.retry_at = Instant::now() + self.retry_after;
@@ -175,7 +184,7 @@ impl Inner {
             reason: fault.reason,
             message: fault.message.clone(),
         });
-        status.leave_alone();
+        status.leave(fault, self.options.shared);
         let opened = opened.clone();
         status.closing = Some(tokio::spawn(async move {
             // What does not close holds its files open until the process ends.
@@ -267,6 +276,20 @@ mod tests {
         assert_eq!(status.since_ms(), 0);
         status.becomes(DiskState::Ok);
         assert!(status.since_ms() > 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn space_that_others_need_is_given_back_at_once_and_each_time() {
+        let waits = |reason, shared| {
+            let mut status = Status::new();
+            for _ in 0..5 {
+                status.leave(&Fault::new(reason, "it is so"), shared);
+            }
+            status.retry_at - Instant::now()
+        };
+        assert_eq!(waits(reason::DISK_FULL, true), Duration::ZERO);
+        assert!(waits(reason::DISK_FULL, false) > RETRY_MIN);
+        assert!(waits(reason::DISK_FAILED, true) > RETRY_MIN);
     }
 
     #[tokio::test(start_paused = true)]
