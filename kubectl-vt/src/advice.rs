@@ -217,7 +217,7 @@ pub(crate) const ADVICE: &[Advice] = &[
     on(
         "StateMissing",
         "the state store is empty where a version is expected",
-        "restore the bucket or claim: it contains the history",
+        "restore the bucket or claim: it contains the history. If it was emptied on purpose, delete the table's pods: they begin anew",
     ),
     on(
         "StateNewer",
@@ -257,7 +257,7 @@ pub(crate) const ADVICE: &[Advice] = &[
     on(
         "DiskTooSmall",
         "the cache's volume is too small for a disk tier; only memory is used",
-        "give the cache a larger volume: spec.server.cache.disk.capacity",
+        "give the cache a larger volume: spec.server.cache.disk.capacity. An EmptyDir leaves 15 % of its node's disk free: free some, or use type EphemeralVolume",
     ),
     on(
         "DiskFull",
