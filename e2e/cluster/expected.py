@@ -10,6 +10,7 @@ NO_RIGHT = "(a watch failed and is begun again|watch initlist error).*forbidden"
 EXPECTED = [
     Expected("", r"panicked at .*kernel_engine.*/executor\.rs", "a read of a log that is under way when its process ends: the kernel of Delta Lake panics then"),
     Expected("", "(tasks|looks under way) did not end in time|disk cache( that was left)? did not close in time|cache was not flushed in time|warm-up is not finished", "two cores carry three suites"),
+    Expected("", "disk cache is smaller than asked", "an EmptyDir leaves a part of its node's disk to others, and all nodes have that of this machine"),
     Expected("", "(trying again|the lease).*(because it is being terminated|namespaces .* not found)", "the namespace of the test before is still on its way out"),
     Expected("", "trying again.*(metadata.uid: Invalid value|Operation cannot be fulfilled|the object has been modified)", "changed or made anew since it was read: it is tried again"),
     Expected("", f"({LEASE}).*(is forbidden|Unauthorized)", "a release is uninstalled: its rights and its account go before its pods have ended"),
