@@ -16,7 +16,10 @@ use std::{
 
 use rustix::fs::OFlags;
 
-use super::layout::{Geometry, SHARED_LEFT_EVER_PERCENT, Volume};
+use super::{
+    layout::Geometry,
+    volume::{SHARED_LEFT_EVER_PERCENT, Volume},
+};
 use crate::tiers::{TiersError, reason};
 
 /// What addresses and lengths of direct I/O are multiples of, bytes.

@@ -1,4 +1,4 @@
-//! The directory of the disk tier: who has it, what in it is ours, and how much of the volume is used.
+//! The directory of the disk tier: who has it, what in it is ours, and how it is cut into regions.
 //!
 //! ```text
 //!   <dir>/vdt-cache.lock     held with flock while a process uses the directory
@@ -18,10 +18,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FlockOperation, StatVfsMountFlags, flock};
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+use super::volume::{Usable, Volume, high_percent};
 use crate::tiers::{DiskOptions, TiersError, entry::MAX_ENTRY_BYTES};
 
 const LOCK: &str = "vdt-cache.lock";
@@ -40,10 +41,6 @@ const REGIONS_EVER: u64 = 1024;
 const REGIONS_MIN: u64 = 4;
 /// Regions wanted before regions of more than two entries are made.
 const REGIONS_WANTED: u64 = 32;
-/// What stays free of a volume that others have too, percent: when the cache is opened, and ever. A kubelet removes images when less than 15 % are free,
-/// and evicts pods when less than 10 % are.
-const SHARED_LEFT_PERCENT: u64 = 15;
-pub(super) const SHARED_LEFT_EVER_PERCENT: u64 = 12;
 /// Entries of 1 MiB in a region: usually, and at least.
 const REGION_ENTRIES: u64 = 16;
 const REGION_ENTRIES_MIN: u64 = 2;
@@ -97,7 +94,7 @@ impl Geometry {
     }
 
     /// Returns the most bytes that regions can have: 2 TiB.
-    fn most_bytes() -> u64 {
+    pub(super) fn most_bytes() -> u64 {
         Self::of(u64::MAX).map_or(u64::MAX, Self::bytes)
     }
 
@@ -264,68 +261,6 @@ impl Layout {
     }
 }
 
-/// The high watermark, within its bounds.
-pub(super) fn high_percent(options: &DiskOptions) -> u64 {
-    u64::from(options.high_watermark_percent.clamp(10, 95))
-}
-
-/// A volume, as its file system tells it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Volume {
-    /// All its bytes, whoever has them.
-    pub(super) bytes: u64,
-    /// Bytes that can be had.
-    pub(super) free: u64,
-    pub(super) is_read_only: bool,
-}
-
-impl Volume {
-    /// That of a folder.
-    pub(super) fn of(dir: &Path) -> io::Result<Self> {
-        let found = rustix::fs::statvfs(dir)?;
-        Ok(Self {
-            bytes: found.f_blocks.saturating_mul(found.f_frsize),
-            free: found.f_bavail.saturating_mul(found.f_frsize),
-            is_read_only: found.f_flag.contains(StatVfsMountFlags::RDONLY),
-        })
-    }
-
-    /// What stays free of a volume that others have too, at `percent`.
-    pub(super) fn left_to_others(self, shared: bool, percent: u64) -> u64 {
-        if shared {
-            self.bytes / 100 * percent
-        } else {
-            0
-        }
-    }
-}
-
-/// What a volume gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Usable {
-    /// Bytes asked for, less what lies above the high watermark.
-    pub(super) wanted: u64,
-    /// Bytes there are, at most `wanted`.
-    pub(super) usable: u64,
-}
-
-impl Usable {
-    /// That of a volume of which the cache has `own` bytes already.
-    fn of(options: &DiskOptions, volume: Volume, own: u64) -> Self {
-        let share = |bytes: u64| bytes / 100 * high_percent(options);
-        let wanted = share(options.capacity);
-        let room = volume.free.saturating_add(own);
-        let others = volume.left_to_others(options.shared, SHARED_LEFT_PERCENT);
-        Self {
-            wanted,
-            usable: wanted
-                .min(share(room))
-                .min(room.saturating_sub(others))
-                .min(Geometry::most_bytes()),
-        }
-    }
-}
-
 /// A marker of any version: only that it is ours matters, and for this version the region size.
 fn read_marker(dir: &Path) -> Option<Marker> {
     let marker: Marker = serde_json::from_slice(&fs::read(dir.join(LAYOUT)).ok()?).ok()?;
@@ -368,34 +303,4 @@ pub(super) fn region_files(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     }
     files.sort();
     Ok(files)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_volume_that_others_have_too_keeps_a_part_of_it_free() {
-        const GB: u64 = 1_000_000_000;
-        let usable = |shared, free, own| {
-            let mut options = DiskOptions::new("unused", 100 * GB);
-            options.shared = shared;
-            let volume = Volume {
-                bytes: 200 * GB,
-                free: free * GB,
-                is_read_only: false,
-            };
-            Usable::of(&options, volume, own * GB).usable / GB
-        };
-        for (free, own, alone, shared) in [
-            (200, 0, 90, 90),
-            (60, 0, 54, 30),
-            // What it has already is part of it, and given back where others need it.
-            (20, 40, 54, 30),
-            (10, 20, 27, 0),
-        ] {
-            assert_eq!(usable(false, free, own), alone, "{free} free, {own} taken");
-            assert_eq!(usable(true, free, own), shared, "{free} free, {own} taken");
-        }
-    }
 }

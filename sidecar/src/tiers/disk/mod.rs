@@ -31,6 +31,7 @@ mod scan;
 mod store;
 #[cfg(test)]
 mod tests;
+mod volume;
 mod writer;
 
 use std::{

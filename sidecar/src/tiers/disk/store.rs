@@ -21,8 +21,9 @@ use super::{
     Budget,
     census::{Census, Leaving, OldestFirst},
     fault::Place,
-    layout::{BLOB_INDEX_BYTES, Geometry, Layout, Usable, written_regions},
+    layout::{BLOB_INDEX_BYTES, Geometry, Layout, written_regions},
     scan::{Recovered, recover},
+    volume::Usable,
 };
 use crate::tiers::{
     DiskOptions, IoUring, Key, TiersError,

@@ -11,8 +11,9 @@ use futures::FutureExt;
 use super::{
     Budget, Inner,
     fault::{Growth, Place},
-    layout::{Geometry, Volume, region_files},
+    layout::{Geometry, region_files},
     load::{in_turn, load},
+    volume::Volume,
     writer::{WrittenNow, judge},
 };
 use crate::tiers::{

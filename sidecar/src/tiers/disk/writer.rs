@@ -18,9 +18,9 @@ use tracing::warn;
 use super::{
     Inner,
     fault::{Fault, Growth},
-    layout::high_percent,
     queue::Job,
     store::Opened,
+    volume::high_percent,
 };
 use crate::tiers::{Class, key::ByHash, reason};
 
