@@ -1,10 +1,13 @@
 //! Statistics of a file, computed a second time from the values that were read.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use parquet::basic::BoundaryOrder;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::statistics::Statistics;
+use serde_json::value::RawValue;
 use vdt_table::{Attribute, Column, ColumnFrom, ColumnType, Scalar, TableSchema, VirtualFile};
 
 use crate::values::Value;
@@ -47,11 +50,13 @@ pub(crate) fn check_statistics(
     assert_eq!(file.stats.rows as usize, read.len());
     let json: serde_json::Value = serde_json::from_str(&file.stats.to_json()).unwrap();
     assert_eq!(json["numRecords"], read.len());
-    // As they are written: serde_json reads some numbers as their neighbours.
-    let sides = ["minValues", "maxValues"].map(|side| {
-        let of_columns: BTreeMap<String, Box<RawValue>> = serde_json::from_str(written[side].get());
-        (side, of_columns)
-    });
+    // As they are written: serde_json reads some doubles as their neighbours.
+    let mut written: BTreeMap<String, Box<RawValue>> =
+        serde_json::from_str(&file.stats.to_json()).unwrap();
+    let mut side = |name: &str| -> BTreeMap<String, Box<RawValue>> {
+        serde_json::from_str(written.remove(name).unwrap().get()).unwrap()
+    };
+    let (mins, maxs) = (side("minValues"), side("maxValues"));
     for (c, column) in schema.columns().iter().enumerate() {
         let values: Vec<Value> = read.iter().map(|row| row[c].clone()).collect();
         let (bounds, nulls) = recompute(&values, column.column_type);
@@ -61,13 +66,13 @@ pub(crate) fn check_statistics(
             (&column.name, &bounds, nulls)
         );
         assert_eq!(json["nullCount"][&column.name], nulls);
-        let of_json = |side: &str| {
-            let written = sides[side].get(&column.name)?.get();
+        let of_json = |side: &BTreeMap<String, Box<RawValue>>| {
+            let written = side.get(&column.name)?.get();
             let text = serde_json::from_str(written).unwrap_or_else(|_| written.to_owned());
             Some(Scalar::parse(column.column_type, &text).unwrap())
         };
         let (min, max) = bounds.unzip();
-        assert_eq!((of_json("minValues"), of_json("maxValues")), (min, max));
+        assert_eq!((of_json(&mins), of_json(&maxs)), (min, max));
 
         let mut first = 0;
         for (g, row_group) in metadata.row_groups().iter().enumerate() {
