@@ -173,7 +173,8 @@ async fn read(inner: &Inner, opened: &Arc<Opened>, key: Key) -> Option<Loaded> {
             warn!(%error, "an entry of the disk cache cannot be read and is dropped");
             let hash = key.hash64();
             opened.store.storage().delete(&ByHash(hash));
-            if inner.is_written_now(hash) | opened.census.gone(hash) {
+            let was_counted = opened.census.gone(hash);
+            if was_counted || inner.is_written_now(hash) {
                 inner.removals.fetch_add(1, SeqCst);
             }
             if !is_cut_off(&error) {

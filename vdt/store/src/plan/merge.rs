@@ -42,7 +42,7 @@ impl Most {
         files: usize::MAX,
         rows: usize::MAX,
     };
-    /// What a version takes upon it: a megabyte of actions, and some forty of ropes.
+    /// What a version takes upon it: reckoned, a megabyte of actions and some forty of ropes.
     pub(super) const OF_A_VERSION: Self = Self {
         files: 4_096,
         rows: 262_144,

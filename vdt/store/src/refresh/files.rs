@@ -106,7 +106,7 @@ pub(super) struct Change {
     pub(super) at_ms: i64,
 }
 
-/// Files under way at most, on however large a machine: each is some megabytes.
+/// Files under way at most, on however large a machine: each is some megabytes, reckoned.
 const FILES_AT_ONCE_MAX: usize = 8;
 
 /// Files that are laid out at once, and as many that are put: twice the cores, as one that is done waits for those before it.
