@@ -66,6 +66,8 @@ pub(super) fn in_turn(
             is_listed: true,
         };
         let _permit = reads.acquire().await.ok()?;
+        // Let go before the turn: who has all turns has the directory.
+        let opened = opened;
         if !listed.is_wanted() {
             return None;
         }

@@ -329,6 +329,15 @@ impl Disk {
         {
             warn!("a disk cache that was left did not close in time");
         }
+        // What is being read holds the directory.
+        let turns = u32::try_from(self.inner.budget.reads).unwrap_or(u32::MAX);
+        if timeout_at(deadline, self.inner.reads.acquire_many(turns))
+            .await
+            .is_err()
+        {
+            warn!("reads of the disk cache did not end in time");
+        }
+        self.inner.reads.close();
         self.inner.status.lock().layout = None;
     }
 }

@@ -142,18 +142,22 @@ fn reads_at_once_follow_from_the_memory() {
 
 /// Tiers over a folder whose entries are on the disk alone.
 async fn filled(dir: &tempfile::TempDir) -> Tiers {
-    let options = || TiersOptions {
-        memory_bytes: 64 << 20,
-        disk: Some(DiskOptions::new(dir.path(), 64 << 20)),
-        ..TiersOptions::default()
-    };
-    let tiers = Tiers::open(options()).await.expect("the tiers open");
+    let tiers = opened_at(dir).await;
     for number in 0..ENTRIES {
         tiers.insert(Class::Block, Key(number.into()), entry(), Insert::Resident);
     }
     until(|| tiers.stats().disk.writes == ENTRIES).await;
     tiers.close().await;
-    Tiers::open(options()).await.expect("the tiers open again")
+    opened_at(dir).await
+}
+
+async fn opened_at(dir: &tempfile::TempDir) -> Tiers {
+    let options = TiersOptions {
+        memory_bytes: 64 << 20,
+        disk: Some(DiskOptions::new(dir.path(), 64 << 20)),
+        ..TiersOptions::default()
+    };
+    Tiers::open(options).await.expect("the tiers open")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,6 +175,30 @@ async fn readers_who_leave_leave_nothing_behind() {
     assert!(matches!(found, Some((_, Tier::Disk))));
     assert!(disk.inner.loading.lock().is_empty());
     tiers.close().await;
+}
+
+#[tokio::test]
+async fn a_folder_is_free_when_its_tiers_are_closed_though_a_reader_left() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tiers = filled(&dir).await;
+    let inner = inside(&tiers);
+    let (ends, ended) = tokio::sync::oneshot::channel::<()>();
+    let opened = inner.opened.load_full().expect("it is open");
+    let slow = in_turn(&inner, &opened.clone(), Key(7), async move {
+        let _opened = opened;
+        let _ = ended.await;
+        None
+    });
+    inner.loading.lock().insert(Key(7), slow.clone());
+    let begun = || inner.reads.available_permits() as u64 + 1 == inner.budget.reads;
+    until(begun).await;
+    drop(slow);
+    let mut closing = std::pin::pin!(tiers.close());
+    let early = tokio::time::timeout(Duration::from_millis(200), closing.as_mut()).await;
+    assert!(early.is_err(), "it is read still");
+    ends.send(()).expect("it is read still");
+    closing.await;
+    assert_eq!(opened_at(&dir).await.stats().disk.state, DiskState::Ok);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,7 +35,7 @@ pub(super) fn table(
             kind::SCHEMA_ACCEPTED,
             ConditionStatus::True,
             reason::ACCEPTED,
-            "the declared columns are made",
+            "the declared columns can be made",
             started_ms,
         ),
     ];
