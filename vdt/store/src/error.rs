@@ -125,6 +125,17 @@ pub enum StoreError {
         /// The same with `_meta`.
         meta: String,
     },
+    /// A table's log is gone, and nothing is left of it; this process has met it.
+    #[error(
+        "the delta log of {table}, which was at version {version}, was removed while it is in use; restore it from a backup. If it is meant to \
+         go, start vdt again: the table begins anew"
+    )]
+    LogGone {
+        /// `<catalog>/<schema>/<table>`.
+        table: String,
+        /// The newest version that was met.
+        version: u64,
+    },
     /// A stored rope cannot be read.
     #[error("rope {path} cannot be read; if it is damaged, restore it from a backup")]
     Rope {
@@ -226,7 +237,7 @@ impl StoreError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Locked { .. } => "StateLocked",
-            Self::NoState { .. } | Self::StateGone { .. } => "StateMissing",
+            Self::NoState { .. } | Self::StateGone { .. } | Self::LogGone { .. } => "StateMissing",
             Self::NewerState { .. } => "StateNewer",
             Self::OtherOwner { .. } => OTHER_OWNER,
             Self::State { source, .. } => refusal(source).unwrap_or("StateUnavailable"),

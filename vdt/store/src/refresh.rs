@@ -200,16 +200,22 @@ impl TableRefresh {
         Ok(Some(done))
     }
 
-    /// A table begins once: where its twin has versions it has lost its own, and its artifacts would get other ids.
+    /// A table begins once: where its twin has versions, or this process has met some, it has lost its own, and its artifacts would get other
+    /// ids.
     async fn refuse_remains(&self) -> Result<(), StoreError> {
         let meta = self.meta_log.files().await?;
+        let met = self.state.versions().of(self.log.table());
         // Somebody else may have begun it since it was looked for.
-        if meta.newest.is_none() || self.log.files().await?.newest.is_some() {
+        if (meta.newest.is_none() && met.is_none()) || self.log.files().await?.newest.is_some() {
             return Ok(());
         }
-        Err(StoreError::LogMissing {
-            table: self.log.table().to_string(),
-            meta: self.meta_log.table().to_string(),
+        let table = self.log.table().to_string();
+        Err(match met.filter(|_| meta.newest.is_none()) {
+            Some(version) => StoreError::LogGone { table, version },
+            None => StoreError::LogMissing {
+                table,
+                meta: self.meta_log.table().to_string(),
+            },
         })
     }
 

@@ -66,6 +66,13 @@ impl Versions {
         });
     }
 
+    /// The newest version of `table` that was told.
+    #[must_use]
+    pub fn of(&self, table: &Path) -> Option<u64> {
+        let newest = self.newest.borrow();
+        newest.tables.get(table).map(|(_, version)| *version)
+    }
+
     /// Wakes whoever waits, without a version: something else is new.
     pub fn wake(&self) {
         self.newest.send_modify(|newest| newest.seq += 1);

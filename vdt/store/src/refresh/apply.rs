@@ -1,6 +1,9 @@
 //! From a plan to a version: files laid out, ropes put, actions committed.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::future;
 use vdt_table::FileGroup;
@@ -40,7 +43,7 @@ impl TableRefresh {
         let (changes, merged) = (plan.changes.clone(), plan.merge.remove.len() as u64);
         let artifacts = plan.artifacts();
         let table = self.log.table().to_string();
-        let report = |version, committed, bytes, unparsed| RefreshReport {
+        let report = |version, committed, bytes, unparsed, rows_time: Duration| RefreshReport {
             artifacts,
             artifact_bytes: Some(bytes),
             committed,
@@ -67,7 +70,7 @@ impl TableRefresh {
             let bytes = rows.artifact_bytes();
             self.finish(snapshot.version, Mirror::Rows(rows), None)
                 .await?;
-            return Ok(Some(report(snapshot.version, false, bytes, 0)));
+            return Ok(Some(report(snapshot.version, false, bytes, 0, rows_time)));
         }
         let next_id = plan.next_id;
         let puts = self.state.puts_from_now();
@@ -79,7 +82,9 @@ impl TableRefresh {
             files: plan.keep,
             unread: plan.unread,
         };
+        let began = Instant::now();
         let rows = self.rows(rows, all).await?;
+        let rows_time = rows_time + began.elapsed();
         let bytes = rows.artifact_bytes();
         let put_meta_files = async {
             let snapshot = self.meta_log.snapshot().await?;
@@ -128,7 +133,7 @@ impl TableRefresh {
             Some(checksum),
         )
         .await?;
-        Ok(Some(report(version, true, bytes, unparsed)))
+        Ok(Some(report(version, true, bytes, unparsed, rows_time)))
     }
 
     /// All rows of the version that keeps the files `kept` and adds `groups`.

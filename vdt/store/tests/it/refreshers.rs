@@ -454,3 +454,29 @@ async fn a_state_that_is_emptied_or_replaced_while_it_is_in_use_is_not_begun_ane
     let left: Vec<_> = state.objects().list(None).try_collect().await.expect("it");
     assert!(left.is_empty(), "{left:?}");
 }
+
+#[tokio::test]
+async fn a_table_whose_folders_are_removed_while_it_is_in_use_is_not_begun_anew() {
+    let folder = TempDir::new().expect("a folder");
+    write(&folder, &["a"]);
+    let state = memory().await;
+    let table = refresh(open(folder.path(), ONE), &state);
+    run(&table).await;
+    let below = |state: &StateStore| state.objects().list(None).map_ok(|meta| meta.location);
+    // As a tool removes all of a bucket: in the order of keys, so that `store.json` is the last one.
+    let listed: Vec<_> = below(&state).try_collect().await.expect("it lists");
+    for path in listed.iter().filter(|path| path.as_ref() != "store.json") {
+        state.objects().delete(path).await.expect("deleted");
+    }
+    let error = table.run(None).await.expect_err("its log is gone");
+    assert!(
+        matches!(error, StoreError::LogGone { version: 0, .. }),
+        "{error}"
+    );
+    let left: Vec<_> = below(&state).try_collect().await.expect("it lists");
+    assert!(
+        left.iter()
+            .all(|path| !path.as_ref().contains("_delta_log")),
+        "{left:?}"
+    );
+}
