@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// Slots: 256 Ki of four bytes, enough for a disk of 256 GiB in blocks of 1 MiB.
+/// Slots: 256 Ki of four bytes, enough for a disk of 128 GiB in blocks of 512 KiB.
 const SLOTS: usize = 1 << 18;
 /// A turn of the clock is this part of the disk.
 const EPOCHS_IN_DISK: u64 = 8;

@@ -15,6 +15,7 @@ use foyer::{
     HybridCachePolicy, IoEngineConfig, PsyncIoEngineConfig, RecoverMode, Spawner, StorageFilter,
     UringIoEngineConfig,
 };
+use tokio::runtime::{Builder, Runtime};
 use tracing::info;
 
 use super::{
@@ -43,6 +44,8 @@ const RECOVER_CONCURRENCY: usize = 8;
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) store: Store,
+    /// Ends with the store, and not before.
+    _tasks: Tasks,
     pub(super) census: Arc<Census>,
     pub(super) geometry: Geometry,
     /// Regions that are kept without entries.
@@ -68,6 +71,37 @@ impl Opened {
     /// Returns whether entries can be written without others having to go.
     pub(super) fn has_room(&self) -> bool {
         self.census.clean() > self.spare
+    }
+}
+
+/// The runtime of foyer's tasks. The one that writes never ends by itself, for it holds its own queue by way of the regions that are freed for it;
+/// with it would stay both buffers, the index, and all files, which take their space as long as somebody has them open.
+#[derive(Debug)]
+struct Tasks(Option<Runtime>);
+
+impl Tasks {
+    /// One thread to encode and write on, and threads for reads of files.
+    fn new(reads: u64) -> io::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(size(reads) + RECOVER_CONCURRENCY)
+            .thread_name("vdt-disk")
+            .enable_time()
+            .build()?;
+        Ok(Self(Some(runtime)))
+    }
+
+    fn spawner(&self) -> Spawner {
+        let handle = self.0.as_ref().map(|runtime| runtime.handle().clone());
+        handle.map_or_else(Spawner::current, Spawner::from)
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -169,10 +203,24 @@ impl Prepared {
             source,
         };
         let dir = layout.regions_dir();
+        let tasks = Tasks::new(budget.reads).map_err(|source| TiersError::Directory {
+            dir: options.dir.clone(),
+            source,
+        })?;
         let open = |io: Box<dyn IoEngineConfig>| {
             let known = (recovered.regions.clone(), written.clone());
             let picker = OldestFirst::new(census.clone(), known, spare);
-            open_store(&dir, direct, (geometry, spare), io, budget, &census, picker)
+            let spawner = tasks.spawner();
+            open_store(
+                &dir,
+                direct,
+                (geometry, spare),
+                io,
+                budget,
+                &census,
+                picker,
+                spawner,
+            )
         };
         let uring = match options.io_uring {
             IoUring::On => open(UringIoEngineConfig::new().boxed())
@@ -190,6 +238,7 @@ impl Prepared {
         };
         let opened = Opened {
             store,
+            _tasks: tasks,
             census,
             geometry,
             spare,
@@ -223,6 +272,7 @@ async fn open_store(
     budget: Budget,
     census: &Arc<Census>,
     picker: OldestFirst,
+    spawner: Spawner,
 ) -> foyer::Result<Store> {
     let device = FsDeviceBuilder::new(dir)
         .with_capacity(size(geometry.bytes()))
@@ -252,7 +302,7 @@ async fn open_store(
         .with_io_engine_config(io)
         .with_engine_config(engine)
         .with_recover_mode(RecoverMode::Quiet)
-        .with_spawner(Spawner::current())
+        .with_spawner(spawner)
         .build()
         .await
 }

@@ -302,7 +302,7 @@ fn a_volume_that_others_have_too_is_full_before_its_node_runs_out_of_disk() {
         left_percent: 10,
     };
     assert_eq!((needs(false, None), needs(false, Some(growth))), (0, 70));
-    assert_eq!((needs(true, None), needs(true, Some(growth))), (120, 170));
+    assert_eq!((needs(true, None), needs(true, Some(growth))), (150, 200));
 }
 
 #[test]

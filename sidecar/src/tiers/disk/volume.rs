@@ -7,10 +7,10 @@ use rustix::fs::StatVfsMountFlags;
 use super::layout::Geometry;
 use crate::tiers::DiskOptions;
 
-/// What stays free of a volume that others have too, percent: when the cache is opened, and ever. A kubelet removes images when less than 15 % are free,
-/// and evicts pods when less than 10 % are.
-const SHARED_LEFT_PERCENT: u64 = 15;
-pub(super) const SHARED_LEFT_EVER_PERCENT: u64 = 12;
+/// What stays free of a volume that others have too, percent: when the cache takes more of it, and ever. A kubelet removes images when less than 15 %
+/// are free, and evicts pods when less than 10 % are.
+const SHARED_LEFT_PERCENT: u64 = 18;
+pub(super) const SHARED_LEFT_EVER_PERCENT: u64 = 15;
 
 /// The high watermark, within its bounds.
 pub(super) fn high_percent(options: &DiskOptions) -> u64 {
@@ -63,12 +63,19 @@ impl Usable {
         let share = |bytes: u64| bytes / 100 * high_percent(options);
         let wanted = share(options.capacity);
         let room = volume.free.saturating_add(own);
-        let others = volume.left_to_others(options.shared, SHARED_LEFT_PERCENT);
+        let left = |percent| volume.left_to_others(options.shared, percent);
+        let growing = room.saturating_sub(left(SHARED_LEFT_PERCENT));
+        // What a cache has that is opened again is its own until others need it.
+        let kept = if volume.free < left(SHARED_LEFT_EVER_PERCENT) {
+            0
+        } else {
+            own
+        };
         Self {
             wanted,
             usable: wanted
                 .min(share(room))
-                .min(room.saturating_sub(others))
+                .min(growing.max(kept))
                 .min(Geometry::most_bytes()),
         }
     }
@@ -93,9 +100,11 @@ mod tests {
         };
         for (free, own, alone, shared) in [
             (200, 0, 90, 90),
-            (60, 0, 54, 30),
-            // What it has already is part of it, and given back where others need it.
-            (20, 40, 54, 30),
+            (60, 0, 54, 24),
+            // What it has already is part of it, and kept by one that is opened again, until others need it.
+            (40, 20, 54, 24),
+            (31, 20, 45, 20),
+            (29, 20, 44, 13),
             (10, 20, 27, 0),
         ] {
             assert_eq!(usable(false, free, own), alone, "{free} free, {own} taken");

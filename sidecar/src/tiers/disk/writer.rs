@@ -33,10 +33,11 @@ const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 /// Writes what comes through the queue, until that is closed and empty.
 pub(super) async fn run(inner: Arc<Inner>) {
     loop {
-        let opened = inner.opened.load_full();
-        let bytes = opened.as_ref().map_or(inner.budget.buffer_bytes, |opened| {
-            batch_bytes(&inner, opened)
-        });
+        // Not held while nothing comes: what is left has to end.
+        let bytes = match inner.opened.load().as_ref() {
+            Some(opened) => batch_bytes(&inner, opened),
+            None => inner.budget.buffer_bytes,
+        };
         let jobs = inner.queue.next(bytes).await;
         if jobs.is_empty() {
             return;

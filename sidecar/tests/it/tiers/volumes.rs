@@ -231,6 +231,43 @@ async fn a_cache_that_grows_leaves_others_some_of_what_they_have_not_taken_yet()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_others_need_has_its_space_back_while_the_process_lives() {
+    let Some(volume) = Volume::tmpfs(256) else {
+        return;
+    };
+    let mut options = options(&volume.path, 32 * MIB, 160 * MIB);
+    options.disk.as_mut().expect("it is set").shared = true;
+    let tiers = Tiers::open(options).await.expect("it opens");
+    fill(&tiers, 0..600, LENGTH).await;
+    let free = || {
+        let volume = rustix::fs::statvfs(&volume.path).expect("it is there");
+        volume.f_bavail * volume.f_frsize
+    };
+    let hog = fs::File::create(volume.path.join("hog")).expect("it is made");
+    let megabyte = vec![7u8; MIB as usize];
+    while free() > 26 * MIB {
+        std::io::Write::write_all(&mut &hog, &megabyte).expect("it fits");
+    }
+    tiers.check_disk().await;
+    assert_eq!(why(&tiers), reason::DISK_FULL);
+    // Files are gone at once, and their space when foyer's tasks are.
+    let given_back = async {
+        loop {
+            tiers.check_disk().await;
+            if free() > 256 * MIB * 15 / 100 {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(30), given_back).await;
+    assert!(ended.is_ok(), "{} bytes are free", free());
+    assert_eq!(why(&tiers), reason::CACHE_SMALLER);
+    assert!(!found(&tiers, 0..600, LENGTH).await.is_empty());
+    tiers.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_system_that_turns_read_only_is_left() {
     let Some(volume) = Volume::ext4(96) else {
         return;
