@@ -150,7 +150,7 @@ impl Shared {
         }
         let mut rooms: BTreeMap<Box<str>, (Room, u64)> = BTreeMap::new();
         for (source, bytes) in wanted {
-            let least = bytes.min(self.options.block_bytes);
+            let least = bytes.min(self.options.whole_bytes);
             let (most, least) = (budget_units(bytes), budget_units(least));
             if let Some(room) = self.limits.room(&source, most, least) {
                 let left = room.units() as u64 * BUDGET_UNIT_BYTES;

@@ -161,12 +161,13 @@ impl CacheStore {
 
     /// Lets go of all that is held of an object whose bytes were not what they should be.
     pub(super) async fn forget(&self, named: &Named) {
-        let (tiers, block_bytes) = (&self.shared.tiers, self.shared.options.block_bytes);
+        let tiers = &self.shared.tiers;
         let key = named.name.meta_key();
         let Some((entry, _)) = tiers.get(Class::Metadata, key).await else {
             return;
         };
         tracing::warn!(location = %named.location, "a damaged object is let go and read again");
+        let block_bytes = self.shared.options.block_bytes_of(entry.meta.size);
         let blocks = entry.meta.size.div_ceil(block_bytes);
         let object = named.object(entry.meta);
         for block in 0..blocks {

@@ -1,12 +1,13 @@
 //! The bytes of a range of an object, block after block.
 //!
-//! A [`Body`] holds the block that is passed on. While that is taken the next one is got, where there is room for it: what bodies hold of their next
-//! blocks is bounded for all of them together, for readers may stand still. Without room the next one is got when it is needed, which costs nothing
-//! where memory has it.
+//! A [`Body`] holds the block that is passed on. While that is taken the next one is got, and with it those behind it that a tier has, for a disk is
+//! faster at several reads than at one after the other. All of it where there is room: what bodies hold of their next blocks is bounded for all of them
+//! together, for readers may stand still. Without room the next one is got when it is needed, which costs nothing where memory has it.
 //!
 //! Dropping a body leaves its fetches; those that nobody else follows end.
 
 use std::{
+    collections::VecDeque,
     ops::Range,
     pin::Pin,
     sync::Arc,
@@ -14,7 +15,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{FutureExt, Stream, StreamExt, future::BoxFuture};
+use futures::{
+    FutureExt, Stream, StreamExt,
+    future::{BoxFuture, MaybeDone},
+};
 use object_store::Result as ObjectResult;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -29,17 +33,24 @@ use crate::tiers::EntryMeta;
 /// itself. The last failure is told then; more would make a reader of an origin that fails wait for one run after another.
 const RUNS_FAILED_MAX: u32 = 4;
 
+/// Blocks that are got while another one is passed on, at most.
+const NEXT_MAX: usize = 3;
+
+/// A block that comes next, and the room that it takes until it is passed on.
+struct Next {
+    piece: MaybeDone<BoxFuture<'static, Result<Piece, Failure>>>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
 /// See the module's documentation. After an error or the end it yields nothing more.
 pub(super) struct Body {
     read: Arc<Read>,
     /// What is left, half-open.
     range: Range<u64>,
     current: Option<Part>,
-    /// The block that comes next, the work to get it, and the room that it takes meanwhile.
+    /// The block that comes next, and those that are got or held, that one first.
     block: u64,
-    next: Option<BoxFuture<'static, Result<Piece, Failure>>>,
-    ready: Option<Result<Piece, Failure>>,
-    room: Option<OwnedSemaphorePermit>,
+    next: VecDeque<Next>,
     /// Runs that have failed: after the first one the object is read by itself.
     runs_failed: u32,
     is_over: bool,
@@ -53,9 +64,7 @@ impl Body {
             read: Arc::new(read),
             range,
             current: None,
-            next: None,
-            ready: None,
-            room: None,
+            next: VecDeque::new(),
             runs_failed: 0,
             is_over: false,
         }
@@ -64,14 +73,17 @@ impl Body {
     /// Gets the first block, or has it under way; what the object is, as the origin has answered.
     pub(super) async fn open(&mut self) -> ObjectResult<EntryMeta> {
         loop {
-            let mut piece = self.piece().await;
+            let mut piece = self.piece(self.block).await;
             let meta = match &mut piece {
                 Ok(piece) => piece.meta().await,
                 Err(failure) => Err(failure.clone()),
             };
             match meta {
                 Ok(meta) => {
-                    self.ready = Some(piece);
+                    self.next.push_back(Next {
+                        piece: MaybeDone::Done(piece),
+                        _room: None,
+                    });
                     return Ok(meta);
                 }
                 Err(failure) => match self.failed(&failure) {
@@ -86,44 +98,54 @@ impl Body {
         self.read.block_of(self.range.end - 1)
     }
 
-    /// The block that comes next.
-    fn piece(&self) -> impl Future<Output = Result<Piece, Failure>> + Send + use<> {
-        let (read, block, last, alone) = (
-            Arc::clone(&self.read),
-            self.block,
-            self.last(),
-            self.runs_failed > 0,
-        );
+    fn piece(&self, block: u64) -> impl Future<Output = Result<Piece, Failure>> + Send + use<> {
+        let (read, last, alone) = (Arc::clone(&self.read), self.last(), self.runs_failed > 0);
         async move { read.piece(block, last, alone).await }
     }
 
+    /// Begins to get what comes next.
     fn begin_next(&mut self) {
-        if self.next.is_some() || self.ready.is_some() || self.block > self.last() {
-            return;
-        }
-        // The block that is needed now takes no room.
-        if self.current.is_some() {
-            self.room = self.read.room(self.block);
-            if self.room.is_none() {
+        while self.next.len() < NEXT_MAX {
+            let block = self.block + self.next.len() as u64;
+            let is_first = self.next.is_empty();
+            if block > self.last() || (!is_first && !self.read.may_be_held(block)) {
                 return;
             }
+            // The block that is needed now takes no room.
+            let room = match is_first && self.current.is_none() {
+                true => None,
+                false => match self.read.room(block) {
+                    None => return,
+                    room => room,
+                },
+            };
+            self.next.push_back(Next {
+                piece: MaybeDone::Future(self.piece(block).boxed()),
+                _room: room,
+            });
         }
-        self.next = Some(self.piece().boxed());
     }
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) {
+    /// The block that comes next, once it is there.
+    fn poll_block(&mut self, cx: &mut Context<'_>) -> Option<Result<Piece, Failure>> {
         self.begin_next();
-        if let Some(next) = &mut self.next
-            && let Poll::Ready(piece) = next.poll_unpin(cx)
-        {
-            (self.next, self.ready) = (None, Some(piece));
+        for next in &mut self.next {
+            // What is done stays until it is taken.
+            let _ = next.piece.poll_unpin(cx);
         }
+        if self.current.is_some() {
+            return None;
+        }
+        let piece = Pin::new(&mut self.next.front_mut()?.piece).take_output()?;
+        self.next.pop_front();
+        Some(piece)
     }
 
     /// After the failure of a run the object is read by itself, from where the body stands, which may mean by the run of another; else the error.
     fn failed(&mut self, failure: &Failure) -> Option<object_store::Error> {
         self.runs_failed += 1;
-        (self.current, self.next, self.ready, self.room) = (None, None, None, None);
+        self.current = None;
+        self.next.clear();
         if failure.is_of_run && self.runs_failed < RUNS_FAILED_MAX {
             self.block = self.read.block_of(self.range.start);
             return None;
@@ -142,21 +164,20 @@ impl Stream for Body {
             if this.is_over || this.range.is_empty() {
                 return Poll::Ready(None);
             }
-            this.poll_ready(cx);
+            let block = this.poll_block(cx);
             let chunk = match &mut this.current {
                 Some(Part::Held(bytes)) => match std::mem::take(bytes) {
                     bytes if bytes.is_empty() => None,
                     bytes => Some(Ok(bytes)),
                 },
                 Some(Part::Flying(chunks)) => ready!(chunks.poll_next_unpin(cx)),
-                None => match this.ready.take() {
+                None => match block {
                     Some(Ok(piece)) => {
                         let span = this.read.span(this.block);
                         let end = this.range.end.min(span.end);
                         let part = this.range.start - span.start..end - span.start;
                         this.current = Some(piece.part(part, &this.read.shared.loans));
                         this.block += 1;
-                        this.room = None;
                         continue;
                     }
                     Some(Err(failure)) => Some(Err(failure)),

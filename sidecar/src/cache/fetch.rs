@@ -21,8 +21,8 @@ use super::{
 };
 use crate::tiers::EntryMeta;
 
-/// Blocks that are asked for when the end of an object is wanted of which nothing is known.
-pub(super) const TAIL_BLOCKS: u64 = 2;
+/// Entries of the most bytes that are asked for when the end of an object is wanted of which nothing is known.
+pub(super) const TAIL_ENTRIES: u64 = 2;
 
 /// Blocks of one object, one after another, with one request. `range` is theirs.
 pub(super) async fn segment(mut fill: Fill, object: Object, range: Range<u64>) {
@@ -192,14 +192,16 @@ pub(super) async fn open(mut fill: Fill, named: Named, asked: Option<GetRange>) 
         return;
     }
     let shared = Arc::clone(&fill.shared);
-    let block_bytes = shared.options.block_bytes;
-    let segment_bytes = block_bytes * shared.options.segment_blocks;
+    let options = &shared.options;
+    let segment_bytes = options.block_bytes * options.segment_blocks;
+    // A block of whatever the object turns out to be begins there.
+    let whole_bytes = options.whole_bytes;
     let range = match asked {
         None => None,
-        // The last block may be short: with the one before it there is one that is whole, and an object of two blocks comes whole.
-        Some(GetRange::Suffix(_)) => Some(GetRange::Suffix(TAIL_BLOCKS * block_bytes)),
+        // The last block may be short: with so much there is one that is whole.
+        Some(GetRange::Suffix(_)) => Some(GetRange::Suffix(TAIL_ENTRIES * whole_bytes)),
         Some(GetRange::Bounded(Range { start, .. }) | GetRange::Offset(start)) => {
-            let start = start - start % block_bytes;
+            let start = start - start % whole_bytes;
             Some(GetRange::Bounded(
                 start..start.saturating_add(segment_bytes),
             ))

@@ -322,7 +322,7 @@ impl Fill {
     /// Flights for the blocks that lie wholly in `range` and have none.
     pub(super) fn open_blocks(&mut self, object: &Object, range: Range<u64>) {
         let (shared, interest) = (Arc::clone(&self.shared), Arc::clone(&self.order.interest));
-        let block_bytes = shared.options.block_bytes;
+        let block_bytes = shared.options.block_bytes_of(object.size);
         let mut registry = shared.flights.lock();
         let first = range.start.div_ceil(block_bytes);
         for block in (first..).take_while(|block| block * block_bytes < range.end) {

@@ -13,8 +13,10 @@ pub struct CacheOptions {
     /// Composed files at the origin, by their shown paths (`<catalog>/<schema>/<table>/<hash>-<bytes>.parquet`): a run of misses is
     /// one request there. `None` where the origin is in process: the sources are asked.
     pub files: Option<Arc<dyn ObjectStore>>,
-    /// Bytes of a block, 4 KiB to 1 MiB, default 1 MiB.
+    /// Bytes of a block of an object that is more than one entry, 4 KiB to 1 MiB, default 512 KiB.
     pub block_bytes: u64,
+    /// Objects up to this are one entry of their own length. Bytes, a multiple of a block's, up to 1 MiB, default 1 MiB.
+    pub whole_bytes: u64,
     /// Objects below this are tiny: read together, they share a pack. Bytes, default 64 KiB.
     pub tiny_bytes: u64,
     /// Bytes of a pack at most, up to 1 MiB, default 1 MiB.
@@ -23,7 +25,7 @@ pub struct CacheOptions {
     pub run_min: usize,
     /// Bytes of one request for a run at most, default 2 MiB.
     pub run_bytes: u64,
-    /// Blocks of one request to the origin at most, default 8.
+    /// Blocks of one request to the origin at most, default 16.
     pub segment_blocks: u64,
     /// Bytes of next blocks that bodies hold while those before them are taken, all together. Default 32 MiB.
     pub overlap_bytes: u64,
@@ -45,12 +47,13 @@ impl Default for CacheOptions {
         Self {
             store_id: String::new(),
             files: None,
-            block_bytes: 1 << 20,
+            block_bytes: 512 << 10,
+            whole_bytes: 1 << 20,
             tiny_bytes: 64 << 10,
             pack_bytes: 1 << 20,
             run_min: 8,
             run_bytes: 2 << 20,
-            segment_blocks: 8,
+            segment_blocks: 16,
             overlap_bytes: 32 << 20,
             lent_bytes: 32 << 20,
             read_ahead_bytes: 8 << 20,
@@ -65,14 +68,25 @@ impl CacheOptions {
     /// Brings what would not work into its bounds.
     pub(super) fn bounded(mut self) -> Self {
         self.block_bytes = self.block_bytes.clamp(16, 1 << 20);
+        let whole_bytes = self.whole_bytes.clamp(self.block_bytes, 1 << 20);
+        self.whole_bytes = whole_bytes - whole_bytes % self.block_bytes;
         self.pack_bytes = self.pack_bytes.min(1 << 20);
-        self.tiny_bytes = self.tiny_bytes.min(self.block_bytes);
+        self.tiny_bytes = self.tiny_bytes.min(self.whole_bytes);
         self.segment_blocks = self.segment_blocks.max(1);
         self.concurrent_reads = self.concurrent_reads.max(1);
         self.concurrent_fetches = self.concurrent_fetches.max(2);
         self.run_min = self.run_min.max(2);
-        self.run_bytes = self.run_bytes.max(self.block_bytes);
+        self.run_bytes = self.run_bytes.max(self.whole_bytes);
         self
+    }
+
+    /// Bytes of the blocks of an object of so many bytes.
+    pub(super) fn block_bytes_of(&self, size: u64) -> u64 {
+        if size <= self.whole_bytes {
+            self.whole_bytes
+        } else {
+            self.block_bytes
+        }
     }
 }
 

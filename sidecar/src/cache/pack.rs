@@ -63,7 +63,7 @@ pub(super) struct Placed {
 pub(super) struct Sizes {
     pub(super) tiny_bytes: u64,
     pub(super) pack_bytes: u64,
-    pub(super) block_bytes: u64,
+    pub(super) whole_bytes: u64,
 }
 
 impl Sizes {
@@ -146,13 +146,13 @@ impl Layout {
         let mut objects = Vec::new();
         for (at, reference) in references {
             let object = &reference.object;
-            let is_one = is_whole(reference) && object.size <= sizes.block_bytes;
+            let is_one = is_whole(reference) && object.size <= sizes.whole_bytes;
             if !is_one {
                 cutter.close();
                 continue;
             }
             let identity = Identity::listed(object);
-            let key = identity.block_key(sizes.block_bytes, 0);
+            let key = identity.block_key(sizes.whole_bytes, 0);
             objects.push(Placed {
                 at,
                 object: Arc::clone(object),

@@ -43,15 +43,22 @@ impl Read {
         }
     }
 
+    fn block_bytes(&self) -> u64 {
+        self.shared.options.block_bytes_of(self.object.size)
+    }
+
+    fn key_of(&self, block: u64) -> Key {
+        self.object.identity.block_key(self.block_bytes(), block)
+    }
+
     pub(super) fn block_of(&self, at: u64) -> u64 {
-        at / self.shared.options.block_bytes
+        at / self.block_bytes()
     }
 
     /// The bytes of a block, half-open.
     pub(super) fn span(&self, block: u64) -> Range<u64> {
-        let start = block * self.shared.options.block_bytes;
-        let end = start + self.shared.options.block_bytes;
-        start..self.object.size.min(end)
+        let start = block * self.block_bytes();
+        start..self.object.size.min(start + self.block_bytes())
     }
 
     /// Room for a block that is held before it is passed on.
@@ -62,10 +69,15 @@ impl Read {
         overlap.try_acquire_many_owned(units).ok()
     }
 
+    /// Whether a block seems to be held.
+    pub(super) fn may_be_held(&self, block: u64) -> bool {
+        self.shared.may_hold(self.object.class, self.key_of(block))
+    }
+
     /// A block; `last` is the last one that this read wants. `alone`: not by a run.
     pub(super) async fn piece(&self, block: u64, last: u64, alone: bool) -> Result<Piece, Failure> {
         match self.object.context() {
-            Some(context) if self.object.size <= self.shared.options.block_bytes && !alone => {
+            Some(context) if self.object.size <= self.shared.options.whole_bytes && !alone => {
                 self.neighbour(context).await
             }
             _ => self.block(block, last).await,
@@ -120,11 +132,7 @@ impl Read {
     /// A block of an entry of its own. Missing ones behind it, up to `last`, come with the same request.
     async fn block(&self, block: u64, last: u64) -> Result<Piece, Failure> {
         let (shared, object) = (&self.shared, &self.object);
-        let block_bytes = shared.options.block_bytes;
-        let (class, key_of) = (object.class, |block| {
-            object.identity.block_key(block_bytes, block)
-        });
-        let key = key_of(block);
+        let (class, key) = (object.class, self.key_of(block));
         let length = self.span(block).end - self.span(block).start;
         if let Some((entry, tier)) = self.find(class, key, length).await {
             return Ok(self.held(class, key, entry, tier));
@@ -143,13 +151,13 @@ impl Read {
             }
             let end = (last + 1).min(block.saturating_add(shared.options.segment_blocks));
             let behind = (block + 1..end).take_while(|&next| {
-                let key = key_of(next);
+                let key = self.key_of(next);
                 !registry.contains(key) && !shared.may_hold(class, key)
             });
             let blocks = block..block + 1 + behind.count() as u64;
             let target = |block| {
                 let span = [self.span(block)];
-                Target::new(key_of(block), class, object.size, None, span)
+                Target::new(self.key_of(block), class, object.size, None, span)
             };
             let order = Order::of(shared, &object.location, self.how);
             let asked = target(block);
@@ -175,7 +183,7 @@ impl Read {
             // Nobody composes a run, and there are no packs of these.
             return self.block(0, 0).await;
         }
-        let key = object.identity.block_key(shared.options.block_bytes, 0);
+        let key = self.key_of(0);
         if !is_tiny {
             if let Some((entry, tier)) = self.find(Class::Block, key, object.size).await {
                 return Ok(self.held(Class::Block, key, entry, tier));

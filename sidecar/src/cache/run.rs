@@ -303,7 +303,7 @@ impl Shared {
         let sizes = Sizes {
             tiny_bytes: options.tiny_bytes,
             pack_bytes: options.pack_bytes,
-            block_bytes: options.block_bytes,
+            whole_bytes: options.whole_bytes,
         };
         let (mut previous, mut next) = (None, None);
         if Layout::reaches_out(frame, sizes) {

@@ -8,7 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, path::Path};
 use vdt_rope::{FileName, Index};
 
-use super::{CacheStore, fetch::TAIL_BLOCKS};
+use super::{CacheStore, fetch::TAIL_ENTRIES};
 
 /// What a rope costs in memory beside its bytes, with entries for its properties and for two blocks.
 const ROPE_OVERHEAD_BYTES: u64 = 1024;
@@ -104,7 +104,8 @@ impl CacheStore {
 
     /// Bytes of a rope that are loaded, at most.
     fn warm_bytes(&self, rope: &ObjectMeta) -> u64 {
-        rope.size.min(TAIL_BLOCKS * self.shared.options.block_bytes)
+        rope.size
+            .min(TAIL_ENTRIES * self.shared.options.whole_bytes)
     }
 
     /// Loads a rope; its bytes, unless it cannot be read.

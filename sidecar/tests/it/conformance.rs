@@ -113,6 +113,7 @@ impl Adapter {
 async fn cache(origin: &Arc<dyn ObjectStore>, files: Option<Arc<dyn ObjectStore>>) -> CacheStore {
     let options = CacheOptions {
         block_bytes: BLOCK_BYTES,
+        whole_bytes: BLOCK_BYTES,
         files,
         ..CacheOptions::default()
     };

@@ -18,6 +18,7 @@ async fn old_blocks_stay_right_for_the_old_etag_and_never_meet_new_ones() {
     let before = put_source(&*origin, "a", old.clone()).await;
     let options = CacheOptions {
         block_bytes: 16_384,
+        whole_bytes: 16_384,
         segment_blocks: 1,
         ..CacheOptions::default()
     };
@@ -90,6 +91,7 @@ async fn a_log_object_that_was_written_again_is_noticed_and_then_read_anew() {
     origin.put(&path, old.clone().into()).await.unwrap();
     let options = CacheOptions {
         block_bytes: 16_384,
+        whole_bytes: 16_384,
         segment_blocks: 1,
         ..CacheOptions::default()
     };

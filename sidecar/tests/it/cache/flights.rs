@@ -17,6 +17,8 @@ const KIB: u64 = 1024;
 fn options() -> CacheOptions {
     CacheOptions {
         block_bytes: 16 * KIB,
+        whole_bytes: 16 * KIB,
+        segment_blocks: 8,
         ..CacheOptions::default()
     }
 }

@@ -100,6 +100,7 @@ async fn large_and_empty_objects_are_whole_too() {
             origin.put(&path, bytes.clone().into()).await.unwrap();
             let options = CacheOptions {
                 block_bytes: 4096,
+                whole_bytes: 4096,
                 segment_blocks: 3,
                 ..CacheOptions::default()
             };
@@ -167,7 +168,7 @@ async fn the_end_of_a_rope_brings_what_is_kept_of_it() {
         (1_300_000, 1_300_000, 1_300_000),
         (4 * MIB, 2 * MIB, 4 * MIB),
         // What comes of a block in the middle is not kept.
-        (4 * MIB + 5, 2 * MIB, 5 * MIB),
+        (4 * MIB + 5, 2 * MIB, 9 * MIB / 2),
     ] {
         let origin = memory();
         origin

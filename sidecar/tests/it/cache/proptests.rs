@@ -106,6 +106,7 @@ async fn play(sizes: Vec<usize>, steps: Vec<Step>, composed: bool) {
         };
         let options = CacheOptions {
             block_bytes: 4096,
+            whole_bytes: 4096,
             tiny_bytes: 512,
             pack_bytes: 4096,
             run_min: 3,

@@ -388,6 +388,7 @@ async fn what_is_read_ahead_fits_into_the_room_for_it() {
         let (path, file) = put_artifacts(&*origin, &[300_000; 20]).await;
         let options = CacheOptions {
             block_bytes: 400_000,
+            whole_bytes: 400_000,
             read_ahead_total_bytes: room,
             ..CacheOptions::default()
         };
