@@ -704,6 +704,22 @@ def test_a_manifest_that_pods_refuse_stalls(api, operator, pods, namespace):
     until_ready(api, namespace, seconds=10)
 
 
+def test_a_pod_that_says_it_has_to_be_started_anew_is_replaced(api, operator, pods, namespace):
+    """As one of another build may say of a change that this operator rolls nothing for."""
+    following(pods, namespace, 1)
+    operator.start()
+    api.apply("VirtualTable", table(), namespace)
+    first = until_ready(api, namespace)["metadata"]["generation"]
+    uids = lambda: {p["metadata"]["uid"] for p in api.list("Pod", namespace)}  # noqa: E731
+    before = uids()
+    generation = api.apply("VirtualTable", table(spec={"refresh": {"intervalSeconds": 5}}), namespace)["metadata"]["generation"]
+    following(pods, namespace, first, generation=generation, reason="RestartNeeded", message="spec.server.cache: is fixed while the process runs")
+    wait("one is replaced", lambda: before - uids(), 20)
+    following(pods, namespace, generation)
+    until_ready(api, namespace, seconds=30)
+    assert api.get("VirtualTable", "manuals", namespace)["status"]["observedGeneration"] == generation
+
+
 def test_what_only_a_new_process_takes_is_a_roll(api, operator, pods, namespace):
     operator.start()
     api.apply("VirtualTable", table(), namespace)

@@ -12,6 +12,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -207,6 +209,8 @@ pub fn preview(before: Option<&VirtualTable>, after: &VirtualTable, live: &Live)
         // All of them, one after the other.
         max_unavailable: spec.replicas,
         template_hash: &wanted.template_hash,
+        // Nobody asks them here.
+        restarts: &BTreeSet::new(),
         // Whether a cluster or a node refuses is seen when it is asked.
         resources: &resources,
         has_claims: wanted.has_claims(),

@@ -119,7 +119,7 @@ impl Cluster<'_> {
                         tracing::info!(
                             pod = name,
                             namespace = self.namespace,
-                            "replaced: its template changed"
+                            "replaced: its template changed, or it has to be started anew"
                         );
                     }
                 }

@@ -8,6 +8,9 @@
 //!     what the node or the API server will not do, a request or limit that is no longer wanted    as outdated: replace, one after the other
 //! ```
 //!
+//! Outdated is what was made from another template, and what says that it follows the spec only when it is started anew: another build of it may compare what
+//! the template of this one does not depend on.
+//!
 //! A pod without a controller is one around which its StatefulSet is made anew: it serves, and stays until that has taken it in, for nobody would make another.
 //! Pods are taken in one by one; where they get claims, those above it stay too, for none of them is made before it has its claim.
 //!
@@ -19,6 +22,8 @@
 mod asked;
 #[cfg(test)]
 mod tests;
+
+use std::collections::BTreeSet;
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
@@ -107,6 +112,8 @@ pub(crate) struct Target<'a> {
     pub(crate) max_unavailable: u32,
     /// Hash of the template.
     pub(crate) template_hash: &'a str,
+    /// Identities of pods that said that they follow the spec only when they are started anew.
+    pub(crate) restarts: &'a BTreeSet<String>,
     /// CPU and memory by container, as [`resources`] returns them.
     pub(crate) resources: &'a Value,
     /// Whether the StatefulSet gives each pod a claim.
@@ -124,7 +131,7 @@ pub(crate) struct Plan {
     pub(crate) done: Vec<String>,
     /// Pods that wait for their turn.
     pub(crate) outdated: u32,
-    /// Names of the pods that were made from the template.
+    /// Names of the pods that were made from the template, and take the spec as they are.
     pub(crate) latest: Vec<String>,
 }
 
@@ -160,7 +167,8 @@ pub(crate) fn plan(target: &Target<'_>, pods: &[PodView]) -> Plan {
     let mut may_come_back = true;
     for pod in pods {
         may_come_back &= held_up.is_none() || pod.is_controlled;
-        let is_latest = pod.template_hash.as_deref() == Some(target.template_hash);
+        let is_latest = pod.template_hash.as_deref() == Some(target.template_hash)
+            && !target.restarts.contains(&pod.uid);
         if is_latest {
             plan.latest.push(pod.name.clone());
         }

@@ -8,7 +8,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use tokio::{
     sync::oneshot::{self, error::TryRecvError},
@@ -60,6 +60,13 @@ impl Answers {
     /// Returns what the pods said last; None while the first answer is on its way.
     pub(super) fn reports(&self) -> Option<&[PodReport]> {
         self.reports.as_deref()
+    }
+
+    /// Returns the identities of the pods that said that they follow this generation only when they are started anew.
+    pub(super) fn restarts(&self, generation: Option<i64>) -> BTreeSet<String> {
+        let reports = self.reports().unwrap_or_default().iter();
+        let asking = reports.filter(|report| report.needs_restart(generation));
+        asking.map(|report| report.uid.clone()).collect()
     }
 
     /// Returns how long pods that say nothing are left alone; None if one said something.

@@ -255,6 +255,7 @@ impl Look<'_> {
             replicas: spec.replicas,
             max_unavailable: spec.rollout.max_unavailable,
             template_hash: &children.template_hash,
+            restarts: &memory.answers.restarts(self.object.metadata.generation),
             resources: &resources,
             has_claims: children.has_claims(),
             now: Timestamp::now(),

@@ -29,7 +29,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 use vdt_crds::{
-    api::{CacheReport, TableReport},
+    api::{CacheReport, RESTART_NEEDED, TableReport},
     status::condition,
 };
 
@@ -95,6 +95,15 @@ impl PodReport {
     /// Says whether it answered anything.
     pub(crate) fn said_something(&self) -> bool {
         self.tables.is_some() || self.cache.is_some()
+    }
+
+    /// Says whether it follows this generation of the table that was asked about only when it is started anew. What it refused of an earlier one is settled.
+    pub(crate) fn needs_restart(&self, generation: Option<i64>) -> bool {
+        let tables = self.tables.iter().flatten();
+        let mut refused = tables.filter_map(|table| table.manifest.as_ref()?.refused.as_ref());
+        generation.is_some()
+            && refused
+                .any(|refused| refused.reason == RESTART_NEEDED && refused.generation == generation)
     }
 }
 

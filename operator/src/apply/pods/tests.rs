@@ -1,7 +1,7 @@
 //! Pods against a fake API server: what they are asked for, and what is written down of it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
@@ -113,6 +113,7 @@ async fn try_roll(client: &Client, memory: &str) -> Result<Result<Plan, Refusal>
         replicas: 3,
         max_unavailable: 1,
         template_hash: "new",
+        restarts: &BTreeSet::new(),
         resources: &resources,
         has_claims: false,
         now: Timestamp::UNIX_EPOCH,
@@ -135,6 +136,7 @@ async fn nothing_is_done_to_pods_of_a_table_that_is_not_that_one_any_more() {
             replicas: 3,
             max_unavailable: 1,
             template_hash: "newer",
+            restarts: &BTreeSet::new(),
             resources: &json!({}),
             has_claims: false,
             now: Timestamp::UNIX_EPOCH,

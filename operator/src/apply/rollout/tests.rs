@@ -1,5 +1,8 @@
 use super::*;
 
+/// No pod says that it has to be started anew.
+static NONE: BTreeSet<String> = BTreeSet::new();
+
 fn pod(ordinal: u32, hash: &str, is_ready: bool) -> PodView {
     PodView {
         name: format!("t-{ordinal}"),
@@ -144,6 +147,28 @@ fn a_new_pod_counts_when_it_is_ready_and_is_told_from_the_others_before() {
 }
 
 #[test]
+fn a_pod_that_has_to_be_started_anew_is_replaced_and_the_one_in_its_place_is_not() {
+    let resources = json!({});
+    let asking = ["uid-0", "uid-2"].map(str::to_owned).into();
+    let target = Target {
+        restarts: &asking,
+        ..to(&resources)
+    };
+    let mut pods = [0, 1, 2].map(|ordinal| pod(ordinal, "new", true));
+    let first = plan(&target, &pods);
+    assert_eq!((first.outdated, first.latest), (2, vec!["t-1".to_owned()]));
+    let replaced = |uid: &str, name: &str| Step::Replace {
+        name: name.to_owned(),
+        uid: uid.to_owned(),
+    };
+    assert_eq!(first.steps, [replaced("uid-2", "t-2")]);
+    pods[2].uid = "another".to_owned();
+    assert_eq!(plan(&target, &pods).steps, [replaced("uid-0", "t-0")]);
+    pods[0].uid = "yet another".to_owned();
+    assert_eq!(plan(&target, &pods).outdated, 0);
+}
+
+#[test]
 fn a_single_pod_is_replaced_although_nobody_takes_over() {
     assert_eq!(replaced(1, 1, &[pod(0, "old", true)]), ["t-0"]);
 }
@@ -190,6 +215,7 @@ fn to<'a>(resources: &'a Value) -> Target<'a> {
         replicas: 3,
         max_unavailable: 1,
         template_hash: "new",
+        restarts: &NONE,
         resources,
         has_claims: false,
         now: Timestamp::UNIX_EPOCH,

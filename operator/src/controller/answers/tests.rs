@@ -255,6 +255,33 @@ fn said(something: bool) -> Answer {
 }
 
 #[test]
+fn a_pod_has_to_be_started_anew_for_the_generation_that_it_said_so_of() {
+    let mut answers = Answers::default();
+    assert_eq!(answers.restarts(Some(2)), BTreeSet::new());
+    let said = |pod: &str, refused: Value| {
+        let manifest = json!({"generation": 1, "refused": refused});
+        let table = json!({"table": "main/docs/t", "manifest": manifest});
+        PodReport {
+            uid: pod.to_owned(),
+            tables: Some(vec![serde_json::from_value(table).unwrap()]),
+            ..PodReport::default()
+        }
+    };
+    let refused = |reason: &str, generation: Option<i64>| json!({"generation": generation, "reason": reason, "message": ""});
+    answers.reports = Some(vec![
+        said("follows", Value::Null),
+        said("asks", refused("RestartNeeded", Some(2))),
+        said("asked", refused("RestartNeeded", Some(1))),
+        said("of no number", refused("RestartNeeded", None)),
+        said("refuses", refused("InvalidSpec", Some(2))),
+        PodReport::default(),
+    ]);
+    assert_eq!(answers.restarts(Some(2)), ["asks".to_owned()].into());
+    assert_eq!(answers.restarts(Some(3)), BTreeSet::new());
+    assert_eq!(answers.restarts(None), BTreeSet::new());
+}
+
+#[test]
 fn silence_is_waited_out_longer_each_time_and_only_that_of_pods_that_could_answer() {
     let mut answers = Answers {
         of: vec![("u".to_owned(), Some("127.0.0.1".to_owned()), true)],
