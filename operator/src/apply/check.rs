@@ -107,6 +107,12 @@ impl Cluster<'_> {
             }))
     }
 
+    /// Returns a child of the table as last seen: none of another owner.
+    pub(crate) fn own_child(&self, kind: Kind, name: &str) -> Option<DynamicObject> {
+        let seen = self.watches.child(kind, name, self.namespace);
+        seen.filter(|live| self.is_ours(kind, live))
+    }
+
     /// Children carry our uid; the claim of a state has no owner, its label must do.
     pub(crate) fn is_ours(&self, kind: Kind, live: &DynamicObject) -> bool {
         if kind == Kind::PersistentVolumeClaim {

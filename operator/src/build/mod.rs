@@ -246,9 +246,8 @@ impl Child {
     }
 
     /// Writes down what is applied, last of all.
-    fn seal(mut self) -> Self {
+    fn seal(&mut self) {
         self.object["metadata"]["annotations"][names::APPLIED] = hash(&self.object).into();
-        self
     }
 
     /// The object for the client.
@@ -285,6 +284,17 @@ impl Children {
             .find(|child| child.kind == Kind::StatefulSet)
     }
 
+    /// Leaves open what `live`, the NetworkPolicy that is there, opens to pods: those of an earlier template may need it, such as the port of a proxy of before.
+    /// Whoever may write it there may write one beside it, and policies add up.
+    pub(crate) fn keep_open(&mut self, live: &Value) {
+        let mut objects = self.objects.iter_mut();
+        if let Some(policy) = objects.find(|child| child.kind == Kind::NetworkPolicy)
+            && network::keep_open(&mut policy.object, live)
+        {
+            policy.seal();
+        }
+    }
+
     /// Whether each pod has a claim.
     pub(crate) fn has_claims(&self) -> bool {
         let claims = self
@@ -319,8 +329,9 @@ pub(crate) fn build(server: &Server<'_>, tables: &[&VirtualTable]) -> Children {
     objects.extend(network::certificate(server));
     objects.push(workload::stateful_set(server, &rendered, &template_hash));
     objects.extend(network::pod_monitor(server));
+    objects.iter_mut().for_each(Child::seal);
     Children {
-        objects: objects.into_iter().map(Child::seal).collect(),
+        objects,
         config_hash,
         template_hash,
         references,

@@ -133,21 +133,11 @@ pub(super) fn policy(server: &Server<'_>, tables: &[&VirtualTable]) -> Option<Ch
         // Only metrics and health answer without a token there.
         ingress.push(json!({"from": [{"namespaceSelector": {}}], "ports": [admin]}));
     }
-    let to = |port: u16, protocol: &str| json!({"port": port, "protocol": protocol});
-    let dns = DNS_PORTS.map(|port| [to(port, "UDP"), to(port, "TCP")]);
-    let outside: Vec<Value> = egress_ports(server, tables)
-        .into_iter()
-        .map(|port| to(port, "TCP"))
-        .collect();
-    let mut egress = vec![json!({"ports": dns.concat()})];
-    if !outside.is_empty() {
-        egress.push(json!({"ports": outside}));
-    }
     let spec = json!({
         "podSelector": {"matchLabels": names::selector(server.name)},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": ingress,
-        "egress": egress,
+        "egress": egress(&egress_ports(server, tables)),
     });
     Some(Child::new(
         server,
@@ -155,6 +145,39 @@ pub(super) fn policy(server: &Server<'_>, tables: &[&VirtualTable]) -> Option<Ch
         server.name,
         json!({"spec": spec}),
     ))
+}
+
+/// The way out: to name servers, and to these ports.
+fn egress(ports: &BTreeSet<u16>) -> Vec<Value> {
+    let to = |port: u16, protocol: &str| json!({"port": port, "protocol": protocol});
+    let dns = DNS_PORTS.map(|port| [to(port, "UDP"), to(port, "TCP")]);
+    let outside: Vec<Value> = ports.iter().map(|port| to(*port, "TCP")).collect();
+    let mut egress = vec![json!({"ports": dns.concat()})];
+    if !outside.is_empty() {
+        egress.push(json!({"ports": outside}));
+    }
+    egress
+}
+
+/// Has a policy open what another one opens, beside its own. Returns whether that is more.
+pub(super) fn keep_open(policy: &mut Value, other: &Value) -> bool {
+    let own = opened(policy);
+    let all: BTreeSet<u16> = own.union(&opened(other)).copied().collect();
+    let is_more = all != own;
+    if is_more {
+        policy["spec"]["egress"] = egress(&all).into();
+    }
+    is_more
+}
+
+/// The ports that a policy opens as [`egress`] does, to every address, without those of name servers.
+fn opened(policy: &Value) -> BTreeSet<u16> {
+    let rules = policy["spec"]["egress"].as_array().into_iter().flatten();
+    let to_all = rules.filter(|rule| rule["to"].is_null());
+    let ports = to_all.flat_map(|rule| rule["ports"].as_array().into_iter().flatten());
+    let ports = ports.filter(|port| port["protocol"] == "TCP");
+    let ports = ports.filter_map(|port| u16::try_from(port["port"].as_u64()?).ok());
+    ports.filter(|port| !DNS_PORTS.contains(port)).collect()
 }
 
 /// Ports of everything that the server reaches. A policy cannot name hosts, only ports.

@@ -166,12 +166,7 @@ impl Look<'_> {
 
     /// Says whether what was applied last is of a newer generation than what is known, as far as the stores tell.
     fn is_behind(&self) -> bool {
-        let kind = Kind::StatefulSet;
-        let set = self
-            .context
-            .watches
-            .child(kind, self.name, self.namespace)
-            .filter(|set| self.cluster().is_ours(kind, set));
+        let set = self.cluster().own_child(Kind::StatefulSet, self.name);
         let applied = set.and_then(|set| Rendered::of(&json!(set)));
         is_newer(applied.as_ref(), self.object.metadata.generation)
     }
@@ -247,7 +242,15 @@ impl Look<'_> {
         if acted.refusal.is_some() {
             return Ok(());
         }
-        let children = self.build(table, spec, Rendered::of(&set));
+        let mut children = self.build(table, spec, Rendered::of(&set));
+        let seen = cluster.seen_pods();
+        if seen
+            .iter()
+            .any(|pod| pod.template_hash.as_ref() != Some(&children.template_hash))
+            && let Some(live) = cluster.own_child(Kind::NetworkPolicy, self.name)
+        {
+            children.keep_open(&json!(live));
+        }
         acted.dereferenced = self.dereference(&children.references, memory).await?;
 
         let resources = rollout::resources(&children.template()["spec"]);
@@ -260,7 +263,6 @@ impl Look<'_> {
             has_claims: children.has_claims(),
             now: Timestamp::now(),
         };
-        let seen = cluster.seen_pods();
         let plan = rollout::plan(&target, &seen);
         let has_steps = !plan.steps.is_empty();
         acted.plan = Some(plan);

@@ -82,6 +82,55 @@ fn pods_reach_name_servers_sources_and_what_the_user_adds() {
 }
 
 #[test]
+fn what_pods_of_before_need_stays_open_until_they_are_gone() {
+    let all = children(&example("restricted-network"), &shipped(), None);
+    let policy = |all: &Children| all.find(Kind::NetworkPolicy, "gnp").unwrap().object.clone();
+    let live = |egress: Value| json!({"spec": {"egress": egress}});
+    let tcp = |port: Value| json!({"ports": [{"port": port, "protocol": "TCP"}]});
+    let wanted = policy(&all);
+    let mut kept = all.clone();
+    kept.keep_open(&live(json!([
+        tcp(53.into()),
+        tcp(1080.into()),
+        tcp(443.into())
+    ])));
+    let ports = |policy: &Value| {
+        let [dns, outside] = policy["spec"]["egress"].as_array().unwrap().as_slice() else {
+            panic!("{policy}");
+        };
+        assert_eq!(dns, &wanted["spec"]["egress"][0]);
+        let ports = outside["ports"].as_array().unwrap().iter();
+        ports
+            .map(|port| port["port"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ports(&wanted), [80, 443, 3128, 8443]);
+    assert_eq!(ports(&policy(&kept)), [80, 443, 1080, 3128, 8443]);
+    // It is sent, and the wanted one again when they are gone.
+    let applied = |policy: &Value| policy["metadata"]["annotations"][names::APPLIED].clone();
+    assert_ne!(applied(&policy(&kept)), applied(&wanted));
+    let mut again = all.clone();
+    again.keep_open(&policy(&kept));
+    assert_eq!(again, kept);
+    // What this version writes no rule of is not taken over.
+    for egress in [
+        json!(null),
+        json!([{"to": [{"podSelector": {}}], "ports": [{"port": 1080, "protocol": "TCP"}]}]),
+        json!([{}, tcp("http".into()), {"ports": [{"port": 1080, "protocol": "SCTP"}]}]),
+        wanted["spec"]["egress"].clone(),
+    ] {
+        let mut same = all.clone();
+        same.keep_open(&live(egress));
+        assert_eq!(same, all);
+    }
+    // There is none to keep open.
+    let mut none = children(&example("minimal"), &shipped(), None);
+    let before = none.clone();
+    none.keep_open(&policy(&kept));
+    assert_eq!(none, before);
+}
+
+#[test]
 fn clients_are_pods_and_ranges_of_addresses() {
     let (clients, _) = policy(|_| ());
     assert_eq!(

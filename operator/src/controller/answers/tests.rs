@@ -146,6 +146,42 @@ async fn a_set_that_lost_its_label_is_read_before_its_template_is_rendered() {
 }
 
 #[tokio::test]
+async fn a_port_stays_open_while_a_pod_of_before_may_need_it() {
+    let rule = json!({"ports": [{"port": 1080, "protocol": "TCP"}]});
+    let policy = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "minimal", "namespace": "docs",
+        "uid": "n", "resourceVersion": "7", "ownerReferences": owners()}, "spec": {"egress": [rule]}});
+    let mut restricted = (*table()).clone();
+    restricted.data["spec"]["server"]["networkPolicy"] = json!({"mode": "Restricted"});
+    let restricted = Arc::new(restricted);
+    let sent = |calls: &Calls, path: &str| {
+        let calls = calls.lock().unwrap();
+        let sent = calls
+            .iter()
+            .find(|(line, _)| line.starts_with("PATCH") && line.contains(path));
+        sent.unwrap().1.clone()
+    };
+    let open = |calls: &Calls| {
+        sent(calls, "/networkpolicies/")["spec"]["egress"]
+            .to_string()
+            .contains("1080")
+    };
+    let (context, calls) = context(Watches::of(vec![(Kind::NetworkPolicy, policy.clone())]), 1);
+    reconcile(restricted.clone(), context).await.unwrap();
+    assert!(!open(&calls), "there are no pods");
+    let set = sent(&calls, "/statefulsets/");
+    let latest = &set["spec"]["template"]["metadata"]["annotations"][names::TEMPLATE_HASH];
+    for (hash, is_open) in [(json!("earlier"), true), (latest.clone(), false)] {
+        let mut watches = Watches::of(vec![(Kind::NetworkPolicy, policy.clone())]);
+        let mut pod = pod(true);
+        pod["metadata"]["annotations"] = json!({names::TEMPLATE_HASH: hash});
+        watches.pods = filled(&pod_resource(), vec![serde_json::from_value(pod).unwrap()]);
+        let (context, calls) = self::context(watches, 1);
+        reconcile(restricted.clone(), context).await.unwrap();
+        assert_eq!(open(&calls), is_open, "{hash}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_written_of_a_paused_table_of_another_operator() {
     for (operator, is_written) in [("vdt-system/vdt", true), ("other/vdt", false)] {
         let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": names::config("minimal"), "namespace": "docs",
