@@ -20,12 +20,14 @@ pub const ADMIN_PORT: u16 = 8081;
 const DNS_PORTS: [u16; 2] = [53, 5353];
 /// Variables by which the pods are told of proxies, in capitals or not.
 const PROXIES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "AWS_PROXY_URL"];
-/// Variables by which they are told of services: that of buckets which name none, and the one that gives credentials for an identity.
-const ENDPOINTS: [&str; 4] = [
+/// Variables by which they are told of services: that of buckets which name none, and those that give credentials for an identity.
+const ENDPOINTS: [&str; 6] = [
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_S3",
     "AWS_ENDPOINT",
     "AWS_ENDPOINT_URL_STS",
+    "AWS_METADATA_ENDPOINT",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 ];
 
 /// The headless Service that names pods. It has those that are not ready, too: who asks for a pod by name wants that one.

@@ -66,6 +66,20 @@ fn pods_reach_name_servers_sources_and_what_the_user_adds() {
         }),
         [80, 443, 3128, 9000]
     );
+    // What gives credentials for an identity may listen anywhere.
+    assert_eq!(
+        ports(|server| {
+            server.network_policy.egress_ports.clear();
+            let env = &mut server.pod_template.as_mut().unwrap().env;
+            env[0].name = "AWS_METADATA_ENDPOINT".to_owned();
+            env[0].value = Some("http://169.254.169.254:1338".to_owned());
+            env.push(vdt_crds::EnvVar {
+                name: "AWS_CONTAINER_CREDENTIALS_FULL_URI".to_owned(),
+                value: Some("http://agent.kube-system:9911/role".to_owned()),
+            });
+        }),
+        [80, 443, 1338, 9911]
+    );
     // No proxy: one that is none, and a variable of another kind.
     assert_eq!(
         ports(|server| {
