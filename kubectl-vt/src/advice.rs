@@ -290,6 +290,11 @@ pub(crate) const ADVICE: &[Advice] = &[
         "let its StorageClass expand volumes (allowVolumeExpansion: true): it is retried automatically. Otherwise, for caches only and one at a time: kubectl -n NAMESPACE delete pvc/cache-NAME-0 pod/NAME-0; both come back, with a cold cache. The claim of the state contains the history: never delete it",
     ),
     on(
+        "FileSystemResizePending",
+        "the claim of the state was expanded, but its file system only grows when it is mounted again",
+        "delete the pod, so that its volume is mounted again: kubectl -n NAMESPACE delete pod/NAME-0",
+    ),
+    on(
         "ClaimDiffers",
         "the claim of the state has another storage class, which cannot be changed on a claim",
         "delete the VirtualTable, whose claim stays, and create it again with spec.server.state.claim.storageClassName as the message names it",

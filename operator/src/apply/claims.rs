@@ -11,9 +11,10 @@
 //! ```
 //!
 //! A cache may be deleted, that is why this may be done. A node that is merely not ready, or that was never seen, is not a node that is gone. The
-//! claim of a state is never looked at here.
+//! claim of a state only grows ([`state`]).
 
 mod pinned;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -31,11 +32,7 @@ use serde_json::json;
 use vdt_crds::{Server, VolumeType, quantity};
 
 use super::{ApplyError, Cluster, delete_if_same, merge, rollout::PodView};
-use crate::{
-    build::{Child, Kind},
-    names,
-    watches::table_resource,
-};
+use crate::{build::Kind, names, watches::table_resource};
 
 use pinned::{Term, gone_since, pinned_to, selector};
 
@@ -47,8 +44,6 @@ const NODE_LOSS_GRACE_SECONDS: u32 = 300;
 
 /// Reason: a claim should be larger, and the API server says no.
 const CLAIM_NOT_EXPANDED: &str = "ClaimNotExpanded";
-/// Reason: a claim that was there before is of another storage class.
-const CLAIM_DIFFERS: &str = "ClaimDiffers";
 
 /// What became of claims.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -172,47 +167,6 @@ impl Cluster<'_> {
             "a cache whose StatefulSet is gone belongs to its table"
         );
         Ok(())
-    }
-
-    /// Looks after the claim of a state that exists. It outlives its table and may have been made larger by hand, so it is never written as a whole.
-    pub(super) async fn keep_state(
-        &self,
-        child: &Child,
-        claim: &DynamicObject,
-    ) -> Result<Option<Problem>, ApplyError> {
-        self.keep_from_argo(claim).await;
-        let wanted = &child.object["spec"];
-        let capacity = wanted["resources"]["requests"]["storage"].as_str();
-        if let Some(problem) = self.grow(claim, capacity.unwrap_or_default()).await? {
-            return Ok(Some(problem));
-        }
-        // Unset is whatever class the cluster gave the claim when it was made.
-        let (class, has) = (
-            wanted["storageClassName"].as_str(),
-            claim.data["spec"]["storageClassName"].as_str(),
-        );
-        Ok((class.is_some() && class != has).then(|| Problem {
-            reason: CLAIM_DIFFERS,
-            message: format!(
-                "{}: its storage class is {}, which no claim can change; delete the VirtualTable, whose claim stays, and create it again with spec.server.state.claim.storageClassName set to that",
-                child.name,
-                has.unwrap_or("unset"),
-            ),
-        }))
-    }
-
-    /// Has Argo CD leave a claim alone that was made before claims said so. What fails is tried again with the next look, and holds nothing up.
-    async fn keep_from_argo(&self, claim: &DynamicObject) {
-        let says = claim.annotations().get(names::ARGO_SYNC_OPTIONS);
-        if says.is_some_and(|says| says == names::ARGO_KEEPS) {
-            return;
-        }
-        let annotations = json!({names::ARGO_SYNC_OPTIONS: names::ARGO_KEEPS});
-        let patch = json!({"metadata": {"annotations": annotations}});
-        let claims = self.api(Kind::PersistentVolumeClaim);
-        if let Err(error) = merge(&claims, &claim.name_any(), &patch).await {
-            tracing::debug!(claim = claim.name_any(), %error, "Argo CD is not told to leave it alone");
-        }
     }
 
     /// Asks for more room where the claim has less than it should. Returns why that is refused, if it is.

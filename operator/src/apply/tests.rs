@@ -10,7 +10,8 @@ use super::{Cluster, NAME_TAKEN, Sent, Version};
 use crate::{
     build::{Child, Children, Kind, References},
     fake_api::{Calls, fake_api, not_found, refusal},
-    watches::Watches,
+    names,
+    watches::{Watches, filled, pod_resource},
 };
 
 fn service(uid: &str) -> Value {
@@ -256,16 +257,30 @@ async fn what_a_deleted_table_left_behind_is_taken_over_and_nothing_else() {
 
 /// What comes of a claim of `live` bytes and class that should have `wanted`: problems, and patches of the claim's size.
 async fn keep_state(live: (&str, &str), wanted: (&str, &str)) -> (Vec<&'static str>, usize) {
+    keep_state_with(live, wanted, json!({}), Vec::new()).await
+}
+
+/// The same of a claim of this status, beside these pods.
+async fn keep_state_with(
+    live: (&str, &str),
+    wanted: (&str, &str),
+    status: Value,
+    pods: Vec<Value>,
+) -> (Vec<&'static str>, usize) {
     let spec = |(capacity, class): (&str, &str)| json!({"storageClassName": class, "resources": {"requests": {"storage": capacity}}});
     let labels = json!({"app.kubernetes.io/instance": "manuals", "app.kubernetes.io/managed-by": "vdt-operator"});
     let metadata = json!({"name": "manuals-state", "namespace": "docs", "uid": "c", "resourceVersion": "7", "labels": labels});
-    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec(live)});
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec(live), "status": status});
     let (client, calls) = fake_api(|method, path| match method {
         "GET" => not_found(),
         _ if path.ends_with("manuals-state") => refusal(422, "Invalid"),
         _ => (200, service("u")),
     });
-    let watches = Watches::of(vec![(Kind::PersistentVolumeClaim, claim)]);
+    let mut watches = Watches::of(vec![(Kind::PersistentVolumeClaim, claim)]);
+    let pods = pods
+        .into_iter()
+        .map(|pod| serde_json::from_value(pod).unwrap());
+    watches.pods = filled(&pod_resource(), pods.collect());
     let wanted = children(vec![
         (
             Kind::PersistentVolumeClaim,
@@ -318,4 +333,22 @@ async fn a_state_claim_only_grows_and_holds_nothing_up() {
         keep_state(("1Gi", "a"), ("1Gi", "b")).await,
         (vec!["ClaimDiffers"], 0)
     );
+}
+
+#[tokio::test]
+async fn a_state_claim_whose_file_system_waits_for_a_mount_is_told_while_a_pod_has_it() {
+    let same = ("2Gi", "a");
+    let condition = json!({"type": "FileSystemResizePending", "status": "True", "lastTransitionTime": "2020-01-01T00:00:00Z"});
+    let status = json!({"conditions": [condition]});
+    let mut pod = ready_pod(0);
+    pod["metadata"]["labels"] = names::labels("manuals");
+    for (pods, expected) in [
+        (vec![pod], vec!["FileSystemResizePending"]),
+        (vec![], vec![]),
+    ] {
+        assert_eq!(
+            keep_state_with(same, same, status.clone(), pods).await,
+            (expected, 0)
+        );
+    }
 }
