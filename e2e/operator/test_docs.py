@@ -9,7 +9,7 @@ import subprocess
 
 from conftest import ROOT
 from control_plane import BIN, wait
-from tables import until_ready
+from tables import table, until, until_ready
 
 APPLY = "kubectl apply -f examples/manuals.yaml"
 PAGES = ["README.md", "docs/kubernetes/install.md", "charts/vdt/README.md"]
@@ -37,6 +37,26 @@ def test_the_first_commands_make_a_table_that_is_ready(api, plane, operator):
     finally:
         api.delete("Namespace", "docs", None)
         wait("docs is gone", lambda: api.get("Namespace", "docs", None) is None, 60)
+
+
+def test_a_table_that_is_restored_has_no_pods_whoever_sets_its_replicas(api, plane, operator, namespace):
+    """The commands of platform.md, and what they say of the end, while something else puts replicas back."""
+    text = (ROOT / "docs/kubernetes/platform.md").read_text()
+    (block,) = re.findall(r"```sh\n( *kubectl .*?)```", text, re.DOTALL)
+    (resume,) = re.findall(r"`(kubectl [^`]* vdt.io/paused-)`", text)
+    run = lambda line: plane.kubectl(*(namespace if arg == "docs" else arg for arg in shlex.split(line)[1:]))  # noqa: E731
+    operator.start()
+    api.apply("VirtualTable", table(), namespace)
+    until_ready(api, namespace)
+    for line in block.splitlines():
+        if line.strip():
+            run(line)
+    assert api.list("Pod", namespace) == []
+    api.patch("VirtualTable", "manuals", {"spec": {"server": {"replicas": 2}}}, namespace)
+    until(api, namespace, "Ready", "False", "PodsNotReady")
+    assert api.get("StatefulSet", "manuals", namespace)["spec"]["replicas"] == 0 and api.list("Pod", namespace) == []
+    run(resume)
+    until_ready(api, namespace)
 
 
 def test_the_commands_that_helm_prints_can_be_pasted(api, plane, operator, namespace):
