@@ -241,9 +241,11 @@ impl Cluster<'_> {
         let config_maps = self
             .watches
             .children_of(Kind::ConfigMap, self.server, self.namespace);
-        let names: BTreeSet<String> = config_maps.iter().map(|seen| seen.name_any()).collect();
+        let mut all: BTreeSet<String> = config_maps.iter().map(|seen| seen.name_any()).collect();
+        // Somebody may have rewritten the label that says whose it is.
+        all.insert(names::config(self.server));
         let mut told = Vec::new();
-        for name in names {
+        for name in all {
             told.extend(self.suspend_in(&name).await?);
         }
         Ok((!told.is_empty()).then(|| build::hash(&json!(told))))

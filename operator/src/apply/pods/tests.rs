@@ -266,6 +266,24 @@ async fn a_suspend_is_not_written_over_what_it_has_not_seen() {
 }
 
 #[tokio::test]
+async fn a_suspend_reaches_a_config_map_whose_label_says_that_it_is_anothers() {
+    let owners = json!([{"apiVersion": "vdt.io/v1alpha1", "kind": "VirtualTable", "name": "manuals", "uid": "owner"}]);
+    let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"tables.yaml": "---\nspec: {}\n"},
+        "metadata": {"name": "manuals-config-v1", "namespace": "docs", "uid": "c", "resourceVersion": "7", "ownerReferences": owners,
+            "labels": names::labels("elsewhere")}});
+    let watches = Watches::of(vec![(Kind::ConfigMap, config)]);
+    let (client, calls) = fake_api(|_, _| (200, json!({"metadata": {"name": "patched"}})));
+    assert!(
+        cluster(&client, &watches)
+            .suspend()
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(count(&calls, "PATCH"), 1);
+}
+
+#[tokio::test]
 async fn a_suspend_reaches_the_pods_of_another_version_too() {
     let owners = json!([{"apiVersion": "vdt.io/v1alpha1", "kind": "VirtualTable", "name": "manuals", "uid": "owner"}]);
     let config = |name: &str, spec: &str| {
