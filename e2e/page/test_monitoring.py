@@ -139,6 +139,18 @@ def test_runbooks_exist():
             assert anchor in {re.sub(r"[^a-z0-9 -]", "", h.lower()).replace(" ", "-") for h in headings}, rule["alert"]
 
 
+def test_rules_tell_clusters_apart():
+    """One Prometheus may have the metrics of many clusters, with the same names in each: what is well in one hides nothing of another."""
+    for group in yaml.safe_load(RULES.read_text())["groups"]:
+        for rule in group["rules"]:
+            expression, name = rule["expr"], rule["alert"]
+            for labels in re.findall(r"\b(?:by|on) ?\(([^)]*)\)", expression):
+                assert "cluster" in re.split(r", ?", labels), f"{name}: ({labels})"
+            # An aggregation without labels makes one of all clusters, and `without` and `ignoring` would have to be thought about.
+            loose = re.findall(r"\b(?:sum|max|min|count|avg|group|quantile|topk|bottomk)\b(?! by)|\bwithout\b|\bignoring\b", expression)
+            assert loose == [], f"{name}: {loose}"
+
+
 def promtool(*args: str) -> None:
     program = shutil.which("promtool")
     if not program:
