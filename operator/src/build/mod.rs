@@ -25,6 +25,15 @@ mod workload;
 #[cfg(test)]
 mod tests;
 
+use k8s_openapi::{
+    Resource,
+    api::{
+        apps::v1::StatefulSet,
+        core::v1::{ConfigMap, PersistentVolumeClaim, Service, ServiceAccount},
+        networking::v1::NetworkPolicy,
+        policy::v1::PodDisruptionBudget,
+    },
+};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -93,6 +102,18 @@ struct ApiNames {
     plural: &'static str,
 }
 
+impl ApiNames {
+    /// The names of a kind that every cluster has.
+    const fn of<K: Resource>() -> Self {
+        Self {
+            group: K::GROUP,
+            version: K::VERSION,
+            kind: K::KIND,
+            plural: K::URL_PATH_SEGMENT,
+        }
+    }
+}
+
 /// Kinds of children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -133,48 +154,13 @@ impl Kind {
 
     fn names(self) -> ApiNames {
         match self {
-            Self::ServiceAccount => ApiNames {
-                group: "",
-                version: "v1",
-                kind: "ServiceAccount",
-                plural: "serviceaccounts",
-            },
-            Self::ConfigMap => ApiNames {
-                group: "",
-                version: "v1",
-                kind: "ConfigMap",
-                plural: "configmaps",
-            },
-            Self::PersistentVolumeClaim => ApiNames {
-                group: "",
-                version: "v1",
-                kind: "PersistentVolumeClaim",
-                plural: "persistentvolumeclaims",
-            },
-            Self::Service => ApiNames {
-                group: "",
-                version: "v1",
-                kind: "Service",
-                plural: "services",
-            },
-            Self::StatefulSet => ApiNames {
-                group: "apps",
-                version: "v1",
-                kind: "StatefulSet",
-                plural: "statefulsets",
-            },
-            Self::PodDisruptionBudget => ApiNames {
-                group: "policy",
-                version: "v1",
-                kind: "PodDisruptionBudget",
-                plural: "poddisruptionbudgets",
-            },
-            Self::NetworkPolicy => ApiNames {
-                group: "networking.k8s.io",
-                version: "v1",
-                kind: "NetworkPolicy",
-                plural: "networkpolicies",
-            },
+            Self::ServiceAccount => ApiNames::of::<ServiceAccount>(),
+            Self::ConfigMap => ApiNames::of::<ConfigMap>(),
+            Self::PersistentVolumeClaim => ApiNames::of::<PersistentVolumeClaim>(),
+            Self::Service => ApiNames::of::<Service>(),
+            Self::StatefulSet => ApiNames::of::<StatefulSet>(),
+            Self::PodDisruptionBudget => ApiNames::of::<PodDisruptionBudget>(),
+            Self::NetworkPolicy => ApiNames::of::<NetworkPolicy>(),
             Self::PodMonitor => ApiNames {
                 group: "monitoring.coreos.com",
                 version: "v1",

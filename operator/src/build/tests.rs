@@ -9,12 +9,6 @@ mod template;
 
 use std::{fs, path::PathBuf};
 
-use k8s_openapi::api::{
-    apps::v1::StatefulSet,
-    core::v1::{ConfigMap, PersistentVolumeClaim, Service, ServiceAccount},
-    networking::v1::NetworkPolicy,
-    policy::v1::PodDisruptionBudget,
-};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::*;
