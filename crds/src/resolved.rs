@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::spec::{
-    AzureContainer, FileSource, GcsBucket, HttpSource, InventorySource, PostgresSource, Refresh,
-    S3Bucket, Source, SourceType, State, StateType, VirtualTable,
+    AzureContainer, Credentials, FileSource, GcsBucket, HttpSource, InventorySource, KeyRef,
+    PostgresSource, Refresh, S3Bucket, Source, SourceType, State, StateType, VirtualTable,
 };
 
 /// The schema of a table whose resource has no namespace.
@@ -81,7 +81,7 @@ impl VirtualTable {
     }
 }
 
-/// The member of a source that its type selects.
+/// The member of a source, or of a state, that its type selects.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Location<'a> {
     /// A directory.
@@ -98,6 +98,44 @@ pub enum Location<'a> {
     Inventory(&'a InventorySource),
     /// A relation about the artifacts of another source.
     Postgres(&'a PostgresSource),
+}
+
+impl<'a> Location<'a> {
+    /// Returns what it is read with; None where an ambient identity, or nothing, is used.
+    #[must_use]
+    pub fn credentials(self) -> Option<&'a Credentials> {
+        match self {
+            Self::File(_) => None,
+            Self::S3(s3) => s3.credentials.as_ref(),
+            Self::Gcs(gcs) => gcs.credentials.as_ref(),
+            Self::Azure(azure) => azure.credentials.as_ref(),
+            Self::Http(http) => http.credentials.as_ref(),
+            Self::Inventory(inventory) => inventory.credentials.as_ref(),
+            Self::Postgres(postgres) => Some(&postgres.credentials),
+        }
+    }
+
+    /// Returns the authorities that it trusts beside the public ones.
+    #[must_use]
+    pub fn ca_bundle(self) -> Option<&'a KeyRef> {
+        match self {
+            Self::S3(s3) => s3.ca_bundle.as_ref(),
+            Self::Http(http) => http.ca_bundle.as_ref(),
+            Self::Postgres(postgres) => postgres.ca_bundle.as_ref(),
+            Self::File(_) | Self::Gcs(_) | Self::Azure(_) | Self::Inventory(_) => None,
+        }
+    }
+
+    /// Returns the endpoint of a bucket or container; None where it is the service's own, and of everything else.
+    #[must_use]
+    pub fn endpoint(self) -> Option<&'a str> {
+        match self {
+            Self::S3(s3) => s3.endpoint.as_deref(),
+            Self::Gcs(gcs) => gcs.endpoint.as_deref(),
+            Self::Azure(azure) => azure.endpoint.as_deref(),
+            Self::File(_) | Self::Http(_) | Self::Inventory(_) | Self::Postgres(_) => None,
+        }
+    }
 }
 
 impl Source {
@@ -155,6 +193,17 @@ impl SourceType {
 }
 
 impl State {
+    /// Returns the bucket or container that the type selects; None of a claim, and of what goes with its pod.
+    #[must_use]
+    pub fn location(&self) -> Option<Location<'_>> {
+        match self.kind {
+            StateType::S3 => self.s3.as_ref().map(Location::S3),
+            StateType::Gcs => self.gcs.as_ref().map(Location::Gcs),
+            StateType::Azure => self.azure.as_ref().map(Location::Azure),
+            StateType::Claim | StateType::Ephemeral => None,
+        }
+    }
+
     /// Returns every member's field name, its type, and whether it is set.
     pub(crate) fn members(&self) -> [(&'static str, StateType, bool); 4] {
         [

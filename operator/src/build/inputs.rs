@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use vdt_crds::{Location, State, StateType, TlsMode, VirtualTable};
+use vdt_crds::{Location, Source, State, TlsMode, VirtualTable};
 
 use super::{Server, hash};
 use crate::names;
@@ -26,33 +26,16 @@ impl References {
     /// Collects what the tables and the server refer to.
     pub(crate) fn of(server: &Server<'_>, tables: &[&VirtualTable]) -> Self {
         let mut all = Self::default();
-        for table in tables {
-            table.spec.sources.iter().for_each(|source| {
-                let (credentials, bundle) = match source.location() {
-                    Some(Location::File(file)) => {
-                        all.claims.extend(file.claim_name.clone());
-                        (None, None)
-                    }
-                    Some(Location::S3(s3)) => (s3.credentials.as_ref(), s3.ca_bundle.as_ref()),
-                    Some(Location::Gcs(gcs)) => (gcs.credentials.as_ref(), None),
-                    Some(Location::Azure(azure)) => (azure.credentials.as_ref(), None),
-                    Some(Location::Http(http)) => {
-                        (http.credentials.as_ref(), http.ca_bundle.as_ref())
-                    }
-                    Some(Location::Inventory(inventory)) => (inventory.credentials.as_ref(), None),
-                    Some(Location::Postgres(postgres)) => {
-                        (Some(&postgres.credentials), postgres.ca_bundle.as_ref())
-                    }
-                    None => (None, None),
-                };
-                all.source_secrets
-                    .extend(credentials.map(|credentials| credentials.secret_ref.name.clone()));
-                all.config_maps
-                    .extend(bundle.map(|bundle| bundle.name.clone()));
-            });
-        }
-        if let Some(state) = &server.spec.state {
-            all.add_state(state);
+        for location in locations(server, tables) {
+            if let Location::File(file) = location {
+                all.claims.extend(file.claim_name.clone());
+            }
+            let credentials = location.credentials();
+            all.source_secrets
+                .extend(credentials.map(|credentials| credentials.secret_ref.name.clone()));
+            let bundle = location.ca_bundle();
+            all.config_maps
+                .extend(bundle.map(|bundle| bundle.name.clone()));
         }
         for principal in server
             .spec
@@ -75,27 +58,20 @@ impl References {
         all
     }
 
-    fn add_state(&mut self, state: &State) {
-        let credentials = match state.kind {
-            StateType::S3 => state.s3.as_ref().and_then(|s3| s3.credentials.as_ref()),
-            StateType::Gcs => state.gcs.as_ref().and_then(|gcs| gcs.credentials.as_ref()),
-            StateType::Azure => state
-                .azure
-                .as_ref()
-                .and_then(|azure| azure.credentials.as_ref()),
-            StateType::Claim | StateType::Ephemeral => None,
-        };
-        self.source_secrets
-            .extend(credentials.map(|credentials| credentials.secret_ref.name.clone()));
-        let bundle = state.s3.as_ref().and_then(|s3| s3.ca_bundle.as_ref());
-        self.config_maps
-            .extend(bundle.map(|bundle| bundle.name.clone()));
-    }
-
     /// All Secrets.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = &String> {
         self.source_secrets.union(&self.front_secrets)
     }
+}
+
+/// Where the sources of the tables lie, and the state.
+pub(super) fn locations<'a>(
+    server: &Server<'a>,
+    tables: &[&'a VirtualTable],
+) -> impl Iterator<Item = Location<'a>> {
+    let sources = tables.iter().flat_map(|table| &table.spec.sources);
+    let state = server.spec.state.as_ref().and_then(State::location);
+    sources.filter_map(Source::location).chain(state)
 }
 
 /// Returns the hash of everything in the resources that the pod template depends on; `told` is what the processes read of the manifests and cannot

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use vdt_crds::{
-    IssuerKind, Location, NetworkPolicyMode, PodMonitor, ServiceType, StateType, TlsMode,
-    TrafficDistribution, VirtualTable,
+    IssuerKind, Location, NetworkPolicyMode, PodMonitor, ServiceType, TlsMode, TrafficDistribution,
+    VirtualTable,
 };
 
-use super::{Child, Kind, Server};
+use super::{Child, Kind, Server, inputs::locations};
 use crate::names;
 
 /// Port of the data listener.
@@ -192,53 +192,19 @@ fn egress_ports(server: &Server<'_>, tables: &[&VirtualTable]) -> BTreeSet<u16> 
         .copied()
         .collect();
     ports.extend(told_ports(server));
-    let sources = tables.iter().flat_map(|table| &table.spec.sources);
-    for source in sources {
-        match source.location() {
-            Some(Location::S3(s3)) => {
-                ports.extend(bucket_ports(
-                    s3.endpoint.as_deref(),
-                    s3.credentials.is_none(),
-                ));
-            }
-            Some(Location::Gcs(gcs)) => {
-                ports.extend(bucket_ports(
-                    gcs.endpoint.as_deref(),
-                    gcs.credentials.is_none(),
-                ));
-            }
-            Some(Location::Azure(azure)) => {
-                ports.extend(bucket_ports(
-                    azure.endpoint.as_deref(),
-                    azure.credentials.is_none(),
-                ));
+    for location in locations(server, tables) {
+        match location {
+            Location::S3(_) | Location::Gcs(_) | Location::Azure(_) => {
+                let is_ambient = location.credentials().is_none();
+                ports.extend(bucket_ports(location.endpoint(), is_ambient));
             }
             // Artifacts lie anywhere the manifest says, on the usual ports.
-            Some(Location::Http(http)) => ports.extend([80, 443, url_port(&http.url)]),
-            Some(Location::Inventory(inventory)) => ports.extend([url_port(&inventory.url)]),
-            Some(Location::Postgres(postgres)) => {
+            Location::Http(http) => ports.extend([80, 443, url_port(&http.url)]),
+            Location::Inventory(inventory) => ports.extend([url_port(&inventory.url)]),
+            Location::Postgres(postgres) => {
                 ports.extend(u16::try_from(postgres.port.unwrap_or(5432)));
             }
-            Some(Location::File(_)) | None => {}
-        }
-    }
-    if let Some(state) = &server.spec.state {
-        match state.kind {
-            StateType::S3 => ports.extend(
-                state
-                    .s3
-                    .iter()
-                    .flat_map(|s3| bucket_ports(s3.endpoint.as_deref(), s3.credentials.is_none())),
-            ),
-            StateType::Gcs => {
-                ports.extend(state.gcs.iter().flat_map(|gcs| {
-                    bucket_ports(gcs.endpoint.as_deref(), gcs.credentials.is_none())
-                }))
-            }
-            StateType::Azure => ports.extend(state.azure.iter().flat_map(|azure| {
-                bucket_ports(azure.endpoint.as_deref(), azure.credentials.is_none())
-            })),
-            StateType::Claim | StateType::Ephemeral => {}
+            Location::File(_) => {}
         }
     }
     ports
