@@ -18,7 +18,7 @@ use prometheus_client::{
         gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
     },
-    registry::Registry,
+    registry::{Metric, Registry},
 };
 use tower::{Layer, Service};
 
@@ -72,6 +72,12 @@ struct TableCondition {
     status: String,
 }
 
+/// Registers a metric, and hands it out to be set.
+fn registered<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
 /// All metrics.
 #[derive(Clone)]
 pub(crate) struct Metrics {
@@ -106,83 +112,82 @@ impl Metrics {
     /// Registers all metrics.
     pub(crate) fn new(registry: &mut Registry, concurrency: u16) -> Self {
         let metrics = Self {
-            reconciles: Family::default(),
-            errors: Family::default(),
-            terminal_errors: Family::default(),
-            panics: Family::default(),
-            seconds: Family::new_with_constructor(|| {
-                Histogram::new(exponential_buckets(0.005, 2.0, 14))
-            }),
-            max_concurrent: Family::default(),
-            active: Family::default(),
+            reconciles: registered(
+                registry,
+                "controller_runtime_reconcile",
+                "Reconciliations by result",
+                Family::default(),
+            ),
+            errors: registered(
+                registry,
+                "controller_runtime_reconcile_errors",
+                "Reconciliations that failed",
+                Family::default(),
+            ),
+            terminal_errors: registered(
+                registry,
+                "controller_runtime_terminal_reconcile_errors",
+                "Reconciliations that only a person can help",
+                Family::default(),
+            ),
+            panics: registered(
+                registry,
+                "controller_runtime_reconcile_panics",
+                "Reconciliations that panicked",
+                Family::default(),
+            ),
+            seconds: registered(
+                registry,
+                "controller_runtime_reconcile_time_seconds",
+                "Length of reconciliations",
+                Family::new_with_constructor(|| {
+                    Histogram::new(exponential_buckets(0.005, 2.0, 14))
+                }),
+            ),
+            max_concurrent: registered(
+                registry,
+                "controller_runtime_max_concurrent_reconciles",
+                "Most reconciliations at once",
+                Family::default(),
+            ),
+            active: registered(
+                registry,
+                "controller_runtime_active_workers",
+                "Reconciliations under way",
+                Family::default(),
+            ),
             queue: WorkQueue::new(registry),
-            queue_retries: Family::default(),
-            leader: Family::default(),
-            calls: Family::default(),
-            conditions: Family::default(),
-            lost: Counter::default(),
+            queue_retries: registered(
+                registry,
+                "workqueue_retries",
+                "Tables put back after a failure",
+                Family::default(),
+            ),
+            leader: registered(
+                registry,
+                "leader_election_master_status",
+                "Whether this process leads: 1 or 0",
+                Family::default(),
+            ),
+            calls: registered(
+                registry,
+                "rest_client_requests",
+                "Requests to the API server by code, method and host",
+                Family::default(),
+            ),
+            conditions: registered(
+                registry,
+                "vdt_virtualtable_condition",
+                "Conditions of tables: 1 for the status that holds",
+                Family::default(),
+            ),
+            lost: registered(
+                registry,
+                "vdt_node_loss_claims_deleted",
+                "Caches that were deleted because their node is gone",
+                Counter::default(),
+            ),
         };
-        let m = metrics.clone();
-        registry.register(
-            "controller_runtime_reconcile",
-            "Reconciliations by result",
-            m.reconciles,
-        );
-        registry.register(
-            "controller_runtime_reconcile_errors",
-            "Reconciliations that failed",
-            m.errors,
-        );
-        registry.register(
-            "controller_runtime_terminal_reconcile_errors",
-            "Reconciliations that only a person can help",
-            m.terminal_errors,
-        );
-        registry.register(
-            "controller_runtime_reconcile_panics",
-            "Reconciliations that panicked",
-            m.panics,
-        );
-        registry.register(
-            "controller_runtime_reconcile_time_seconds",
-            "Length of reconciliations",
-            m.seconds,
-        );
-        registry.register(
-            "controller_runtime_max_concurrent_reconciles",
-            "Most reconciliations at once",
-            m.max_concurrent,
-        );
-        registry.register(
-            "controller_runtime_active_workers",
-            "Reconciliations under way",
-            m.active,
-        );
-        registry.register(
-            "workqueue_retries",
-            "Tables put back after a failure",
-            m.queue_retries,
-        );
-        registry.register(
-            "leader_election_master_status",
-            "Whether this process leads: 1 or 0",
-            m.leader,
-        );
-        registry.register(
-            "rest_client_requests",
-            "Requests to the API server by code, method and host",
-            m.calls,
-        );
-        registry.register(
-            "vdt_virtualtable_condition",
-            "Conditions of tables: 1 for the status that holds",
-            m.conditions,
-        );
-        registry.register(
-            "vdt_node_loss_claims_deleted",
-            "Caches that were deleted because their node is gone",
-            m.lost,
-        );
         metrics
             .max_concurrent
             .get_or_create(&VIRTUAL_TABLE)

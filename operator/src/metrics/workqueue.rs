@@ -23,7 +23,7 @@ use prometheus_client::{
 };
 use tokio::time::Instant;
 
-use super::CONTROLLER;
+use super::{CONTROLLER, registered};
 use crate::watches::TableRef;
 
 /// Measures the queue.
@@ -47,28 +47,28 @@ impl WorkQueue {
     /// Registers the metrics of the queue.
     pub(super) fn new(registry: &mut Registry) -> Self {
         let seconds = || Histogram::new(exponential_buckets(1e-3, 4.0, 10));
+        let registry = registry.sub_registry_with_label(("name".into(), CONTROLLER.into()));
         let queue = Self {
             tables: Arc::default(),
-            adds: Counter::default(),
-            waited: seconds(),
-            worked: seconds(),
+            adds: registered(
+                registry,
+                "workqueue_adds",
+                "Tables put into the queue",
+                Counter::default(),
+            ),
+            waited: registered(
+                registry,
+                "workqueue_queue_duration_seconds",
+                "How long tables waited for a look",
+                seconds(),
+            ),
+            worked: registered(
+                registry,
+                "workqueue_work_duration_seconds",
+                "Length of looks",
+                seconds(),
+            ),
         };
-        let registry = registry.sub_registry_with_label(("name".into(), CONTROLLER.into()));
-        registry.register(
-            "workqueue_adds",
-            "Tables put into the queue",
-            queue.adds.clone(),
-        );
-        registry.register(
-            "workqueue_queue_duration_seconds",
-            "How long tables waited for a look",
-            queue.waited.clone(),
-        );
-        registry.register(
-            "workqueue_work_duration_seconds",
-            "Length of looks",
-            queue.worked.clone(),
-        );
         registry.register_collector(Box::new(Now(queue.tables.clone())));
         queue
     }
