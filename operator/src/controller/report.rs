@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 use kube::{
     Api, Resource,
     api::{DynamicObject, Patch, PatchParams},
@@ -161,34 +161,9 @@ impl Look<'_> {
             }
             Err(error) => return Err(error),
         }
-        let of = |status: &VirtualTableStatus| {
-            let found = status
-                .conditions
-                .iter()
-                .find(|one| one.type_ == condition::READY);
-            found.map(|one| (one.status.clone(), one.reason.clone(), one.message.clone()))
-        };
-        if let (before, Some((now, reason, message))) = (of(last), of(status))
-            && before.is_none_or(|(status, why, _)| (&status, &why) != (&now, &reason))
-            && now != "Unknown"
-        {
-            let is_problem = status
-                .conditions
-                .iter()
-                .any(|one| one.type_ == condition::STALLED)
-                || (now == "False"
-                    && ![
-                        status::ROLLING_OUT,
-                        status::PODS_NOT_READY,
-                        status::TERMINATING,
-                    ]
-                    .contains(&reason.as_str()));
-            let kind = if is_problem {
-                EventType::Warning
-            } else {
-                EventType::Normal
-            };
-            self.publish(kind, &reason, message).await;
+        if let Some((kind, ready)) = event_of(last, status) {
+            self.publish(kind, &ready.reason, ready.message.clone())
+                .await;
         }
         Ok(())
     }
@@ -207,6 +182,34 @@ impl Look<'_> {
             tracing::debug!(namespace = self.namespace, name = self.name, %error, "an event was not written");
         }
     }
+}
+
+/// What an event tells of a status that is written over `last`: its kind, and Ready as it is now. Nothing while Ready is as it was, whatever its message says.
+fn event_of<'a>(
+    last: &VirtualTableStatus,
+    now: &'a VirtualTableStatus,
+) -> Option<(EventType, &'a Condition)> {
+    let ready = find(now, condition::READY)?;
+    let is_same =
+        |before: &Condition| before.status == ready.status && before.reason == ready.reason;
+    if find(last, condition::READY).is_some_and(is_same) || ready.status == "Unknown" {
+        return None;
+    }
+    let passing = [
+        status::ROLLING_OUT,
+        status::PODS_NOT_READY,
+        status::TERMINATING,
+    ];
+    let is_failing = ready.status == "False" && !passing.contains(&ready.reason.as_str());
+    let kind = match is_failing || find(now, condition::STALLED).is_some() {
+        true => EventType::Warning,
+        false => EventType::Normal,
+    };
+    Some((kind, ready))
+}
+
+fn find<'a>(status: &'a VirtualTableStatus, kind: &str) -> Option<&'a Condition> {
+    status.conditions.iter().find(|one| one.type_ == kind)
 }
 
 /// A text as an event takes it: of [`NOTE_BYTES_MAX`] bytes, not characters.
@@ -270,6 +273,8 @@ fn claims_ready(problems: &[claims::Problem]) -> Option<Problem> {
 
 #[cfg(test)]
 mod tests {
+    use vdt_crds::{ConditionStatus, api::condition as make};
+
     use super::*;
 
     #[test]
@@ -282,6 +287,52 @@ mod tests {
             "{}",
             cut.len()
         );
+    }
+
+    #[test]
+    fn an_event_tells_when_ready_changes_and_warns_of_what_does_not_pass_by_itself() {
+        let of = |conditions: &[(&str, &str, &str)]| VirtualTableStatus {
+            conditions: conditions
+                .iter()
+                .map(|(kind, status, reason)| {
+                    let status = match *status {
+                        "True" => ConditionStatus::True,
+                        "False" => ConditionStatus::False,
+                        _ => ConditionStatus::Unknown,
+                    };
+                    make(kind, status, reason, "why", 0)
+                })
+                .collect(),
+            ..VirtualTableStatus::default()
+        };
+        let serving = [("Ready", "True", "Serving")];
+        let (normal, warning) = (Some(EventType::Normal), Some(EventType::Warning));
+        for (last, now, expected) in [
+            (&[][..], &serving[..], normal),
+            (&[], &[], None),
+            (&serving, &serving, None),
+            (&serving, &[("Ready", "Unknown", "NotReported")], None),
+            (&serving, &[("Ready", "True", "Suspended")], normal),
+            (&serving, &[("Ready", "False", "RollingOut")], normal),
+            (&serving, &[("Ready", "False", "PodsNotReady")], normal),
+            (&serving, &[("Ready", "False", "Terminating")], normal),
+            (&serving, &[("Ready", "False", "InvalidSpec")], warning),
+            (
+                &serving,
+                &[
+                    ("Ready", "False", "RollingOut"),
+                    ("Stalled", "True", "InvalidSpec"),
+                ],
+                warning,
+            ),
+        ] {
+            let (last, now) = (of(last), of(now));
+            let found = event_of(&last, &now).map(|(kind, ready)| {
+                assert_eq!(ready.message, "why");
+                kind
+            });
+            assert_eq!(found, expected, "{now:?}");
+        }
     }
 
     fn pod(ordinal: u32) -> PodView {
