@@ -33,7 +33,7 @@ mod violation;
 pub use adhoc::BucketUrlError;
 pub use chain::chain;
 pub use crd::{crd, crd_yaml};
-pub use parse::{ParseError, parse};
+pub use parse::{API_VERSION, KIND, ParseError, parse};
 pub use quantity::Quantity;
 pub use refusals::{doubles, refusals};
 pub use resolved::{Location, META_SUFFIX};

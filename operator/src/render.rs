@@ -46,7 +46,7 @@ fn write(table: &VirtualTable, shipped: &Shipped, out: &mut dyn Write) -> anyhow
         name,
         spec,
         owner: json!({
-            "apiVersion": "vdt.io/v1alpha1", "kind": "VirtualTable", "name": name, "uid": "00000000-0000-0000-0000-000000000000", "controller": true,
+            "apiVersion": vdt_crds::API_VERSION, "kind": vdt_crds::KIND, "name": name, "uid": "00000000-0000-0000-0000-000000000000", "controller": true,
         }),
         shipped,
         rendered: None,

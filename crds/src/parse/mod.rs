@@ -22,8 +22,10 @@ pub const MAX_BYTES: usize = 1 << 20;
 /// Most documents in a file.
 pub const MAX_DOCUMENTS: usize = 64;
 
-const API_VERSION: &str = "vdt.io/v1alpha1";
-const KIND: &str = "VirtualTable";
+/// `apiVersion` of the resource.
+pub const API_VERSION: &str = "vdt.io/v1alpha1";
+/// `kind` of the resource.
+pub const KIND: &str = "VirtualTable";
 
 /// A manifest cannot be read.
 #[derive(Debug, thiserror::Error)]

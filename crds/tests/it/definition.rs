@@ -24,6 +24,16 @@ fn the_committed_definition_is_the_derived_one() {
 }
 
 #[test]
+fn the_resource_is_called_as_it_is_defined() {
+    let crd = vdt_crds::crd();
+    let version = format!("{}/{}", crd.spec.group, crd.spec.versions[0].name);
+    assert_eq!(
+        (version.as_str(), crd.spec.names.kind.as_str()),
+        (vdt_crds::API_VERSION, vdt_crds::KIND)
+    );
+}
+
+#[test]
 fn every_field_keeps_the_habits_of_kubernetes() {
     let crd = serde_json::to_value(vdt_crds::crd()).unwrap();
     let mut found = Vec::new();

@@ -105,7 +105,7 @@ async fn of_file(
     let mut plans = Vec::new();
     let mut others = 0;
     for manifest in documents(&text).with_context(|| format!("{}", file.display()))? {
-        if manifest["kind"] != "VirtualTable" {
+        if manifest["kind"] != vdt_crds::KIND {
             others += 1;
             continue;
         }

@@ -40,7 +40,7 @@ pub(crate) const NAME_TAKEN: &str = "NameTaken";
 
 /// What [`ApplyError::Terminating`] calls the namespace of a table, and a table that leaves its children behind.
 const NAMESPACE: &str = "Namespace";
-const TABLE: &str = "VirtualTable";
+const TABLE: &str = vdt_crds::KIND;
 
 /// What was last sent of each child, by kind and name. It spares requests, and is good for nothing else.
 pub(crate) type Sent = HashMap<(Kind, String), Version>;

@@ -43,8 +43,8 @@ fn manifests(tables: &[&VirtualTable]) -> String {
 
 fn manifest(spec: &Value, table: &VirtualTable) -> String {
     let mut document = json!({
-        "apiVersion": "vdt.io/v1alpha1",
-        "kind": "VirtualTable",
+        "apiVersion": vdt_crds::API_VERSION,
+        "kind": vdt_crds::KIND,
         "metadata": {"name": table.metadata.name, "namespace": table.metadata.namespace},
         "spec": spec,
     });

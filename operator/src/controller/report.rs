@@ -139,8 +139,8 @@ impl Look<'_> {
             memory.counted = Some(Instant::now());
         }
         let patch = json!({
-            "apiVersion": "vdt.io/v1alpha1",
-            "kind": "VirtualTable",
+            "apiVersion": vdt_crds::API_VERSION,
+            "kind": vdt_crds::KIND,
             // One of the same name that was made since is another one.
             "metadata": {"name": self.name, "uid": self.object.metadata.uid},
             "status": status,

@@ -77,7 +77,7 @@ fn server_of(object: &DynamicObject) -> Option<&str> {
     };
     let name = controller.name.as_str();
     match controller.kind.as_str() {
-        "VirtualTable" => Some(name),
+        vdt_crds::KIND => Some(name),
         "StatefulSet" if labelled == Some(name) => labelled,
         _ => None,
     }

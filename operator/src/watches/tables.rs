@@ -44,7 +44,7 @@ pub(super) fn start(
             match event {
                 Ok(event) => acted_upon.observe(event, &all, &queue),
                 Err(error) => tracing::warn!(
-                    kind = "VirtualTable",
+                    kind = vdt_crds::KIND,
                     error = vdt_crds::chain(&error),
                     "a watch failed and is begun again"
                 ),
