@@ -166,13 +166,12 @@ impl Stack {
     /// Reasons of a condition that says how the cache is, when it is not as asked.
     #[must_use]
     pub fn degraded(&self) -> Option<(String, String)> {
-        use crate::tiers::reason::CACHE_READY;
         if let Some(why) = &self.without_folder {
             return Some((NO_CACHE_DIR.to_owned(), why.to_string()));
         }
         let stats = self.tiers.as_ref()?.stats();
-        let (reason, message) = stats.disk.state.condition();
-        (reason != CACHE_READY).then(|| (reason.to_owned(), message.to_owned()))
+        let (reason, message) = stats.disk.state.degraded()?;
+        Some((reason.to_owned(), message.to_owned()))
     }
 
     /// The body of `GET /api/v1/cache`; `None` without a cache.

@@ -11,15 +11,12 @@ impl CacheStore {
     /// What the cache holds and what it saved. How the origin was last met is not known here.
     pub fn stats(&self) -> CacheReport {
         let (counters, tiers) = (&self.shared.counters, self.shared.tiers.stats());
-        let (state, reason) = match &tiers.disk.state {
-            DiskState::Off => (TierState::Off, None),
-            DiskState::Ok => (TierState::Ok, None),
-            DiskState::Degraded { reason, message } => (
-                TierState::Degraded,
-                Some(((*reason).to_owned(), message.clone())),
-            ),
+        let state = match &tiers.disk.state {
+            DiskState::Off => TierState::Off,
+            DiskState::Ok => TierState::Ok,
+            DiskState::Degraded { .. } => TierState::Degraded,
         };
-        let (reason, message) = reason.unzip();
+        let (reason, message) = tiers.disk.state.degraded().unzip();
         let class = |class: Class| {
             let memory = tiers.classes.iter().find(|stats| stats.class == class);
             ClassReport {
@@ -52,8 +49,8 @@ impl CacheStore {
                     entries: tiers.disk.entries,
                     evictions: tiers.disk.evictions,
                     dropped_writes: tiers.disk.dropped_writes,
-                    reason,
-                    message,
+                    reason: reason.map(str::to_owned),
+                    message: message.map(str::to_owned),
                 },
             },
             classes: Class::ALL.map(class).into(),

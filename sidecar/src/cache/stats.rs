@@ -35,20 +35,20 @@ fn now_minute() -> u64 {
 impl Counters {
     pub(super) fn hit(&self, class: Class, tier: Tier) {
         self.roll(now_minute());
-        self.hits[class as usize][tier as usize].inc();
+        self.hits[class.index()][tier as usize].inc();
     }
 
     pub(super) fn miss(&self, class: Class) {
         self.roll(now_minute());
-        self.misses[class as usize].inc();
+        self.misses[class.index()].inc();
     }
 
     pub(super) fn hits_of(&self, class: Class, tier: Tier) -> u64 {
-        self.hits[class as usize][tier as usize].get()
+        self.hits[class.index()][tier as usize].get()
     }
 
     pub(super) fn misses_of(&self, class: Class) -> u64 {
-        self.misses[class as usize].get()
+        self.misses[class.index()].get()
     }
 
     pub(super) fn hits(&self, tier: Tier) -> u64 {

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::Serialize;
 
 /// The most bytes an entry may hold: a pack of 1 MiB with room for its directory.
 pub const MAX_ENTRY_BYTES: usize = (1 << 20) + (64 << 10);
@@ -13,8 +12,7 @@ pub const MAX_ENTRY_BYTES: usize = (1 << 20) + (64 << 10);
 pub const MAX_TEXT_BYTES: usize = 1024;
 
 /// What an entry is part of. Classes differ in where they are kept, and are counted apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
     /// Ropes, footers and log files: what a table is found by. Has a share of memory of its own.
     Metadata,
@@ -56,8 +54,7 @@ pub enum Insert {
 }
 
 /// Where an entry was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Tier {
     /// In memory: a clone of the `Bytes`, nothing is copied.
     Memory,

@@ -7,7 +7,7 @@ use std::{
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
-use super::{DiskState, Tiers, TiersStats, reason};
+use super::{Tiers, TiersStats, reason};
 use crate::metrics::{Series, counters, gauges, one};
 
 /// Every reason that a disk tier may be degraded for: the values of a label.
@@ -139,8 +139,7 @@ fn encode(stats: &TiersStats, mut encoder: DescriptorEncoder<'_>) -> fmt::Result
         one(disk.entries_max),
     )?;
     let states = REASONS.iter().map(|reason| {
-        let is_so =
-            matches!(&disk.state, DiskState::Degraded { reason: state, .. } if state == reason);
+        let is_so = disk.state.degraded().is_some_and(|(it, _)| it == *reason);
         (vec![("reason", *reason)], u64::from(is_so))
     });
     gauge(

@@ -172,7 +172,7 @@ impl Tiers {
                 since_ms: self.opened_ms,
                 ..self.memory.stats()
             },
-            disk: self.disk.as_ref().map_or_else(DiskStats::off, Disk::stats),
+            disk: self.disk.as_ref().map(Disk::stats).unwrap_or_default(),
             classes: self.counters.class_stats(),
         }
     }

@@ -2,13 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use serde::Serialize;
-
 use super::{Class, Tier};
 
 /// What the tiers hold and did since they were opened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TiersStats {
     /// The memory tier.
     pub memory: MemoryStats,
@@ -19,8 +16,7 @@ pub struct TiersStats {
 }
 
 /// The memory tier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemoryStats {
     /// Since when it works, Unix ms.
     pub since_ms: i64,
@@ -34,9 +30,8 @@ pub struct MemoryStats {
     pub entries: u64,
 }
 
-/// The disk tier.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+/// The disk tier. Without one everything is zero.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DiskStats {
     /// Whether it works.
     pub state: DiskState,
@@ -44,8 +39,6 @@ pub struct DiskStats {
     pub since_ms: Option<i64>,
     /// How files are read and written: "io_uring", "psync", or "" without a disk tier.
     pub engine: &'static str,
-    /// Bytes asked for.
-    pub wanted_bytes: u64,
     /// Bytes of the files at most.
     pub capacity_bytes: u64,
     /// Bytes of the files in use. Files are freed region by region, so this counts whole regions.
@@ -54,8 +47,6 @@ pub struct DiskStats {
     pub entries: u64,
     /// The most entries that the memory for the index allows.
     pub entries_max: u64,
-    /// Bytes of memory set aside for the index, out of the memory of the tiers.
-    pub index_bytes_max: u64,
     /// Entries written.
     pub writes: u64,
     /// Bytes written to the files.
@@ -76,35 +67,8 @@ pub struct DiskStats {
     pub failed_writes: u64,
 }
 
-impl DiskStats {
-    /// What there is to say without a disk tier.
-    pub(super) fn off() -> Self {
-        Self {
-            state: DiskState::Off,
-            since_ms: None,
-            engine: "",
-            wanted_bytes: 0,
-            capacity_bytes: 0,
-            bytes: 0,
-            entries: 0,
-            entries_max: 0,
-            index_bytes_max: 0,
-            writes: 0,
-            write_bytes: 0,
-            read_bytes: 0,
-            dropped_writes: 0,
-            rejected_writes: 0,
-            rescued_writes: 0,
-            evictions: 0,
-            bad_entries: 0,
-            failed_writes: 0,
-        }
-    }
-}
-
 /// Lookups and memory of one class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClassStats {
     /// The class.
     pub class: Class,
@@ -125,8 +89,7 @@ pub struct ClassStats {
 }
 
 /// Whether the disk tier works.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-#[serde(tag = "state", rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum DiskState {
     /// There is none.
     #[default]
@@ -142,10 +105,8 @@ pub enum DiskState {
     },
 }
 
-/// Reasons of a condition, as Kubernetes wants them.
+/// Reasons of a disk tier that is degraded, as Kubernetes wants them.
 pub mod reason {
-    /// The cache is as asked.
-    pub const CACHE_READY: &str = "CacheReady";
     /// The volume is smaller than asked; what there is, is used.
     pub const CACHE_SMALLER: &str = "CacheSmaller";
     /// The volume is too small for a disk tier.
@@ -161,15 +122,11 @@ pub mod reason {
 }
 
 impl DiskState {
-    /// Returns the reason and sentence of a condition that says whether the cache is as asked.
-    pub fn condition(&self) -> (&'static str, &str) {
+    /// The reason and sentence of a tier that is not as asked.
+    pub fn degraded(&self) -> Option<(&'static str, &str)> {
         match self {
-            Self::Off => (
-                reason::CACHE_READY,
-                "The cache is in memory alone, as asked.",
-            ),
-            Self::Ok => (reason::CACHE_READY, "The cache is as asked."),
-            Self::Degraded { reason, message } => (reason, message),
+            Self::Off | Self::Ok => None,
+            Self::Degraded { reason, message } => Some((reason, message)),
         }
     }
 }

@@ -78,7 +78,7 @@ impl Status {
 
     /// The tier is like this from now on; for the same reason as before it is as it was.
     fn becomes(&mut self, state: DiskState) {
-        if state.condition().0 != self.state.condition().0 {
+        if state.degraded().map(|it| it.0) != self.state.degraded().map(|it| it.0) {
             self.since_ms = Utc::now().timestamp_millis();
         }
         self.state = state;

@@ -358,9 +358,7 @@ impl Inner {
         let mut stats = DiskStats {
             state: status.state().clone(),
             since_ms: Some(status.since_ms()),
-            wanted_bytes: self.options.capacity,
             entries_max: self.budget.entries_max(),
-            index_bytes_max: self.budget.index_bytes,
             writes: counters.writes.load(Relaxed),
             dropped_writes: counters.dropped_writes.load(Relaxed),
             rejected_writes: counters.rejected_writes.load(Relaxed),
@@ -368,7 +366,7 @@ impl Inner {
             evictions: counters.disk_evictions.load(Relaxed),
             bad_entries: counters.bad_entries.load(Relaxed),
             failed_writes: counters.failed_writes.load(Relaxed),
-            ..DiskStats::off()
+            ..DiskStats::default()
         };
         if let Some(opened) = opened.as_ref() {
             let device = opened.store.statistics();

@@ -132,7 +132,7 @@ async fn a_vanished_directory_is_left_and_memory_goes_on() {
     assert_eq!(why(&tiers), reason::DISK_GONE);
     let (name, message) = (reason::DISK_GONE, tiers.stats().disk.state);
     assert!(
-        message.condition().0 == name && message.condition().1.contains("cache"),
+        (message.degraded()).is_some_and(|it| it.0 == name && it.1.contains("cache")),
         "{message:?}"
     );
     assert!(tiers.get_memory(Class::Block, key(39)).is_some());
