@@ -149,7 +149,7 @@ impl Pod {
             .await
             .expect("memory does not fail");
         let edge = self.follower.front.edge(Limits::default());
-        let surface = DataSurface::with(Arc::new(store), HttpMetrics::default(), edge);
+        let surface = DataSurface::new(Arc::new(store), HttpMetrics::default(), edge);
         let request = match token {
             None => http::Request::get(format!("/{path}")),
             Some(token) => http::Request::get(format!("/v1/{path}"))

@@ -25,7 +25,7 @@ impl Front {
         drain: Duration,
     ) -> JoinHandle<DrainReport> {
         let limits = Limits::default();
-        let surface = DataSurface::with(files, metrics.clone(), self.edge(limits.clone()));
+        let surface = DataSurface::new(files, metrics.clone(), self.edge(limits.clone()));
         let options = ServeOptions {
             limits,
             tls,
@@ -34,7 +34,7 @@ impl Front {
                 .inspect_err(|error| warn!(%error, "connections have no threads of their own"))
                 .ok(),
         };
-        tokio::spawn(vdt_dialect::serve_with(
+        tokio::spawn(vdt_dialect::serve(
             listener,
             surface,
             options,

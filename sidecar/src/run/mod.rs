@@ -155,7 +155,7 @@ impl<'a> FrontDoor<'a> {
 
     fn serve_admin(&mut self, listener: TcpListener) {
         let gate = self.gate.clone();
-        self.listeners.push(tokio::spawn(vdt_dialect::serve_with(
+        self.listeners.push(tokio::spawn(vdt_dialect::serve(
             listener,
             gate.protect(admin::router(Arc::clone(&self.admin))),
             ServeOptions::of_admin(),

@@ -12,7 +12,7 @@ use object_store::{
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use vdt_dialect::{DataSurface, HttpMetrics};
+use vdt_dialect::{DataSurface, Edge, HttpMetrics};
 use vdt_rope::{RopeStore, RopeStoreOptions};
 use vdt_sidecar::{
     cache::{CacheOptions, CacheStore},
@@ -149,7 +149,7 @@ async fn what_is_asked_of_the_server_for_a_request_is_asked_in_its_trace() {
     let tiers = Tiers::open(TiersOptions::default()).await.unwrap();
     let cache = CacheStore::new(Arc::new(log), Arc::new(tiers), CacheOptions::default());
     let files = RopeStore::new(Arc::new(cache), RopeStoreOptions::default());
-    let surface = DataSurface::new(Arc::new(files), HttpMetrics::default());
+    let surface = DataSurface::new(Arc::new(files), HttpMetrics::default(), Edge::default());
     let read = async |trace: Option<String>| {
         let mut request = http::Request::get(format!("/{commit}"));
         if let Some(trace) = trace {

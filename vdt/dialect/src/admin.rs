@@ -101,14 +101,6 @@ pub enum AdminError {
         /// The name asked for.
         file: String,
     },
-    /// 409: the table's state forbids it.
-    #[error("table {table} was not refreshed: {message}")]
-    Conflict {
-        /// The table.
-        table: String,
-        /// Why, and what to do.
-        message: String,
-    },
     /// 503: try again.
     #[error("not now: {message}")]
     Unavailable {
@@ -128,7 +120,6 @@ impl AdminError {
     fn status(&self) -> StatusCode {
         match self {
             Self::NotFound { .. } | Self::NoFile { .. } => StatusCode::NOT_FOUND,
-            Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
     }

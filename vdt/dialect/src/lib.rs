@@ -43,9 +43,7 @@ pub use access::{Access, KeyRing};
 pub use admin::{Admin, AdminError, Readiness, Reason};
 pub use answer::{EntityTag, NotYet, RangeMalformed, RangeSpec, http_date};
 pub use edge::Edge;
-pub use listener::{
-    DrainReport, HttpService, Limits, Listen, Peer, ServeOptions, Workers, serve, serve_with,
-};
+pub use listener::{DrainReport, HttpService, Limits, Listen, Peer, ServeOptions, Workers, serve};
 pub use log_limit::LogLimit;
 pub use metrics::HttpMetrics;
 pub use s3::PageKeys;

@@ -63,15 +63,10 @@ struct Dialects {
 }
 
 impl DataSurface {
-    /// Serves the objects of `store`, whose first path segments are the buckets, to anybody who asks.
+    /// Serves the objects of `store`, whose first path segments are the buckets, through `edge`.
     ///
     /// The store is expected to list in byte order of whole paths; LIST fails with an error where it does not.
-    pub fn new(store: Arc<dyn ObjectStore>, metrics: HttpMetrics) -> Self {
-        Self::with(store, metrics, Edge::default())
-    }
-
-    /// Serves the same through `edge`.
-    pub fn with(store: Arc<dyn ObjectStore>, metrics: HttpMetrics, edge: Edge) -> Self {
+    pub fn new(store: Arc<dyn ObjectStore>, metrics: HttpMetrics, edge: Edge) -> Self {
         let Edge {
             access,
             own_names,

@@ -95,7 +95,7 @@ async fn answer(front: &Front, objects: &[&str], request: http::request::Builder
     }
     let store: Arc<dyn ObjectStore> = Arc::new(store);
     let edge = front.edge(Limits::default());
-    let surface = DataSurface::with(store, HttpMetrics::default(), edge);
+    let surface = DataSurface::new(store, HttpMetrics::default(), edge);
     let request = request.body(Empty::<Bytes>::new()).unwrap();
     let (parts, body) = surface.handle(request).await.into_parts();
     let body = body.collect().await.unwrap().to_bytes();

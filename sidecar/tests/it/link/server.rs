@@ -25,7 +25,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
-use vdt_dialect::{BoxError, DataSurface, HttpMetrics, Listen, Peer};
+use vdt_dialect::{BoxError, DataSurface, Edge, HttpMetrics, Listen, Peer, ServeOptions};
 use vdt_sidecar::link::{
     Socket,
     wire::{VERSIONS_PATH, Version, Versions},
@@ -89,7 +89,7 @@ impl Server {
             ..Versions::default()
         }));
         let metrics = HttpMetrics::register(&mut Registry::default());
-        let surface = DataSurface::new(self.store.clone(), metrics);
+        let surface = DataSurface::new(self.store.clone(), metrics, Edge::default());
         let listener = Counting {
             listener: UnixListener::bind(self.path()).unwrap(),
             accepted: self.connections.clone(),
@@ -103,6 +103,7 @@ impl Server {
         let serving = vdt_dialect::serve(
             listener,
             service,
+            ServeOptions::default(),
             stop.clone().cancelled_owned(),
             Duration::ZERO,
         );

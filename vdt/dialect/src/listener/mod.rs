@@ -50,7 +50,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// Connections that make room at a time: finding them means looking at all.
 const EVICTED_AT_ONCE: usize = 64;
 
-/// How a listener serves.
+/// How a listener serves. Plain HTTP with default [`Limits`], unless more is asked for.
 #[derive(Debug, Clone, Default)]
 pub struct ServeOptions {
     /// What clients may take.
@@ -82,23 +82,8 @@ pub struct DrainReport {
     pub cut: usize,
 }
 
-/// Serves until `shutdown`, then drains for at most `drain`. Plain HTTP with default [`Limits`].
+/// Serves until `shutdown`, then drains for at most `drain`.
 pub async fn serve<L, S>(
-    listener: L,
-    service: S,
-    shutdown: impl Future<Output = ()>,
-    drain: Duration,
-) -> DrainReport
-where
-    L: Listen,
-    S: HttpService,
-{
-    let options = ServeOptions::default();
-    serve_with(listener, service, options, shutdown, drain).await
-}
-
-/// Serves with the given options; otherwise as [`serve`].
-pub async fn serve_with<L, S>(
     mut listener: L,
     service: S,
     options: ServeOptions,

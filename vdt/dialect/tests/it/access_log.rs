@@ -65,7 +65,7 @@ async fn logged(
         "main/docs/open/cut/changed-later.bin",
     ])
     .await;
-    let surface = DataSurface::with(store, HttpMetrics::default(), edge);
+    let surface = DataSurface::new(store, HttpMetrics::default(), edge);
     LISTENED.call_once(|| {
         let nowhere = tracing_subscriber::fmt().with_writer(std::io::sink);
         tracing::subscriber::set_global_default(nowhere.finish()).unwrap();

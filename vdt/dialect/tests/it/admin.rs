@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use vdt_dialect::admin::Gate;
-use vdt_dialect::{Admin, AdminError, Readiness, Reason, serve};
+use vdt_dialect::{Admin, AdminError, Readiness, Reason, ServeOptions, serve};
 
 use super::support::request;
 
@@ -23,10 +23,6 @@ impl Admin for Straw {
         let table = table.unwrap_or("main.docs.t").to_owned();
         match table.as_str() {
             "none" => Err(AdminError::NotFound { table }),
-            "held" => Err(AdminError::Conflict {
-                table,
-                message: "its source shrank".into(),
-            }),
             "down" => Err(AdminError::Unavailable {
                 message: "the state store is away".into(),
             }),
@@ -80,6 +76,7 @@ async fn admin() -> (Arc<Straw>, SocketAddr) {
     tokio::spawn(serve(
         listener,
         router,
+        ServeOptions::default(),
         std::future::pending(),
         Duration::ZERO,
     ));
@@ -113,12 +110,6 @@ async fn refreshes_and_errors_are_json() {
             "/refresh?table=none",
             404,
             r#"{"error":"there is no table none"}"#,
-        ),
-        (
-            "POST",
-            "/refresh?table=held&wait",
-            409,
-            r#"{"error":"table held was not refreshed: its source shrank"}"#,
         ),
         (
             "POST",

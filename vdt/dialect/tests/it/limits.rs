@@ -8,7 +8,7 @@ use http_body::Frame;
 use http_body_util::{Empty, StreamBody};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
-use vdt_dialect::{DataSurface, HttpMetrics, Limits, Peer, ServeOptions, serve_with};
+use vdt_dialect::{DataSurface, Edge, HttpMetrics, Limits, Peer, ServeOptions, serve};
 
 use super::support::{Reply, exchange, get, request, serve_with_limits, shelf};
 
@@ -164,7 +164,7 @@ async fn readers_who_take_little_give_way_to_others() {
 #[tokio::test(start_paused = true)]
 async fn bodies_that_do_not_come_are_waited_for_a_few_at_a_time() {
     const AT_ONCE: usize = 64;
-    let surface = DataSurface::new(shelf(&KEYS).await, HttpMetrics::default());
+    let surface = DataSurface::new(shelf(&KEYS).await, HttpMetrics::default(), Edge::default());
     let promise = |target: &str| {
         let body = StreamBody::new(futures::stream::pending::<Result<Frame<Bytes>, &str>>());
         let request = http::Request::post(target).body(body).unwrap();
@@ -190,7 +190,7 @@ async fn bodies_that_do_not_come_are_waited_for_a_few_at_a_time() {
 /// What hangs is listed by as many as may write listings at a time.
 #[tokio::test(start_paused = true)]
 async fn listings_are_written_a_few_at_a_time() {
-    let surface = DataSurface::new(shelf(&KEYS).await, HttpMetrics::default());
+    let surface = DataSurface::new(shelf(&KEYS).await, HttpMetrics::default(), Edge::default());
     let list = |path: &str, depth: &str| {
         let request = http::Request::builder()
             .method("PROPFIND")
@@ -324,7 +324,7 @@ async fn unix_sockets_are_served_and_know_their_peer() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("front.sock");
     let listener = UnixListener::bind(&path).unwrap();
-    let surface = DataSurface::new(shelf(&KEYS).await, HttpMetrics::default());
+    let surface = DataSurface::new(shelf(&KEYS).await, HttpMetrics::default(), Edge::default());
     let service = tower::service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let surface = surface.clone();
         async move {
@@ -337,7 +337,7 @@ async fn unix_sockets_are_served_and_know_their_peer() {
     let shutdown = async move {
         let _ = stopped.await;
     };
-    let serving = tokio::spawn(serve_with(
+    let serving = tokio::spawn(serve(
         listener,
         service,
         ServeOptions::default(),

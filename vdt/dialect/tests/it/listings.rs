@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};
-use vdt_dialect::{DataSurface, HttpMetrics, PageKeys, ResponseBody};
+use vdt_dialect::{DataSurface, Edge, HttpMetrics, PageKeys, ResponseBody};
 
 use super::support::shelf;
 
@@ -36,7 +36,11 @@ async fn text(response: Response<ResponseBody>) -> String {
 /// What hangs is listed by as many as may list at a time.
 #[tokio::test(start_paused = true)]
 async fn listings_beyond_those_at_a_time_are_told_to_slow_down() {
-    let surface = DataSurface::new(shelf(&["main/docs/t/a.bin"]).await, HttpMetrics::default());
+    let surface = DataSurface::new(
+        shelf(&["main/docs/t/a.bin"]).await,
+        HttpMetrics::default(),
+        Edge::default(),
+    );
     let list = "/main?list-type=2&prefix=docs/t/";
     let targets: Vec<String> = (0..AT_ONCE)
         .map(|number| {
@@ -71,7 +75,7 @@ async fn a_folder_that_hangs_leaves_turns_to_others() {
         "main/default/warm/_delta_log/0.json",
         "main/default/hangs/a",
     ];
-    let surface = DataSurface::new(shelf(&keys).await, HttpMetrics::default());
+    let surface = DataSurface::new(shelf(&keys).await, HttpMetrics::default(), Edge::default());
     let hang = "/main?list-type=2&delimiter=/&prefix=default/hangs/";
     let mut hanging: Vec<_> = (0..AT_ONCE)
         .map(|_| Box::pin(get(&surface, hang)))
@@ -92,7 +96,7 @@ async fn a_folder_that_hangs_leaves_turns_to_others() {
 #[tokio::test]
 async fn whether_a_folder_is_there_costs_one_level() {
     let store = shelf(&["main/docs/unlistable/a.bin"]).await;
-    let surface = DataSurface::new(store, HttpMetrics::default());
+    let surface = DataSurface::new(store, HttpMetrics::default(), Edge::default());
     let got = get(&surface, "/v1/main/docs/unlistable").await;
     assert_eq!(got.status(), 404);
     let got = text(got).await;
@@ -122,7 +126,7 @@ async fn a_folder_of_any_length_is_found_whole() {
         .collect();
     keys.push("main/docs/u/a.bin".to_owned());
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-    let surface = DataSurface::new(shelf(&keys).await, HttpMetrics::default());
+    let surface = DataSurface::new(shelf(&keys).await, HttpMetrics::default(), Edge::default());
     let log = "/v1/main/docs/t/_delta_log/";
     for depth in ["1", "infinity"] {
         let found = find(&surface, log, depth).await;
@@ -154,7 +158,7 @@ async fn a_page_is_longer_for_who_comes_by_a_way_of_its_own_alone() {
         .map(|number| format!("main/{number:04}"))
         .collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-    let surface = DataSurface::new(shelf(&keys).await, HttpMetrics::default());
+    let surface = DataSurface::new(shelf(&keys).await, HttpMetrics::default(), Edge::default());
     for (target, page, expected) in [
         ("/main?list-type=2", None, 1000),
         ("/main?list-type=2&max-keys=1200", None, 1000),

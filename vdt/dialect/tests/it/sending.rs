@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, copy, duplex, split};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use vdt_dialect::listener::PROGRESS_BYTES;
-use vdt_dialect::{HttpService, Limits, Listen, Peer, ServeOptions, TlsReload, serve_with};
+use vdt_dialect::{HttpService, Limits, Listen, Peer, ServeOptions, TlsReload};
 
 use super::support::tls::Authority;
 
@@ -63,7 +63,7 @@ fn serve_by(
         ..ServeOptions::default()
     };
     let never = std::future::pending();
-    tokio::spawn(serve_with(
+    tokio::spawn(vdt_dialect::serve(
         Pipes(connecting),
         service,
         options,

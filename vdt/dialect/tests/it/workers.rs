@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
-use vdt_dialect::{DrainReport, HttpService, Limits, ServeOptions, Workers, serve_with};
+use vdt_dialect::{DrainReport, HttpService, Limits, ServeOptions, Workers, serve};
 
 /// Answers with the name of the thread that it runs on. `/panic` panics, `/hold` keeps the thread until it is told otherwise.
 fn service(held: Arc<Notify>, release: mpsc::Receiver<()>) -> impl HttpService {
@@ -63,7 +63,7 @@ async fn served(workers: usize, connections: usize) -> Served {
         ..ServeOptions::default()
     };
     let drain = Duration::from_secs(30);
-    let task = tokio::spawn(serve_with(listener, service, options, shutdown, drain));
+    let task = tokio::spawn(serve(listener, service, options, shutdown, drain));
     Served {
         address,
         held,

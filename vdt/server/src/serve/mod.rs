@@ -167,7 +167,7 @@ impl Serving {
         gate: Gate,
         router: axum::Router,
     ) {
-        self.listeners.push(tokio::spawn(vdt_dialect::serve_with(
+        self.listeners.push(tokio::spawn(vdt_dialect::serve(
             listener,
             gate.protect(router),
             ServeOptions::of_admin(),

@@ -165,7 +165,7 @@ fn serve_socket(
         access_log: false,
         ..Edge::default()
     };
-    let surface = DataSurface::with(Arc::new(store.clone()), unseen, edge);
+    let surface = DataSurface::new(Arc::new(store.clone()), unseen, edge);
     let service = SocketService::new(
         store,
         surface,
@@ -177,7 +177,7 @@ fn serve_socket(
         limits,
         ..ServeOptions::default()
     };
-    serving.listeners.push(tokio::spawn(vdt_dialect::serve_with(
+    serving.listeners.push(tokio::spawn(vdt_dialect::serve(
         listener,
         service,
         options,

@@ -29,7 +29,7 @@ use tracing_subscriber::{
     Layer,
     layer::{Context, SubscriberExt},
 };
-use vdt_dialect::{DataSurface, HttpMetrics, ServeOptions};
+use vdt_dialect::{DataSurface, Edge, HttpMetrics, ServeOptions};
 use vdt_rope::RopeStoreOptions;
 use vdt_sidecar::{
     link::{OriginClient, Socket, wire::OWNERS_PATH},
@@ -264,7 +264,11 @@ async fn a_look_at_a_long_log_lists_the_state_once() {
     let work = tempfile::tempdir().unwrap();
     let path = work.path().join("origin.sock");
     let listener = bind(&path).await.unwrap();
-    let surface = DataSurface::new(Arc::new(bed.store.clone()), HttpMetrics::default());
+    let surface = DataSurface::new(
+        Arc::new(bed.store.clone()),
+        HttpMetrics::default(),
+        Edge::default(),
+    );
     let stop = CancellationToken::new();
     let service = SocketService::new(
         bed.store.clone(),
@@ -273,7 +277,7 @@ async fn a_look_at_a_long_log_lists_the_state_once() {
         bed.tables.clone(),
         stop.clone(),
     );
-    let serving = tokio::spawn(vdt_dialect::serve_with(
+    let serving = tokio::spawn(vdt_dialect::serve(
         listener,
         service,
         ServeOptions::default(),
@@ -318,7 +322,11 @@ async fn whose_the_tables_are_is_told_as_soon_as_it_is_asked_of_the_state() {
     let ask = |tables: &Arc<Tables>| {
         let service = SocketService::new(
             bed.store.clone(),
-            DataSurface::new(Arc::new(bed.store.clone()), HttpMetrics::default()),
+            DataSurface::new(
+                Arc::new(bed.store.clone()),
+                HttpMetrics::default(),
+                Edge::default(),
+            ),
             axum::Router::new(),
             tables.clone(),
             CancellationToken::new(),
@@ -364,7 +372,7 @@ async fn what_is_asked_for_before_the_state_is_open_is_answered_without_a_compla
     let store = SocketStore::new(late.clone(), RopeStoreOptions::default());
     let service = SocketService::new(
         store.clone(),
-        DataSurface::new(Arc::new(store), HttpMetrics::default()),
+        DataSurface::new(Arc::new(store), HttpMetrics::default(), Edge::default()),
         axum::Router::new(),
         bed.tables.clone(),
         CancellationToken::new(),

@@ -18,7 +18,6 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use vdt_dialect::{
     DataSurface, DrainReport, Edge, HttpMetrics, Limits, ServeOptions, TlsReload, Workers,
-    serve_with,
 };
 
 /// Threads that connections live on, as in the binaries.
@@ -98,7 +97,7 @@ pub(crate) async fn serve_setup(store: Arc<dyn ObjectStore>, setup: Setup) -> Se
         limits: limits.clone(),
         ..edge
     };
-    let surface = DataSurface::with(store, metrics.clone(), edge);
+    let surface = DataSurface::new(store, metrics.clone(), edge);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
@@ -112,7 +111,7 @@ pub(crate) async fn serve_setup(store: Arc<dyn ObjectStore>, setup: Setup) -> Se
             metrics: Some(metrics),
             workers: Some(Workers::start(WORKERS).unwrap()),
         };
-        serve_with(listener, surface, options, shutdown, drain).await
+        vdt_dialect::serve(listener, surface, options, shutdown, drain).await
     });
     Served {
         address,

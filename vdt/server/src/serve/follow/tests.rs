@@ -94,7 +94,7 @@ impl Bed {
         let location = Location::from(path.as_str());
         store.put(&location, "content".into()).await.unwrap();
         let edge = self.rights.front.edge(Limits::default());
-        let surface = DataSurface::with(Arc::new(store), HttpMetrics::default(), edge);
+        let surface = DataSurface::new(Arc::new(store), HttpMetrics::default(), edge);
         let mut statuses = [0; 2];
         for (status, name) in statuses.iter_mut().zip(["alice", "bob"]) {
             let request = http::Request::get(format!("/v1/{path}"))

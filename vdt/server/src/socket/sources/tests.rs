@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tower::{ServiceExt, service_fn};
 use tracing::Instrument;
-use vdt_dialect::{DataSurface, HttpMetrics, ServeOptions};
+use vdt_dialect::{DataSurface, Edge, HttpMetrics, ServeOptions};
 use vdt_rope::RopeStoreOptions;
 use vdt_sidecar::link::{OriginClient, Socket};
 use vdt_store::{OpenMode, Origin, StateStore};
@@ -149,7 +149,7 @@ async fn what_a_source_refuses_the_front_door_does_not_ask_for_again() {
         async move { Ok::<_, Infallible>(refused(&path[1..], &denied(&path))) }
     });
     let stop = CancellationToken::new();
-    let serving = tokio::spawn(vdt_dialect::serve_with(
+    let serving = tokio::spawn(vdt_dialect::serve(
         listener,
         service,
         ServeOptions::default(),
@@ -186,7 +186,7 @@ async fn a_key_that_is_declared_no_longer_is_no_complaint() {
     let store = SocketStore::new(late, RopeStoreOptions::default());
     let service = SocketService::new(
         store.clone(),
-        DataSurface::new(Arc::new(store), HttpMetrics::default()),
+        DataSurface::new(Arc::new(store), HttpMetrics::default(), Edge::default()),
         axum::Router::new(),
         tables,
         CancellationToken::new(),
