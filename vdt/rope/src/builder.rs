@@ -29,15 +29,6 @@ impl RopeBuilder {
         Self::default()
     }
 
-    /// An empty builder with room for `segments` segments.
-    pub fn with_capacity(segments: usize) -> Self {
-        Self {
-            segments: Vec::with_capacity(segments),
-            ends: Vec::with_capacity(segments),
-            ..Self::default()
-        }
-    }
-
     /// Bytes of the virtual file so far.
     pub fn len(&self) -> u64 {
         self.length

@@ -39,5 +39,4 @@ pub use store::{
 };
 pub use stored::{
     Compression, Encoder, Index, Numbered, Sequence, StoredError, StoredRope, Tail, decode, encode,
-    encode_with,
 };

@@ -43,39 +43,28 @@ impl Rope {
         &self.segments
     }
 
-    /// The pieces of the half-open `range`, the first and the last cut to it; `None` when it is decreasing or ends past
-    /// the file.
-    pub fn pieces(&self, range: Range<u64>) -> Option<impl Iterator<Item = Segment> + '_> {
+    /// The rope of the half-open `range`; `None` when it is decreasing or ends past the file.
+    #[must_use]
+    pub fn slice(&self, range: Range<u64>) -> Option<Rope> {
         if range.start > range.end || range.end > self.len() {
             return None;
         }
         let first = self.ends.partition_point(|&end| end <= range.start);
         let spans = self.segments[first..].iter().zip(&self.ends[first..]);
-        Some(spans.map_while(move |(segment, &end)| {
-            let start = end - segment.len();
-            if start >= range.end {
-                None
-            } else if range.start <= start && end <= range.end {
-                Some(segment.clone())
-            } else {
-                Some(
-                    segment.slice(
+        let pieces =
+            spans.map_while(|(segment, &end)| {
+                let start = end - segment.len();
+                if start >= range.end {
+                    None
+                } else if range.start <= start && end <= range.end {
+                    Some(segment.clone())
+                } else {
+                    Some(segment.slice(
                         range.start.saturating_sub(start)..segment.len().min(range.end - start),
-                    ),
-                )
-            }
-        }))
-    }
-
-    /// The rope of the half-open `range`; `None` when it is decreasing or ends past the file.
-    #[must_use]
-    pub fn slice(&self, range: Range<u64>) -> Option<Rope> {
-        let mut builder = RopeBuilder::new();
-        if range.is_empty() {
-            return self.pieces(range).map(|_| builder.finish());
-        }
-        self.pieces(range)?.for_each(|piece| builder.push(piece));
-        Some(builder.finish())
+                    ))
+                }
+            });
+        Some(pieces.collect())
     }
 
     /// This file followed by `next`.
@@ -84,12 +73,11 @@ impl Rope {
     /// When both together have more than [`MAX_LENGTH`] bytes.
     #[must_use]
     pub fn concat(&self, next: &Rope) -> Rope {
-        let mut builder = RopeBuilder::with_capacity(self.segments.len() + next.segments.len());
         self.segments
             .iter()
             .chain(&next.segments)
-            .for_each(|segment| builder.push(segment.clone()));
-        builder.finish()
+            .cloned()
+            .collect()
     }
 
     /// The name of this file stored with `annotation`: see [`encode`](crate::encode), which is what this costs.

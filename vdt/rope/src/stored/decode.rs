@@ -50,7 +50,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Rope, Bytes), StoredError> {
     }
     let mut annotation = Vec::new();
     for frame in index.annotation_frames() {
-        annotation.extend_from_slice(&index.decode_annotation(frame, stored(frame))?);
+        annotation.extend_from_slice(&index.raw_frame(frame, stored(frame))?);
     }
     let found = FileName {
         hash: hash(&bytes[..bytes.len() - TRAILER_BYTES as usize]),
@@ -86,15 +86,7 @@ impl Index {
         Ok(segments)
     }
 
-    /// Decodes the stored bytes of a frame of the annotation.
-    ///
-    /// # Errors
-    /// When there is no such frame, or its bytes are not what was written.
-    pub fn decode_annotation(&self, frame: usize, stored: &[u8]) -> Result<Bytes, StoredError> {
-        self.raw_frame(frame, stored)
-    }
-
-    /// Checks and decompresses a frame.
+    /// Checks and decompresses a frame: one of the annotation is nothing but its bytes.
     fn raw_frame(&self, number: usize, stored: &[u8]) -> Result<Bytes, StoredError> {
         let found = stored.len() as u64;
         let Some(frame) = self.frames().get(number) else {

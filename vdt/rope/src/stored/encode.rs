@@ -34,7 +34,7 @@ pub struct StoredRope {
     pub bytes: Vec<u8>,
 }
 
-/// Whether frames are compressed.
+/// Whether frames are compressed. That is part of what names the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
     /// Each frame that gets smaller.
@@ -43,20 +43,12 @@ pub enum Compression {
     None,
 }
 
-/// Encodes a rope with its annotation, compressed: bytes that belong to the file but are no part of it.
+/// Encodes a rope, compressed, with its annotation: bytes that belong to the file but are no part of it.
 ///
 /// # Panics
 /// When the rope or the annotation needs more than 4 GiB of index: exabytes of literals.
 pub fn encode(rope: &Rope, annotation: &[u8]) -> StoredRope {
-    encode_with(rope, annotation, Compression::Zstd)
-}
-
-/// Encodes a rope with its annotation, as [`encode`], compressed or not. That is part of what names the file.
-///
-/// # Panics
-/// As [`encode`].
-pub fn encode_with(rope: &Rope, annotation: &[u8], compression: Compression) -> StoredRope {
-    let mut encoder = Encoder::new(compression);
+    let mut encoder = Encoder::new(Compression::Zstd);
     for segment in rope.segments() {
         match segment {
             Segment::Literal(bytes) => encoder.literal(bytes),

@@ -61,7 +61,7 @@ mod numbered;
 mod tests;
 
 pub use decode::decode;
-pub use encode::{Compression, Encoder, StoredRope, encode, encode_with};
+pub use encode::{Compression, Encoder, StoredRope, encode};
 pub use index::{Frame, Index, Tail};
 pub use numbered::{Numbered, Sequence};
 

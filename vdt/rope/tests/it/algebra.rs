@@ -14,8 +14,6 @@ proptest! {
         let slice = rope.slice(range.clone()).unwrap();
         prop_assert_eq!(slice.len(), range.end - range.start);
         prop_assert_eq!(materialise(slice.segments()), &file[range.start as usize..range.end as usize]);
-        let pieces: Vec<_> = rope.pieces(range).unwrap().collect();
-        prop_assert_eq!(materialise(&pieces), materialise(slice.segments()));
     }
 
     #[test]
