@@ -19,7 +19,7 @@ use vdt_rope::{Drift, RopeStore, RopeStoreOptions};
 use self::asked::warmup;
 pub use self::asked::{AskedCache, CacheArgs, CacheDefaults, StalenessArgs, declared_cache};
 use crate::{
-    cache::{CacheMetrics, CacheOptions, CacheStore, WarmOptions},
+    cache::{CacheMetrics, CacheOptions, CacheStore},
     log::{LogMetrics, LogOptions, LogStore, Notices},
     tiers::{Tiers, TiersError},
 };
@@ -141,7 +141,7 @@ impl Stack {
         let Some(cache) = &self.cache else { return };
         let paths = tables.iter().map(VirtualTable::table_path);
         let paths: Vec<Path> = paths.map(Path::from).collect();
-        let report = cache.warm(&paths, WarmOptions::default()).await;
+        let report = cache.warm(&paths).await;
         info!(
             ropes = report.ropes,
             loaded = report.loaded,

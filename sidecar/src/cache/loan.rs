@@ -11,6 +11,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{budget_permits, budget_units};
 
+/// Bytes of entries that are kept because a small part of them is being sent; beyond it small parts are copied.
+pub(super) const LENT_BYTES: u64 = 32 << 20;
+
 /// Parts below this are copied. Estimated: what a copy of so little costs was measured at 4 KiB only, a twenty-fifth of a request's CPU.
 const LENT_MIN_BYTES: usize = 16 << 10;
 

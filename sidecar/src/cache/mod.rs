@@ -60,11 +60,17 @@ pub use error::CacheError;
 pub(crate) use error::Failure;
 pub use metrics::CacheMetrics;
 pub use options::CacheOptions;
-pub use warm::{WarmOptions, WarmReport};
+pub use warm::WarmReport;
 
 use self::{
-    ahead::Unasked, flight::Flights, key::Identity, limits::Limits, loan::Loans, pack::Layouts,
-    scan::Scans, stats::Counters,
+    ahead::Unasked,
+    flight::Flights,
+    key::Identity,
+    limits::Limits,
+    loan::{LENT_BYTES, Loans},
+    pack::Layouts,
+    scan::Scans,
+    stats::Counters,
 };
 use crate::tiers::{Class, Entry, EntryMeta, Insert, Key, Tiers};
 
@@ -143,7 +149,7 @@ impl CacheStore {
                 budget_permits(options.read_ahead_total_bytes),
             ),
             overlap_budget: Arc::new(Semaphore::new(budget_permits(options.overlap_bytes))),
-            loans: Loans::new(options.lent_bytes),
+            loans: Loans::new(LENT_BYTES),
             scans: Scans::new(options.read_ahead_bytes, options.run_bytes),
             origin,
             tiers,

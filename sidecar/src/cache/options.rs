@@ -29,8 +29,6 @@ pub struct CacheOptions {
     pub segment_blocks: u64,
     /// Bytes of next blocks that bodies hold while those before them are taken, all together. Default 32 MiB.
     pub overlap_bytes: u64,
-    /// Bytes of entries that are kept because a small part of them is being sent; beyond it small parts are copied. Default 32 MiB.
-    pub lent_bytes: u64,
     /// Bytes that are read ahead of one scan at most; 0 reads nothing ahead. Default 8 MiB.
     pub read_ahead_bytes: u64,
     /// Bytes that are read ahead at most, all scans together. Default 32 MiB.
@@ -55,7 +53,6 @@ impl Default for CacheOptions {
             run_bytes: 2 << 20,
             segment_blocks: 16,
             overlap_bytes: 32 << 20,
-            lent_bytes: 32 << 20,
             read_ahead_bytes: 8 << 20,
             read_ahead_total_bytes: 32 << 20,
             concurrent_reads: 32,

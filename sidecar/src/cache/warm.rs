@@ -13,31 +13,19 @@ use super::{CacheStore, fetch::TAIL_ENTRIES};
 /// What a rope costs in memory beside its bytes, with entries for its properties and for two blocks.
 const ROPE_OVERHEAD_BYTES: u64 = 1024;
 
-/// Bounds of a warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WarmOptions {
-    /// Reads at once, default 8.
-    pub concurrent_reads: usize,
-    /// Bytes of ropes that are loaded at most, and no more than three quarters of what memory has for metadata; default 1 GiB.
-    pub bytes_max: u64,
-    /// Ropes of all tables at most, default 100,000; the newest first.
-    pub ropes_max: usize,
-}
+/// Reads at once.
+const CONCURRENT_READS: usize = 8;
 
-impl Default for WarmOptions {
-    fn default() -> Self {
-        Self {
-            concurrent_reads: 8,
-            bytes_max: 1 << 30,
-            ropes_max: 100_000,
-        }
-    }
-}
+/// Bytes of ropes that are loaded at most, and no more than three quarters of what memory has for metadata.
+const BYTES_MAX: u64 = 1 << 30;
+
+/// Ropes of all tables at most; the newest first.
+const ROPES_MAX: usize = 100_000;
 
 /// How far a warm-up came.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WarmReport {
-    /// Ropes that there are, at most as many as the options allow.
+    /// Ropes that there are, at most 100,000.
     pub ropes: u64,
     /// Ropes that were loaded.
     pub loaded: u64,
@@ -51,7 +39,7 @@ impl CacheStore {
     /// Loads the ends of the ropes of `tables` (`<catalog>/<schema>/<table>`).
     ///
     /// Never fails. Dropping the future ends it.
-    pub async fn warm(&self, tables: &[Path], options: WarmOptions) -> WarmReport {
+    pub async fn warm(&self, tables: &[Path]) -> WarmReport {
         let mut report = WarmReport::default();
         let mut ropes = Vec::new();
         for table in tables {
@@ -72,11 +60,11 @@ impl CacheStore {
             }
         }
         ropes.sort_by_key(|meta| std::cmp::Reverse(meta.last_modified));
-        ropes.truncate(options.ropes_max);
+        ropes.truncate(ROPES_MAX);
         report.ropes = ropes.len() as u64;
-        let newest = self.newest_that_fit(&ropes, options.bytes_max);
+        let newest = self.newest_that_fit(&ropes);
         let reads: Vec<_> = newest.iter().map(|meta| self.warm_rope(meta)).collect();
-        let mut reads = stream::iter(reads).buffer_unordered(options.concurrent_reads.max(1));
+        let mut reads = stream::iter(reads).buffer_unordered(CONCURRENT_READS);
         while let Some(loaded) = reads.next().await {
             match loaded {
                 Some(bytes) => {
@@ -89,11 +77,11 @@ impl CacheStore {
         report
     }
 
-    /// The first of `ropes` that fit into `bytes_max` and into memory. A quarter of what that has for metadata is left to what else is found:
+    /// The first of `ropes` that fit into [`BYTES_MAX`] and into memory. A quarter of what that has for metadata is left to what else is found:
     /// commits, checkpoints, ropes that are new.
-    fn newest_that_fit<'a>(&self, ropes: &'a [ObjectMeta], bytes_max: u64) -> &'a [ObjectMeta] {
+    fn newest_that_fit<'a>(&self, ropes: &'a [ObjectMeta]) -> &'a [ObjectMeta] {
         let memory = self.shared.tiers.stats().memory.metadata_capacity_bytes;
-        let bytes_max = bytes_max.min(memory / 4 * 3);
+        let bytes_max = BYTES_MAX.min(memory / 4 * 3);
         let mut bytes = 0u64;
         let fitting = ropes.iter().take_while(|meta| {
             bytes = bytes.saturating_add(self.warm_bytes(meta) + ROPE_OVERHEAD_BYTES);

@@ -12,7 +12,7 @@ use vdt_rope::{
     testing::{Altered, Recording, Request},
 };
 use vdt_sidecar::{
-    cache::{CacheOptions, WarmOptions},
+    cache::CacheOptions,
     tiers::{DiskOptions, Tiers, TiersOptions},
 };
 
@@ -199,10 +199,7 @@ async fn a_warm_up_loads_the_newest_ropes_that_memory_holds() {
     };
     let tiers = Arc::new(Tiers::open(options).await.unwrap());
     let stack = Stack::over(origin, tiers, false, CacheOptions::default());
-    let report = stack
-        .cache
-        .warm(&[Path::from(TABLE)], WarmOptions::default())
-        .await;
+    let report = stack.cache.warm(&[Path::from(TABLE)]).await;
     assert_eq!((report.ropes, report.failed), (40, 0));
     // Three quarters of 4 MiB.
     assert_eq!((report.loaded, report.bytes), (15, 15 * 200_000));
@@ -227,10 +224,7 @@ async fn a_warm_table_is_read_while_the_origin_is_away_and_after_a_restart() {
     let (path, file) = put_artifacts(&*origin, &[5_000; 100]).await;
     let tiers = Arc::new(Tiers::open(options()).await.unwrap());
     let stack = Stack::over(origin, Arc::clone(&tiers), false, CacheOptions::default());
-    let report = stack
-        .cache
-        .warm(&[Path::from(TABLE)], WarmOptions::default())
-        .await;
+    let report = stack.cache.warm(&[Path::from(TABLE)]).await;
     assert_eq!((report.ropes, report.loaded, report.failed), (1, 1, 0));
     assert!(stack.asked().is_empty(), "no artifact is read");
     let whole = || ranged(0..file.len() as u64, None);
