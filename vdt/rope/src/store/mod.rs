@@ -67,6 +67,9 @@ use paths::Shown;
 /// Name of this store in errors.
 const STORE: &str = "RopeStore";
 
+/// Memory for parsed indexes of ropes, about 2,500 files of 16,000 artifacts; bytes.
+const INDEX_CACHE_BYTES: usize = 8 << 20;
+
 /// Called for every read that met a changed source. Called from inside a poll: it must not block.
 pub type OnDrift = Arc<dyn Fn(Drift) + Send + Sync>;
 
@@ -83,8 +86,6 @@ pub struct RopeStoreOptions {
     /// holds less than a quarter of what the others leave of this, so those whose readers take nothing slow the rest down,
     /// and never stop them.
     pub read_ahead_total_bytes: u64,
-    /// Memory for parsed indexes of ropes; bytes, default 8 MiB, about 2,500 files of 16,000 artifacts.
-    pub index_cache_bytes: usize,
     /// Memory for decoded frames of ropes, so that neighbouring reads decode a frame once; bytes, default 8 MiB.
     pub frame_cache_bytes: usize,
     /// Told of every source object that turned out to have changed.
@@ -97,7 +98,6 @@ impl Default for RopeStoreOptions {
             concurrent_reads: 16,
             read_ahead_bytes: 4 << 20,
             read_ahead_total_bytes: 64 << 20,
-            index_cache_bytes: 8 << 20,
             frame_cache_bytes: 8 << 20,
             on_drift: None,
         }
@@ -110,7 +110,6 @@ impl fmt::Debug for RopeStoreOptions {
             .field("concurrent_reads", &self.concurrent_reads)
             .field("read_ahead_bytes", &self.read_ahead_bytes)
             .field("read_ahead_total_bytes", &self.read_ahead_total_bytes)
-            .field("index_cache_bytes", &self.index_cache_bytes)
             .field("frame_cache_bytes", &self.frame_cache_bytes)
             .field("on_drift", &self.on_drift.is_some())
             .finish()
@@ -136,7 +135,7 @@ struct Shared {
 impl RopeStore {
     /// Shows the files of `origin`.
     pub fn new(origin: Arc<dyn ObjectStore>, options: RopeStoreOptions) -> Self {
-        let indexes = IndexCache::new(options.index_cache_bytes);
+        let indexes = IndexCache::new(INDEX_CACHE_BYTES);
         let frames = FrameCache::new(options.frame_cache_bytes);
         let budget = Arc::new(ReadAheadBudget::new(options.read_ahead_total_bytes));
         Self {
