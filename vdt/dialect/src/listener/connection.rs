@@ -31,8 +31,12 @@ use super::traffic::{Overdue, Tracked, Traffic, Watched};
 use crate::metrics::{ConnectionEnd, Handshake, Holding, HttpMetrics};
 use crate::tls::TlsReload;
 
-/// hyper's smallest buffer.
-const HEADER_BYTES_MIN: usize = 8192;
+/// Bytes of a request's line and headers: four times what a presigned URL with a session token takes.
+const HEADER_BYTES: u32 = 32 * 1024;
+
+/// Requests of one HTTP/2 connection at a time: what browsers and proxies use. What is read for 4,096 connections of them is held by
+/// [`Limits::requests_in_flight`], and answers that are not taken by [`Limits::bytes_in_flight`] and the clock of readers.
+const STREAMS: u32 = 64;
 
 /// Window of a request's body over HTTP/2, in bytes: none is wanted. The least that the protocol starts with.
 const WINDOW_BYTES: u32 = 65_535;
@@ -159,17 +163,16 @@ async fn serve<IO, S>(
 {
     let limits = &terms.limits;
     let mut builder = auto::Builder::new(Tasks::default());
-    let header_bytes = limits.header_bytes.max(HEADER_BYTES_MIN);
     if multiplexed {
         builder = builder.http2_only();
         builder
             .http2()
             .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.streams)
+            .max_concurrent_streams(STREAMS)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
             .max_send_buf_size(SEND_BYTES)
-            .max_header_list_size(u32::try_from(header_bytes).unwrap_or(u32::MAX));
+            .max_header_list_size(HEADER_BYTES);
     } else {
         builder = builder.http1_only();
         builder
@@ -177,7 +180,7 @@ async fn serve<IO, S>(
             .timer(TokioTimer::new())
             // The clocks of the connection tell headers and idling apart, and need not be set for each request.
             .header_read_timeout(None)
-            .max_buf_size(header_bytes);
+            .max_buf_size(HEADER_BYTES as usize);
     }
     let service = Counted {
         service,

@@ -8,8 +8,6 @@ pub struct Limits {
     /// Connections at a time. Default 4,096: 200 busy clients of 20 connections, and with full headers 128 MiB. Beyond it the connection that has
     /// been without a request for longest is closed to make room; while all have one, clients wait in the kernel's queue.
     pub connections: usize,
-    /// Bytes of a request's line and headers, at least 8 KiB. Default 32 KiB: four times what a presigned URL with a session token takes.
-    pub header_bytes: usize,
     /// Time to send a request's headers once they have begun, and for the first request of a connection to begin. Default 15 s.
     pub header_timeout: Duration,
     /// Time that a connection may stay open between requests. Default 60 s: as long as clients keep idle connections for.
@@ -19,9 +17,6 @@ pub struct Limits {
     /// Time in which a client that is owed bytes must take [`PROGRESS_BYTES`] of them. Default 30 s, about 2 kB/s: slower than any link that is
     /// worth serving, and short enough that readers who stopped do not pile up.
     pub progress_timeout: Duration,
-    /// Requests of one HTTP/2 connection at a time. Default 64: what browsers and proxies use; what is read for 4,096 connections of
-    /// them is held by `requests_in_flight`, and answers that are not taken by `bytes_in_flight` and the clock of readers.
-    pub streams: u32,
     /// Requests of the data surface at a time, 503 beyond. Default 2,048.
     pub requests_in_flight: usize,
     /// Bytes of bodies that connections were given and their clients have not taken, as a listener with the metrics of the data surface counts
@@ -41,12 +36,10 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 4096,
-            header_bytes: 32 * 1024,
             header_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(10),
             progress_timeout: Duration::from_secs(30),
-            streams: 64,
             requests_in_flight: 2048,
             bytes_in_flight: 256 * 1024 * 1024,
             hold_timeout: Duration::from_secs(5),

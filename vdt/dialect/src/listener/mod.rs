@@ -6,7 +6,7 @@
 //!                    connections (Limits)    clocks (traffic)
 //! ```
 //!
-//! - Headers beyond [`Limits::header_bytes`] are 431. A client that does not finish its handshake or its headers, leaves its connection idle, or
+//! - Headers beyond 32 KiB are 431. A client that does not finish its handshake or its headers, leaves its connection idle, or
 //!   does not take what it asked for, is disconnected in the time that [`Limits`] gives it.
 //! - Beyond [`Limits::connections`] the connections that have been without a request for longest, first those that never had one, make room. One
 //!   whose last answer is still being sent is busy. While all are busy nothing is served until one ends; clients wait in the kernel's queue.
