@@ -29,6 +29,9 @@ use super::{
 const SHARD_BYTES_MIN: usize = 256 << 20;
 const SHARDS_MAX: usize = 16;
 
+/// The part of the memory that metadata has to itself.
+const METADATA_SHARE: usize = 4;
+
 /// The part of the memory for blocks and packs that candidates pass through, at least.
 const PASSING_SHARE: usize = 8;
 
@@ -51,10 +54,10 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// Makes the memory tier out of `bytes` in all, `metadata_share` of them for metadata.
-    pub(super) fn new(bytes: u64, metadata_share: f64, counters: &Arc<Counters>) -> Self {
+    /// Makes the memory tier out of `bytes` in all.
+    pub(super) fn new(bytes: u64, counters: &Arc<Counters>) -> Self {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        let metadata = (bytes as f64 * metadata_share.clamp(0.05, 0.9)) as usize;
+        let metadata = bytes / METADATA_SHARE;
         let blocks = bytes - metadata;
         let passing = blocks / PASSING_SHARE;
         let pool = |name: &'static str, bytes: usize, least: usize, eviction: EvictionConfig| {

@@ -36,7 +36,7 @@ pub use self::{
     entry::{Class, Entry, EntryMeta, Insert, MAX_ENTRY_BYTES, MAX_TEXT_BYTES, Tier},
     error::TiersError,
     key::Key,
-    options::{DiskOptions, IoUring, TiersOptions},
+    options::{DiskOptions, TiersOptions},
     stats::{ClassStats, DiskState, DiskStats, MemoryStats, TiersStats, reason},
 };
 
@@ -65,11 +65,7 @@ impl Tiers {
             .as_ref()
             .map(|disk| Budget::of(options.memory_bytes, disk));
         let reserved = budget.map_or(0, Budget::reserved_bytes);
-        let memory = Memory::new(
-            options.memory_bytes.saturating_sub(reserved),
-            options.metadata_share,
-            &counters,
-        );
+        let memory = Memory::new(options.memory_bytes.saturating_sub(reserved), &counters);
         let memory = Arc::new(memory);
         let disk = match (&options.disk, budget) {
             (Some(disk), Some(budget)) => {

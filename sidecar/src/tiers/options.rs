@@ -3,14 +3,12 @@
 use std::path::PathBuf;
 
 /// How the tiers are made.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TiersOptions {
     /// Bytes of memory that the tiers take in all: entries, the index of the disk and its write buffers. Default 256 MiB.
     ///
     /// With a disk tier, what waits to be written and what is being read of it come on top: a sixteenth each, 16 to 64 MiB and 9 to 137 MiB.
     pub memory_bytes: u64,
-    /// The part of the memory for entries that [`super::Class::Metadata`] has to itself. 0.05 to 0.9, default 0.25.
-    pub metadata_share: f64,
     /// The disk tier, if there is one.
     pub disk: Option<DiskOptions>,
 }
@@ -19,7 +17,6 @@ impl Default for TiersOptions {
     fn default() -> Self {
         Self {
             memory_bytes: 256 << 20,
-            metadata_share: 0.25,
             disk: None,
         }
     }
@@ -45,8 +42,9 @@ pub struct DiskOptions {
     pub shared: bool,
     /// Reads and writes past the page cache (`O_DIRECT`, open(2)), where the file system can; else through it. Default false.
     pub direct: bool,
-    /// Which way of reading and writing is used.
-    pub io_uring: IoUring,
+    /// Reads and writes through io_uring where the kernel and seccomp allow it; else by pread and pwrite on threads. Default false: foyer 0.22's
+    /// io_uring engine asks its queue without ever sleeping and keeps a core busy, work or none. So it is for machines that have a core to give.
+    pub io_uring: bool,
 }
 
 impl DiskOptions {
@@ -60,22 +58,7 @@ impl DiskOptions {
             strict: false,
             shared: false,
             direct: false,
-            io_uring: IoUring::default(),
+            io_uring: false,
         }
     }
-}
-
-/// Whether files are read and written through io_uring.
-///
-/// foyer 0.22's io_uring engine asks its queue without ever sleeping: it keeps a core busy, work or none. So it is used where it is asked
-/// for, on machines that have a core to give, and not by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum IoUring {
-    /// pread and pwrite on threads.
-    Off,
-    /// Whatever serves most machines best: pread and pwrite on threads, as long as foyer's engine spins.
-    #[default]
-    Auto,
-    /// io_uring where the kernel and seccomp allow it, else pread and pwrite.
-    On,
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use vdt_sidecar::tiers::{
-    Class, DiskOptions, Entry, EntryMeta, Insert, IoUring, Key, Tier, Tiers, TiersOptions,
+    Class, DiskOptions, Entry, EntryMeta, Insert, Key, Tier, Tiers, TiersOptions,
 };
 
 const MIB: u64 = 1 << 20;
@@ -77,14 +77,11 @@ async fn main() -> anyhow::Result<()> {
     };
     let mut disk = DiskOptions::new(dir, disk.parse::<u64>()? * MIB);
     disk.direct = std::env::var_os("DIRECT").is_some();
-    if std::env::var_os("IO_URING").is_some() {
-        disk.io_uring = IoUring::On;
-    }
+    disk.io_uring = std::env::var_os("IO_URING").is_some();
     let start = Instant::now();
     let tiers = Tiers::open(TiersOptions {
         memory_bytes: memory.parse::<u64>()? * MIB,
         disk: Some(disk),
-        ..TiersOptions::default()
     })
     .await?;
     let stats = tiers.stats().disk;

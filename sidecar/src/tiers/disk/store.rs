@@ -27,7 +27,7 @@ use super::{
     volume::Usable,
 };
 use crate::tiers::{
-    DiskOptions, IoUring, Key, TiersError,
+    DiskOptions, Key, TiersError,
     entry::Held,
     key::{ByHash, KeyHash},
 };
@@ -223,11 +223,11 @@ impl Prepared {
             )
         };
         let uring = match options.io_uring {
-            IoUring::On => open(UringIoEngineConfig::new().boxed())
+            true => open(UringIoEngineConfig::new().boxed())
                 .await
                 .inspect_err(|error| info!(%error, "io_uring is not to be had, psync is used"))
                 .ok(),
-            IoUring::Auto | IoUring::Off => None,
+            false => None,
         };
         let (store, engine) = match uring {
             Some(store) => (store, "io_uring"),

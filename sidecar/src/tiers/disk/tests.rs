@@ -109,7 +109,6 @@ async fn a_full_disk_is_freed_down_to_the_low_watermark() {
     let options = TiersOptions {
         memory_bytes: 64 << 20,
         disk: Some(disk),
-        ..TiersOptions::default()
     };
     let tiers = Tiers::open(options).await.expect("the tiers open");
     let low = (64 << 20) / 2;
@@ -155,7 +154,6 @@ async fn opened_at(dir: &tempfile::TempDir) -> Tiers {
     let options = TiersOptions {
         memory_bytes: 64 << 20,
         disk: Some(DiskOptions::new(dir.path(), 64 << 20)),
-        ..TiersOptions::default()
     };
     Tiers::open(options).await.expect("the tiers open")
 }

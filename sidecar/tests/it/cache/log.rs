@@ -218,7 +218,6 @@ async fn a_warm_table_is_read_while_the_origin_is_away_and_after_a_restart() {
     let options = || TiersOptions {
         memory_bytes: 64 << 20,
         disk: Some(DiskOptions::new(folder.path(), 256 << 20)),
-        ..TiersOptions::default()
     };
     let origin = memory();
     let (path, file) = put_artifacts(&*origin, &[5_000; 100]).await;

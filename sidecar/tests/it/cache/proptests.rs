@@ -102,7 +102,6 @@ async fn play(sizes: Vec<usize>, steps: Vec<Step>, composed: bool) {
         let tiers = TiersOptions {
             memory_bytes: MEMORY_BYTES,
             disk: Some(DiskOptions::new(dir, DISK_BYTES)),
-            ..TiersOptions::default()
         };
         let options = CacheOptions {
             block_bytes: 4096,

@@ -76,7 +76,6 @@ async fn commits_and_checkpoints_of_a_restored_state_are_read_anew() {
     let tiers = || TiersOptions {
         memory_bytes: 64 << 20,
         disk: Some(DiskOptions::new(folder.path(), 256 << 20)),
-        ..TiersOptions::default()
     };
     let origin = memory();
     put(&origin, "before").await;

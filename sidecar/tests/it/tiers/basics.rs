@@ -1,7 +1,7 @@
 //! What is found where, and within which bounds.
 
 use vdt_sidecar::tiers::{
-    Class, DiskState, Insert, IoUring, MAX_ENTRY_BYTES, Tier, Tiers, TiersError, TiersOptions,
+    Class, DiskState, Insert, MAX_ENTRY_BYTES, Tier, Tiers, TiersError, TiersOptions,
 };
 
 use super::{MIB, entry, fill, found, insert, key, open, options};
@@ -141,10 +141,7 @@ async fn the_largest_entry_goes_to_the_disk_and_a_larger_one_does_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn io_uring_is_used_where_asked_for_and_allowed() {
     let dir = tempfile::tempdir().expect("a directory");
-    for (io_uring, allowed) in [
-        (IoUring::On, &["io_uring", "psync"][..]),
-        (IoUring::Auto, &["psync"]),
-    ] {
+    for (io_uring, allowed) in [(true, &["io_uring", "psync"][..]), (false, &["psync"])] {
         let mut options = options(dir.path(), 32 * MIB, 128 * MIB);
         options.disk.as_mut().expect("it is set").io_uring = io_uring;
         let tiers = Tiers::open(options).await.expect("it opens");

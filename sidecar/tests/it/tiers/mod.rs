@@ -57,7 +57,6 @@ fn options(dir: &Path, memory_bytes: u64, disk_bytes: u64) -> TiersOptions {
     TiersOptions {
         memory_bytes,
         disk: Some(disk),
-        ..TiersOptions::default()
     }
 }
 
