@@ -25,33 +25,20 @@ use crate::tiers::EntryMeta;
 pub(super) const TAIL_ENTRIES: u64 = 2;
 
 /// Blocks of one object, one after another, with one request. `range` is theirs.
-pub(super) async fn segment(mut fill: Fill, object: Object, range: Range<u64>) {
-    if fill.admit().await.is_none() {
-        return;
-    }
-    let shared = Arc::clone(&fill.shared);
-    let request = shared.get(&object.location, object.options(range.clone()));
-    let Some(answer) = fill.unless_lost(request).await else {
+pub(super) async fn segment(fill: Fill, object: Object, range: Range<u64>) {
+    let (shared, location) = (Arc::clone(&fill.shared), &object.location);
+    let request = shared.get(location, object.options(range.clone()));
+    let Some((mut fill, result)) = fill.answer(request).await else {
         return;
     };
-    let result = match answer {
-        Ok(result) => result,
-        Err(error) => return fill.fail(Failure::new(error)),
-    };
-    if let Some(what) = difference(&object.meta(), &result.meta) {
-        if let Some(name) = object.name() {
-            // The next one who asks finds what is there now.
-            shared.remember(name, &entry_meta(&result.meta));
-        }
-        let location = object.location;
-        return fill.fail(Failure::new(CacheError::Changed { location, what }));
+    let other = difference(&object.meta(), &result.meta);
+    if let (Some(_), Some(name)) = (&other, object.name()) {
+        // The next one who asks finds what is there now.
+        shared.remember(name, &entry_meta(&result.meta));
     }
-    if result.range != range {
-        return fill.fail(Failure::new(CacheError::Range {
-            location: object.location,
-            expected: range,
-            found: result.range,
-        }));
+    let same = same_object(location, other).and_then(|()| same_range(location, &range, &result));
+    if let Err(error) = same {
+        return fill.fail(Failure::new(error));
     }
     fill.answered(entry_meta(&result.meta));
     fill.pump(range, result.into_stream(), false).await;
@@ -59,43 +46,58 @@ pub(super) async fn segment(mut fill: Fill, object: Object, range: Range<u64>) {
 
 /// A run of references with one request for the composed file. `range` is the part of the file that holds all of them.
 pub(super) async fn run(
-    mut fill: Fill,
+    fill: Fill,
     files: Arc<dyn ObjectStore>,
     file_bytes: u64,
     range: Range<u64>,
 ) {
-    if fill.admit().await.is_none() {
-        return;
-    }
     let (shared, file) = (Arc::clone(&fill.shared), fill.order.location.clone());
-    shared.counters.requests.inc();
     let options = GetOptions {
         range: Some(GetRange::Bounded(range.clone())),
         ..GetOptions::default()
     };
-    let Some(answer) = fill.unless_lost(files.get_opts(&file, options)).await else {
+    let request = async {
+        shared.counters.requests.inc();
+        files.get_opts(&file, options).await
+    };
+    // Where it fails: one member that changed or may not be read, or a file that the origin does not have (yet). The others may still be there.
+    let Some((mut fill, result)) = fill.answer(request).await else {
         return;
     };
-    let result = match answer {
-        Ok(result) => result,
-        // One member that changed or may not be read, or a file that the origin does not have (yet): the others may still be there.
-        Err(error) => return fill.fail(Failure::new(error)),
-    };
-    if let Some(what) = other_file(&file, file_bytes, &result) {
-        return fill.fail(Failure::new(CacheError::Changed {
-            location: file,
-            what,
-        }));
-    }
-    if result.range != range {
-        return fill.fail(Failure::new(CacheError::Range {
-            location: file,
-            expected: range,
-            found: result.range,
-        }));
+    let other = other_file(&file, file_bytes, &result);
+    let same = same_object(&file, other).and_then(|()| same_range(&file, &range, &result));
+    if let Err(error) = same {
+        return fill.fail(Failure::new(error));
     }
     fill.answered(entry_meta(&result.meta));
     fill.pump(range, result.into_stream(), false).await;
+}
+
+/// Whether an answer is of the object that was asked for; `other` says how it differs.
+fn same_object(location: &Path, other: Option<String>) -> Result<(), CacheError> {
+    match other {
+        None => Ok(()),
+        Some(what) => Err(CacheError::Changed {
+            location: location.clone(),
+            what,
+        }),
+    }
+}
+
+/// Whether an answer has the range that was asked for.
+fn same_range(
+    location: &Path,
+    expected: &Range<u64>,
+    result: &GetResult,
+) -> Result<(), CacheError> {
+    if result.range == *expected {
+        return Ok(());
+    }
+    Err(CacheError::Range {
+        location: location.clone(),
+        expected: expected.clone(),
+        found: result.range.clone(),
+    })
 }
 
 /// Why an answer is not from the file that was asked for: its name says its content and its size.
@@ -146,23 +148,10 @@ impl Shared {
 
     /// All bytes of a tiny object, verified.
     async fn whole(&self, object: &Object) -> object_store::Result<Bytes> {
-        let range = 0..object.size;
-        let result = self
-            .get(&object.location, object.options(range.clone()))
-            .await?;
-        let location = || object.location.clone();
-        if let Some(what) = difference(&object.meta(), &result.meta) {
-            let location = location();
-            return Err(CacheError::Changed { location, what }.into());
-        }
-        if result.range != range {
-            return Err(CacheError::Range {
-                location: location(),
-                expected: range,
-                found: result.range,
-            }
-            .into());
-        }
+        let (location, range) = (&object.location, 0..object.size);
+        let result = self.get(location, object.options(range.clone())).await?;
+        same_object(location, difference(&object.meta(), &result.meta))?;
+        same_range(location, &range, &result)?;
         let mut body = result.into_stream();
         let mut bytes = bytes::BytesMut::with_capacity(range.end as usize);
         while let Some(chunk) = body.next().await {
@@ -173,7 +162,7 @@ impl Shared {
         }
         if bytes.len() as u64 != range.end {
             return Err(CacheError::Length {
-                location: location(),
+                location: location.clone(),
                 expected: range.end,
                 found: bytes.len() as u64,
                 is_more: bytes.len() as u64 > range.end,
@@ -187,10 +176,7 @@ impl Shared {
 /// An object of which only the name is known: the first answer tells its size, and fills the blocks that it holds.
 ///
 /// `fill` has one target, under the name's key; it ends when the properties are known and the blocks have flights.
-pub(super) async fn open(mut fill: Fill, named: Named, asked: Option<GetRange>) {
-    if fill.admit().await.is_none() {
-        return;
-    }
+pub(super) async fn open(fill: Fill, named: Named, asked: Option<GetRange>) {
     let shared = Arc::clone(&fill.shared);
     let options = &shared.options;
     let segment_bytes = options.block_bytes * options.segment_blocks;
@@ -213,12 +199,9 @@ pub(super) async fn open(mut fill: Fill, named: Named, asked: Option<GetRange>) 
         version: named.version.clone(),
         ..GetOptions::default()
     };
-    let Some(answer) = fill.unless_lost(shared.get(&named.location, options)).await else {
+    let request = shared.get(&named.location, options);
+    let Some((mut fill, result)) = fill.answer(request).await else {
         return;
-    };
-    let result = match answer {
-        Ok(result) => result,
-        Err(error) => return fill.fail(Failure::new(error)),
     };
     let size = result.meta.size;
     let expected = match &range {
@@ -229,18 +212,13 @@ pub(super) async fn open(mut fill: Fill, named: Named, asked: Option<GetRange>) 
             Err(_) => 0..0,
         },
     };
-    if result.range != expected {
-        return fill.fail(Failure::new(CacheError::Range {
-            location: named.location,
-            expected,
-            found: result.range,
-        }));
-    }
     let found_tag = result.meta.e_tag.as_deref().map(unquoted);
-    if named.if_match.is_some() && found_tag != named.if_match.as_deref() {
-        let what = format!("ETag {found_tag:?}, not {:?}", named.if_match);
-        let location = named.location;
-        return fill.fail(Failure::new(CacheError::Changed { location, what }));
+    let other = (named.if_match.is_some() && found_tag != named.if_match.as_deref())
+        .then(|| format!("ETag {found_tag:?}, not {:?}", named.if_match));
+    let location = &named.location;
+    let same = same_range(location, &expected, &result).and_then(|()| same_object(location, other));
+    if let Err(error) = same {
+        return fill.fail(Failure::new(error));
     }
     let meta = entry_meta(&result.meta);
     shared.remember(named.name, &meta);

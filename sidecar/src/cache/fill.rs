@@ -7,7 +7,7 @@ use std::{collections::VecDeque, future::Future, ops::Range, pin::pin, sync::Arc
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::select_all, stream::BoxStream};
-use object_store::{Error, path::Path};
+use object_store::{Error, GetResult, path::Path};
 
 use super::{
     Shared,
@@ -123,7 +123,7 @@ impl Fill {
     }
 
     /// The result of `work`, or `None` when nobody wants it any longer, or the store closes.
-    pub(super) async fn unless_lost<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    async fn unless_lost<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         // Who reads many neighbours wants a few of them at a time, and is about to ask for the next.
         let lingers = if self.order.is_run {
@@ -166,6 +166,21 @@ impl Fill {
         let permit = self.unless_lost(self.order.limit.permit()).await?;
         self.permit = Some(permit?);
         Some(())
+    }
+
+    /// Waits until it may ask, and asks. `None` where that has failed, or nobody wants it any longer.
+    pub(super) async fn answer(
+        mut self,
+        request: impl Future<Output = object_store::Result<GetResult>>,
+    ) -> Option<(Self, GetResult)> {
+        self.admit().await?;
+        match self.unless_lost(request).await? {
+            Ok(result) => Some((self, result)),
+            Err(error) => {
+                self.fail(Failure::new(error));
+                None
+            }
+        }
     }
 
     pub(super) fn answered(&mut self, meta: EntryMeta) {
