@@ -75,6 +75,7 @@ impl Stack {
             ropes,
         } = options;
         let metrics = LogMetrics::register(registry);
+        notices.register(registry);
         let up = notices.clone();
         let log: Arc<dyn ObjectStore> =
             Arc::new(LogStore::new(origin, log, notices, metrics.clone()));

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::RwLock;
-use prometheus_client::{encoding::text::encode, metrics::gauge::ConstGauge, registry::Registry};
+use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::{
     sync::{Mutex, watch},
     time::Instant,
@@ -24,6 +24,7 @@ use vdt_dialect::{Readiness, Reason};
 
 use crate::{
     link::{Forward, LinkState},
+    log::Notices,
     process::now_ms,
     stack::Stack,
 };
@@ -290,8 +291,9 @@ fn text_of(registry: &Registry) -> String {
 /// What the stack will show once there is one and is known before: whether the server is there.
 fn before_contact(is_up: bool) -> Registry {
     let mut registry = Registry::default();
-    let up = ConstGauge::new(i64::from(is_up));
-    registry.register("vdt_origin_up", "1 while the origin answers", up);
+    let notices = Notices::new();
+    notices.set_origin_up(is_up);
+    notices.register(&mut registry);
     registry
 }
 

@@ -1,16 +1,9 @@
-//! Metrics of the log: `vdt_log_...` and `vdt_origin_up`.
+//! Metrics of the log: `vdt_log_...`.
 
-use std::sync::Arc;
-
-use parking_lot::Mutex;
 use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric},
     metrics::{counter::Counter, gauge::Gauge},
     registry::Registry,
 };
-
-use super::Notices;
 
 /// Counts what a [`LogStore`](super::LogStore) does. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -18,7 +11,6 @@ pub struct LogMetrics {
     stale_answers: Counter,
     snapshots: Counter,
     kept_bytes: Gauge,
-    up: Arc<Mutex<Gauge>>,
 }
 
 impl LogMetrics {
@@ -40,7 +32,6 @@ impl LogMetrics {
             "Bytes of memory that snapshots, levels and checksums of tables' logs take",
             metrics.kept_bytes.clone(),
         );
-        registry.register_collector(Box::new(OriginUp(Arc::clone(&metrics.up))));
         metrics
     }
 
@@ -61,26 +52,5 @@ impl LogMetrics {
     /// The gauge of what is kept.
     pub(super) fn kept_bytes(&self) -> &Gauge {
         &self.kept_bytes
-    }
-
-    pub(super) fn follow(&self, notices: &Notices) {
-        *self.up.lock() = notices.gauge();
-    }
-}
-
-/// The gauge of whichever notices are followed.
-#[derive(Debug)]
-struct OriginUp(Arc<Mutex<Gauge>>);
-
-impl Collector for OriginUp {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let gauge = self.0.lock().clone();
-        let metric = encoder.encode_descriptor(
-            "vdt_origin_up",
-            "1 while the origin answers",
-            None,
-            gauge.metric_type(),
-        )?;
-        gauge.encode(metric)
     }
 }

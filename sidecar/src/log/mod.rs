@@ -122,7 +122,6 @@ impl LogStore {
         notices: Notices,
         metrics: LogMetrics,
     ) -> Self {
-        metrics.follow(&notices);
         let kept = metrics.kept_bytes();
         Self {
             shared: Arc::new(Shared {

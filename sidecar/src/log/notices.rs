@@ -11,7 +11,7 @@ use std::{
 use chrono::Utc;
 use object_store::path::Path;
 use parking_lot::Mutex;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use vdt_crds::{
     META_SUFFIX,
     api::{OriginError, OriginReport, time},
@@ -153,6 +153,12 @@ impl Notices {
         self.shared.up.load(Ordering::Acquire)
     }
 
+    /// Adds the metric that tells the same: `vdt_origin_up`.
+    pub fn register(&self, registry: &mut Registry) {
+        let up = self.shared.gauge.clone();
+        registry.register("vdt_origin_up", "1 while the origin answers", up);
+    }
+
     /// Tells whether other processes answer for the same logs.
     pub fn set_peers(&self, peers: bool) {
         self.shared.peers.store(peers, Ordering::Release);
@@ -162,11 +168,6 @@ impl Notices {
     #[must_use]
     pub fn has_peers(&self) -> bool {
         self.shared.peers.load(Ordering::Acquire)
-    }
-
-    /// The gauge that tells the same.
-    pub(super) fn gauge(&self) -> Gauge {
-        self.shared.gauge.clone()
     }
 
     /// What has been heard of the table that `folder` (`log/<catalog>/<schema>/<table>/...`) belongs to. A table without `data` changes hands with the
