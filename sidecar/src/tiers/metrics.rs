@@ -7,7 +7,7 @@ use std::{
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
 
-use super::{Tiers, TiersStats, reason};
+use super::{ClassStats, Tier, Tiers, TiersStats, reason};
 use crate::metrics::{Series, counters, gauges, one};
 
 /// Every reason that a disk tier may be degraded for: the values of a label.
@@ -38,115 +38,115 @@ impl Collector for Scrape {
 }
 
 fn encode(stats: &TiersStats, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-    let disk = &stats.disk;
-    let by_tier = |memory: u64, on_disk: u64| {
-        vec![
-            (vec![("tier", "memory")], memory),
-            (vec![("tier", "disk")], on_disk),
-        ]
+    let (memory, disk) = (&stats.memory, &stats.disk);
+    let of = |tier: Tier, class: &ClassStats, value| {
+        let labels = vec![("tier", tier.label()), ("class", class.class.label())];
+        (labels, value)
     };
-    let by_class = |of: fn(&super::ClassStats) -> (u64, u64)| -> Vec<Series> {
+    let by_class = |count: fn(&ClassStats) -> [u64; 2]| -> Vec<Series> {
         let of_class = |class| {
-            let (memory, on_disk) = of(class);
-            let labels = |tier| vec![("tier", tier), ("class", class.class.label())];
-            [(labels("memory"), memory), (labels("disk"), on_disk)]
+            let tiers = Tier::ALL.into_iter().zip(count(class));
+            tiers.map(move |(tier, value)| of(tier, class, value))
         };
         stats.classes.iter().flat_map(of_class).collect()
     };
-    let evictions = {
-        let of_memory = |class: &super::ClassStats| {
-            (
-                vec![("tier", "memory"), ("class", class.class.label())],
-                class.memory_evictions,
-            )
-        };
-        let mut series: Vec<Series> = stats.classes.iter().map(of_memory).collect();
-        // The disk keeps entries of all classes together.
-        series.push((vec![("tier", "disk"), ("class", "all")], disk.evictions));
-        series
+    let by_tier = |values: [u64; 2]| -> Vec<Series> {
+        let tiers = Tier::ALL.into_iter().zip(values);
+        tiers
+            .map(|(tier, value)| (vec![("tier", tier.label())], value))
+            .collect()
     };
-    let mut counter = |name, help, series| counters(&mut encoder, name, help, series);
-    counter(
-        "vdt_cache_hits",
-        "Lookups that a tier answered",
-        by_class(|class| (class.memory_hits, class.disk_hits)),
-    )?;
-    counter(
-        "vdt_cache_misses",
-        "Lookups that a tier was asked for and did not answer",
-        by_class(|class| (class.memory_misses, class.disk_misses)),
-    )?;
-    counter(
-        "vdt_cache_evictions",
-        "Entries that a tier had no room for any longer",
-        evictions,
-    )?;
-    counter(
-        "vdt_cache_disk_writes",
-        "Entries written to the disk",
-        one(disk.writes),
-    )?;
-    let not_written = |outcome, value| (vec![("reason", outcome)], value);
-    counter(
-        "vdt_cache_dropped_writes",
-        "Entries not written to the disk: it was too slow, it failed, or a scan passed them by",
-        vec![
-            not_written("overflow", disk.dropped_writes),
-            not_written("failed", disk.failed_writes),
-            not_written("candidate", disk.rejected_writes),
-        ],
-    )?;
-    counter(
-        "vdt_cache_rescued_writes",
-        "Hot entries written again before their region was freed",
-        one(disk.rescued_writes),
-    )?;
-    counter(
-        "vdt_cache_bad_entries",
-        "Entries on the disk that could not be read or did not verify",
-        one(disk.bad_entries),
-    )?;
-    counter(
-        "vdt_cache_disk_written_bytes",
-        "Bytes written to the disk",
-        one(disk.write_bytes),
-    )?;
-    counter(
-        "vdt_cache_disk_read_bytes",
-        "Bytes read from the disk",
-        one(disk.read_bytes),
-    )?;
-
-    let mut gauge = |name, help, series| gauges(&mut encoder, name, help, series);
-    gauge(
-        "vdt_cache_bytes",
-        "Bytes held",
-        by_tier(stats.memory.bytes, disk.bytes),
-    )?;
-    gauge(
-        "vdt_cache_capacity_bytes",
-        "Bytes that may be held",
-        by_tier(stats.memory.capacity_bytes, disk.capacity_bytes),
-    )?;
-    gauge(
-        "vdt_cache_entries",
-        "Entries held",
-        by_tier(stats.memory.entries, disk.entries),
-    )?;
-    gauge(
-        "vdt_cache_disk_entries_max",
-        "Entries on the disk that the memory for their index allows",
-        one(disk.entries_max),
-    )?;
-    let states = REASONS.iter().map(|reason| {
-        let is_so = disk.state.degraded().is_some_and(|(it, _)| it == *reason);
-        (vec![("reason", *reason)], u64::from(is_so))
-    });
-    gauge(
-        "vdt_cache_disk_degraded",
-        "Whether the disk tier is degraded, by reason",
-        states.collect(),
-    )
+    let by_reason = |reason, value| -> Series { (vec![("reason", reason)], value) };
+    let of_memory = |class| of(Tier::Memory, class, class.memory_evictions);
+    let mut evictions: Vec<_> = stats.classes.iter().map(of_memory).collect();
+    // The disk keeps entries of all classes together.
+    let labels = vec![("tier", Tier::Disk.label()), ("class", "all")];
+    evictions.push((labels, disk.evictions));
+    for (name, help, series) in [
+        (
+            "vdt_cache_hits",
+            "Lookups that a tier answered",
+            by_class(|class| [class.memory_hits, class.disk_hits]),
+        ),
+        (
+            "vdt_cache_misses",
+            "Lookups that a tier was asked for and did not answer",
+            by_class(|class| [class.memory_misses, class.disk_misses]),
+        ),
+        (
+            "vdt_cache_evictions",
+            "Entries that a tier had no room for any longer",
+            evictions,
+        ),
+        (
+            "vdt_cache_disk_writes",
+            "Entries written to the disk",
+            one(disk.writes),
+        ),
+        (
+            "vdt_cache_dropped_writes",
+            "Entries not written to the disk: it was too slow, it failed, or a scan passed them by",
+            vec![
+                by_reason("overflow", disk.dropped_writes),
+                by_reason("failed", disk.failed_writes),
+                by_reason("candidate", disk.rejected_writes),
+            ],
+        ),
+        (
+            "vdt_cache_rescued_writes",
+            "Hot entries written again before their region was freed",
+            one(disk.rescued_writes),
+        ),
+        (
+            "vdt_cache_bad_entries",
+            "Entries on the disk that could not be read or did not verify",
+            one(disk.bad_entries),
+        ),
+        (
+            "vdt_cache_disk_written_bytes",
+            "Bytes written to the disk",
+            one(disk.write_bytes),
+        ),
+        (
+            "vdt_cache_disk_read_bytes",
+            "Bytes read from the disk",
+            one(disk.read_bytes),
+        ),
+    ] {
+        counters(&mut encoder, name, help, series)?;
+    }
+    let degraded = disk.state.degraded().map(|(reason, _)| reason);
+    let is_degraded = |reason| by_reason(reason, u64::from(degraded == Some(reason)));
+    for (name, help, series) in [
+        (
+            "vdt_cache_bytes",
+            "Bytes held",
+            by_tier([memory.bytes, disk.bytes]),
+        ),
+        (
+            "vdt_cache_capacity_bytes",
+            "Bytes that may be held",
+            by_tier([memory.capacity_bytes, disk.capacity_bytes]),
+        ),
+        (
+            "vdt_cache_entries",
+            "Entries held",
+            by_tier([memory.entries, disk.entries]),
+        ),
+        (
+            "vdt_cache_disk_entries_max",
+            "Entries on the disk that the memory for their index allows",
+            one(disk.entries_max),
+        ),
+        (
+            "vdt_cache_disk_degraded",
+            "Whether the disk tier is degraded, by reason",
+            REASONS.map(is_degraded).into(),
+        ),
+    ] {
+        gauges(&mut encoder, name, help, series)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
