@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The library is what `vdt serve` and `vdt-sidecar` have in common: the stack itself, and what is around it ([`logging`], [`exit`],
-//! [`mod@files`], [`ready`], [`process`], [`mod@stack`]); and the binary's own [`mod@run`].
+//! [`mod@files`], [`listeners`], [`ready`], [`process`], [`mod@stack`]); and the binary's own [`mod@run`].
 
 pub mod admin;
 pub mod args;
@@ -18,6 +18,7 @@ pub mod files;
 pub mod follow;
 pub mod front;
 pub mod link;
+pub mod listeners;
 pub mod log;
 pub mod logging;
 mod machine;

@@ -20,13 +20,13 @@ use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
     sync::watch,
-    task::{JoinHandle, JoinSet},
+    task::JoinSet,
     time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use vdt_crds::VirtualTable;
-use vdt_dialect::{DrainReport, HttpMetrics, ServeOptions, admin::Gate};
+use vdt_dialect::{HttpMetrics, admin::Gate};
 use vdt_rope::{Drift, RopeStoreOptions};
 
 use crate::{
@@ -38,6 +38,7 @@ use crate::{
     follow::{Follower, Owners, has_peers},
     front::{Front, FrontOptions},
     link::{DriftReporter, Forward, LinkState, OriginClient, Socket, Watch},
+    listeners::Listeners,
     log::Notices,
     process::Signals,
     stack::{AskedCache, CacheDefaults, Stack, StackOptions, declared_cache},
@@ -67,7 +68,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let admin_listen = admin.as_ref().map(|(_, listen)| *listen);
     if let Some((listener, _)) = admin {
         door.gate = admin::gate(&args.admin_keys, door.tables.iter()).await?;
-        door.serve_admin(listener);
+        let router = admin::router(Arc::clone(&door.admin));
+        door.listeners
+            .serve_admin(listener, door.gate.clone(), router);
     }
     let listen = data.as_ref().map(|(_, listen)| *listen);
     let opened = tokio::select! {
@@ -116,12 +119,14 @@ struct FrontDoor<'a> {
     /// Ends listeners and tasks.
     stop: CancellationToken,
     tasks: JoinSet<()>,
-    listeners: Vec<JoinHandle<DrainReport>>,
+    listeners: Listeners,
 }
 
 impl<'a> FrontDoor<'a> {
     fn new(args: &'a Args, tables: Vec<VirtualTable>, front: Arc<Front>) -> Self {
         let stop = CancellationToken::new();
+        let drain = Duration::from_secs(args.drain_seconds);
+        let listeners = Listeners::new(stop.clone(), drain);
         let socket = Socket::new(&args.origin);
         let notices = Notices::new();
         // Reads that wait for their readers must not keep from it what is new.
@@ -145,23 +150,8 @@ impl<'a> FrontDoor<'a> {
             gate: Gate::local(),
             stop,
             tasks,
-            listeners: Vec::new(),
+            listeners,
         }
-    }
-
-    fn drain(&self) -> Duration {
-        Duration::from_secs(self.args.drain_seconds)
-    }
-
-    fn serve_admin(&mut self, listener: TcpListener) {
-        let gate = self.gate.clone();
-        self.listeners.push(tokio::spawn(vdt_dialect::serve(
-            listener,
-            gate.protect(admin::router(Arc::clone(&self.admin))),
-            ServeOptions::of_admin(),
-            self.stop.clone().cancelled_owned(),
-            self.drain(),
-        )));
     }
 
     /// Everything up to the first request that is served, by manifests that were `found`, from a `cache`. Returns who follows them, and whether all rights
@@ -200,14 +190,8 @@ impl<'a> FrontDoor<'a> {
             self.admin.unsecured(true);
             let tls = self.front.secured().await;
             self.admin.unsecured(false);
-            self.listeners.push(self.front.serve(
-                listener,
-                tls,
-                stack.files(),
-                http,
-                self.stop.clone(),
-                self.drain(),
-            ));
+            let (files, listeners) = (stack.files(), &mut self.listeners);
+            self.front.serve(listener, tls, files, http, listeners);
         }
         self.admin.opened(stack.clone(), registry);
         Ok((stack, follower, are_all_given))
@@ -286,17 +270,7 @@ impl<'a> FrontDoor<'a> {
             );
             sleep(lame_duck).await;
         }
-        info!(
-            "no new connections, bodies may end within {} s",
-            self.args.drain_seconds
-        );
-        self.stop.cancel();
-        for listener in self.listeners {
-            let drained = listener.await.context("a listener")?;
-            if drained.cut > 0 {
-                warn!(cut = drained.cut, "bodies were cut at the drain deadline");
-            }
-        }
+        self.listeners.drained().await?;
         let closed = Instant::now() + CLOSE_MAX;
         end(self.tasks, TASKS_MAX).await;
         if timeout_at(closed, stack.close()).await.is_err() {

@@ -74,7 +74,7 @@ async fn open(args: &ServeArgs) -> anyhow::Result<(Serving, Ready)> {
 
     let (metrics, http_metrics) = Metrics::new(args.listen.0.is_some());
     let metrics = Arc::new(metrics);
-    let mut serving = Serving::default();
+    let mut serving = Serving::new(args);
     let listen = data.as_ref().map(|(_, listen)| *listen);
     let scheme = if front.tls().is_some() {
         "https"
@@ -116,7 +116,7 @@ async fn open(args: &ServeArgs) -> anyhow::Result<(Serving, Ready)> {
             admin_state = admin_state.with_cache(cache);
         }
         let router = vdt_dialect::admin::router(Arc::new(admin_state));
-        serving.serve_admin(args, listener, gate, router);
+        serving.listeners.serve_admin(listener, gate, router);
     }
     let reach = listen.map(|listen| Reach {
         listen,

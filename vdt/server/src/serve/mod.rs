@@ -28,17 +28,18 @@ use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
     signal::unix::SignalKind,
-    task::{JoinHandle, JoinSet},
+    task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 use vdt_crds::VirtualTable;
-use vdt_dialect::{DrainReport, HttpMetrics, ServeOptions, admin::Gate};
+use vdt_dialect::HttpMetrics;
 use vdt_rope::{Drift, RopeStoreOptions};
 use vdt_sidecar::{
     exit::{BadInput, Cut},
     front::{Front, FrontOptions},
+    listeners::Listeners,
     log::Notices,
     process::Signals,
     ready::Ready,
@@ -81,12 +82,11 @@ struct DataListener<'a> {
 }
 
 /// Everything that is served, until the signal.
-#[derive(Default)]
 struct Serving {
     /// Nothing new should be sent here, though it would be served until `stop`.
     stopping: CancellationToken,
     stop: CancellationToken,
-    listeners: Vec<JoinHandle<DrainReport>>,
+    listeners: Listeners,
     tasks: JoinSet<()>,
     /// Tables of a pod, which open one by one.
     tables: TaskTracker,
@@ -94,6 +94,20 @@ struct Serving {
 }
 
 impl Serving {
+    /// Nothing yet.
+    fn new(args: &ServeArgs) -> Self {
+        let stop = CancellationToken::new();
+        let drain = Duration::from_secs(args.drain_seconds);
+        Self {
+            stopping: CancellationToken::new(),
+            listeners: Listeners::new(stop.clone(), drain),
+            stop,
+            tasks: JoinSet::new(),
+            tables: TaskTracker::new(),
+            stack: None,
+        }
+    }
+
     /// Waits for the signal and ends everything in order; a second signal ends it at once.
     async fn until_signal(
         self,
@@ -129,22 +143,15 @@ impl Serving {
             );
         }
         tokio::select! {
-            ended = self.end(lame_duck, args.drain_seconds) => ended,
+            ended = self.end(lame_duck) => ended,
             signal = signals.next() => Err(cut(signal)),
         }
     }
 
     /// Goes on serving for as long as `lame_duck`, and then ends everything in order.
-    async fn end(mut self, lame_duck: Duration, drain_seconds: u64) -> anyhow::Result<()> {
+    async fn end(mut self, lame_duck: Duration) -> anyhow::Result<()> {
         sleep(lame_duck).await;
-        info!("no new connections, bodies may end within {drain_seconds} s");
-        self.stop.cancel();
-        for listener in self.listeners {
-            let drained = listener.await.context("a listener")?;
-            if drained.cut > 0 {
-                warn!(cut = drained.cut, "bodies were cut at the drain deadline");
-            }
-        }
+        self.listeners.drained().await?;
         self.tables.close();
         let tasks = async {
             while self.tasks.join_next().await.is_some() {}
@@ -157,23 +164,6 @@ impl Serving {
             stack.close().await;
         }
         Ok(())
-    }
-
-    /// Serves the admin surface on a TCP listener, behind `gate`.
-    fn serve_admin(
-        &mut self,
-        args: &ServeArgs,
-        listener: TcpListener,
-        gate: Gate,
-        router: axum::Router,
-    ) {
-        self.listeners.push(tokio::spawn(vdt_dialect::serve(
-            listener,
-            gate.protect(router),
-            ServeOptions::of_admin(),
-            self.stop.clone().cancelled_owned(),
-            drain(args),
-        )));
     }
 
     /// Serves tables on a TCP listener, by a stack of this process: the same as a pod's, over the origin itself.
@@ -194,14 +184,13 @@ impl Serving {
         let open = async |registry: &mut Registry| Stack::open(origin, options, registry).await;
         let stack = data.metrics.with_registry(open).await?;
         self.warm(&stack, data.declared);
-        self.listeners.push(data.front.serve(
+        data.front.serve(
             data.listener,
             data.front.tls(),
             stack.files(),
             data.http_metrics.clone(),
-            self.stop.clone(),
-            drain(args),
-        ));
+            &mut self.listeners,
+        );
         self.tasks
             .spawn(data.front.watch(data.http_metrics, self.stop.clone()));
         self.stack = Some(stack);
@@ -241,10 +230,6 @@ impl Serving {
 fn cut(signal: SignalKind) -> anyhow::Error {
     let signal = signal.as_raw_value();
     Cut { signal }.into()
-}
-
-fn drain(args: &ServeArgs) -> Duration {
-    Duration::from_secs(args.drain_seconds)
 }
 
 /// Readers are given time to move on where they come by themselves. A front door that reads through the socket has ended before.
@@ -360,13 +345,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_lame_duck_serves_on_before_it_stops() {
         const LAME: Duration = Duration::from_secs(7);
-        let serving = Serving::default();
+        let serving = Serving::new(&serve(&[]));
         let (began, stop) = (Instant::now(), serving.stop.clone());
         let served = tokio::spawn(async move {
             stop.cancelled().await;
             began.elapsed()
         });
-        serving.end(LAME, 30).await.expect("it ends");
+        serving.end(LAME).await.expect("it ends");
         assert_eq!(served.await.expect("it is told"), LAME);
     }
 }

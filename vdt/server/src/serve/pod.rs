@@ -21,7 +21,7 @@ use vdt_sidecar::{
 use vdt_store::{Origin, StateStore, StoreError};
 
 use super::{
-    DataListener, Serving, asked_cache, drain,
+    DataListener, Serving, asked_cache,
     follow::{Follower, Rights},
     front,
     open::open_state,
@@ -75,19 +75,20 @@ pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
     let (metrics, http_metrics) = Metrics::new(args.listen.0.is_some());
     let metrics = Arc::new(metrics);
     let late = LateOrigin::new(tables.clone());
-    let mut serving = Serving::default();
+    let mut serving = Serving::new(&args);
 
     let stopping = serving.stopping.clone();
     let admin_state = AdminState::new(tables.clone(), late.clone(), metrics.clone(), stopping);
     let router = vdt_dialect::admin::router(Arc::new(admin_state));
-    serve_socket(socket, &args, &tables, &late, router.clone(), &mut serving);
+    serve_socket(socket, &tables, &late, router.clone(), &mut serving);
     let admin = args.admin_listen.bind("--admin-listen").await?;
     let admin_listen = admin.as_ref().map(|(_, listen)| *listen);
     let mut gate = Gate::local();
     if let Some((listener, _)) = admin {
         let resources = loaded.declared.iter().map(|one| &one.table);
         gate = admin::gate(&args.admin_keys, resources).await?;
-        serving.serve_admin(&args, listener, gate.clone(), router);
+        let listeners = &mut serving.listeners;
+        listeners.serve_admin(listener, gate.clone(), router);
     }
     let data = args.listen.bind("--listen").await?;
     let listen = data.as_ref().map(|(_, listen)| *listen);
@@ -145,7 +146,6 @@ pub(super) async fn run(args: ServeArgs, path: &Path) -> anyhow::Result<()> {
 
 fn serve_socket(
     listener: socket::Guarded,
-    args: &ServeArgs,
     tables: &Arc<Tables>,
     late: &LateOrigin,
     router: axum::Router,
@@ -177,13 +177,7 @@ fn serve_socket(
         limits,
         ..ServeOptions::default()
     };
-    serving.listeners.push(tokio::spawn(vdt_dialect::serve(
-        listener,
-        service,
-        options,
-        serving.stop.clone().cancelled_owned(),
-        drain(args),
-    )));
+    serving.listeners.serve(listener, service, options);
 }
 
 /// What opens the state and the tables of a pod, and follows its manifests from then on.
