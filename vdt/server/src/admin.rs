@@ -12,22 +12,19 @@ use object_store::path::Path;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use vdt_crds::{
-    api::{CacheReport, RefreshOutcome, RefreshReport},
+    api::{RefreshOutcome, RefreshReport},
     chain,
 };
 use vdt_dialect::{Admin, AdminError, Readiness, Reason};
-use vdt_sidecar::process::now_ms;
+use vdt_sidecar::{process::now_ms, stack::Stack};
 use vdt_store::{Outcome, RequestError, StateStore};
 
 use crate::{
+    late_origin::LateOrigin,
     metrics::Metrics,
-    socket::LateOrigin,
     tables::{Claim, Served, Tables},
     units,
 };
-
-/// Says how the cache is doing.
-pub(crate) type CacheReporter = Arc<dyn Fn() -> CacheReport + Send + Sync>;
 
 /// What the admin listener shows.
 pub(crate) struct AdminState {
@@ -36,7 +33,8 @@ pub(crate) struct AdminState {
     metrics: Arc<Metrics>,
     files: files::Files,
     groups: groups::Groups,
-    cache: Option<CacheReporter>,
+    /// Of a data listener of this process.
+    stack: Option<Stack>,
     /// Cancelled when nothing new should be sent here.
     stopping: CancellationToken,
     started_ms: i64,
@@ -65,19 +63,16 @@ impl AdminState {
             origin,
             metrics,
             files: files::Files::default(),
-            cache: None,
+            stack: None,
             stopping,
             started_ms: now_ms(),
         }
     }
 
-    /// Shows what `cache` says, too.
+    /// Shows how the cache of `stack` is doing, too.
     #[must_use]
-    pub(crate) fn with_cache(self, cache: CacheReporter) -> Self {
-        Self {
-            cache: Some(cache),
-            ..self
-        }
+    pub(crate) fn with_stack(self, stack: Option<Stack>) -> Self {
+        Self { stack, ..self }
     }
 
     /// The served table behind a path, or behind that of its metadata twin, and the path.
@@ -146,7 +141,7 @@ impl Admin for AdminState {
     }
 
     async fn tables(&self) -> Result<Value, AdminError> {
-        let cache = self.cache.as_ref().map(|cache| cache());
+        let cache = self.stack.as_ref().and_then(Stack::report);
         let report = |served: &Arc<Served>| {
             let status = served.status();
             let mut report = report::table(
@@ -194,8 +189,8 @@ impl Admin for AdminState {
     }
 
     async fn cache(&self) -> Option<Value> {
-        let cache = self.cache.as_ref()?;
-        to_json(&cache()).ok()
+        let report = self.stack.as_ref()?.report()?;
+        to_json(&report).ok()
     }
 
     fn ready(&self) -> Readiness {

@@ -3,6 +3,7 @@
 mod admin;
 mod args;
 mod inspect;
+mod late_origin;
 mod manifests;
 mod metrics;
 mod plan;

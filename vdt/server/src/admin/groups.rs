@@ -12,7 +12,7 @@ use parquet::file::metadata::ParquetMetaDataReader;
 use vdt_crds::api::FileReport;
 use vdt_rope::{RopeStore, RopeStoreOptions};
 
-use crate::socket::LateOrigin;
+use crate::late_origin::LateOrigin;
 
 /// Footers read at a time.
 const AT_ONCE: usize = 8;

@@ -134,7 +134,7 @@ mod tests {
     use vdt_store::{OpenMode, Origin, Source, SourceEnv, StateStore};
 
     use super::*;
-    use crate::{admin::AdminState, metrics::Metrics, socket::LateOrigin, tables::Tables};
+    use crate::{admin::AdminState, late_origin::LateOrigin, metrics::Metrics, tables::Tables};
 
     #[tokio::test]
     async fn what_sources_are_asked_for_is_measured() {

@@ -23,10 +23,10 @@ use super::{
 use crate::{
     admin::AdminState,
     args::ServeArgs,
+    late_origin::LateOrigin,
     manifests::{self, Declared},
     metrics::Metrics,
     snippets::{Reach, snippets},
-    socket::LateOrigin,
     stdout,
     tables::{Served, Tables},
 };
@@ -109,12 +109,8 @@ async fn open(args: &ServeArgs) -> anyhow::Result<(Serving, Ready)> {
     }
     let admin_listen = admin.as_ref().map(|(_, listen)| *listen);
     if let Some((listener, _)) = admin {
-        let mut admin_state = AdminState::new(tables, late, metrics, serving.stopping.clone());
-        let stack = serving.stack.clone();
-        if let Some(stack) = stack.filter(|stack| stack.report().is_some()) {
-            let cache = Arc::new(move || stack.report().unwrap_or_default());
-            admin_state = admin_state.with_cache(cache);
-        }
+        let admin_state = AdminState::new(tables, late, metrics, serving.stopping.clone());
+        let admin_state = admin_state.with_stack(serving.stack.clone());
         let router = vdt_dialect::admin::router(Arc::new(admin_state));
         serving.listeners.serve_admin(listener, gate, router);
     }

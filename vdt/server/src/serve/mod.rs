@@ -49,7 +49,7 @@ use vdt_store::StateStore;
 
 use self::open::{clock, state_folder};
 use crate::{
-    args::ServeArgs, manifests::Declared, metrics::Metrics, socket::LateOrigin, tables::Tables,
+    args::ServeArgs, late_origin::LateOrigin, manifests::Declared, metrics::Metrics, tables::Tables,
 };
 
 /// Runs the command until a signal ends it.

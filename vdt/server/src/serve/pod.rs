@@ -32,9 +32,10 @@ use super::{
 use crate::{
     admin::AdminState,
     args::ServeArgs,
+    late_origin::LateOrigin,
     manifests::{self, Loaded},
     metrics::Metrics,
-    socket::{self, LateOrigin, SocketService, SocketStore},
+    socket::{self, SocketService, SocketStore},
     tables::Tables,
 };
 

@@ -13,7 +13,6 @@
 //! A socket file that is left over answers no connection, and is replaced. One that answers is another server's.
 
 mod bind;
-mod late_origin;
 mod service;
 mod sources;
 mod store;
@@ -21,6 +20,5 @@ mod store;
 mod tests;
 
 pub(crate) use bind::{Guarded, bind};
-pub(crate) use late_origin::LateOrigin;
 pub(crate) use service::SocketService;
 pub(crate) use store::SocketStore;

@@ -25,7 +25,7 @@ use object_store::{
 use vdt_rope::{RopeStore, RopeStoreOptions};
 use vdt_sidecar::link::wire::{FILES, LOG, MadeUpTag};
 
-use super::late_origin::{LateOrigin, not_found, nothing, read_only};
+use crate::late_origin::{LateOrigin, not_found, nothing, read_only};
 
 /// See the module's documentation.
 #[derive(Debug, Clone)]

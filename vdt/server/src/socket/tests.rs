@@ -38,7 +38,10 @@ use vdt_sidecar::{
 use vdt_store::{OpenMode, Origin, StateStore};
 
 use super::*;
-use crate::tables::{Served, Tables};
+use crate::{
+    late_origin::LateOrigin,
+    tables::{Served, Tables},
+};
 
 /// Keys of a page of S3.
 const PAGE_KEYS: usize = 1000;

@@ -22,7 +22,8 @@ use vdt_store::{OpenMode, Origin, StateStore};
 
 use super::*;
 use crate::{
-    socket::{LateOrigin, SocketService, bind},
+    late_origin::LateOrigin,
+    socket::{SocketService, bind},
     tables::Tables,
 };
 

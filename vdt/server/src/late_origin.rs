@@ -68,7 +68,7 @@ impl LateOrigin {
     }
 
     /// Refuses what is not shown. As long as it is still being found out whose the tables are, none is known not to be.
-    pub(super) fn permit(&self, location: &Path) -> Result<()> {
+    pub(crate) fn permit(&self, location: &Path) -> Result<()> {
         self.need()?;
         match is_visible(self.tables.visibility(inside(location)))? {
             true => Ok(()),
@@ -210,21 +210,21 @@ fn not_yet(why: &'static str) -> Error {
     }
 }
 
-pub(super) fn nothing() -> ListResult {
+pub(crate) fn nothing() -> ListResult {
     ListResult {
         common_prefixes: Vec::new(),
         objects: Vec::new(),
     }
 }
 
-pub(super) fn not_found(path: &Path) -> Error {
+pub(crate) fn not_found(path: &Path) -> Error {
     Error::NotFound {
         path: path.to_string(),
         source: "no such object".into(),
     }
 }
 
-pub(super) fn read_only(operation: &str) -> Error {
+pub(crate) fn read_only(operation: &str) -> Error {
     Error::NotSupported {
         source: format!("{operation}: the origin is read-only").into(),
     }
