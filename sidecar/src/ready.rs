@@ -3,6 +3,7 @@
 use std::{fs, io, net::SocketAddr, path::Path};
 
 use serde::Serialize;
+use vdt_crds::VirtualTable;
 
 /// What `--ready-file` holds.
 #[derive(Debug, Serialize)]
@@ -37,6 +38,26 @@ pub struct ReadyTable {
     pub version: u64,
     /// Artifacts in it.
     pub artifacts: u64,
+}
+
+impl ReadyTable {
+    /// A table of which no version is known yet, as it is found by way of the data listener on `listen`.
+    #[must_use]
+    pub fn of(table: &VirtualTable, listen: Option<SocketAddr>, is_tls: bool) -> Self {
+        let path = table.table_path();
+        let scheme = if is_tls { "https" } else { "http" };
+        Self {
+            catalog: table.catalog().to_owned(),
+            schema: table.schema_name().to_owned(),
+            name: table.table_name().to_owned(),
+            s3: format!("s3://{path}"),
+            http: listen.map_or_else(String::new, |listen| {
+                format!("{scheme}://{listen}/v1/{path}")
+            }),
+            version: 0,
+            artifacts: 0,
+        }
+    }
 }
 
 impl Ready {

@@ -6,7 +6,7 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 use anyhow::Context;
 use tokio::time::{sleep, timeout};
 use tracing::info;
-use vdt_crds::{VirtualTable, api::TableReport};
+use vdt_crds::api::TableReport;
 
 use super::FrontDoor;
 use crate::{
@@ -26,43 +26,32 @@ impl FrontDoor<'_> {
     ) -> impl Future<Output = anyhow::Result<()>> + 'static {
         let mut link = self.link.clone();
         let forward = Forward::new(&self.socket);
-        let names: Vec<[String; 3]> = self.tables.iter().map(names).collect();
+        let is_tls = self.front.tls().is_some();
+        let shown = |table| ReadyTable::of(table, listen, is_tls);
+        let tables = self.tables.iter();
+        let tables: Vec<_> = tables
+            .map(|table| (table.table_path(), shown(table)))
+            .collect();
         let ready_file = self.args.ready_file.clone();
-        let scheme = if self.front.tls().is_some() {
-            "https"
-        } else {
-            "http"
-        };
         async move {
             let all = link.wait_for(|link| {
-                names
-                    .iter()
-                    .all(|name| link.versions.contains_key(&name.join("/")))
+                let mut paths = tables.iter().map(|(path, _)| path);
+                paths.all(|path| link.versions.contains_key(path))
             });
             // In time or not: what there is, is told.
             drop(timeout(Duration::from_secs(120), all).await);
             let versions = link.borrow().versions.clone();
-            let paths: Vec<String> = names.iter().map(|name| name.join("/")).collect();
-            let with_version = paths.iter().filter(|path| versions.contains_key(*path));
+            let paths = tables.iter().map(|(path, _)| path);
+            let with_version = paths.filter(|path| versions.contains_key(*path));
             let reports = reports_of(&forward, with_version.collect()).await;
-            let tables = names
+            let tables = tables
                 .into_iter()
-                .filter_map(|[catalog, schema, name]| {
-                    let path = format!("{catalog}/{schema}/{name}");
+                .filter_map(|(path, table)| {
+                    let report = reports.iter().find(|report| report.table == path);
                     Some(ReadyTable {
-                        s3: format!("s3://{path}"),
-                        http: listen.map_or_else(String::new, |listen| {
-                            format!("{scheme}://{listen}/v1/{path}")
-                        }),
                         version: *versions.get(&path)?,
-                        artifacts: reports
-                            .iter()
-                            .find(|report| report.table == path)
-                            .and_then(|report| report.artifacts)
-                            .unwrap_or(0),
-                        catalog,
-                        schema,
-                        name,
+                        artifacts: report.and_then(|report| report.artifacts).unwrap_or(0),
+                        ..table
                     })
                 })
                 .collect();
@@ -114,8 +103,4 @@ async fn reports(forward: &Forward) -> Vec<TableReport> {
     answer
         .and_then(|answer| serde_json::from_slice(answer.body()).ok())
         .unwrap_or_default()
-}
-
-fn names(table: &VirtualTable) -> [String; 3] {
-    [table.catalog(), table.schema_name(), table.table_name()].map(str::to_owned)
 }

@@ -3,7 +3,6 @@
 use std::{fmt::Write, fs, net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::Context;
-use vdt_crds::VirtualTable;
 use vdt_dialect::Access;
 use vdt_sidecar::{
     admin::gate,
@@ -12,7 +11,7 @@ use vdt_sidecar::{
     process::Signals,
     ready::{Ready, ReadyTable},
 };
-use vdt_store::{Origin, RefreshReport, schedule};
+use vdt_store::{Origin, schedule};
 
 use super::{
     DataListener, Serving, asked_cache, clock, cut, front,
@@ -76,15 +75,16 @@ async fn open(args: &ServeArgs) -> anyhow::Result<(Serving, Ready)> {
     let metrics = Arc::new(metrics);
     let mut serving = Serving::new(args);
     let listen = data.as_ref().map(|(_, listen)| *listen);
-    let scheme = if front.tls().is_some() {
-        "https"
-    } else {
-        "http"
-    };
+    let is_tls = front.tls().is_some();
     let mut ready = Vec::new();
     let mut served = Vec::new();
     for (one, table) in opened {
-        ready.push(ready_table(&one.table, table.report(), scheme, listen));
+        let report = table.report();
+        ready.push(ReadyTable {
+            version: report.map_or(0, |report| report.version),
+            artifacts: report.map_or(0, |report| report.artifacts),
+            ..ReadyTable::of(&one.table, listen, is_tls)
+        });
         served.push(serve_table(one, table, &stores, &mut serving).await?);
     }
     let tables = Arc::new(Tables::new(served, Vec::new()));
@@ -116,7 +116,7 @@ async fn open(args: &ServeArgs) -> anyhow::Result<(Serving, Ready)> {
     }
     let reach = listen.map(|listen| Reach {
         listen,
-        tls: front.tls().is_some(),
+        tls: is_tls,
         keys: matches!(front.access(), Access::Keys(_)),
     });
     announce(&ready, reach, admin_listen, &absolute(state.location()))?;
@@ -156,26 +156,6 @@ async fn serve_table(
             serving.tasks.spawn(task);
             Ok(served)
         }
-    }
-}
-
-fn ready_table(
-    table: &VirtualTable,
-    shown: Option<&RefreshReport>,
-    scheme: &str,
-    listen: Option<SocketAddr>,
-) -> ReadyTable {
-    let path = table.table_path();
-    ReadyTable {
-        catalog: table.catalog().to_owned(),
-        schema: table.schema_name().to_owned(),
-        name: table.table_name().to_owned(),
-        s3: format!("s3://{path}"),
-        http: listen.map_or_else(String::new, |listen| {
-            format!("{scheme}://{listen}/v1/{path}")
-        }),
-        version: shown.map_or(0, |report| report.version),
-        artifacts: shown.map_or(0, |report| report.artifacts),
     }
 }
 
