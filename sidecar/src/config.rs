@@ -1,14 +1,16 @@
 //! Manifests of the front door, from files and folders.
 
 use std::{
-    fs,
-    io::{self, Read},
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use vdt_crds::{ParseError, Profile, Server, VirtualTable};
+use vdt_crds::{Profile, Server, VirtualTable};
 
-use crate::{exit::BadInput, files::manifests_in};
+use crate::{
+    exit::BadInput,
+    files::{manifests_in, read_manifest},
+};
 
 /// What files and folders hold, file by file.
 #[derive(Debug, Clone, Default)]
@@ -143,28 +145,15 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Unread> {
 }
 
 fn read(file: &Path) -> Result<Vec<VirtualTable>, Unread> {
-    let shown = file.display();
-    let mut text = Vec::new();
-    let limit = vdt_crds::parse::MAX_BYTES as u64 + 1;
-    fs::File::open(file)
-        .and_then(|opened| opened.take(limit).read_to_end(&mut text))
+    let text = fs::File::open(file)
+        .and_then(read_manifest)
         .map_err(|error| Unread::io("", file, &error))?;
     // Whether they keep the rules is looked at over all files: what a bad one says of access is known all the same.
     if let Ok(tables) = vdt_crds::parse(&text) {
         return Ok(tables);
     }
-    vdt_crds::parse::read(&text, Profile::Laptop).map_err(|error| {
-        let lines = match error {
-            ParseError::Invalid(documents) => documents
-                .iter()
-                .flat_map(|document| &document.violations)
-                .map(|violation| format!("{shown}: {violation}"))
-                .collect(),
-            other => vec![format!("{shown}: {other}")],
-        };
-        Unread {
-            lines,
-            may_pass: false,
-        }
+    vdt_crds::parse::read(&text, Profile::Laptop).map_err(|error| Unread {
+        lines: error.lines(&file.display().to_string()),
+        may_pass: false,
     })
 }

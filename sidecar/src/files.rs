@@ -4,7 +4,8 @@
 //! of the file system that a network or an overlay may not have.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -12,6 +13,7 @@ use std::{
 
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
+use vdt_crds::parse::MAX_BYTES;
 
 use crate::process::every;
 
@@ -61,6 +63,16 @@ pub fn manifests_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
+}
+
+/// Reads a manifest: all of it, or enough of what is too large for [`vdt_crds::parse`].
+///
+/// # Errors
+/// Those of the file system.
+pub fn read_manifest(file: impl Read) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 /// What became of changed manifests.

@@ -70,6 +70,21 @@ pub enum ParseError {
     Invalid(Vec<InvalidDocument>),
 }
 
+impl ParseError {
+    /// Everything that is wrong, a line each, which begins with the place that the manifest comes from.
+    #[must_use]
+    pub fn lines(&self, place: &str) -> Vec<String> {
+        match self {
+            Self::Invalid(documents) => documents
+                .iter()
+                .flat_map(|document| &document.violations)
+                .map(|violation| format!("{place}: {violation}"))
+                .collect(),
+            other => vec![format!("{place}: {other}")],
+        }
+    }
+}
+
 /// A document that is no good `VirtualTable`, with everything that is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidDocument {

@@ -4,17 +4,16 @@
 mod tests;
 
 use std::{
-    fs,
-    io::{self, Read},
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use vdt_crds::{ParseError, Violation, VirtualTable, chain};
+use vdt_crds::{VirtualTable, chain};
 use vdt_store::{SourceEnv, StoreError, source::without_parents};
 
 use vdt_sidecar::{
     exit::BadInput,
-    files::{is_manifest, manifests_in},
+    files::{is_manifest, manifests_in, read_manifest},
 };
 
 use crate::{
@@ -270,27 +269,17 @@ fn declared(table: VirtualTable, base_dir: PathBuf, origin: &str, args: &SourceA
 /// # Errors
 /// [`BadInput`] with everything that is wrong in the file.
 pub(crate) fn parse_file(path: &Path) -> anyhow::Result<Vec<VirtualTable>> {
-    let mut text = Vec::new();
-    let limit = vdt_crds::parse::MAX_BYTES as u64 + 1;
     let read = if path == Path::new("-") {
-        std::io::stdin().lock().take(limit).read_to_end(&mut text)
+        read_manifest(io::stdin().lock())
     } else {
-        fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut text))
+        fs::File::open(path).and_then(read_manifest)
     };
-    read.map_err(|error| {
+    let text = read.map_err(|error| {
         let told = BadInput::new(format!("cannot read {}: {error}", path.display()));
         anyhow::Error::new(error).context(told)
     })?;
     vdt_crds::parse(&text).map_err(|error| {
-        let origin = path.display().to_string();
-        let lines = match &error {
-            ParseError::Invalid(documents) => documents
-                .iter()
-                .flat_map(|document| &document.violations)
-                .map(|violation| line(&origin, violation))
-                .collect(),
-            other => vec![format!("{origin}: {other}")],
-        };
+        let lines = error.lines(&path.display().to_string());
         BadInput { lines }.into()
     })
 }
@@ -312,9 +301,4 @@ fn refusals(declared: &[Declared]) -> Vec<Vec<String>> {
 /// A resource, and the place that it comes with.
 fn place(declared: &Declared) -> (&VirtualTable, &str) {
     (&declared.table, &declared.origin)
-}
-
-/// One line for a violation.
-pub(crate) fn line(origin: &str, problem: &Violation) -> String {
-    format!("{origin}: {problem}")
 }

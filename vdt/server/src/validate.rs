@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use crate::{
     args::{Output, Profile, ValidateArgs},
-    manifests::{line, manifest_files, parse_file},
+    manifests::{manifest_files, parse_file},
     stdout,
 };
-use vdt_crds::VirtualTable;
+use vdt_crds::{Violation, VirtualTable};
 use vdt_sidecar::exit::BadInput;
 
 #[derive(Debug, Serialize)]
@@ -103,6 +103,7 @@ fn check(file: &Path, profile: vdt_crds::Profile) -> (Checked, Vec<VirtualTable>
             (checked, Vec::new())
         }
         Ok(tables) => {
+            let line = |violation: &Violation| format!("{origin}: {violation}");
             for table in &tables {
                 checked.tables.push(format!(
                     "{}.{}.{}",
@@ -111,13 +112,9 @@ fn check(file: &Path, profile: vdt_crds::Profile) -> (Checked, Vec<VirtualTable>
                     table.table_name()
                 ));
                 let violations = vdt_crds::validate(table, profile);
-                checked
-                    .violations
-                    .extend(violations.iter().map(|one| line(&origin, one)));
+                checked.violations.extend(violations.iter().map(line));
                 let unsupported = vdt_crds::unsupported(table);
-                checked
-                    .unsupported
-                    .extend(unsupported.iter().map(|one| line(&origin, one)));
+                checked.unsupported.extend(unsupported.iter().map(line));
             }
             (checked, tables)
         }
