@@ -54,13 +54,35 @@ impl Buckets {
         }
     }
 
-    /// Lists one page of what the caller may see.
-    async fn list(&self, extensions: &Extensions, request: &ListRequest) -> S3Result<Page> {
+    /// Lists one page of what the caller may see: what both versions of LIST answer, and the name that the next page begins after, if there is one.
+    async fn list(
+        &self,
+        extensions: &Extensions,
+        request: &ListRequest,
+    ) -> S3Result<(ListObjectsV2Output, Option<String>)> {
         let folder = folder(&request.bucket, &request.prefix);
         let view = self.view(extensions, &folder)?;
         let permit = self.listings.permit(&folder).await;
         let _permit = permit.ok_or_else(slow_down)?;
-        view.list(request).await
+        let page = view.list(request).await?;
+        let truncated = page.truncated;
+        let last = page.items.last().filter(|_| truncated);
+        let last = last.map(|item| item.name().to_owned());
+        let (contents, prefixes) = request.lists(page);
+        let delimiter = request.delimiter.as_deref();
+        let listed = ListObjectsV2Output {
+            key_count: i32::try_from(contents.len() + prefixes.len()).ok(),
+            contents: Some(contents),
+            common_prefixes: Some(prefixes),
+            is_truncated: Some(truncated),
+            max_keys: Some(request.max_keys),
+            prefix: Some(request.text(&request.prefix)),
+            delimiter: delimiter.map(|delimiter| request.text(delimiter)),
+            encoding_type: request.encoding(),
+            name: Some(request.bucket.clone()),
+            ..ListObjectsV2Output::default()
+        };
+        Ok((listed, last))
     }
 
     /// Decides what the caller may see, and refuses what it asks for by name and may not read.
@@ -132,31 +154,12 @@ impl S3 for Buckets {
             Some(token) => token_key(token)?,
             None => input.start_after.clone().unwrap_or_default(),
         };
-        let page = self.list(&request.extensions, &list).await?;
-        let next = page
-            .items
-            .last()
-            .filter(|_| page.truncated)
-            .map(|item| token(item.name()));
-        let truncated = page.truncated;
-        let (contents, prefixes) = list.lists(page);
+        let (listed, last) = self.list(&request.extensions, &list).await?;
         Ok(S3Response::new(ListObjectsV2Output {
-            key_count: i32::try_from(contents.len() + prefixes.len()).ok(),
-            contents: Some(contents),
-            common_prefixes: Some(prefixes),
-            is_truncated: Some(truncated),
-            next_continuation_token: next,
+            next_continuation_token: last.map(|last| token(&last)),
             continuation_token: input.continuation_token,
             start_after: input.start_after.map(|after| list.text(&after)),
-            max_keys: Some(list.max_keys),
-            prefix: Some(list.text(&list.prefix)),
-            delimiter: list
-                .delimiter
-                .as_deref()
-                .map(|delimiter| list.text(delimiter)),
-            encoding_type: list.encoding(),
-            name: Some(list.bucket),
-            ..ListObjectsV2Output::default()
+            ..listed
         }))
     }
 
@@ -174,28 +177,18 @@ impl S3 for Buckets {
             &request.extensions,
         )?;
         list.after = input.marker.unwrap_or_default();
-        let page = self.list(&request.extensions, &list).await?;
-        let next = page
-            .items
-            .last()
-            .filter(|_| page.truncated)
-            .map(|item| list.text(item.name()));
-        let truncated = page.truncated;
-        let (contents, prefixes) = list.lists(page);
+        let (listed, last) = self.list(&request.extensions, &list).await?;
         Ok(S3Response::new(ListObjectsOutput {
-            contents: Some(contents),
-            common_prefixes: Some(prefixes),
-            is_truncated: Some(truncated),
-            next_marker: next,
+            next_marker: last.map(|last| list.text(&last)),
             marker: Some(list.text(&list.after)),
-            max_keys: Some(list.max_keys),
-            prefix: Some(list.text(&list.prefix)),
-            delimiter: list
-                .delimiter
-                .as_deref()
-                .map(|delimiter| list.text(delimiter)),
-            encoding_type: list.encoding(),
-            name: Some(list.bucket),
+            contents: listed.contents,
+            common_prefixes: listed.common_prefixes,
+            is_truncated: listed.is_truncated,
+            max_keys: listed.max_keys,
+            prefix: listed.prefix,
+            delimiter: listed.delimiter,
+            encoding_type: listed.encoding_type,
+            name: listed.name,
             ..ListObjectsOutput::default()
         }))
     }
