@@ -61,24 +61,54 @@ pub(crate) struct RowGroupMeta {
     pub(crate) rows: usize,
 }
 
-/// Everything that the footer tells.
-pub(crate) struct FileMeta<'a> {
-    pub(crate) columns: &'a [Column],
-    pub(crate) codec: Codec,
-    pub(crate) rows: usize,
-    pub(crate) row_groups: &'a [RowGroupMeta],
+/// What is known of a file under way: what its footer will tell, and the indexes before that.
+#[derive(Debug, Default)]
+pub(crate) struct FileMeta {
+    pub(crate) row_groups: Vec<RowGroupMeta>,
     /// Row group by row group, in the order of the schema.
-    pub(crate) chunks: &'a [ChunkMeta],
+    pub(crate) chunks: Vec<ChunkMeta>,
     /// Bytes of the bounds.
-    pub(crate) arena: &'a [u8],
-    /// Offset in the file of the blob of column indexes; that of offset indexes.
-    pub(crate) column_indexes: u64,
-    pub(crate) offset_indexes: u64,
+    pub(crate) arena: Vec<u8>,
+    pub(crate) column_indexes: Vec<u8>,
+    pub(crate) offset_indexes: Numbered,
 }
 
-impl FileMeta<'_> {
+impl FileMeta {
+    /// Returns what a file ends with, at `offset` of it: column indexes, offset indexes, footer.
+    pub(crate) fn finish(mut self, offset: u64, columns: &[Column], codec: Codec) -> Numbered {
+        let offset_indexes = offset + self.column_indexes.len() as u64;
+        // The largest literal of a file: built in place, so that it is not copied.
+        let mut tail = Numbered::from(self.column_indexes);
+        tail.append(&mut self.offset_indexes);
+        let footer = Footer {
+            columns,
+            codec,
+            row_groups: &self.row_groups,
+            chunks: &self.chunks,
+            arena: &self.arena,
+            column_indexes: offset,
+            offset_indexes,
+        };
+        footer.write(&mut tail);
+        tail
+    }
+}
+
+/// Everything that the footer tells.
+struct Footer<'a> {
+    columns: &'a [Column],
+    codec: Codec,
+    row_groups: &'a [RowGroupMeta],
+    chunks: &'a [ChunkMeta],
+    arena: &'a [u8],
+    /// Offset in the file of the blob of column indexes; that of offset indexes.
+    column_indexes: u64,
+    offset_indexes: u64,
+}
+
+impl Footer<'_> {
     /// Appends the footer.
-    pub(crate) fn write(&self, out: &mut Numbered) {
+    fn write(&self, out: &mut Numbered) {
         let start = out.len();
         let mut file = Fields::new();
         file.i32(out, 1, 1);
@@ -87,7 +117,8 @@ impl FileMeta<'_> {
         self.columns
             .iter()
             .for_each(|column| schema_element(out, column));
-        file.i64(out, 3, self.rows as i64);
+        let rows: usize = self.row_groups.iter().map(|meta| meta.rows).sum();
+        file.i64(out, 3, rows as i64);
         file.list(out, 4, Type::Struct, self.row_groups.len());
         let prefixes: Vec<Vec<u8>> = self
             .columns

@@ -28,7 +28,7 @@ mod pages;
 
 use std::sync::Arc;
 
-use vdt_rope::{Compression, Encoder, Numbered};
+use vdt_rope::{Compression, Encoder};
 
 use crate::artifact::{Artifact, SourceContext};
 use crate::chunk::ChunkValues;
@@ -188,11 +188,7 @@ struct MetaFile<'a> {
     out: Vec<u8>,
     values: Vec<ChunkValues>,
     stats: Vec<ColumnStatsBuilder>,
-    row_groups: Vec<RowGroupMeta>,
-    chunks: Vec<ChunkMeta>,
-    arena: Vec<u8>,
-    column_indexes: Vec<u8>,
-    offset_indexes: Numbered,
+    footer: FileMeta,
     rows: usize,
     /// Rows of the row groups that are written.
     written: usize,
@@ -215,11 +211,7 @@ impl<'a> MetaFile<'a> {
             out: MAGIC.to_vec(),
             values: types().map(ChunkValues::new).collect(),
             stats: types().map(ColumnStatsBuilder::new).collect(),
-            row_groups: Vec::new(),
-            chunks: Vec::new(),
-            arena: Vec::new(),
-            column_indexes: Vec::new(),
-            offset_indexes: Numbered::default(),
+            footer: FileMeta::default(),
             rows: 0,
             written: 0,
             unparsed: 0,
@@ -245,11 +237,11 @@ impl<'a> MetaFile<'a> {
         for column in 0..self.values.len() {
             self.stats[column].add(&self.values[column]);
             let chunk = self.chunk(column);
-            self.chunks.push(chunk);
+            self.footer.chunks.push(chunk);
             self.values[column].clear();
         }
         let rows = self.rows - self.written;
-        self.row_groups.push(RowGroupMeta { rows });
+        self.footer.row_groups.push(RowGroupMeta { rows });
         self.written = self.rows;
     }
 
@@ -257,8 +249,8 @@ impl<'a> MetaFile<'a> {
         let values = &self.values[column];
         let (kind, offset) = (values.column_type(), self.out.len() as u64);
         let pages = pages(values);
-        let index_start = self.offset_indexes.len();
-        let mut index = OffsetIndex::begin(&mut self.offset_indexes, pages.len());
+        let index_start = self.footer.offset_indexes.len();
+        let mut index = OffsetIndex::begin(&mut self.footer.offset_indexes, pages.len());
         let (mut size, mut uncompressed) = (0, 0);
         for page in &pages {
             let valid = &values.valid()[page.rows.clone()];
@@ -269,42 +261,30 @@ impl<'a> MetaFile<'a> {
             uncompressed += raw;
         }
         index.end();
-        let column_index = self.column_indexes.len();
+        let column_index = self.footer.column_indexes.len();
         if self.schema.columns()[column].is_paged_by_row() {
             // No file and no name is null; keys ascend, ids mostly.
             let bounds: Vec<_> = pages.iter().map(|page| bounds(values, page)).collect();
             let slices: Vec<_> = bounds.iter().map(|[a, b]| [&a[..], &b[..]]).collect();
             let ascending = kind == ColumnType::String || is_ascending(&slices);
-            index::column_index_of_pages(&mut self.column_indexes, &slices, ascending);
+            index::column_index_of_pages(&mut self.footer.column_indexes, &slices, ascending);
         }
         ChunkMeta {
             offset,
             size,
             uncompressed,
             nulls: values.nulls(),
-            bounds: values.put_bounds(&mut self.arena),
-            offset_index: index_start..self.offset_indexes.len(),
-            column_index: column_index..self.column_indexes.len(),
+            bounds: values.put_bounds(&mut self.footer.arena),
+            offset_index: index_start..self.footer.offset_indexes.len(),
+            column_index: column_index..self.footer.column_indexes.len(),
         }
     }
 
     fn finish(mut self, annotation: Vec<u8>) -> VirtualFile {
         self.row_group();
-        let column_indexes = self.out.len() as u64;
-        let offset_indexes = column_indexes + self.column_indexes.len() as u64;
-        let mut tail = Numbered::from(self.column_indexes);
-        tail.append(&mut self.offset_indexes);
-        FileMeta {
-            columns: self.schema.columns(),
-            codec: Codec::Zstd,
-            rows: self.rows,
-            row_groups: &self.row_groups,
-            chunks: &self.chunks,
-            arena: &self.arena,
-            column_indexes,
-            offset_indexes,
-        }
-        .write(&mut tail);
+        let row_groups = self.footer.row_groups.len();
+        let (offset, columns) = (self.out.len() as u64, self.schema.columns());
+        let tail = self.footer.finish(offset, columns, Codec::Zstd);
         self.out.extend_from_slice(tail.as_slice());
         let literal_bytes = self.out.len() as u64;
         // The pages are compressed already.
@@ -320,7 +300,7 @@ impl<'a> MetaFile<'a> {
             stored: stored.bytes,
             annotation,
             rows: self.rows as u64,
-            row_groups: self.row_groups.len(),
+            row_groups,
             artifact_bytes: 0,
             literal_bytes,
             stats: Stats {

@@ -13,7 +13,7 @@ use crate::page;
 use crate::rows;
 use crate::schema::{Column, ColumnType, Origin, TableSchema};
 use crate::stats::{ColumnStatsBuilder, Stats};
-use vdt_rope::{Compression, Encoder, Numbered};
+use vdt_rope::{Compression, Encoder};
 
 use super::{PADDING_BYTES, VirtualFile};
 
@@ -35,11 +35,7 @@ pub(super) struct FileWriter<'a> {
     artifact_bytes: u64,
     values: Vec<ChunkValues>,
     stats: Vec<ColumnStatsBuilder>,
-    row_groups: Vec<RowGroupMeta>,
-    chunks: Vec<ChunkMeta>,
-    arena: Vec<u8>,
-    column_indexes: Vec<u8>,
-    offset_indexes: Numbered,
+    footer: FileMeta,
     unparsed: u64,
 }
 
@@ -74,11 +70,7 @@ impl<'a> FileWriter<'a> {
                 .iter()
                 .map(|c| ColumnStatsBuilder::new(c.column_type))
                 .collect(),
-            row_groups: Vec::new(),
-            chunks: Vec::new(),
-            arena: Vec::new(),
-            column_indexes: Vec::new(),
-            offset_indexes: Numbered::default(),
+            footer: FileMeta::default(),
             unparsed: 0,
         }
     }
@@ -97,9 +89,12 @@ impl<'a> FileWriter<'a> {
     /// Adds a row group.
     pub(super) fn row_group(&mut self, range: Range<usize>) {
         let rows = &self.group.artifacts[range];
-        self.row_groups.push(RowGroupMeta { rows: rows.len() });
-        let first_chunk = self.chunks.len();
-        self.chunks
+        self.footer
+            .row_groups
+            .push(RowGroupMeta { rows: rows.len() });
+        let first_chunk = self.footer.chunks.len();
+        self.footer
+            .chunks
             .resize(first_chunk + self.order.len(), ChunkMeta::default());
         let view = Rows::new(self.schema, self.layout, &self.group.source, rows);
         for place in 0..self.order.len() {
@@ -113,15 +108,15 @@ impl<'a> FileWriter<'a> {
                 self.stats[column].add(&self.values[column]);
                 self.values_chunk(column)
             };
-            self.chunks[first_chunk + column] = meta;
+            self.footer.chunks[first_chunk + column] = meta;
         }
     }
 
     /// Writes the chunk of the artifacts themselves.
     fn data_chunk(&mut self, column: usize, rows: &[Artifact]) -> ChunkMeta {
         let offset = self.position();
-        let index_start = self.offset_indexes.len();
-        let mut offset_indexes = std::mem::take(&mut self.offset_indexes);
+        let index_start = self.footer.offset_indexes.len();
+        let mut offset_indexes = std::mem::take(&mut self.footer.offset_indexes);
         let mut index = OffsetIndex::begin(&mut offset_indexes, rows.len());
         let mut at = offset;
         let mut nulls = 0;
@@ -139,7 +134,7 @@ impl<'a> FileWriter<'a> {
             }
         }
         index.end();
-        self.offset_indexes = offset_indexes;
+        self.footer.offset_indexes = offset_indexes;
         self.stats[column].add_nulls(nulls);
         ChunkMeta {
             offset,
@@ -147,7 +142,7 @@ impl<'a> FileWriter<'a> {
             uncompressed: at - offset,
             nulls,
             bounds: None,
-            offset_index: index_start..self.offset_indexes.len(),
+            offset_index: index_start..self.footer.offset_indexes.len(),
             column_index: 0..0,
         }
     }
@@ -159,12 +154,12 @@ impl<'a> FileWriter<'a> {
         let values = &self.values[column];
         let (kind, rows) = (values.column_type(), values.rows());
         let by_row = self.paged_by_row && declared.is_paged_by_row() && rows > 1;
-        let index_start = self.offset_indexes.len();
+        let index_start = self.footer.offset_indexes.len();
         let mut column_index = 0..0;
         let mut at = offset;
         if by_row {
             let literal = &mut self.literal;
-            let mut index = OffsetIndex::begin(&mut self.offset_indexes, rows);
+            let mut index = OffsetIndex::begin(&mut self.footer.offset_indexes, rows);
             let mut row = 0;
             index::for_each_value(values, |value| {
                 let start = literal.len();
@@ -177,9 +172,13 @@ impl<'a> FileWriter<'a> {
                 row += 1;
             });
             index.end();
-            let start = self.column_indexes.len();
-            index::column_index(&mut self.column_indexes, values, is_ascending(values));
-            column_index = start..self.column_indexes.len();
+            let start = self.footer.column_indexes.len();
+            index::column_index(
+                &mut self.footer.column_indexes,
+                values,
+                is_ascending(values),
+            );
+            column_index = start..self.footer.column_indexes.len();
         } else {
             let start = self.literal.len();
             self.levels.clear();
@@ -197,14 +196,14 @@ impl<'a> FileWriter<'a> {
             self.literal.extend_from_slice(&self.levels);
             page::values(&mut self.literal, kind, values.values());
             let size = (self.literal.len() - start) as u64;
-            let mut index = OffsetIndex::begin(&mut self.offset_indexes, 1);
+            let mut index = OffsetIndex::begin(&mut self.footer.offset_indexes, 1);
             index.page(at, size, 0);
             index.end();
             at += size;
         }
         let nulls = values.nulls();
         let bounds = if declared.is_bounded_in_footer() {
-            values.put_bounds(&mut self.arena)
+            values.put_bounds(&mut self.footer.arena)
         } else {
             None
         };
@@ -214,7 +213,7 @@ impl<'a> FileWriter<'a> {
             uncompressed: at - offset,
             nulls,
             bounds,
-            offset_index: index_start..self.offset_indexes.len(),
+            offset_index: index_start..self.footer.offset_indexes.len(),
             column_index,
         }
     }
@@ -223,23 +222,10 @@ impl<'a> FileWriter<'a> {
     pub(super) fn finish(mut self) -> VirtualFile {
         self.flush_literal();
         self.rope.zeros(PADDING_BYTES);
-        let column_indexes = self.rope.virtual_bytes();
-        let offset_indexes = column_indexes + self.column_indexes.len() as u64;
-        let rows = self.group.artifacts.len();
-        // The largest literal of a file: built in place, so that it is not copied.
-        let mut tail = Numbered::from(self.column_indexes);
-        tail.append(&mut self.offset_indexes);
-        FileMeta {
-            columns: self.schema.columns(),
-            codec: Codec::Uncompressed,
-            rows,
-            row_groups: &self.row_groups,
-            chunks: &self.chunks,
-            arena: &self.arena,
-            column_indexes,
-            offset_indexes,
-        }
-        .write(&mut tail);
+        let (rows, row_groups) = (self.group.artifacts.len(), self.footer.row_groups.len());
+        let offset = self.rope.virtual_bytes();
+        let columns = self.schema.columns();
+        let tail = self.footer.finish(offset, columns, Codec::Uncompressed);
         self.literal_bytes += tail.len() as u64;
         self.rope.numbered(&tail);
         let columns = self.stats.into_iter().zip(self.schema.columns());
@@ -260,7 +246,7 @@ impl<'a> FileWriter<'a> {
             stored: stored.bytes,
             annotation,
             rows: rows as u64,
-            row_groups: self.row_groups.len(),
+            row_groups,
             artifact_bytes: self.artifact_bytes,
             literal_bytes: self.literal_bytes,
             stats: Stats {
