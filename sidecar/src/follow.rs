@@ -61,7 +61,7 @@ pub(crate) struct Follower {
     /// Takes whether there are other pods.
     pub(crate) notices: Notices,
     /// Counts.
-    pub(crate) http: Option<HttpMetrics>,
+    pub(crate) http: HttpMetrics,
 }
 
 impl Follower {
@@ -219,7 +219,7 @@ impl Follower {
         let mut in_use = self.in_use.lock();
         if were_refused || *in_use != tables {
             tables.clone_into(&mut in_use);
-            self.count(|http| http.manifests_reloaded(true));
+            self.http.manifests_reloaded(true);
             info!(tables = tables.len(), "changed manifests are in use");
         }
         Taken::Whole
@@ -251,19 +251,13 @@ impl Follower {
         }
         match reason {
             RESTART_NEEDED => {
-                self.count(HttpMetrics::manifests_need_restart);
+                self.http.manifests_need_restart();
                 info!("changed manifests wait for a new process: {message}");
             }
             _ => {
-                self.count(|http| http.manifests_reloaded(false));
+                self.http.manifests_reloaded(false);
                 error!("changed manifests are not used; what was in use stays in use: {message}");
             }
-        }
-    }
-
-    fn count(&self, count: impl FnOnce(&HttpMetrics)) {
-        if let Some(http) = &self.http {
-            count(http);
         }
     }
 }

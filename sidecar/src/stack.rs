@@ -178,7 +178,7 @@ impl Stack {
     /// The body of `GET /api/v1/cache`; `None` without a cache.
     #[must_use]
     pub fn report(&self) -> Option<CacheReport> {
-        let mut report = self.cache.as_ref()?.stats();
+        let mut report = self.cache.as_ref()?.report();
         report.origin = OriginReport {
             requests: report.origin.requests,
             bytes: report.origin.bytes,

@@ -9,7 +9,7 @@ use crate::tiers::{Class, DiskState, Tier};
 
 impl CacheStore {
     /// What the cache holds and what it saved. How the origin was last met is not known here.
-    pub fn stats(&self) -> CacheReport {
+    pub fn report(&self) -> CacheReport {
         let (counters, tiers) = (&self.shared.counters, self.shared.tiers.stats());
         let state = match &tiers.disk.state {
             DiskState::Off => TierState::Off,

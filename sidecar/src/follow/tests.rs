@@ -114,7 +114,7 @@ impl Pod {
             admin: Arc::new(AdminState::new(seen, forward, &tables, Registry::default())),
             gate: Gate::local(),
             notices,
-            http: None,
+            http: HttpMetrics::default(),
         };
         Self {
             folder,
@@ -194,7 +194,7 @@ async fn what_asks_for_keys_now_is_taken_back_though_the_cache_waits_for_a_resta
 async fn what_waits_for_a_restart_is_counted_as_such_and_not_as_refused() {
     let mut registry = Registry::default();
     let mut pod = Pod::new(&[("papers.yaml", &manifest("papers", OPEN))]);
-    pod.follower().http = Some(HttpMetrics::register(&mut registry));
+    pod.follower().http = HttpMetrics::register(&mut registry);
     let counted = |outcome: &str| {
         let mut text = String::new();
         encode(&mut text, &registry).expect("a String takes everything");

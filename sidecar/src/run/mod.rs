@@ -209,7 +209,7 @@ impl<'a> FrontDoor<'a> {
             admin: Arc::clone(&self.admin),
             gate: self.gate.clone(),
             notices: self.notices.clone(),
-            http: Some(http),
+            http,
         }
     }
 

@@ -6,7 +6,7 @@ mod configuration;
 use std::{sync::Arc, time::Duration};
 
 use object_store::path::Path;
-use vdt_crds::{ChecksumMode, OnShrink, VirtualTable};
+use vdt_crds::{ChecksumMode, META_SUFFIX, OnShrink, VirtualTable};
 use vdt_table::{ChecksumPolicy, Layout, TableSchema};
 
 pub use self::configuration::Edition;
@@ -92,7 +92,7 @@ impl Definition {
 
     /// Path of the table beside it that has no `data`.
     pub fn meta_path(&self) -> Path {
-        let name = format!("{}_meta", self.name);
+        let name = format!("{}{META_SUFFIX}", self.name);
         Path::from_iter([self.catalog.as_str(), &self.schema, &name])
     }
 }

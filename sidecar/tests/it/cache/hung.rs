@@ -230,11 +230,11 @@ async fn what_is_read_ahead_takes_the_room_of_the_source_that_has_it() {
     walk(&stack, &scanned, 8).await;
     assert!(stack.cache.in_flight() > 20, "three quarters of the room");
     // A scan of the first source finds what the other leaves: more than a quarter of that.
-    let before = stack.cache.stats().read_ahead_bytes;
+    let before = stack.cache.report().read_ahead_bytes;
     let range = 0..file.len() as u64;
     let got = read(&stack.ropes, &path, ranged(range, None)).await;
     assert!(got.unwrap() == file);
-    assert!(stack.cache.stats().read_ahead_bytes > before);
+    assert!(stack.cache.report().read_ahead_bytes > before);
 }
 
 #[tokio::test(start_paused = true)]
@@ -251,7 +251,7 @@ async fn what_cannot_be_asked_for_is_not_counted_as_read_ahead() {
     let scanned = put_before(&origin, 3, nameless.collect()).await;
     let stack = Stack::new(origin, false, CacheOptions::default()).await;
     walk(&stack, &scanned, 3).await;
-    assert_eq!(stack.cache.stats().read_ahead_bytes, 0);
+    assert_eq!(stack.cache.report().read_ahead_bytes, 0);
 }
 
 #[tokio::test(start_paused = true)]

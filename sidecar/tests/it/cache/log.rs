@@ -251,7 +251,7 @@ async fn a_warm_table_is_read_while_the_origin_is_away_and_after_a_restart() {
             .any(|request| matches!(request, Request::Get { .. })),
         "{asked:?}"
     );
-    assert!(stack.cache.stats().hits.disk > 0);
+    assert!(stack.cache.report().hits.disk > 0);
     let missing = log("00000000000000000009.json");
     let error = stack.cache.get(&missing).await.unwrap_err();
     assert!(error.to_string().contains("away"), "{error}");

@@ -54,7 +54,7 @@ async fn a_lookup_costs_its_artifact_once() {
                 assert!(stack.origin.bytes() - before < bytes as u64 + 20_000);
             }
         }
-        let stats = stack.cache.stats();
+        let stats = stack.cache.report();
         assert_eq!(stats.hottest[0].key, "a/7");
         assert_eq!((stats.hottest[0].reads, stats.hottest.len()), (3, 1));
     }
@@ -123,7 +123,7 @@ async fn tiny_artifacts_share_packs_and_a_file_laid_out_again_has_the_same_ones(
         stack.files.take();
         let entries: u64 = stack
             .cache
-            .stats()
+            .report()
             .classes
             .iter()
             .map(|class| class.memory_entries)
@@ -244,7 +244,7 @@ async fn what_comes_with_its_neighbours_or_ahead_of_them_is_missed_by_who_asks_f
             for _ in 0..2 {
                 check(&stack, &path, &file, 0..file.len() as u64).await;
                 stack.settle().await;
-                let stats = stack.cache.stats();
+                let stats = stack.cache.report();
                 assert_eq!(stats.read_ahead_bytes > 0, is_ahead);
                 let of_artifacts = stats.classes.iter().filter(|it| it.class != "metadata");
                 told.push(of_artifacts.fold((0, 0), |(hits, misses), it| {
@@ -357,16 +357,16 @@ async fn a_scan_is_read_ahead_and_a_lookup_is_not() {
             check(&stack, &path, &file, group(n)).await;
         }
         stack.settle().await;
-        assert_eq!(stack.cache.stats().read_ahead_bytes, 0);
+        assert_eq!(stack.cache.report().read_ahead_bytes, 0);
         check(&stack, &path, &file, group(2)).await;
         // The read-ahead may still have frames to find.
-        while stack.cache.stats().read_ahead_bytes < 1_800_000 {
+        while stack.cache.report().read_ahead_bytes < 1_800_000 {
             tokio::task::yield_now().await;
         }
         stack.settle().await;
         stack.asked();
         stack.files.take();
-        assert!(stack.cache.stats().read_ahead_bytes <= (2 << 20) + 200_000);
+        assert!(stack.cache.report().read_ahead_bytes <= (2 << 20) + 200_000);
         check(&stack, &path, &file, group(3)).await;
         check(&stack, &path, &file, group(4)).await;
         stack.settle().await;
@@ -398,7 +398,7 @@ async fn what_is_read_ahead_fits_into_the_room_for_it() {
         }
         // All is in memory: it has been read.
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(stack.cache.stats().read_ahead_bytes, most * 300_000);
+        assert_eq!(stack.cache.report().read_ahead_bytes, most * 300_000);
         assert_eq!(stack.asked().len() as u64, 3 + most);
     }
 }
