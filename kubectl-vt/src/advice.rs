@@ -257,7 +257,7 @@ pub(crate) const ADVICE: &[Advice] = &[
     on(
         "DiskTooSmall",
         "the cache's volume is too small for a disk tier; only memory is used",
-        "give the cache a larger volume: spec.server.cache.disk.capacity. An EmptyDir leaves 15 % of its node's disk free: free some, or use type EphemeralVolume",
+        "give the cache a larger volume: spec.server.cache.disk.capacity. An EmptyDir takes no more of its node's disk once 18 % are free: free some, or use type EphemeralVolume",
     ),
     on(
         "DiskFull",
