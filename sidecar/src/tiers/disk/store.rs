@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32},
     },
+    thread,
 };
 
 use foyer::{
@@ -80,10 +81,11 @@ impl Opened {
 struct Tasks(Option<Runtime>);
 
 impl Tasks {
-    /// One thread to encode and write on, and threads for reads of files.
+    /// Threads to recover regions on, of which one encodes and writes later, and threads for reads of files.
     fn new(reads: u64) -> io::Result<Self> {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
         let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
+            .worker_threads(cores.min(RECOVER_CONCURRENCY))
             .max_blocking_threads(size(reads) + RECOVER_CONCURRENCY)
             .thread_name("vdt-disk")
             .enable_time()
@@ -210,17 +212,8 @@ impl Prepared {
         let open = |io: Box<dyn IoEngineConfig>| {
             let known = (recovered.regions.clone(), written.clone());
             let picker = OldestFirst::new(census.clone(), known, spare);
-            let spawner = tasks.spawner();
-            open_store(
-                &dir,
-                direct,
-                (geometry, spare),
-                io,
-                budget,
-                &census,
-                picker,
-                spawner,
-            )
+            let (size, io) = ((geometry, spare), (io, tasks.spawner()));
+            open_store(&dir, direct, size, io, budget, &census, picker)
         };
         let uring = match options.io_uring {
             true => open(UringIoEngineConfig::new().boxed())
@@ -268,11 +261,10 @@ async fn open_store(
     dir: &Path,
     direct: bool,
     (geometry, spare): (Geometry, u64),
-    io: Box<dyn IoEngineConfig>,
+    (io, spawner): (Box<dyn IoEngineConfig>, Spawner),
     budget: Budget,
     census: &Arc<Census>,
     picker: OldestFirst,
-    spawner: Spawner,
 ) -> foyer::Result<Store> {
     let device = FsDeviceBuilder::new(dir)
         .with_capacity(size(geometry.bytes()))
