@@ -24,6 +24,7 @@ from proxy import Proxy
 pytest_plugins = ["lib.contended"]
 
 ROOT = Path(__file__).resolve().parents[2]
+DEFINITION = ROOT / "crds/virtualtables.vdt.io.yaml"
 LEASE_SECONDS = 4
 SOON_SECONDS = 15
 """What comes within this was seen by a watch: the operator looks by itself after 20 s at the earliest. How soon it came is measured and told."""
@@ -45,16 +46,21 @@ def grant(plane: ControlPlane, namespace: str, *values: str) -> None:
     plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(roles))
 
 
+def define(plane: ControlPlane, definition: Path) -> None:
+    """Applies the definition, this version's or another one's."""
+    plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(definition))
+    # It fails where the definition has no conditions at all yet.
+    established = ("wait", "--for=condition=Established", "crd/virtualtables.vdt.io")
+    wait("the definition is established", lambda: "condition met" in plane.kubectl(*established, check=False))
+
+
 @contextmanager
 def started(folder: Path) -> Iterator[ControlPlane]:
     """A control plane with the definition and the chart's rights."""
     plane = ControlPlane(folder)
     try:
         plane.start()
-        plane.kubectl("apply", "--server-side", "-f", str(ROOT / "crds/virtualtables.vdt.io.yaml"))
-        # It fails where the definition has no conditions at all yet.
-        established = ("wait", "--for=condition=Established", "crd/virtualtables.vdt.io")
-        wait("the definition is established", lambda: "condition met" in plane.kubectl(*established, check=False))
+        define(plane, DEFINITION)
         plane.kubectl("create", "namespace", "vdt-system")
         grant(plane, "vdt-system", "secrets.watch=true")
         yield plane
@@ -179,10 +185,9 @@ def behind(plane, pods, proxy, tmp_path, namespace):
     operator.stop()
 
 
-@pytest.fixture
-def namespace(api):
+@contextmanager
+def restricted(api, name: str) -> Iterator[str]:
     """A namespace that takes restricted pods only."""
-    name = f"t-{uuid.uuid4().hex[:8]}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     api.create("Namespace", {"metadata": {"name": name, "labels": labels}}, None)
     yield name
@@ -190,3 +195,9 @@ def namespace(api):
     api.delete("Namespace", name, None)
     # Of whatever a test did.
     assert {one["reason"] for one in events} <= EVENTS
+
+
+@pytest.fixture
+def namespace(api):
+    with restricted(api, f"t-{uuid.uuid4().hex[:8]}") as name:
+        yield name
