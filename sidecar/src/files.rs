@@ -65,7 +65,7 @@ pub fn manifests_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Reads a manifest: all of it, or enough of what is too large for [`vdt_crds::parse`].
+/// Reads a manifest: all of it, or enough of what is too large for [`vdt_crds::parse()`].
 ///
 /// # Errors
 /// Those of the file system.

@@ -5,7 +5,7 @@
 //!
 //! HTTP/2 is offered because browsers and proxies prefer it, and costs nothing to clients that do not ask for it: those that were measured speak
 //! HTTP/1.1 over many connections, which is also faster for large bodies. What one HTTP/2 connection can take is bounded by
-//! [`Limits::streams`], small windows for request bodies, a header list as large as in HTTP/1.1, [`SEND_BYTES`] of each answer, and h2's own bounds on
+//! [`STREAMS`], small windows for request bodies, a header list as large as in HTTP/1.1, [`SEND_BYTES`] of each answer, and h2's own bounds on
 //! resets.
 
 use std::convert::Infallible;
