@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::spec::{ArtifactAttribute, TableSchema};
+
 /// How a table is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reach<'a> {
@@ -13,15 +15,16 @@ pub struct Reach<'a> {
     pub keys: bool,
 }
 
-/// Text that shows how each client reads `s3` (`s3://<catalog>/<schema>/<table>`): DuckDB, Polars, delta-rs, Spark.
+/// Text that shows how each client reads `s3` (`s3://<catalog>/<schema>/<table>`), a table of this schema: DuckDB, Polars, delta-rs, Spark.
 #[must_use]
-pub fn snippets(reach: Reach<'_>, s3: &str) -> String {
+pub fn snippets(reach: Reach<'_>, s3: &str, schema: Option<&TableSchema>) -> String {
     let mut text = String::new();
+    let columns = shown(schema);
     for (client, lines) in [
-        ("DuckDB (SQL)", duckdb(reach, s3)),
-        ("Polars (Python)", polars(reach, s3)),
-        ("delta-rs (Python)", delta_rs(reach, s3)),
-        ("Spark (shell)", spark(reach, s3)),
+        ("DuckDB (SQL)", duckdb(reach, s3, &columns)),
+        ("Polars (Python)", polars(reach, s3, &columns)),
+        ("delta-rs (Python)", delta_rs(reach, s3, &columns)),
+        ("Spark (shell)", spark(reach, s3, &columns)),
     ] {
         let _ = writeln!(text, "  {client}");
         for line in lines {
@@ -29,6 +32,43 @@ pub fn snippets(reach: Reach<'_>, s3: &str) -> String {
         }
     }
     text
+}
+
+/// Columns that are shown: the first two that any client takes as they are written, without the artifacts' bytes. None where there is no such column.
+fn shown(schema: Option<&TableSchema>) -> Vec<&str> {
+    let Some(columns) = schema.and_then(|schema| schema.columns.as_ref()) else {
+        return vec!["filename", "filesize"];
+    };
+    let is_plain = |name: &str| {
+        !name.starts_with(|first: char| first.is_ascii_digit())
+            && name
+                .chars()
+                .all(|one| one.is_ascii_alphanumeric() || one == '_')
+    };
+    let small = columns
+        .iter()
+        .filter(|column| column.from.artifact != Some(ArtifactAttribute::Data));
+    let names = small.map(|column| column.name.as_str());
+    names.filter(|name| is_plain(name)).take(2).collect()
+}
+
+/// Columns as SQL selects them, each in `quote`s, for one may be called as a keyword is: how many rows there are, where none is shown.
+fn selected(columns: &[&str], quote: &str) -> String {
+    match columns {
+        [] => "count(*)".to_owned(),
+        // No keywords.
+        ["filename", "filesize"] => columns.join(", "),
+        _ => {
+            let quoted = columns.iter().map(|name| format!("{quote}{name}{quote}"));
+            quoted.collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+/// Columns as Python lists them.
+fn listed(columns: &[&str]) -> String {
+    let quoted = columns.iter().map(|name| format!("\"{name}\""));
+    quoted.collect::<Vec<_>>().join(", ")
 }
 
 impl Reach<'_> {
@@ -59,7 +99,7 @@ impl Reach<'_> {
     }
 }
 
-fn duckdb(reach: Reach<'_>, s3: &str) -> Vec<String> {
+fn duckdb(reach: Reach<'_>, s3: &str, columns: &[&str]) -> Vec<String> {
     let bucket = s3.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
     let keys = match reach.keys {
         true => "KEY_ID '<AWS_ACCESS_KEY_ID>', SECRET '<AWS_SECRET_ACCESS_KEY>', ",
@@ -71,37 +111,48 @@ fn duckdb(reach: Reach<'_>, s3: &str) -> Vec<String> {
             "CREATE OR REPLACE SECRET vdt (TYPE s3, {keys}ENDPOINT '{}', URL_STYLE 'path', USE_SSL {}, REGION 'us-east-1', SCOPE '{bucket}');",
             reach.host, reach.tls
         ),
-        format!("SELECT filename, filesize FROM delta_scan('{s3}') LIMIT 5;"),
+        format!(
+            "SELECT {} FROM delta_scan('{s3}') LIMIT 5;",
+            selected(columns, "\"")
+        ),
     ]
 }
 
-fn polars(reach: Reach<'_>, s3: &str) -> Vec<String> {
+fn polars(reach: Reach<'_>, s3: &str, columns: &[&str]) -> Vec<String> {
+    let rows = match columns {
+        [] => "select(pl.len())".to_owned(),
+        _ => format!("select({}).head(5)", listed(columns)),
+    };
     vec![
         format!(
             "import polars as pl  # pip install \"polars[deltalake]\"{}",
             reach.keys_from()
         ),
         format!(
-            "pl.scan_delta(\"{s3}\", storage_options={}).select(\"filename\", \"filesize\").head(5).collect()",
+            "pl.scan_delta(\"{s3}\", storage_options={}).{rows}.collect()",
             reach.options()
         ),
     ]
 }
 
-fn delta_rs(reach: Reach<'_>, s3: &str) -> Vec<String> {
+fn delta_rs(reach: Reach<'_>, s3: &str, columns: &[&str]) -> Vec<String> {
+    let rows = match columns {
+        [] => "count_rows()".to_owned(),
+        _ => format!("head(5, columns=[{}])", listed(columns)),
+    };
     vec![
         format!(
             "from deltalake import DeltaTable  # pip install \"deltalake[pyarrow]\"{}",
             reach.keys_from()
         ),
         format!(
-            "DeltaTable(\"{s3}\", storage_options={}).to_pyarrow_dataset().head(5, columns=[\"filename\", \"filesize\"])",
+            "DeltaTable(\"{s3}\", storage_options={}).to_pyarrow_dataset().{rows}",
             reach.options()
         ),
     ]
 }
 
-fn spark(reach: Reach<'_>, s3: &str) -> Vec<String> {
+fn spark(reach: Reach<'_>, s3: &str, columns: &[&str]) -> Vec<String> {
     let provider = match reach.keys {
         true => "software.amazon.awssdk.auth.credentials.EnvironmentVariableCredentialsProvider",
         false => "org.apache.hadoop.fs.s3a.AnonymousAWSCredentialsProvider",
@@ -113,7 +164,7 @@ fn spark(reach: Reach<'_>, s3: &str) -> Vec<String> {
         format!("  --conf spark.hadoop.fs.s3a.endpoint={} --conf spark.hadoop.fs.s3a.path.style.access=true \\", reach.url()),
         "  --conf spark.hadoop.fs.s3a.endpoint.region=us-east-1 \\".to_owned(),
         format!("  --conf spark.hadoop.fs.s3a.aws.credentials.provider={provider} \\"),
-        format!("  -e \"SELECT filename, filesize FROM delta.\\`{}\\` LIMIT 5\"", s3.replacen("s3://", "s3a://", 1)),
+        format!("  -e \"SELECT {} FROM delta.\\`{}\\` LIMIT 5\"", selected(columns, "\\`"), s3.replacen("s3://", "s3a://", 1)),
     ]
 }
 
@@ -129,7 +180,7 @@ mod tests {
             tls: false,
             keys: false,
         };
-        let text = snippets(open, s3);
+        let text = snippets(open, s3, None);
         for part in [
             "ENDPOINT '127.0.0.1:8080', URL_STYLE 'path', USE_SSL false",
             "SCOPE 's3://main'",
@@ -144,7 +195,7 @@ mod tests {
             keys: true,
             ..open
         };
-        let text = snippets(closed, s3);
+        let text = snippets(closed, s3, None);
         for part in [
             "KEY_ID '<AWS_ACCESS_KEY_ID>'",
             "USE_SSL true",
@@ -154,5 +205,42 @@ mod tests {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(!text.contains("SKIP_SIGNATURE") && !text.contains("ALLOW_HTTP"));
+    }
+
+    #[test]
+    fn columns_are_those_that_the_table_has() {
+        let open = Reach {
+            host: "127.0.0.1:8080",
+            tls: false,
+            keys: false,
+        };
+        let text = |columns: &str| {
+            let schema = serde_yaml::from_str(columns).unwrap();
+            snippets(open, "s3://main/docs/t", Some(&schema))
+        };
+        let named = text(
+            "columns: [{name: data, from: {artifact: Data}}, {name: a.b, from: {artifact: Url}}, {name: order, from: {artifact: Filename}}, \
+             {name: bytes, from: {artifact: Filesize}}, {name: more, from: {artifact: ETag}}]",
+        );
+        for part in [
+            "SELECT \"order\", \"bytes\" FROM delta_scan",
+            ".select(\"order\", \"bytes\").head(5).collect()",
+            "head(5, columns=[\"order\", \"bytes\"])",
+            "SELECT \\`order\\`, \\`bytes\\` FROM delta.",
+        ] {
+            assert!(named.contains(part), "{part} in {named}");
+        }
+        let counted = text(
+            "columns: [{name: data, from: {artifact: Data}}, {name: \"it's\", from: {artifact: Url}}]",
+        );
+        for part in [
+            "SELECT count(*) FROM delta_scan",
+            ".select(pl.len()).collect()",
+            ".to_pyarrow_dataset().count_rows()",
+            "SELECT count(*) FROM delta.",
+        ] {
+            assert!(counted.contains(part), "{part} in {counted}");
+        }
+        assert!(text("{}").contains("SELECT filename, filesize FROM"));
     }
 }

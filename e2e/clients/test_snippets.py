@@ -21,8 +21,20 @@ def vdt(tmp_path_factory):
         yield vdt
 
 
+@pytest.fixture(scope="module")
+def columns(tmp_path_factory):
+    """Serves the example of a table with columns of its own."""
+    work = tmp_path_factory.mktemp("columns")
+    with Vdt(REPOSITORY / "examples" / "columns.yaml", state=work / "state", work=work / "run").start() as vdt:
+        yield vdt
+
+
 @pytest.fixture
 def snippets(vdt):
+    return printed(vdt)
+
+
+def printed(vdt) -> dict[str, str]:
     """{first word of the heading: text} of what is printed."""
     blocks: dict[str, list[str]] = {}
     heading = None
@@ -72,6 +84,15 @@ def test_duckdb(snippets):
 def test_python(snippets, name):
     (rows,) = python(snippets[name])
     assert len(rows) == 5
+
+
+def test_a_table_with_columns_of_its_own(columns):
+    shown, rows = printed(columns), min(columns.table("figures").artifacts, 5)
+    assert len(duckdb(shown["DuckDB"])) == rows
+    for name in ["Polars", "delta-rs"]:
+        (read,) = python(shown[name])
+        assert len(read) == rows
+    assert r"SELECT \`id\`, \`path\` FROM" in shown["Spark"]
 
 
 def test_what_readme_shows_reads_the_samples(readme, snippets):

@@ -32,6 +32,7 @@ fn write(table: &Table, args: &SnippetsArgs) -> anyhow::Result<String> {
         );
     };
     let s3 = format!("s3://{path}");
+    let schema = typed.and_then(|table| table.spec.schema.as_ref());
     let tls = table.tls();
     let server = typed.and_then(|table| table.spec.server.as_ref());
     let access = server.and_then(|server| server.access.as_ref());
@@ -69,7 +70,7 @@ fn write(table: &Table, args: &SnippetsArgs) -> anyhow::Result<String> {
             tls,
             keys,
         };
-        let _ = write!(text, "\nIn the cluster\n{}", snippets(reach, &s3));
+        let _ = write!(text, "\nIn the cluster\n{}", snippets(reach, &s3, schema));
     }
     if args.from != Some(From::Cluster) {
         let local = args.local_port;
@@ -94,7 +95,7 @@ fn write(table: &Table, args: &SnippetsArgs) -> anyhow::Result<String> {
                 "  and {service} leads here (the certificate names it): 127.0.0.1 {service} in /etc/hosts"
             );
         }
-        text.push_str(&snippets(reach, &s3));
+        text.push_str(&snippets(reach, &s3, schema));
     }
     Ok(text)
 }

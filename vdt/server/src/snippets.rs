@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 
-use vdt_crds::snippets::{self, snippets as write};
+use vdt_crds::{
+    TableSchema,
+    snippets::{self, snippets as write},
+};
 
 /// How the data listener is reached.
 #[derive(Clone, Copy, Debug)]
@@ -16,14 +19,14 @@ pub(crate) struct Reach {
 }
 
 /// Text that shows how each client reads `s3://<catalog>/<schema>/<table>`.
-pub(crate) fn snippets(reach: Reach, s3: &str) -> String {
+pub(crate) fn snippets(reach: Reach, s3: &str, schema: Option<&TableSchema>) -> String {
     let host = reachable(reach.listen).to_string();
     let reach = snippets::Reach {
         host: &host,
         tls: reach.tls,
         keys: reach.keys,
     };
-    write(reach, s3)
+    write(reach, s3, schema)
 }
 
 /// An address that a client on this machine reaches: a wildcard address is not one.
@@ -55,9 +58,9 @@ mod tests {
             keys: true,
             ..open
         };
-        let open = snippets(open, "s3://main/default/t");
+        let open = snippets(open, "s3://main/default/t", None);
         assert!(open.contains("ENDPOINT '127.0.0.1:8443'") && open.contains("USE_SSL false"));
-        let closed = snippets(closed, "s3://main/default/t");
+        let closed = snippets(closed, "s3://main/default/t", None);
         assert!(closed.contains("https://127.0.0.1:8443") && closed.contains("USE_SSL true"));
         assert!(closed.contains("KEY_ID") && !closed.contains("AWS_SKIP_SIGNATURE"));
     }

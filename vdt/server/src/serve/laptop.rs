@@ -3,6 +3,7 @@
 use std::{fmt::Write, fs, net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::Context;
+use vdt_crds::TableSchema;
 use vdt_dialect::Access;
 use vdt_sidecar::{
     admin::gate,
@@ -119,7 +120,15 @@ async fn open(args: &ServeArgs) -> anyhow::Result<(Serving, Ready)> {
         tls: is_tls,
         keys: matches!(front.access(), Access::Keys(_)),
     });
-    announce(&ready, reach, admin_listen, &absolute(state.location()))?;
+    let schema = declared
+        .first()
+        .and_then(|one| one.table.spec.schema.as_ref());
+    announce(
+        &ready,
+        (reach, schema),
+        admin_listen,
+        &absolute(state.location()),
+    )?;
     let document = Ready {
         listen,
         admin: admin_listen,
@@ -162,7 +171,7 @@ async fn serve_table(
 /// Prints where everything is.
 fn announce(
     tables: &[ReadyTable],
-    reach: Option<Reach>,
+    (reach, schema): (Option<Reach>, Option<&TableSchema>),
     admin: Option<SocketAddr>,
     state: &str,
 ) -> anyhow::Result<()> {
@@ -175,7 +184,7 @@ fn announce(
     }
     let _ = writeln!(text, "  state        {state}");
     if let (Some(table), Some(reach)) = (tables.first(), reach) {
-        text.push_str(&snippets(reach, &table.s3));
+        text.push_str(&snippets(reach, &table.s3, schema));
     }
     text.push_str("  Ctrl-C stops the server.\n");
     stdout::print(&text)
