@@ -13,7 +13,7 @@ use tokio::{
     net::{TcpListener, TcpSocket},
     runtime::Builder,
     signal::unix::{Signal, SignalKind, signal},
-    time::{Interval, MissedTickBehavior, interval},
+    time::{Instant, Interval, MissedTickBehavior, interval},
 };
 use tracing::info;
 
@@ -148,6 +148,9 @@ fn without_idle(command: Command) -> Command {
         .mut_subcommands(without_idle)
 }
 
+/// A signal that comes so soon after another one is the same.
+const ECHOES: Duration = Duration::from_millis(500);
+
 /// SIGTERM and SIGINT from the moment that this is made: one that comes before somebody waits for it is not lost. Without it they end the process,
 /// unless it is the first of a container, which the kernel lets ignore them.
 #[derive(Debug)]
@@ -173,6 +176,18 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => SignalKind::terminate(),
             _ = self.interrupt.recv() => SignalKind::interrupt(),
+        }
+    }
+
+    /// Waits for one that somebody sends after the one that has just come. Whoever passes signals on may send one twice, as timeout(1) does: to the
+    /// process, and to all of its group.
+    pub async fn another(&mut self) -> SignalKind {
+        let echoes_end = Instant::now() + ECHOES;
+        loop {
+            let signal = self.next().await;
+            if Instant::now() >= echoes_end {
+                return signal;
+            }
         }
     }
 }
@@ -248,6 +263,26 @@ mod tests {
         assert!(shell.args(["-c", &kill]).status().unwrap().success());
         let heard = tokio::time::timeout(Duration::from_secs(20), signals.next()).await;
         assert_eq!(heard.unwrap(), SignalKind::interrupt());
+    }
+
+    #[tokio::test]
+    async fn an_echo_of_a_signal_is_not_another_one() {
+        let mut signals = Signals::new().unwrap();
+        let kill = format!("kill -TERM {}", std::process::id());
+        let send = || {
+            let mut shell = std::process::Command::new("sh");
+            assert!(shell.args(["-c", &kill]).status().unwrap().success());
+        };
+        send();
+        tokio::time::pause();
+        let early = tokio::time::timeout(ECHOES * 2, signals.another()).await;
+        assert!(early.is_err(), "it came at once");
+        let (another, ()) = tokio::join!(signals.another(), async {
+            tokio::time::sleep(ECHOES).await;
+            tokio::time::resume();
+            send();
+        });
+        assert_eq!(another, SignalKind::terminate());
     }
 
     #[tokio::test]

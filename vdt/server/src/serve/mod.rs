@@ -144,7 +144,7 @@ impl Serving {
         }
         tokio::select! {
             ended = self.end(lame_duck) => ended,
-            signal = signals.next() => Err(cut(signal)),
+            signal = signals.another() => Err(cut(signal)),
         }
     }
 
