@@ -14,10 +14,10 @@ from lib.process import wait_until
 from lib.vdt import Vdt
 
 KEY = "big.bin"
-SIZE = 16 * 1024 * 1024
+SIZE = 24 * 1024 * 1024
 PIECE = 256 * 1024
 # Smaller than the artifact: part of each read is of what is held, and the source is asked for the rest.
-CACHE = ["--cache-memory", "8Mi", "--cache-disk", "0"]
+CACHE = ["--cache-memory", "16Mi", "--cache-disk", "0"]
 READERS = 8
 LETTERS = b"BCDEF"  # of the versions after the first
 SECONDS_MAX = 30  # until a version is read, which takes one or two

@@ -72,12 +72,15 @@ pub struct AskedCache {
     pub without_folder: Option<Quantity>,
 }
 
+/// Least memory of a cache, bytes: as of `spec.server.cache.memory.capacity`. With less, nothing is left beside the buffers of a disk tier.
+const MEMORY_MIN: u64 = 16 << 20;
+
 impl CacheArgs {
     /// The cache that is asked for; `None` for no cache. `dir` is where the disk tier lies unless `--cache-dir` says otherwise; without either there is
     /// none.
     ///
     /// # Errors
-    /// When flags ask for a disk tier, or that it be as large as it should be, and it has no folder.
+    /// When flags ask for a disk tier, or that it be as large as it should be, and it has no folder; and for too little memory.
     pub fn resolve<'a>(
         &self,
         tables: impl IntoIterator<Item = &'a VirtualTable>,
@@ -86,6 +89,13 @@ impl CacheArgs {
     ) -> Result<Option<AskedCache>, BadInput> {
         if self.no_cache {
             return Ok(None);
+        }
+        if let Some(given) = self.cache_memory.as_ref()
+            && given.bytes() < MEMORY_MIN
+        {
+            return Err(BadInput::new(format!(
+                "--cache-memory {given} is too little: give 16Mi or more, or cache nothing by --no-cache"
+            )));
         }
         let declared = declared_cache(tables);
         let declared = Some(&declared).filter(|cache| **cache != Cache::default());

@@ -84,6 +84,21 @@ fn flags_that_ask_for_a_disk_tier_are_refused_without_a_folder() {
 }
 
 #[test]
+fn memory_that_leaves_none_to_entries_is_refused() {
+    for (given, is_taken) in [("0", false), ("8Mi", false), ("16Mi", true)] {
+        match asked(&["--cache-memory", given], "{}") {
+            Ok(_) => assert!(is_taken, "{given}"),
+            Err(told) => {
+                assert!(!is_taken, "{told}");
+                for part in ["--cache-memory", given, "16Mi", "--no-cache"] {
+                    assert!(told.contains(part), "{told}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn where_no_disk_tier_is_asked_for_it_needs_no_folder() {
     for (flags, cache) in [
         (&[][..], "{}"),
