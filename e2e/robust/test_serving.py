@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 from lib import artifacts
 from lib.process import wait_until
@@ -16,6 +17,7 @@ def test_a_lame_duck_serves_on_unready_until_a_second_signal(serve, folder):
     assert b"Stopping" in vdt.admin("GET", "/readyz")[1]
     assert http("GET", log)[0] == 200
     assert "Ctrl-C again" in vdt.process.output()
+    time.sleep(0.7)  # what comes sooner is an echo of the first
     os.kill(vdt.process.pid, signal.SIGTERM)
     assert vdt.process.wait(20) == 128 + signal.SIGTERM
 
