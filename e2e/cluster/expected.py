@@ -9,7 +9,7 @@ NO_RIGHT = "(a watch failed and is begun again|watch initlist error).*forbidden"
 
 EXPECTED = [
     Expected("", r"panicked at .*kernel_engine.*/executor\.rs", "a read of a log that is under way when its process ends: the kernel of Delta Lake panics then"),
-    Expected("", "(tasks|looks under way) did not end in time|disk cache( that was left)? did not close in time|cache was not flushed in time|warm-up is not finished", "two cores carry three suites"),
+    Expected("", "(tasks|looks under way|reads of the disk cache) did not end in time|disk cache( that was left)? did not close in time|cache was not flushed in time|warm-up is not finished", "two cores carry three suites"),
     Expected("", "disk cache is smaller than asked", "an EmptyDir leaves a part of its node's disk to others, and all nodes have that of this machine"),
     Expected("", "(trying again|the lease).*(because it is being terminated|namespaces .* not found)", "the namespace of the test before is still on its way out"),
     Expected("", "trying again.*(metadata.uid: Invalid value|Operation cannot be fulfilled|the object has been modified)", "changed or made anew since it was read: it is tried again"),
@@ -25,6 +25,7 @@ EXPECTED = [
     Expected("scenario-3-a-bucket", "vdt_store::schedule|read failed|a source object could not be read", "the bucket is gone"),
     Expected("scenario-5-", "the server is away", "the server is killed"),
     Expected("c35-", "disk cache|cache entries|cache directory", "the disk is too small, and full"),
+    Expected("earlier-", "not served yet: state store.*failed to lookup address", "the Service by which the pods know their buckets is as new as they are"),
     Expected("c36-", "the server is away|vdt_store::schedule", "its node is gone"),
     Expected("scenario-1-only-who", "the data listener has no TLS", "keys without TLS are what is told"),
     Expected("scenario-2-", "not served|is not used", "the manifest is wrong"),
