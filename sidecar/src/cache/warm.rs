@@ -10,7 +10,7 @@ use vdt_rope::{FileName, Index};
 
 use super::{CacheStore, fetch::TAIL_ENTRIES};
 
-/// What a rope costs in memory beside its bytes, with entries for its properties and for two blocks.
+/// What a rope costs in memory beside its bytes, with entries for its properties and for its bytes: one up to 1 MiB, of the few that are larger up to four.
 const ROPE_OVERHEAD_BYTES: u64 = 1024;
 
 /// Reads at once.

@@ -212,8 +212,8 @@ impl Prepared {
         let open = |io: Box<dyn IoEngineConfig>| {
             let known = (recovered.regions.clone(), written.clone());
             let picker = OldestFirst::new(census.clone(), known, spare);
-            let (size, io) = ((geometry, spare), (io, tasks.spawner()));
-            open_store(&dir, direct, size, io, budget, &census, picker)
+            let (regions, io) = ((geometry, spare), (io, tasks.spawner()));
+            open_store(&dir, direct, regions, io, budget, &census, picker)
         };
         let uring = match options.io_uring {
             true => open(UringIoEngineConfig::new().boxed())

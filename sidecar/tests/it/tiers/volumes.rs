@@ -73,6 +73,21 @@ impl Volume {
         fs::write(format!("/sys/fs/ext4/{name}/trigger_fs_error"), "1").ok()
     }
 
+    /// Bytes that can be had.
+    fn free(&self) -> u64 {
+        let volume = rustix::fs::statvfs(&self.path).expect("it is there");
+        volume.f_bavail * volume.f_frsize
+    }
+
+    /// Another program takes all but so many bytes.
+    fn take_all_but(&self, bytes: u64) {
+        let hog = fs::File::create(self.path.join("hog")).expect("it is made");
+        let megabyte = vec![7u8; MIB as usize];
+        while self.free() > bytes {
+            std::io::Write::write_all(&mut &hog, &megabyte).expect("it fits");
+        }
+    }
+
     fn remount(&self, options: &str) -> bool {
         run(Command::new("mount").args(["-o", options]).arg(&self.path)).is_some()
     }
@@ -205,19 +220,10 @@ async fn a_cache_that_grows_leaves_others_some_of_what_they_have_not_taken_yet()
     (disk.high_watermark_percent, disk.low_watermark_percent) = (50, 40);
     let tiers = Tiers::open(options).await.expect("it opens");
     fill(&tiers, 0..80, LENGTH).await;
-    let free = || {
-        let volume = rustix::fs::statvfs(&volume.path).expect("it is there");
-        volume.f_bavail * volume.f_frsize
-    };
-    // Another program takes all but 16 MiB.
-    let hog = fs::File::create(volume.path.join("hog")).expect("it is made");
-    let megabyte = vec![7u8; MIB as usize];
-    while free() > 16 * MIB {
-        std::io::Write::write_all(&mut &hog, &megabyte).expect("it fits");
-    }
+    volume.take_all_but(16 * MIB);
     fill(&tiers, 80..200, LENGTH).await;
     assert_eq!(why(&tiers), reason::DISK_FULL);
-    assert!(free() > 6 * MIB, "{} bytes are free", free());
+    assert!(volume.free() > 6 * MIB, "{} bytes are free", volume.free());
     // It lives with what it may have now.
     tiers.check_disk().await;
     assert_eq!(why(&tiers), reason::CACHE_SMALLER);
@@ -225,7 +231,7 @@ async fn a_cache_that_grows_leaves_others_some_of_what_they_have_not_taken_yet()
     fill(&tiers, 300..500, LENGTH).await;
     let stats = tiers.stats().disk;
     assert_eq!(stats.failed_writes, failed, "{stats:?}");
-    assert!(free() > 6 * MIB, "{} bytes are free", free());
+    assert!(volume.free() > 6 * MIB, "{} bytes are free", volume.free());
     assert!(found(&tiers, 480..500, LENGTH).await.len() == 20);
     tiers.close().await;
 }
@@ -239,29 +245,21 @@ async fn a_volume_that_others_need_has_its_space_back_while_the_process_lives() 
     options.disk.as_mut().expect("it is set").shared = true;
     let tiers = Tiers::open(options).await.expect("it opens");
     fill(&tiers, 0..600, LENGTH).await;
-    let free = || {
-        let volume = rustix::fs::statvfs(&volume.path).expect("it is there");
-        volume.f_bavail * volume.f_frsize
-    };
-    let hog = fs::File::create(volume.path.join("hog")).expect("it is made");
-    let megabyte = vec![7u8; MIB as usize];
-    while free() > 26 * MIB {
-        std::io::Write::write_all(&mut &hog, &megabyte).expect("it fits");
-    }
+    volume.take_all_but(26 * MIB);
     tiers.check_disk().await;
     assert_eq!(why(&tiers), reason::DISK_FULL);
     // Files are gone at once, and their space when foyer's tasks are.
     let given_back = async {
         loop {
             tiers.check_disk().await;
-            if free() > 256 * MIB * 15 / 100 {
+            if volume.free() > 256 * MIB * 15 / 100 {
                 return;
             }
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     };
     let ended = tokio::time::timeout(std::time::Duration::from_secs(30), given_back).await;
-    assert!(ended.is_ok(), "{} bytes are free", free());
+    assert!(ended.is_ok(), "{} bytes are free", volume.free());
     assert_eq!(why(&tiers), reason::CACHE_SMALLER);
     assert!(!found(&tiers, 0..600, LENGTH).await.is_empty());
     tiers.close().await;
